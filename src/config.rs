@@ -1,0 +1,338 @@
+//! Environment variables in, [`Config`] out: typed, in range, read once at start-up.
+//!
+//! Every variable is read and checked before the first event, and all that is wrong is told in one message. An empty
+//! variable is an unset one.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::endpoint::sagemaker::InvokeParameters;
+
+/// A variable that the function reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// Its name; a unit stands in it.
+    pub name: &'static str,
+    /// Its value where it is not set, `None` if it has to be set or may be left out.
+    pub default: Option<&'static str>,
+    /// What it may be, for a person.
+    pub allowed: &'static str,
+}
+
+const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'static str) -> Variable {
+    Variable { name, default, allowed }
+}
+
+const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
+const HEADER: &str = "1–1024 printable ASCII characters";
+const DESTINATION: &str = "stdout: or none:";
+
+const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
+const OUTPUT: Variable = variable("OUTPUT", None, DESTINATION);
+const DEAD_LETTER: Variable = variable("DEAD_LETTER", None, DESTINATION);
+const CAPACITY: Variable = variable("CAPACITY", Some("20"), "a whole number, 1–1000");
+const CALL_TIMEOUT_MS: Variable = variable("CALL_TIMEOUT_MS", Some("30000"), "a whole number, 1–70000");
+const MAX_PAYLOAD_BYTES: Variable = variable("MAX_PAYLOAD_BYTES", Some("6291456"), "a whole number, 1–26214400");
+const CONTENT_TYPE: Variable = variable("CONTENT_TYPE", Some("application/json"), HEADER);
+const ACCEPT: Variable = variable("ACCEPT", Some("application/json"), HEADER);
+const CUSTOM_ATTRIBUTES: Variable = variable("CUSTOM_ATTRIBUTES", None, HEADER);
+const TARGET_MODEL: Variable = variable(
+    "TARGET_MODEL",
+    None,
+    "1–1024 printable ASCII characters, no $ at the start",
+);
+const TARGET_VARIANT: Variable = variable("TARGET_VARIANT", None, RESOURCE_NAME);
+const TARGET_CONTAINER_HOSTNAME: Variable = variable("TARGET_CONTAINER_HOSTNAME", None, RESOURCE_NAME);
+const INFERENCE_COMPONENT_NAME: Variable = variable("INFERENCE_COMPONENT_NAME", None, RESOURCE_NAME);
+
+/// All variables, in the order of the README's table.
+pub const VARIABLES: [Variable; 13] = [
+    ENDPOINT_NAME,
+    OUTPUT,
+    DEAD_LETTER,
+    CAPACITY,
+    CALL_TIMEOUT_MS,
+    MAX_PAYLOAD_BYTES,
+    CONTENT_TYPE,
+    ACCEPT,
+    CUSTOM_ATTRIBUTES,
+    TARGET_MODEL,
+    TARGET_VARIANT,
+    TARGET_CONTAINER_HOSTNAME,
+    INFERENCE_COMPONENT_NAME,
+];
+
+/// How much of a wrong value an error shows, in characters.
+const VALUE_SHOWN: usize = 100;
+
+/// The function's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What every call of `InvokeEndpoint` says.
+    pub parameters: InvokeParameters,
+    /// Where predictions go.
+    pub output: Destination,
+    /// Where rejected records go. Without it, a rejected record counts as failed.
+    pub dead_letter: Option<Destination>,
+    /// Calls in flight in this process, 1–1000.
+    pub capacity: NonZeroUsize,
+    /// Time for one attempt, 1–70,000 ms: a model may take 60 s, and AWS advises a client timeout of 70 s then.
+    pub call_timeout: Duration,
+    /// Largest request body in bytes, 1–26,214,400. The default is `InvokeEndpoint`'s long-standing limit.
+    pub max_payload_bytes: usize,
+}
+
+/// Where records are delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// `stdout:`, standard output.
+    Stdout,
+    /// `none:`, nowhere.
+    None,
+}
+
+/// All that is wrong with the environment.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    faults: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is wrong:")?;
+        self.faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}
+
+impl Config {
+    /// Reads the settings by `lookup`, which is the process's environment or a test's table.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names every variable that is wrong, its value and what is allowed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader {
+            lookup,
+            faults: Vec::new(),
+        };
+        let endpoint_name = reader.required(ENDPOINT_NAME, resource_name);
+        let output = reader.required(OUTPUT, destination);
+        let dead_letter = reader.optional(DEAD_LETTER, destination);
+        let capacity = reader.required(CAPACITY, |value| whole(value, 1..=1000).and_then(NonZeroUsize::new));
+        let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| whole(value, 1..=70_000));
+        let max_payload_bytes = reader.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400));
+        let content_type = reader.required(CONTENT_TYPE, header);
+        let accept = reader.required(ACCEPT, header);
+        let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
+        let target_model = reader.optional(TARGET_MODEL, target_model);
+        let target_variant = reader.optional(TARGET_VARIANT, resource_name);
+        let target_container_hostname = reader.optional(TARGET_CONTAINER_HOSTNAME, resource_name);
+        let inference_component_name = reader.optional(INFERENCE_COMPONENT_NAME, resource_name);
+        let assemble = || {
+            let parameters = InvokeParameters {
+                endpoint_name: endpoint_name?,
+                content_type: content_type?,
+                accept: accept?,
+                custom_attributes,
+                target_model,
+                target_variant,
+                target_container_hostname,
+                inference_component_name,
+            };
+            let (output, capacity, max_payload_bytes) = (output?, capacity?, max_payload_bytes?);
+            let call_timeout = Duration::from_millis(call_timeout_ms?);
+            Some(Self {
+                parameters,
+                output,
+                dead_letter,
+                capacity,
+                call_timeout,
+                max_payload_bytes,
+            })
+        };
+        let faults = reader.faults;
+        assemble().filter(|_| faults.is_empty()).ok_or(ConfigError { faults })
+    }
+}
+
+/// Reads variables one by one and collects what is wrong with them, so that the user mends all of it at once.
+struct Reader<L> {
+    lookup: L,
+    faults: Vec<String>,
+}
+
+impl<L: Fn(&str) -> Option<String>> Reader<L> {
+    /// The variable's value, or its default; a fault if there is neither.
+    fn required<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let default = || variable.default.map(str::to_owned);
+        let Some(value) = self.value(variable).or_else(default) else {
+            self.faults
+                .push(format!("{} is not set; allowed: {}", variable.name, variable.allowed));
+            return None;
+        };
+        self.parse(variable, &value, parse)
+    }
+
+    /// The variable's value, if it is set.
+    fn optional<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let value = self.value(variable)?;
+        self.parse(variable, &value, parse)
+    }
+
+    fn value(&self, variable: Variable) -> Option<String> {
+        (self.lookup)(variable.name).filter(|value| !value.is_empty())
+    }
+
+    fn parse<T>(&mut self, variable: Variable, value: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let parsed = parse(value);
+        if parsed.is_none() {
+            let shown: String = value.chars().take(VALUE_SHOWN).collect();
+            self.faults
+                .push(format!("{}={shown:?}; allowed: {}", variable.name, variable.allowed));
+        }
+        parsed
+    }
+}
+
+fn whole<T: FromStr + PartialOrd>(value: &str, range: RangeInclusive<T>) -> Option<T> {
+    value.parse().ok().filter(|number| range.contains(number))
+}
+
+/// As `SageMaker` names endpoints, variants, containers and components.
+fn resource_name(value: &str) -> Option<String> {
+    let fits = (1..=63).contains(&value.len())
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !value.starts_with('-')
+        && !value.ends_with('-');
+    fits.then(|| value.to_owned())
+}
+
+/// What `InvokeEndpoint` carries in a header.
+fn header(value: &str) -> Option<String> {
+    let printable = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    (printable && (1..=1024).contains(&value.len())).then(|| value.to_owned())
+}
+
+/// A leading `$` is kept free for a path into the record, which a later version takes.
+fn target_model(value: &str) -> Option<String> {
+    header(value).filter(|value| !value.starts_with('$'))
+}
+
+fn destination(value: &str) -> Option<Destination> {
+    match value {
+        "stdout:" => Some(Destination::Stdout),
+        "none:" => Some(Destination::None),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let value = |name: &str| {
+            settings
+                .iter()
+                .rev()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        Config::from_lookup(value)
+    }
+
+    const MINIMAL: [(&str, &str); 2] = [("ENDPOINT_NAME", "fraud"), ("OUTPUT", "stdout:")];
+
+    fn read_with(name: &str, value: &str) -> Result<Config, ConfigError> {
+        read(&[MINIMAL[0], MINIMAL[1], (name, value)])
+    }
+
+    #[test]
+    fn two_settings_are_enough() {
+        let config = read(&MINIMAL).unwrap();
+        assert_eq!(config.parameters.endpoint_name, "fraud");
+        assert_eq!(config.parameters.content_type, "application/json");
+        assert_eq!(config.parameters.accept, "application/json");
+        assert_eq!(config.output, Destination::Stdout);
+        assert_eq!(config.dead_letter, None);
+        assert_eq!(config.capacity.get(), 20);
+        assert_eq!(config.call_timeout, Duration::from_secs(30));
+        assert_eq!(config.max_payload_bytes, 6_291_456);
+    }
+
+    #[test]
+    fn every_wrong_variable_is_named_in_one_message() {
+        let error = read(&[
+            ("ENDPOINT_NAME", "-x"),
+            ("CAPACITY", "zero"),
+            ("CALL_TIMEOUT_MS", "70001"),
+        ])
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the configuration is wrong:\n  \
+             ENDPOINT_NAME=\"-x\"; allowed: 1–63 letters, digits and hyphens, a letter or digit at both ends\n  \
+             OUTPUT is not set; allowed: stdout: or none:\n  \
+             CAPACITY=\"zero\"; allowed: a whole number, 1–1000\n  \
+             CALL_TIMEOUT_MS=\"70001\"; allowed: a whole number, 1–70000"
+        );
+    }
+
+    #[test]
+    fn ranges_end_where_they_say() {
+        for (name, allowed, refused) in [
+            (
+                "CAPACITY",
+                &["1", "1000"][..],
+                &["0", "1001", "-1", "1.5", " 1", "99999999999999999999"][..],
+            ),
+            ("CALL_TIMEOUT_MS", &["1", "70000"], &["0", "70001"]),
+            ("MAX_PAYLOAD_BYTES", &["1", "26214400"], &["0", "26214401"]),
+            (
+                "TARGET_VARIANT",
+                &["a", &"a".repeat(63)],
+                &["-a", "a-", "a_b", &"a".repeat(64)],
+            ),
+            (
+                "ACCEPT",
+                &["text/csv; charset=utf-8"],
+                &["text\n", "é", &"a".repeat(1025)],
+            ),
+            ("TARGET_MODEL", &["models/a.tar.gz"], &["$.model"]),
+            ("OUTPUT", &["stdout:", "none:"], &["stdout", "kinesis:scores"]),
+            ("DEAD_LETTER", &["stdout:", "none:"], &["s3:bucket/prefix"]),
+        ] {
+            for value in allowed {
+                read_with(name, value).unwrap_or_else(|error| panic!("{name}={value:?}: {error}"));
+            }
+            for value in refused {
+                let error = read_with(name, value).unwrap_err().to_string();
+                assert!(error.contains(name), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_is_an_unset_one() {
+        assert_eq!(read_with("CAPACITY", "").unwrap().capacity.get(), 20);
+        assert_eq!(read_with("DEAD_LETTER", "").unwrap().dead_letter, None);
+        assert!(
+            read_with("OUTPUT", "")
+                .unwrap_err()
+                .to_string()
+                .contains("OUTPUT is not set")
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_shown_cut_and_escaped() {
+        let error = read_with("CAPACITY", &format!("1\n{}", "9".repeat(500)))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("1\\n9"), "{error}");
+        assert!(error.len() < 300, "{error}");
+    }
+}

@@ -1,0 +1,140 @@
+//! The seam to whatever answers an inference request, and the faults that any such thing can have.
+//!
+//! A fault is named by what to do next. The service's own error types grow without notice, so each implementation of
+//! [`Endpoint`] maps them once into [`FaultKind`], and everything behind it is exhaustive.
+
+use std::fmt;
+use std::future::Future;
+
+use bytes::Bytes;
+
+use crate::request::InferenceRequest;
+
+pub mod sagemaker;
+
+/// How much of a container's own message a fault keeps, in characters: it ends up in a dead letter.
+const CONTAINER_MESSAGE_MAX: usize = 1000;
+
+/// Something that answers inference requests: a `SageMaker` endpoint, or a script in a test.
+pub trait Endpoint: Send + Sync + 'static {
+    /// Makes one call and waits for its answer, for as long as that takes: the caller holds the timeout, and cancels
+    /// the call by dropping the future.
+    fn invoke(&self, request: &InferenceRequest) -> impl Future<Output = Result<Response, Fault>> + Send;
+
+    /// The endpoint's name, as it stands in the envelope.
+    fn name(&self) -> &str;
+}
+
+/// What an endpoint answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The body, as the model wrote it.
+    pub body: Bytes,
+    /// The body's media type, where the endpoint told one.
+    pub content_type: Option<String>,
+    /// The production variant that answered, where the endpoint told one.
+    pub variant: Option<String>,
+}
+
+/// The sorts of fault, named by what to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// The record can never succeed.
+    Refused,
+    /// It may be the record's own fault, or the container's.
+    Suspect,
+    /// The endpoint has too much to do.
+    Overload,
+    /// The endpoint could not be reached, or broke.
+    Unreachable,
+    /// Somebody must mend the configuration or the endpoint.
+    Misconfigured,
+}
+
+/// Why a call brought no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What to do next.
+    pub kind: FaultKind,
+    /// What happened, in the service's words or ours. It never quotes the record, so a log may show it.
+    pub summary: String,
+    /// What the container said. It may quote the record: for a dead letter, never for a log.
+    pub container_message: Option<String>,
+}
+
+impl Fault {
+    /// A fault of which only the summary is known.
+    pub fn new(kind: FaultKind, summary: impl Into<String>) -> Self {
+        Self {
+            kind,
+            summary: summary.into(),
+            container_message: None,
+        }
+    }
+
+    /// A status other than 2xx that came from the model's container, with what the container said.
+    pub fn from_container(status: u16, message: Option<&str>) -> Self {
+        let message = message.filter(|message| !message.is_empty());
+        Self {
+            kind: container_fault(status),
+            summary: format!("the container answered with status {status}"),
+            container_message: message.map(|message| message.chars().take(CONTAINER_MESSAGE_MAX).collect()),
+        }
+    }
+
+    /// The whole story, the container's words included: for a dead letter, never for a log.
+    pub fn describe(&self) -> String {
+        match &self.container_message {
+            Some(message) => format!("{}: {message}", self.summary),
+            None => self.summary.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.summary)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// What a status of the model's container says about the record that was sent. `SageMaker` reports 0 for a container
+/// that died or did not answer in time.
+fn container_fault(status: u16) -> FaultKind {
+    match status {
+        400 | 413 | 422 => FaultKind::Refused,
+        429 | 503 => FaultKind::Overload,
+        401 | 403 | 404 | 405 | 406 | 415 => FaultKind::Misconfigured,
+        _ => FaultKind::Suspect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_statuses_are_told_apart_by_what_to_do_next() {
+        for (statuses, kind) in [
+            (&[400, 413, 422][..], FaultKind::Refused),
+            (&[0, 408, 500, 502, 504, 507], FaultKind::Suspect),
+            (&[429, 503], FaultKind::Overload),
+            (&[404, 405, 406, 415], FaultKind::Misconfigured),
+        ] {
+            for status in statuses {
+                assert_eq!(Fault::from_container(*status, None).kind, kind, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_shows_no_word_of_the_container() {
+        let fault = Fault::from_container(400, Some("cannot read card 4929"));
+        assert_eq!(fault.to_string(), "Refused: the container answered with status 400");
+        assert_eq!(
+            fault.describe(),
+            "the container answered with status 400: cannot read card 4929"
+        );
+    }
+}

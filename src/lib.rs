@@ -1,0 +1,51 @@
+//! Real-time in-stream inference on AWS: a Lambda function that runs every record of a Kinesis stream through a
+//! `SageMaker` endpoint and loses none.
+//!
+//! # The flow
+//!
+//! ```text
+//! event JSON ─ event ─▶ Kinesis records ─ decode ─▶ user records ─ request ─▶ inference requests
+//!    ─ fan_out (capacity, timeout) ─▶ Endpoint ─▶ outcomes ─ output ─▶ OUTPUT / DEAD_LETTER
+//!    ─ checkpoint ─▶ {"batchItemFailures":[{"itemIdentifier": first unfinished sequence number}]}
+//! ```
+//!
+//! The modules below stand in that order; [`handler`] is the straight line through them.
+//!
+//! # Invariants
+//!
+//! - Every user record ends in exactly one [`Outcome`](outcome::Outcome).
+//! - A record is read, decoded, called and panics on its own: nothing that one record does fails another.
+//! - No more than CAPACITY calls are in flight in the process, however many invocations share it.
+//! - What is delivered is a prefix of the batch, in its order; the answer names the first record behind that prefix.
+//! - Two seams, no more: [`Endpoint`](endpoint::Endpoint) and [`Output`](output::Output).
+
+// In reading order; the empty lines keep rustfmt from sorting them.
+
+pub mod config;
+pub mod handler;
+
+pub mod event;
+
+pub mod decode;
+
+pub mod request;
+
+pub mod fan_out;
+
+pub mod capacity;
+
+pub mod invoke;
+
+pub mod endpoint;
+
+pub mod prediction;
+
+pub mod outcome;
+
+pub mod output;
+
+pub mod checkpoint;
+
+pub mod processors;
+
+pub mod telemetry;

@@ -1,0 +1,40 @@
+//! The Lambda function: settings, one handler for the process, and the loop that asks Lambda for events.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use instream::config::Config;
+use instream::endpoint::sagemaker::SageMaker;
+use instream::handler::Handler;
+use instream::{processors, telemetry};
+use lambda_runtime::{LambdaEvent, run_concurrent, service_fn};
+use serde_json::value::RawValue;
+
+fn main() -> ExitCode {
+    telemetry::init_logs();
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
+fn start() -> Result<(), lambda_runtime::Error> {
+    let lookup = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let config = Config::from_lookup(lookup)?;
+    processors::runtime(lookup("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").as_deref())?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
+    let environment = aws_config::load_from_env().await;
+    let endpoint = SageMaker::new(&environment, config.parameters.clone())?;
+    let handler = Arc::new(Handler::new(&config, endpoint));
+    let handle = |event: LambdaEvent<Box<RawValue>>| {
+        let handler = Arc::clone(&handler);
+        async move { handler.handle(&event.payload).await }
+    };
+    run_concurrent(service_fn(handle)).await
+}

@@ -1,0 +1,184 @@
+//! The envelope: one JSON object a line, with the record's place in the stream and what became of it.
+//!
+//! `eventId` and `subSequenceNumber` are the same for every delivery of a record, so that a repeat can be seen.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::decode::UserRecord;
+use crate::event::KinesisRecord;
+use crate::outcome::Rejection;
+use crate::prediction::{ModelOutput, Prediction, one_line};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a, B> {
+    event_id: Option<&'a str>,
+    sub_sequence_number: u64,
+    partition_key: Option<&'a str>,
+    approximate_arrival_timestamp: Option<f64>,
+    endpoint: &'a str,
+    #[serde(flatten)]
+    body: B,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PredictionBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<&'a str>,
+    output: OutputValue<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_encoding: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum OutputValue<'a> {
+    Json(&'a RawValue),
+    Text(&'a str),
+    Base64(String),
+}
+
+#[derive(Serialize)]
+struct DeadLetterBody<'a> {
+    reason: &'a Rejection,
+    /// Base64 of the original bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
+    /// The entry of the event as it came, where it has no bytes that could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<Box<RawValue>>,
+}
+
+/// The line that OUTPUT gets for a predicted record.
+pub fn prediction(
+    record: &KinesisRecord<'_>,
+    user_record: &UserRecord,
+    endpoint: &str,
+    prediction: &Prediction,
+) -> String {
+    let (output, output_encoding) = match &prediction.output {
+        ModelOutput::Json(json) => (OutputValue::Json(json), None),
+        ModelOutput::Text(text) => (OutputValue::Text(text), None),
+        ModelOutput::Bytes(bytes) => (OutputValue::Base64(BASE64.encode(bytes)), Some("base64")),
+    };
+    let variant = prediction.variant.as_deref();
+    line(
+        record,
+        user_record,
+        endpoint,
+        PredictionBody {
+            variant,
+            output,
+            output_encoding,
+        },
+    )
+}
+
+/// The line that `DEAD_LETTER` gets for a rejected record: its bytes, or where it has none, its entry of the event.
+pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, reason: &Rejection) -> String {
+    let data = user_record.data.as_ref().ok().map(|data| BASE64.encode(data));
+    let as_it_came = || RawValue::from_string(one_line(record.raw.get())).expect("white space is all that changed");
+    let record_json = data.is_none().then(as_it_came);
+    line(
+        record,
+        user_record,
+        endpoint,
+        DeadLetterBody {
+            reason,
+            data,
+            record: record_json,
+        },
+    )
+}
+
+fn line(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, body: impl Serialize) -> String {
+    let envelope = Envelope {
+        event_id: record.event_id.as_deref(),
+        sub_sequence_number: user_record.sub_sequence_number,
+        partition_key: record.partition_key.as_deref(),
+        approximate_arrival_timestamp: record.approximate_arrival_ms.map(seconds),
+        endpoint,
+        body,
+    };
+    serde_json::to_string(&envelope).expect("strings, numbers and JSON always serialise")
+}
+
+/// Seconds with a fraction, as AWS writes times. The nearest double prints as the very milliseconds it came from.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "times before the year 9999 stay far below 2^53 ms"
+)]
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::endpoint::Response;
+    use crate::{decode, event};
+
+    const EVENT: &str = r#"{"Records":[
+        {"eventID":"shardId-0:7","kinesis":{"sequenceNumber":"7","partitionKey":"a \"key\"","data":"aGk=",
+            "approximateArrivalTimestamp":1545084650.987}},
+        {"eventID":"shardId-0:8",
+         "kinesis":{"sequenceNumber":"8","data":"!"}}]}"#;
+
+    fn with_records(check: impl Fn(&[KinesisRecord<'_>], &[UserRecord])) {
+        let payload = RawValue::from_string(EVENT.to_owned()).unwrap();
+        let event = event::read(&payload).unwrap();
+        check(&event.records, &decode::decode(&event.records));
+    }
+
+    #[test]
+    fn a_prediction_is_one_line_with_the_records_place() {
+        with_records(|records, user_records| {
+            let predict = |body: &'static [u8]| {
+                let body = Bytes::from_static(body);
+                let response = Response {
+                    body,
+                    content_type: None,
+                    variant: Some("AllTraffic".to_owned()),
+                };
+                prediction(&records[0], &user_records[0], "fraud", &Prediction::read(response))
+            };
+            let place = r#"{"eventId":"shardId-0:7","subSequenceNumber":0,"partitionKey":"a \"key\"","approximateArrivalTimestamp":1545084650.987,"endpoint":"fraud","variant":"AllTraffic","#;
+            assert_eq!(
+                predict(b"{\"score\":\n0.90}"),
+                format!("{place}\"output\":{{\"score\": 0.90}}}}")
+            );
+            assert_eq!(predict(b"fraud\n"), format!("{place}\"output\":\"fraud\\n\"}}"));
+            assert_eq!(
+                predict(b"\xff"),
+                format!("{place}\"output\":\"/w==\",\"outputEncoding\":\"base64\"}}")
+            );
+        });
+    }
+
+    #[test]
+    fn a_dead_letter_has_the_bytes_or_else_the_entry_as_it_came() {
+        with_records(|records, user_records| {
+            let reason = Rejection {
+                kind: crate::outcome::RejectionKind::Refused,
+                message: "no".to_owned(),
+            };
+            let with_bytes = dead_letter(&records[0], &user_records[0], "fraud", &reason);
+            assert!(
+                with_bytes.ends_with(r#""reason":{"kind":"Refused","message":"no"},"data":"aGk="}"#),
+                "{with_bytes}"
+            );
+            let without = dead_letter(&records[1], &user_records[1], "fraud", &reason);
+            assert!(!without.contains('\n'), "{without}");
+            assert!(
+                without.ends_with(r#""kinesis":{"sequenceNumber":"8","data":"!"}}}"#),
+                "{without}"
+            );
+        });
+    }
+}

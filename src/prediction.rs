@@ -1,0 +1,100 @@
+//! Response bytes in, predictions out: what the endpoint said, in the form in which the envelope carries it.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::endpoint::Response;
+
+/// One record's prediction.
+#[derive(Debug)]
+pub struct Prediction {
+    /// What the model answered.
+    pub output: ModelOutput,
+    /// The production variant that answered, where the endpoint told one.
+    pub variant: Option<String>,
+}
+
+/// A model's answer, by what it can be shown as.
+#[derive(Debug)]
+pub enum ModelOutput {
+    /// A JSON value, its numbers just as the model wrote them, without line breaks.
+    Json(Box<RawValue>),
+    /// Text that is no JSON, or that the endpoint called text.
+    Text(String),
+    /// Anything else.
+    Bytes(Bytes),
+}
+
+impl Prediction {
+    /// Reads a response. No response is unreadable: what is neither JSON nor text stays bytes.
+    pub fn read(response: Response) -> Self {
+        let Response {
+            body,
+            content_type,
+            variant,
+        } = response;
+        Self {
+            output: read_body(body, content_type.as_deref().unwrap_or_default()),
+            variant,
+        }
+    }
+}
+
+/// A `text/…` answer is text, even where a lucky line of CSV would pass for JSON, so that one model's predictions are
+/// all of one type.
+fn read_body(body: Bytes, content_type: &str) -> ModelOutput {
+    let Ok(text) = std::str::from_utf8(&body) else {
+        return ModelOutput::Bytes(body);
+    };
+    if !is_text(content_type)
+        && let Ok(json) = RawValue::from_string(one_line(text))
+    {
+        return ModelOutput::Json(json);
+    }
+    ModelOutput::Text(text.to_owned())
+}
+
+fn is_text(content_type: &str) -> bool {
+    content_type
+        .trim_start()
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("text/"))
+}
+
+/// JSON on one line: inside a JSON string a line break is always escaped, so the bare ones are only white space.
+pub(crate) fn one_line(json: &str) -> String {
+    json.trim().replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(body: &[u8], content_type: &str) -> String {
+        match read_body(Bytes::copy_from_slice(body), content_type) {
+            ModelOutput::Json(json) => format!("json {json}"),
+            ModelOutput::Text(text) => format!("text {text}"),
+            ModelOutput::Bytes(bytes) => format!("bytes {bytes:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_json_else_text_else_bytes() {
+        for (body, content_type, expected) in [
+            (&b"{\"score\":0.90}"[..], "application/json", "json {\"score\":0.90}"),
+            (
+                b"{\n  \"score\": 1\r\n}\n",
+                "application/json",
+                "json {   \"score\": 1  }",
+            ),
+            (b"0.5", "", "json 0.5"),
+            (b"0.5\n", "text/csv; charset=utf-8", "text 0.5\n"),
+            (b"{\"score\":NaN}", "application/json", "text {\"score\":NaN}"),
+            (b"{} {}", "application/json", "text {} {}"),
+            (b"", "application/json", "text "),
+            (b"\xff\x00", "application/json", "bytes b\"\\xff\\0\""),
+        ] {
+            assert_eq!(shown(body, content_type), expected);
+        }
+    }
+}

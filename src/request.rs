@@ -1,0 +1,102 @@
+//! User records in, inference requests out: bodies and identities, ready to be sent. Calls nothing.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::decode::UserRecord;
+use crate::event::KinesisRecord;
+use crate::outcome::{Rejection, RejectionKind};
+
+/// `InferenceId` has 1 to 64 characters:
+/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
+const INFERENCE_ID_MAX: usize = 64;
+
+/// One call to be made: what differs between calls. What is the same for all of them, the endpoint holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InferenceRequest {
+    /// The body, as the model gets it.
+    pub body: Bytes,
+    /// `SEQUENCE-SUB`: the same for every delivery of a record, so that a repeat can be seen in the data capture.
+    pub inference_id: String,
+}
+
+/// Builds the requests, a `SingleRecord` one for each user record and in their order, or says why one is rejected.
+pub fn build(
+    records: &[KinesisRecord<'_>],
+    user_records: &[UserRecord],
+    max_payload_bytes: usize,
+) -> Vec<Result<InferenceRequest, Rejection>> {
+    user_records
+        .iter()
+        .map(|user_record| {
+            let body = user_record.data.clone()?;
+            check_size(&body, max_payload_bytes)?;
+            let sequence_number = records
+                .get(user_record.position)
+                .and_then(|record| record.sequence_number.as_deref());
+            let inference_id = inference_id(sequence_number.unwrap_or_default(), user_record.sub_sequence_number);
+            Ok(InferenceRequest { body, inference_id })
+        })
+        .collect()
+}
+
+fn check_size(body: &Bytes, max_payload_bytes: usize) -> Result<(), Rejection> {
+    if body.len() <= max_payload_bytes {
+        return Ok(());
+    }
+    let size = body.len();
+    let message = format!("the body has {size} bytes, MAX_PAYLOAD_BYTES allows {max_payload_bytes}");
+    Err(Rejection {
+        kind: RejectionKind::PayloadTooLarge,
+        message,
+    })
+}
+
+/// Hashed where it would not fit the header that carries it: SHA-256 in hexadecimal has just 64 characters.
+fn inference_id(sequence_number: &str, sub_sequence_number: u64) -> String {
+    let id = format!("{sequence_number}-{sub_sequence_number}");
+    if id.len() <= INFERENCE_ID_MAX && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return id;
+    }
+    format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEQUENCE: &str = "49590338271490256608559692538361571095921575989136588898";
+
+    #[test]
+    fn an_inference_id_names_the_record_and_fits() {
+        assert_eq!(inference_id(SEQUENCE, 3), format!("{SEQUENCE}-3"));
+        for odd in ["9".repeat(128), "1\r\nX-Evil: 1".to_owned(), "é".to_owned()] {
+            let id = inference_id(&odd, 0);
+            assert_eq!(id.len(), 64, "{odd}");
+            assert!(id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+            assert_ne!(id, inference_id(&odd, 1));
+        }
+    }
+
+    #[test]
+    fn a_body_may_have_max_payload_bytes_and_no_more() {
+        let build_one = |length: usize| {
+            let data = Ok(Bytes::from(vec![b'x'; length]));
+            build(
+                &[],
+                &[UserRecord {
+                    position: 0,
+                    sub_sequence_number: 0,
+                    data,
+                }],
+                10,
+            )
+            .pop()
+            .unwrap()
+        };
+        assert_eq!(build_one(10).unwrap().body.len(), 10);
+        let rejection = build_one(11).unwrap_err();
+        assert_eq!(rejection.kind, RejectionKind::PayloadTooLarge);
+        assert_eq!(rejection.message, "the body has 11 bytes, MAX_PAYLOAD_BYTES allows 10");
+    }
+}
