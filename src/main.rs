@@ -32,7 +32,7 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     let environment = aws_config::load_from_env().await;
     let endpoint = SageMaker::new(&environment, config.parameters.clone())?;
     let handler = Arc::new(Handler::new(&config, endpoint));
-    let handle = |event: LambdaEvent<Box<RawValue>>| {
+    let handle = move |event: LambdaEvent<Box<RawValue>>| {
         let handler = Arc::clone(&handler);
         async move { handler.handle(&event.payload).await }
     };

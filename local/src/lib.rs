@@ -1,1 +1,42 @@
-//! Placeholder until the next commit.
+//! The function on one machine: what stands around it in AWS, in small, on loopback.
+//!
+//! ```text
+//! records ─ esm ─▶ runtime_api ◀─ the function's own process ─▶ sagemaker ─▶ model, or model_server
+//!                                  └─ standard output ─▶ deliveries ─▶ files, summary
+//! ```
+//!
+//! Nothing here knows the function's code: any Lambda binary that reads Kinesis events can be driven.
+
+// In reading order; the empty lines keep rustfmt from sorting them.
+
+pub mod stream_command;
+
+pub mod event_command;
+
+pub mod setup;
+
+pub mod build;
+
+pub mod environment;
+
+pub mod function;
+
+pub mod runtime_api;
+
+pub mod stream;
+
+pub mod esm;
+
+pub mod sagemaker;
+
+pub mod model;
+
+pub mod model_server;
+
+pub mod transactions;
+
+pub mod deliveries;
+
+pub mod summary;
+
+mod server;

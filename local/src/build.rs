@@ -1,0 +1,52 @@
+//! Building the function with cargo, its progress shown.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+/// The workspace that this program was built from.
+pub fn workspace() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}
+
+#[derive(Deserialize)]
+struct Message {
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Builds the function and returns the path of its binary.
+///
+/// # Errors
+///
+/// If cargo cannot be run or the function does not compile; cargo has said why by then.
+pub fn function() -> Result<PathBuf> {
+    // Both packages, as `cargo test --workspace` chooses them: cargo then picks the same features for the crates they
+    // share, and what one command has compiled serves the other.
+    let output = Command::new("cargo")
+        .args(["build", "--package", "instream", "--package", "instream-local"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .current_dir(workspace())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "the function does not compile");
+    let messages = output.stdout.split(|byte| *byte == b'\n');
+    let mut messages = messages.filter_map(|line| serde_json::from_slice::<Message>(line).ok());
+    messages
+        .find_map(|message| {
+            message
+                .executable
+                .filter(|_| message.target.is_some_and(|it| it.name == "instream"))
+        })
+        .context("cargo built no binary called instream")
+}

@@ -1,0 +1,208 @@
+//! What the function delivers under `stdout:`: predictions and dead letters, told apart, counted and kept in files.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::function::Line;
+
+/// How many of the highest scores are kept.
+const HIGHEST: usize = 5;
+
+/// The files of one run. Each run starts them anew.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Files {
+    /// Predictions, an envelope a line.
+    pub predictions: PathBuf,
+    /// Dead letters, an envelope a line.
+    pub dead_letters: PathBuf,
+    /// The function's log, and whatever else it wrote.
+    pub log: PathBuf,
+}
+
+/// A prediction worth showing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Highest {
+    /// The score.
+    pub score: f64,
+    /// The record's partition key: `line-412` for line 412 of the input.
+    pub partition_key: String,
+    /// The beginning of the record.
+    pub record: String,
+}
+
+/// Takes the function's lines and keeps count.
+#[derive(Debug)]
+pub struct Deliveries {
+    files: Files,
+    predictions: BufWriter<File>,
+    dead_letters: BufWriter<File>,
+    log: BufWriter<File>,
+    counted: Counted,
+    seen: HashSet<(String, u64)>,
+}
+
+/// The counts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counted {
+    /// Records with a prediction.
+    pub predicted: u64,
+    /// Records with a dead letter.
+    pub rejected: u64,
+    /// Predictions and dead letters beyond the first of a record.
+    pub repeated: u64,
+    /// The highest scores, the highest first, where the predictions have any.
+    pub highest: Vec<Highest>,
+}
+
+/// As much of an envelope as is needed here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    event_id: Option<String>,
+    sub_sequence_number: u64,
+    partition_key: Option<String>,
+    output: Option<Value>,
+    reason: Option<Value>,
+}
+
+impl Deliveries {
+    /// Starts the files in `folder`, which is made if need be.
+    ///
+    /// # Errors
+    ///
+    /// The file system's own.
+    pub fn create(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let files = Files {
+            predictions: folder.join("predictions.jsonl"),
+            dead_letters: folder.join("dead-letters.jsonl"),
+            log: folder.join("function.log"),
+        };
+        let create = |path: &Path| File::create(path).map(BufWriter::new);
+        let (predictions, dead_letters) = (create(&files.predictions)?, create(&files.dead_letters)?);
+        let log = create(&files.log)?;
+        let (counted, seen) = Default::default();
+        Ok(Self {
+            files,
+            predictions,
+            dead_letters,
+            log,
+            counted,
+            seen,
+        })
+    }
+
+    /// Takes one line.
+    ///
+    /// # Errors
+    ///
+    /// The file system's own.
+    pub fn take(&mut self, line: &Line) -> io::Result<()> {
+        let (Line::Output(text) | Line::Log(text)) = line;
+        let envelope = match line {
+            Line::Output(text) => serde_json::from_str::<Envelope>(text).ok(),
+            Line::Log(_) => None,
+        };
+        match envelope {
+            Some(Envelope {
+                event_id,
+                sub_sequence_number,
+                reason: Some(_),
+                ..
+            }) => {
+                let first = self.is_first(event_id, sub_sequence_number);
+                self.counted.rejected += u64::from(first);
+                writeln!(self.dead_letters, "{text}")
+            }
+            Some(Envelope {
+                event_id,
+                sub_sequence_number,
+                partition_key,
+                output: Some(output),
+                ..
+            }) => {
+                let first = self.is_first(event_id, sub_sequence_number);
+                self.counted.predicted += u64::from(first);
+                if first && let Some(score) = score(&output) {
+                    let partition_key = partition_key.unwrap_or_default();
+                    self.keep_if_high(Highest {
+                        score,
+                        partition_key,
+                        record: String::new(),
+                    });
+                }
+                writeln!(self.predictions, "{text}")
+            }
+            Some(_) | None => writeln!(self.log, "{text}"),
+        }
+    }
+
+    /// Writes the files out and returns where they are and what was counted.
+    ///
+    /// # Errors
+    ///
+    /// The file system's own.
+    pub fn finish(mut self) -> io::Result<(Files, Counted)> {
+        self.predictions.flush()?;
+        self.dead_letters.flush()?;
+        self.log.flush()?;
+        Ok((self.files, self.counted))
+    }
+
+    fn is_first(&mut self, event_id: Option<String>, sub_sequence_number: u64) -> bool {
+        let first = self.seen.insert((event_id.unwrap_or_default(), sub_sequence_number));
+        self.counted.repeated += u64::from(!first);
+        first
+    }
+
+    fn keep_if_high(&mut self, candidate: Highest) {
+        let highest = &mut self.counted.highest;
+        let place = highest.partition_point(|kept| kept.score >= candidate.score);
+        highest.insert(place, candidate);
+        highest.truncate(HIGHEST);
+    }
+}
+
+/// The number that a prediction amounts to: itself, or what its `score`, `probability` or `predictions` holds, the
+/// first of a list.
+fn score(output: &Value) -> Option<f64> {
+    match output {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Array(list) => score(list.first()?),
+        Value::Object(members) => ["score", "probability", "predictions"]
+            .iter()
+            .find_map(|name| score(members.get(*name)?)),
+        Value::Null | Value::Bool(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_score_is_found_where_models_put_it() {
+        for (output, expected) in [
+            (json!(0.5), Some(0.5)),
+            (json!("0.5\n"), Some(0.5)),
+            (json!([0.5, 0.1]), Some(0.5)),
+            (json!({"version": 3, "score": 0.5}), Some(0.5)),
+            (json!({"predictions": [{"score": 0.5}]}), Some(0.5)),
+            (json!({"label": "fraud"}), None),
+            (json!("fraud"), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(score(&output), expected, "{output}");
+        }
+    }
+}

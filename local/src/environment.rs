@@ -1,0 +1,127 @@
+//! The function's environment variables, as Lambda and the user's own settings would give them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+use aws_config::BehaviorVersion;
+use aws_credential_types::provider::ProvideCredentials as _;
+
+/// Name of the built-in endpoint, unless `ENDPOINT_NAME` says otherwise.
+pub const LOCAL_ENDPOINT: &str = "fraud-detector";
+
+/// The function's memory on one machine, in MB, unless `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` is set: as in template.yaml.
+const MEMORY_MB: &str = "512";
+
+/// Environment variables and their values.
+pub type Settings = HashMap<String, String>;
+
+/// Which endpoint the function calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One on this machine.
+    Local(SocketAddr),
+    /// A `SageMaker` endpoint of the user's, by name.
+    Aws(String),
+}
+
+/// The environment for the function: the caller's, with what is missing filled in. Locally, both OUTPUT and
+/// `DEAD_LETTER` are `stdout:` unless they are set, even to nothing.
+///
+/// # Errors
+///
+/// If AWS credentials or a region are needed and cannot be found.
+pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
+    let mut environment = match target {
+        Target::Local(address) => local(own, *address),
+        Target::Aws(name) => aws(own, name).await?,
+    };
+    let defaults = [
+        ("AWS_LAMBDA_FUNCTION_NAME", "instream"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", MEMORY_MB),
+        ("ENDPOINT_NAME", LOCAL_ENDPOINT),
+        ("OUTPUT", "stdout:"),
+        ("DEAD_LETTER", "stdout:"),
+    ];
+    for (name, value) in defaults {
+        environment.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
+    Ok(environment)
+}
+
+/// Nothing of the user's AWS settings reaches a function that calls this machine: no profile, no real credentials.
+fn local(own: Settings, address: SocketAddr) -> Settings {
+    let foreign = |name: &str| name.starts_with("AWS_") && !name.starts_with("AWS_LAMBDA_");
+    let mut environment: HashMap<_, _> = own.into_iter().filter(|(name, _)| !foreign(name)).collect();
+    let settings = [
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", format!("http://{address}")),
+    ];
+    environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
+    environment
+}
+
+/// The machine's own credentials, SSO profiles included: resolved here, so that the function needs no part of it.
+async fn aws(own: Settings, endpoint: &str) -> Result<Settings> {
+    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let region = config
+        .region()
+        .context("no AWS region: set AWS_REGION or a profile that has one")?;
+    let provider = config
+        .credentials_provider()
+        .context("no AWS credentials: set AWS_PROFILE or log in")?;
+    let credentials = provider
+        .provide_credentials()
+        .await
+        .context("no AWS credentials: set AWS_PROFILE, or log in with `aws sso login`")?;
+    let mut environment = own;
+    environment.remove("AWS_PROFILE");
+    environment.remove("AWS_SESSION_TOKEN");
+    environment.insert("ENDPOINT_NAME".to_owned(), endpoint.to_owned());
+    environment.insert("AWS_REGION".to_owned(), region.to_string());
+    environment.insert("AWS_ACCESS_KEY_ID".to_owned(), credentials.access_key_id().to_owned());
+    environment.insert(
+        "AWS_SECRET_ACCESS_KEY".to_owned(),
+        credentials.secret_access_key().to_owned(),
+    );
+    if let Some(token) = credentials.session_token() {
+        environment.insert("AWS_SESSION_TOKEN".to_owned(), token.to_owned());
+    }
+    Ok(environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_aws_setting_of_the_users_reaches_a_local_run() {
+        let own = [
+            ("AWS_PROFILE", "production"),
+            ("AWS_SESSION_TOKEN", "real"),
+            ("AWS_ACCESS_KEY_ID", "real"),
+            ("AWS_LAMBDA_LOG_LEVEL", "DEBUG"),
+            ("CAPACITY", "64"),
+            ("DEAD_LETTER", ""),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let target = Target::Local(([127, 0, 0, 1], 9001).into());
+        let environment = for_function(own, &target).await.unwrap();
+        let value = |name: &str| environment.get(name).map(String::as_str);
+        assert_eq!(value("AWS_PROFILE"), None);
+        assert_eq!(value("AWS_SESSION_TOKEN"), None);
+        assert_eq!(value("AWS_ACCESS_KEY_ID"), Some("local"));
+        assert_eq!(
+            value("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"),
+            Some("http://127.0.0.1:9001")
+        );
+        assert_eq!(value("AWS_LAMBDA_LOG_LEVEL"), Some("DEBUG"));
+        assert_eq!(value("CAPACITY"), Some("64"));
+        assert_eq!(value("OUTPUT"), Some("stdout:"));
+        assert_eq!(value("DEAD_LETTER"), Some(""));
+    }
+}

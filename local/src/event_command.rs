@@ -1,0 +1,94 @@
+//! `cargo local event FILE`: one event through a fresh function; what it delivered, and what it answered.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::environment::Settings;
+use crate::function::{Answer, Function, Line};
+use crate::setup::{Options, Setup};
+
+/// What one event came to.
+#[derive(Debug)]
+pub struct EventRun {
+    /// The lines on the function's standard output: predictions and dead letters.
+    pub output: Vec<String>,
+    /// The lines of its log.
+    pub log: Vec<String>,
+    /// What it answered.
+    pub answer: Answer,
+}
+
+impl EventRun {
+    /// The answer as one line: the response as the function wrote it, or the error as Lambda shows it.
+    pub fn answer_line(&self) -> String {
+        match &self.answer {
+            Answer::Response(response) => String::from_utf8_lossy(response).into_owned(),
+            Answer::Error(error) => error_line(&error.error_type, &error.error_message),
+            Answer::TimedOut(limit) => error_line(
+                "Sandbox.Timedout",
+                &format!("Task timed out after {:.2} seconds", limit.as_secs_f64()),
+            ),
+            Answer::Exited(status) => {
+                error_line("Runtime.ExitError", &format!("the function's process ended: {status}"))
+            }
+        }
+    }
+}
+
+fn error_line(error_type: &str, error_message: &str) -> String {
+    json!({ "errorType": error_type, "errorMessage": error_message }).to_string()
+}
+
+/// Sends the event in `file` to a fresh function. Where a file of the same name with the ending `.env` stands beside
+/// it, its settings win over those of `options`.
+///
+/// # Errors
+///
+/// If a file cannot be read, or the function or its endpoint cannot be started.
+pub async fn run(file: &Path, mut options: Options) -> Result<EventRun> {
+    let event = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    options.settings.extend(settings_beside(file)?);
+    let Setup {
+        endpoint: _endpoint,
+        launch,
+        mut lines,
+    } = Setup::new(options).await?;
+    let function = Function::start(&launch).await?;
+    drop(launch);
+    let answer = function.invoke(Bytes::from(event)).await;
+    function.stop().await;
+    let (mut output, mut log) = (Vec::new(), Vec::new());
+    while let Some(line) = lines.recv().await {
+        match line {
+            Line::Output(line) => output.push(line),
+            Line::Log(line) => log.push(line),
+        }
+    }
+    Ok(EventRun { output, log, answer })
+}
+
+/// `NAME=VALUE` a line; empty lines and those that start with `#` say nothing.
+fn settings_beside(file: &Path) -> Result<Settings> {
+    let path = file.with_extension("env");
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Settings::new()),
+        read => read.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line
+                .split_once('=')
+                .with_context(|| format!("{}: {line:?} is not like NAME=VALUE", path.display()))?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        })
+        .collect()
+}

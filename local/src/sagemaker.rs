@@ -1,0 +1,188 @@
+//! `SageMaker` Runtime, as a client sees it: `InvokeEndpoint` for any endpoint name, over HTTP on loopback.
+//!
+//! The container behind it is the built-in model or a model server of the user's. What the container refuses comes
+//! back as a `ModelError` with status 424, the container's own status and its words, as `SageMaker` does:
+//! <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::model;
+use crate::model_server::ModelServer;
+use crate::server::Server;
+
+/// `InvokeEndpoint` takes bodies of up to 25 MB.
+const BODY_BYTES_MAX: usize = 25 * 1024 * 1024;
+/// The only production variant.
+const VARIANT: &str = "AllTraffic";
+
+/// What answers behind the endpoint.
+#[derive(Debug)]
+pub enum Container {
+    /// The built-in fraud model.
+    FraudModel,
+    /// A model server on this machine.
+    ModelServer(Box<ModelServer>),
+}
+
+/// A container's answer.
+#[derive(Debug)]
+pub struct ContainerAnswer {
+    /// The HTTP status; 0 if the container died or did not answer.
+    pub status: u16,
+    /// The media type, where the container told one.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// The emulated service. Dropping it closes its port.
+#[derive(Debug)]
+pub struct SageMakerRuntime {
+    server: Server,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    container: Container,
+    latency: Duration,
+    calls: AtomicU64,
+    in_flight: AtomicU64,
+    most_in_flight: AtomicU64,
+}
+
+impl SageMakerRuntime {
+    /// Starts the service on `port`, or a free one if it is 0. Each call takes `latency` more than the container needs.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's own, if the port cannot be had.
+    pub async fn start(port: u16, container: Container, latency: Duration) -> io::Result<Self> {
+        let (calls, in_flight, most_in_flight) = Default::default();
+        let shared = Arc::new(Shared {
+            container,
+            latency,
+            calls,
+            in_flight,
+            most_in_flight,
+        });
+        let router = Router::new()
+            .route("/endpoints/{name}/invocations", post(invoke_endpoint))
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .with_state(Arc::clone(&shared));
+        let server = Server::start(port, router).await?;
+        Ok(Self { server, shared })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    /// Calls so far.
+    pub fn calls(&self) -> u64 {
+        self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// The most calls that were in flight at once.
+    pub fn most_in_flight(&self) -> u64 {
+        self.shared.most_in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// One call in flight, counted until it is answered or its client has gone.
+struct InFlight<'s>(&'s Shared);
+
+impl<'s> InFlight<'s> {
+    fn new(shared: &'s Shared) -> Self {
+        shared.calls.fetch_add(1, Ordering::Relaxed);
+        let now = shared.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        shared.most_in_flight.fetch_max(now, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn invoke_endpoint(
+    State(shared): State<Arc<Shared>>,
+    Path(endpoint): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let _in_flight = InFlight::new(&shared);
+    if !shared.latency.is_zero() {
+        sleep(shared.latency).await;
+    }
+    let answer = match &shared.container {
+        Container::FraudModel => fraud_model(&body),
+        Container::ModelServer(server) => server.invoke(&headers, body).await,
+    };
+    if (200..300).contains(&answer.status) {
+        predicted(answer)
+    } else {
+        model_error(&endpoint, &answer)
+    }
+}
+
+fn fraud_model(body: &[u8]) -> ContainerAnswer {
+    let (status, content_type, body) = match model::score(body) {
+        Ok(score) => (200, "application/json", json!(score).to_string()),
+        Err(message) => (400, "text/plain", message),
+    };
+    ContainerAnswer {
+        status,
+        content_type: Some(content_type.to_owned()),
+        body: body.into(),
+    }
+}
+
+fn predicted(answer: ContainerAnswer) -> Response<Body> {
+    let content_type = answer
+        .content_type
+        .unwrap_or_else(|| "application/octet-stream".to_owned());
+    let built = Response::builder()
+        .header("Content-Type", content_type)
+        .header("x-Amzn-Invoked-Production-Variant", VARIANT)
+        .body(Body::from(answer.body));
+    built.expect("the content type was a header before")
+}
+
+fn model_error(endpoint: &str, answer: &ContainerAnswer) -> Response<Body> {
+    let status = answer.status;
+    let said = String::from_utf8_lossy(&answer.body);
+    let side = if (400..500).contains(&status) {
+        "client"
+    } else {
+        "server"
+    };
+    let body = json!({
+        "Message": format!("Received {side} error ({status}) from primary with message \"{said}\""),
+        "OriginalStatusCode": status,
+        "OriginalMessage": said,
+        "LogStreamArn": format!("arn:aws:logs:us-east-1:000000000000:log-group:/aws/sagemaker/Endpoints/{endpoint}"),
+    });
+    Response::builder()
+        .status(424)
+        .header("Content-Type", "application/json")
+        .header("x-amzn-ErrorType", "ModelError")
+        .body(Body::from(body.to_string()))
+        .expect("the headers are constants")
+}
