@@ -78,7 +78,7 @@ impl<E: Endpoint> Handler<E> {
         let outcomes = self.fan_out.run(requests).await;
         let finished = self.finished(event.records.len(), &user_records, &outcomes);
         let delivered = self.deliver(&event.records, &user_records, &outcomes, finished);
-        summarise(event.records.len(), &outcomes, delivered);
+        summarise(&event.records, &user_records, &outcomes, delivered);
         let batch_item_failures = checkpoint(&event.records, delivered)?;
         Ok(BatchResponse {
             batch_item_failures,
@@ -150,18 +150,34 @@ impl<E: Endpoint> Handler<E> {
     }
 }
 
-/// One line an invocation: what became of its records, and why the first failed one did.
-fn summarise(records: usize, outcomes: &[Outcome], delivered: usize) {
+/// One line an invocation: what became of its records, and what stopped it where something did.
+fn summarise(records: &[KinesisRecord<'_>], user_records: &[UserRecord], outcomes: &[Outcome], delivered: usize) {
     let count = |of: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| of(outcome)).count();
     let predicted = count(|outcome| matches!(outcome, Outcome::Predicted(_)));
     let rejected = count(|outcome| matches!(outcome, Outcome::Rejected(_)));
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
-    let first_fault = outcomes.iter().find_map(|outcome| match outcome {
-        Outcome::Failed(fault) => Some(fault),
-        Outcome::Predicted(_) | Outcome::Rejected(_) => None,
+    let Some(unfinished) = records.get(delivered) else {
+        info!(records = records.len(), predicted, rejected, "batch finished");
+        return;
+    };
+    // The rejection's message may quote the record: its kind has to do.
+    let why = user_records
+        .iter()
+        .zip(outcomes)
+        .filter(|(user_record, _)| user_record.position == delivered);
+    let why = why.into_iter().find_map(|(_, outcome)| match outcome {
+        Outcome::Predicted(_) => None,
+        Outcome::Rejected(rejection) => Some(format!("{:?}, and there is no DEAD_LETTER for it", rejection.kind)),
+        Outcome::Failed(fault) => Some(fault.to_string()),
     });
-    match first_fault {
-        None => info!(records, predicted, rejected, delivered, "batch"),
-        Some(fault) => warn!(records, predicted, rejected, failed, delivered, first_fault = %fault, "batch"),
-    }
+    warn!(
+        records = records.len(),
+        predicted,
+        rejected,
+        failed,
+        finished = delivered,
+        from = unfinished.sequence_number.as_deref(),
+        why = why.unwrap_or_else(|| "it was not delivered".to_owned()),
+        "batch comes again from here"
+    );
 }

@@ -29,6 +29,11 @@ fn start() -> Result<(), lambda_runtime::Error> {
 }
 
 async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
+    if config.dead_letter.is_none() {
+        tracing::warn!(
+            "DEAD_LETTER is not set: a record that can never succeed is retried until the mapping gives it up"
+        );
+    }
     let environment = aws_config::load_from_env().await;
     let endpoint = SageMaker::new(&environment, config.parameters.clone())?;
     let handler = Arc::new(Handler::new(&config, endpoint));

@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::model;
@@ -60,8 +61,9 @@ struct Shared {
     container: Container,
     latency: Duration,
     calls: AtomicU64,
-    in_flight: AtomicU64,
+    in_flight: watch::Sender<u64>,
     most_in_flight: AtomicU64,
+    held: watch::Sender<bool>,
 }
 
 impl SageMakerRuntime {
@@ -71,13 +73,13 @@ impl SageMakerRuntime {
     ///
     /// The operating system's own, if the port cannot be had.
     pub async fn start(port: u16, container: Container, latency: Duration) -> io::Result<Self> {
-        let (calls, in_flight, most_in_flight) = Default::default();
         let shared = Arc::new(Shared {
             container,
             latency,
-            calls,
-            in_flight,
-            most_in_flight,
+            calls: AtomicU64::new(0),
+            in_flight: watch::Sender::new(0),
+            most_in_flight: AtomicU64::new(0),
+            held: watch::Sender::new(false),
         });
         let router = Router::new()
             .route("/endpoints/{name}/invocations", post(invoke_endpoint))
@@ -101,6 +103,22 @@ impl SageMakerRuntime {
     pub fn most_in_flight(&self) -> u64 {
         self.shared.most_in_flight.load(Ordering::Relaxed)
     }
+
+    /// From now on, calls hang until [`release`](Self::release).
+    pub fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// Lets calls that hang go on.
+    pub fn release(&self) {
+        self.shared.held.send_replace(false);
+    }
+
+    /// Waits until `calls` calls are in flight at once.
+    pub async fn in_flight_reaches(&self, calls: u64) {
+        // The sender lives in `self`, so the wait cannot fail.
+        _ = self.shared.in_flight.subscribe().wait_for(|now| *now >= calls).await;
+    }
 }
 
 /// One call in flight, counted until it is answered or its client has gone.
@@ -109,15 +127,17 @@ struct InFlight<'s>(&'s Shared);
 impl<'s> InFlight<'s> {
     fn new(shared: &'s Shared) -> Self {
         shared.calls.fetch_add(1, Ordering::Relaxed);
-        let now = shared.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-        shared.most_in_flight.fetch_max(now, Ordering::Relaxed);
+        shared.in_flight.send_modify(|now| {
+            *now += 1;
+            shared.most_in_flight.fetch_max(*now, Ordering::Relaxed);
+        });
         Self(shared)
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.send_modify(|now| *now -= 1);
     }
 }
 
@@ -131,6 +151,8 @@ async fn invoke_endpoint(
     if !shared.latency.is_zero() {
         sleep(shared.latency).await;
     }
+    // The sender lives in `shared`, so the wait cannot fail.
+    _ = shared.held.subscribe().wait_for(|held| !held).await;
     let answer = match &shared.container {
         Container::FraudModel => fraud_model(&body),
         Container::ModelServer(server) => server.invoke(&headers, body).await,

@@ -1,0 +1,281 @@
+//! A batch, a scripted endpoint and what came of it.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use instream::config::Config;
+use instream::endpoint::{Endpoint, Fault, FaultKind, Response};
+use instream::handler::{Handler, HandlerError};
+use instream::output::Output;
+use instream::output::stdout::Lines;
+use instream::request::InferenceRequest;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+/// What the scripted endpoint does with a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Does {
+    /// Answers after so many milliseconds.
+    PredictAfter(u64),
+    /// Answers at once with this fault.
+    Fail(FaultKind),
+    /// Never answers.
+    Hang,
+    /// Panics.
+    Panic,
+}
+
+/// An endpoint that does what the script says, and takes down what was asked of it.
+#[derive(Debug, Default)]
+pub(crate) struct Scripted {
+    script: HashMap<String, Does>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What was asked of the endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// The bodies, in the order in which their calls started.
+    pub(crate) calls: Vec<String>,
+    /// Calls that have started and not ended.
+    pub(crate) in_flight: usize,
+    /// The most there were of them.
+    pub(crate) most_in_flight: usize,
+}
+
+struct InFlight(Arc<Mutex<Seen>>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().in_flight -= 1;
+    }
+}
+
+impl Endpoint for Scripted {
+    async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
+        let body = String::from_utf8(request.body.to_vec()).unwrap();
+        let does = self.script.get(&body).copied().unwrap_or(Does::PredictAfter(10));
+        {
+            let mut seen = self.seen.lock().unwrap();
+            seen.calls.push(body.clone());
+            seen.in_flight += 1;
+            seen.most_in_flight = seen.most_in_flight.max(seen.in_flight);
+        }
+        let _in_flight = InFlight(Arc::clone(&self.seen));
+        match does {
+            Does::PredictAfter(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
+            Does::Fail(kind) => return Err(Fault::new(kind, "as the script says")),
+            Does::Hang => std::future::pending().await,
+            Does::Panic => panic!("as the script says"),
+        }
+        Ok(Response {
+            body: format!("{{\"of\":\"{body}\"}}").into(),
+            content_type: None,
+            variant: None,
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+}
+
+/// A writer whose bytes can be read, or that refuses to write.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Page {
+    text: Arc<Mutex<Vec<u8>>>,
+    broken: bool,
+}
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.text.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Page {
+    fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.text.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// A handler for a batch whose record `n` has the body `n` and the sequence number `n`.
+pub(crate) struct Scenario {
+    records: usize,
+    script: HashMap<String, Does>,
+    settings: Vec<(&'static str, String)>,
+    output: Page,
+    dead_letter: Page,
+}
+
+impl Scenario {
+    /// A batch of `records` that are all predicted after 10 ms, with dead letters on.
+    pub(crate) fn of(records: usize) -> Self {
+        let settings = [
+            ("ENDPOINT_NAME", "scripted"),
+            ("OUTPUT", "stdout:"),
+            ("DEAD_LETTER", "stdout:"),
+        ];
+        let settings = settings.map(|(name, value)| (name, value.to_owned())).into();
+        Self {
+            records,
+            script: HashMap::new(),
+            settings,
+            output: Page::default(),
+            dead_letter: Page::default(),
+        }
+    }
+
+    pub(crate) fn record(mut self, number: usize, does: Does) -> Self {
+        self.script.insert(number.to_string(), does);
+        self
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.settings.push((name, value.to_string()));
+        self
+    }
+
+    pub(crate) fn broken_output(mut self) -> Self {
+        self.output.broken = true;
+        self
+    }
+
+    pub(crate) fn broken_dead_letter(mut self) -> Self {
+        self.dead_letter.broken = true;
+        self
+    }
+
+    /// The handler, to be invoked as often as the test likes.
+    pub(crate) fn start(self) -> Running {
+        let setting = |name: &str| {
+            self.settings
+                .iter()
+                .rev()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.clone())
+        };
+        let config = Config::from_lookup(setting).unwrap();
+        let seen = Arc::default();
+        let endpoint = Scripted {
+            script: self.script,
+            seen: Arc::clone(&seen),
+        };
+        let page = |page: &Page| Output::Stdout(Lines::new(Box::new(page.clone())));
+        let dead_letter = config.dead_letter.map(|_| page(&self.dead_letter));
+        let handler = Handler::with_outputs(&config, endpoint, page(&self.output), dead_letter);
+        let Self {
+            records,
+            output,
+            dead_letter,
+            ..
+        } = self;
+        Running {
+            handler,
+            seen,
+            records,
+            output,
+            dead_letter,
+        }
+    }
+
+    /// One invocation with the whole batch.
+    pub(crate) async fn run(self) -> Ran {
+        let running = self.start();
+        let answer = running.invoke(0..running.records).await.unwrap();
+        running.ran(answer)
+    }
+}
+
+/// A handler that is ready for events.
+pub(crate) struct Running {
+    handler: Handler<Scripted>,
+    pub(crate) seen: Arc<Mutex<Seen>>,
+    records: usize,
+    output: Page,
+    dead_letter: Page,
+}
+
+impl Running {
+    /// Sends the records with these numbers as one event, and returns the answer.
+    pub(crate) async fn invoke(&self, records: impl IntoIterator<Item = usize>) -> Result<Value, HandlerError> {
+        let entries: Vec<_> = records.into_iter().map(|number| entry(&number.to_string())).collect();
+        self.invoke_event(&json!({ "Records": entries })).await
+    }
+
+    pub(crate) async fn invoke_event(&self, event: &Value) -> Result<Value, HandlerError> {
+        let payload = RawValue::from_string(event.to_string()).unwrap();
+        let response = self.handler.handle(&payload).await?;
+        Ok(serde_json::to_value(response).unwrap())
+    }
+
+    pub(crate) fn ran(self, answer: Value) -> Ran {
+        let numbers = |page: &Page| {
+            let number = |line: &Value| {
+                line["eventId"]
+                    .as_str()
+                    .unwrap()
+                    .strip_prefix("shard:")
+                    .unwrap()
+                    .parse()
+                    .unwrap()
+            };
+            page.lines().iter().map(number).collect()
+        };
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap());
+        Ran {
+            answer,
+            predicted: numbers(&self.output),
+            dead_lettered: numbers(&self.dead_letter),
+            seen,
+        }
+    }
+}
+
+/// A well-formed record whose body and sequence number are `number`.
+pub(crate) fn entry(number: &str) -> Value {
+    json!({
+        "eventID": format!("shard:{number}"),
+        "eventSource": "aws:kinesis",
+        "kinesis": { "sequenceNumber": number, "partitionKey": "key", "data": BASE64.encode(number) },
+    })
+}
+
+/// What came of a scenario.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) answer: Value,
+    /// Numbers of the records in OUTPUT, in its order.
+    pub(crate) predicted: Vec<usize>,
+    /// Numbers of the records in `DEAD_LETTER`, in its order.
+    pub(crate) dead_lettered: Vec<usize>,
+    pub(crate) seen: Seen,
+}
+
+impl Ran {
+    /// Asserts that the answer names record `number` and nothing else.
+    #[track_caller]
+    pub(crate) fn comes_again_from(&self, number: usize) {
+        let expected = json!({ "batchItemFailures": [{ "itemIdentifier": number.to_string() }] });
+        assert_eq!(self.answer, expected);
+    }
+
+    /// Asserts that every record is finished.
+    #[track_caller]
+    pub(crate) fn is_finished(&self) {
+        assert_eq!(self.answer, json!({ "batchItemFailures": [] }));
+    }
+}

@@ -1,0 +1,85 @@
+//! CAPACITY holds for the process, however many invocations it handles at once.
+
+use std::collections::HashSet;
+
+use instream_local::function::{Answer, Function, Line};
+use instream_local::setup::Setup;
+use instream_local::stream::{self, StreamRecord};
+
+use crate::options;
+
+const RECORD: &[u8] = br#"{"time":"2026-03-14T12:00:00Z","amount":1,"merchant_category":"fuel","country":"DE","card_country":"DE","source_address":"192.0.2.1"}"#;
+
+#[tokio::test]
+async fn two_concurrent_invocations_share_the_capacity() {
+    // One thread, and several: what the function really runs on in Lambda depends on its memory.
+    for memory_mb in ["512", "10240"] {
+        for capacity in [1, 8, 64] {
+            share(capacity, memory_mb).await;
+        }
+    }
+}
+
+async fn share(capacity: u64, memory_mb: &str) {
+    let settings = [
+        ("CAPACITY", &*capacity.to_string()),
+        ("AWS_LAMBDA_MAX_CONCURRENCY", "2"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory_mb),
+    ];
+    let Setup {
+        endpoint,
+        launch,
+        mut lines,
+    } = Setup::new(options(&settings)).await.unwrap();
+    let endpoint = endpoint.unwrap();
+    let function = Function::start(&launch).await.unwrap();
+    drop(launch);
+    let records: Vec<_> = (1..=200)
+        .map(|number| StreamRecord::from_line(number, RECORD, 0))
+        .collect();
+    let (first, second) = records.split_at(100);
+    // While the endpoint holds them, calls pile up to the capacity; were there no limit, they would pass it.
+    endpoint.hold();
+    let full = async {
+        endpoint.in_flight_reaches(capacity).await;
+        endpoint.release();
+    };
+    let (first, second, ()) = tokio::join!(
+        function.invoke(stream::event(first)),
+        function.invoke(stream::event(second)),
+        full
+    );
+    let finished = Answer::Response(r#"{"batchItemFailures":[]}"#.into());
+    assert_eq!((&first, &second), (&finished, &finished));
+    assert_eq!(endpoint.most_in_flight(), capacity, "{memory_mb} MB");
+    assert_eq!(endpoint.calls(), 200);
+    function.stop().await;
+    assert_eq!(
+        delivered_batches(&mut lines).await,
+        2,
+        "lines of two invocations do not mix"
+    );
+}
+
+/// Reads 200 different predictions, and counts how often the run of one batch's lines gives way to the other's.
+async fn delivered_batches(lines: &mut tokio::sync::mpsc::UnboundedReceiver<Line>) -> usize {
+    let mut seen = HashSet::new();
+    let mut batches = Vec::new();
+    while let Some(line) = lines.recv().await {
+        if let Line::Output(line) = line {
+            let envelope: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let number: u64 = envelope["partitionKey"]
+                .as_str()
+                .unwrap()
+                .strip_prefix("line-")
+                .unwrap()
+                .parse()
+                .unwrap();
+            assert!(seen.insert(number), "line {number} came twice");
+            batches.push(number > 100);
+        }
+    }
+    assert_eq!(seen.len(), 200);
+    batches.dedup();
+    batches.len()
+}

@@ -1,0 +1,36 @@
+//! A wrong configuration ends the start-up before the first event, with all faults in one message.
+
+use instream_local::function::{Function, StartError};
+use instream_local::setup::Setup;
+
+use crate::options;
+
+#[tokio::test]
+async fn the_configuration_is_wrong() {
+    let settings = [("CAPACITY", "lots"), ("OUTPUT", "nowhere"), ("CALL_TIMEOUT_MS", "0")];
+    let setup = Setup::new(options(&settings)).await.unwrap();
+    let error = Function::start(&setup.launch).await.unwrap_err();
+    let StartError::Ended { status, log } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(status, "exit status: 1");
+    for expected in [
+        "CAPACITY=\"lots\"",
+        "OUTPUT=\"nowhere\"",
+        "CALL_TIMEOUT_MS=\"0\"",
+        "1–1000",
+        "stdout: or none:",
+    ] {
+        assert!(log.contains(expected), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_dead_letter_is_told_of() {
+    let setup = Setup::new(options(&[("DEAD_LETTER", "")])).await.unwrap();
+    let function = Function::start(&setup.launch).await.unwrap();
+    function.stop().await;
+    let mut lines = setup.lines;
+    let line = lines.recv().await.unwrap();
+    assert!(format!("{line:?}").contains("DEAD_LETTER is not set"), "{line:?}");
+}
