@@ -7,7 +7,7 @@ use crate::support::{Does, Scenario};
 #[tokio::test(start_paused = true)]
 async fn calls_in_flight_reach_the_capacity_and_never_pass_it() {
     for capacity in [1, 8, 64] {
-        let running = Scenario::of(0).with("CAPACITY", capacity).start();
+        let running = Scenario::of(0).with("CAPACITY", &capacity.to_string()).start();
         let (first, second) = tokio::join!(running.invoke(0..200), running.invoke(200..400));
         assert!(first.is_ok() && second.is_ok());
         let seen = running.seen.lock().unwrap();
@@ -19,14 +19,14 @@ async fn calls_in_flight_reach_the_capacity_and_never_pass_it() {
 
 #[tokio::test(start_paused = true)]
 async fn the_lowest_position_goes_first() {
-    let ran = Scenario::of(50).with("CAPACITY", 1).run().await;
+    let ran = Scenario::of(50).with("CAPACITY", "1").run().await;
     let positions: Vec<_> = (0..50).map(|number| number.to_string()).collect();
     assert_eq!(ran.seen.calls, positions);
 }
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_invocations_take_turns() {
-    let running = Scenario::of(0).with("CAPACITY", 1).start();
+    let running = Scenario::of(0).with("CAPACITY", "1").start();
     let (first, second) = tokio::join!(running.invoke(0..10), running.invoke(100..110));
     assert!(first.is_ok() && second.is_ok());
     // The first is ahead by the calls it makes before the second has begun to wait; from there on they alternate.
@@ -45,7 +45,7 @@ async fn a_permit_comes_back_however_a_call_ends() {
         Does::Hang,
         Does::Panic,
     ] {
-        let running = Scenario::of(0).with("CAPACITY", 1).record(0, ends).start();
+        let running = Scenario::of(0).with("CAPACITY", "1").record(0, ends).start();
         running.invoke([0]).await.unwrap();
         running.invoke([1]).await.unwrap();
         assert_eq!(running.seen.lock().unwrap().calls, ["0", "1"], "{ends:?}");
@@ -55,7 +55,7 @@ async fn a_permit_comes_back_however_a_call_ends() {
 #[tokio::test(start_paused = true)]
 async fn an_invocation_that_is_dropped_leaves_no_call_and_no_permit_behind() {
     let running = Scenario::of(0)
-        .with("CAPACITY", 2)
+        .with("CAPACITY", "2")
         .record(0, Does::Hang)
         .record(1, Does::Hang)
         .start();

@@ -8,7 +8,7 @@ use crate::support::{Does, Scenario, entry};
 #[tokio::test(start_paused = true)]
 async fn all_records_are_predicted() {
     // The later a record, the sooner its answer: order must not come from luck.
-    let mut scenario = Scenario::of(30).with("CAPACITY", 30);
+    let mut scenario = Scenario::of(30).with("CAPACITY", "30");
     for number in 0..30 {
         scenario = scenario.record(number, Does::PredictAfter(1000 - 30 * number as u64));
     }
@@ -56,7 +56,7 @@ async fn a_fault_that_is_not_the_records_own_dead_letters_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_over_max_payload_bytes_is_rejected_without_a_call() {
-    let ran = Scenario::of(12).with("MAX_PAYLOAD_BYTES", 1).run().await;
+    let ran = Scenario::of(12).with("MAX_PAYLOAD_BYTES", "1").run().await;
     ran.is_finished();
     assert_eq!(ran.dead_lettered, [10, 11]);
     assert_eq!(ran.seen.calls.len(), 10);
@@ -78,7 +78,7 @@ async fn a_records_envelope_is_broken() {
 #[tokio::test(start_paused = true)]
 async fn handling_one_record_panics() {
     // One permit: were it lost with the panic, the last record could never be called.
-    let ran = Scenario::of(3).with("CAPACITY", 1).record(1, Does::Panic).run().await;
+    let ran = Scenario::of(3).with("CAPACITY", "1").record(1, Does::Panic).run().await;
     ran.comes_again_from(1);
     assert_eq!(ran.predicted, [0]);
     assert_eq!(ran.seen.calls, ["0", "1", "2"]);

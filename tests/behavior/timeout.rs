@@ -10,8 +10,8 @@ use crate::support::{Does, Scenario};
 async fn a_call_passes_call_timeout_ms() {
     let started = Instant::now();
     let ran = Scenario::of(4)
-        .with("CALL_TIMEOUT_MS", 3000)
-        .with("CAPACITY", 1)
+        .with("CALL_TIMEOUT_MS", "3000")
+        .with("CAPACITY", "1")
         .record(1, Does::Hang)
         .run()
         .await;
@@ -24,7 +24,7 @@ async fn a_call_passes_call_timeout_ms() {
 
 #[tokio::test(start_paused = true)]
 async fn queueing_is_not_charged() {
-    let mut scenario = Scenario::of(20).with("CALL_TIMEOUT_MS", 1000).with("CAPACITY", 1);
+    let mut scenario = Scenario::of(20).with("CALL_TIMEOUT_MS", "1000").with("CAPACITY", "1");
     for number in 0..20 {
         scenario = scenario.record(number, Does::PredictAfter(999));
     }

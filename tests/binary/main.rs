@@ -1,5 +1,7 @@
 //! The function's real binary, driven over its Runtime API.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 mod capacity;
 mod events;
 mod start_up;
