@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# The sample events through `cargo lambda watch` and `cargo lambda invoke`, against `cargo local endpoint`: the answers
+# are those of `cargo local event`. Needs cargo-lambda; leaves no process behind.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=$(mktemp -d)
+pids=()
+stop() {
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$folder"
+}
+trap stop EXIT
+
+cargo build --quiet --package instream --package instream-local
+./target/debug/instream-local endpoint --port 0 >"$folder/endpoint" &
+pids+=($!)
+until grep -q '^SageMaker Runtime on' "$folder/endpoint"; do sleep 0.1; done
+url=$(grep -o 'http://127\.0\.0\.1:[0-9]*' "$folder/endpoint" | head -n 1)
+
+# One watch an event, since an event's settings are those of the process.
+watch() {
+  env AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME="$url" AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local \
+    AWS_SECRET_ACCESS_KEY=local ENDPOINT_NAME=fraud-detector OUTPUT=stdout: DEAD_LETTER=stdout: "$@" \
+    cargo lambda watch --invoke-address 127.0.0.1 --invoke-port "$port" --ignore-changes >"$folder/watch" 2>&1 &
+  watcher=$!
+  pids+=("$watcher")
+}
+
+port=9100
+for expected in events/*.response.json; do
+  event=${expected%.response.json}.json
+  settings=()
+  if [ -f "${event%.json}.env" ]; then mapfile -t settings < <(grep -v -e '^#' -e '^$' "${event%.json}.env"); fi
+  port=$((port + 1))
+  watch "${settings[@]}"
+  # The first invocation waits for the build.
+  answer=
+  for _ in $(seq 600); do
+    if answer=$(cargo lambda invoke instream --invoke-address 127.0.0.1 --invoke-port "$port" --data-file "$event" 2>"$folder/invoke"); then break; fi
+    if ! grep -q -i -e 'connect' -e 'error sending' "$folder/invoke"; then break; fi
+    sleep 0.1
+  done
+  kill "$watcher" && wait "$watcher" 2>/dev/null || true
+  python3 - "$expected" "$answer" "$(cat "$folder/invoke")" <<'PYTHON' || { cat "$folder/watch"; exit 1; }
+import json, sys
+path, answer, said = sys.argv[1:]
+expected = json.load(open(path))
+if "errorType" in expected:
+    good = expected["errorType"] in answer + said
+else:
+    good = answer.strip() != "" and json.loads(answer) == expected
+print("ok" if good else f"WRONG: {answer!r} {said!r}", path)
+sys.exit(0 if good else 1)
+PYTHON
+done

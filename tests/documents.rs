@@ -1,0 +1,71 @@
+//! What the README and the template say of the function is true.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::time::Duration;
+
+use instream::config::{Config, VARIABLES};
+
+const README: &str = include_str!("../README.md");
+const TEMPLATE: &str = include_str!("../template.yaml");
+
+#[test]
+fn the_readme_lists_every_variable_as_it_is() {
+    let table = README.split("| name | default | allowed | meaning |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let written: Vec<_> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            (cells[1].to_owned(), cells[2].to_owned(), cells[3].to_owned())
+        })
+        .collect();
+    let required = ["ENDPOINT_NAME", "OUTPUT"];
+    let real: Vec<_> = VARIABLES
+        .iter()
+        .map(|variable| {
+            let none = if required.contains(&variable.name) { "required" } else { "unset" };
+            (variable.name.to_owned(), variable.default.unwrap_or(none).to_owned(), variable.allowed.to_owned())
+        })
+        .collect();
+    assert_eq!(written, real);
+}
+
+#[test]
+fn the_readme_is_no_longer_than_a_reader_has_patience_for() {
+    assert!(README.lines().count() <= 250);
+}
+
+/// The number behind `NAME:` in the template.
+fn number(name: &str) -> u64 {
+    let line = TEMPLATE.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")).map(str::to_owned));
+    line.unwrap().parse().unwrap()
+}
+
+/// The settings that the template gives the function, its parameters filled in.
+fn settings(name: &str) -> Option<String> {
+    let value = TEMPLATE.lines().find_map(|line| line.strip_prefix(&format!("          {name}: ")))?;
+    Some(match value {
+        "!Ref EndpointName" => "an-endpoint".to_owned(),
+        "!Ref Capacity" => "20".to_owned(),
+        literal => literal.trim_matches('"').to_owned(),
+    })
+}
+
+#[test]
+fn the_template_reports_partial_failures() {
+    assert!(TEMPLATE.contains("FunctionResponseTypes: [ReportBatchItemFailures]"));
+}
+
+#[test]
+fn the_templates_settings_start_the_function() {
+    let config = Config::from_lookup(settings).unwrap();
+    assert!(config.dead_letter.is_some());
+}
+
+#[test]
+fn the_templates_timeout_fits_a_batch_of_slow_calls() {
+    let config = Config::from_lookup(settings).unwrap();
+    let waves = number("BatchSize").div_ceil(config.capacity.get() as u64);
+    let longest = config.call_timeout * u32::try_from(waves).unwrap();
+    assert!(longest < Duration::from_secs(number("Timeout")), "{longest:?}");
+}
