@@ -23,8 +23,16 @@ fn the_readme_lists_every_variable_as_it_is() {
     let real: Vec<_> = VARIABLES
         .iter()
         .map(|variable| {
-            let none = if required.contains(&variable.name) { "required" } else { "unset" };
-            (variable.name.to_owned(), variable.default.unwrap_or(none).to_owned(), variable.allowed.to_owned())
+            let none = if required.contains(&variable.name) {
+                "required"
+            } else {
+                "unset"
+            };
+            (
+                variable.name.to_owned(),
+                variable.default.unwrap_or(none).to_owned(),
+                variable.allowed.to_owned(),
+            )
         })
         .collect();
     assert_eq!(written, real);
@@ -37,13 +45,17 @@ fn the_readme_is_no_longer_than_a_reader_has_patience_for() {
 
 /// The number behind `NAME:` in the template.
 fn number(name: &str) -> u64 {
-    let line = TEMPLATE.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")).map(str::to_owned));
+    let line = TEMPLATE
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(&format!("{name}: ")).map(str::to_owned));
     line.unwrap().parse().unwrap()
 }
 
 /// The settings that the template gives the function, its parameters filled in.
 fn settings(name: &str) -> Option<String> {
-    let value = TEMPLATE.lines().find_map(|line| line.strip_prefix(&format!("          {name}: ")))?;
+    let value = TEMPLATE
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("          {name}: ")))?;
     Some(match value {
         "!Ref EndpointName" => "an-endpoint".to_owned(),
         "!Ref Capacity" => "20".to_owned(),

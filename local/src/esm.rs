@@ -72,8 +72,9 @@ impl Mapping {
             if batch.is_empty() {
                 return;
             }
+            let event = stream::event(&batch);
             let started = Instant::now();
-            let answer = invoke(stream::event(&batch)).await;
+            let answer = invoke(event).await;
             let latency = started.elapsed();
             let (finished, failure) = match judge(&answer, &batch) {
                 Verdict::Finished(finished) => (finished, None),

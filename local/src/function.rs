@@ -19,6 +19,8 @@ use crate::runtime_api::{FunctionError, RuntimeApi, Said};
 
 /// Lambda gives up on a start-up after 10 s; a laptop under load may need more.
 const START_MAX: Duration = Duration::from_secs(30);
+/// How long to read on after the function's process has ended.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
 /// How many of its last lines of log a function that ends is quoted with.
 const LAST_LINES: usize = 30;
 
@@ -201,8 +203,11 @@ async fn watch_over(
             Err(error) => Err(error),
         },
     };
-    for pump in pumps {
-        _ = pump.await;
+    for mut pump in pumps {
+        // A process of its own that the function left behind may hold the pipe open for ever.
+        if timeout(LAST_WORDS_MAX, &mut pump).await.is_err() {
+            pump.abort();
+        }
     }
     exit.send_replace(Some(describe(status)));
 }

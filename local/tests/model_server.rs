@@ -21,14 +21,19 @@ use serde_json::{Value, json};
 async fn invocations(headers: HeaderMap, body: String) -> impl IntoResponse {
     match body.parse::<u16>() {
         Ok(status) => (StatusCode::from_u16(status).unwrap(), format!("as asked: {status}")),
-        Err(_) => (StatusCode::OK, format!("{body} as {}", headers["content-type"].to_str().unwrap())),
+        Err(_) => (
+            StatusCode::OK,
+            format!("{body} as {}", headers["content-type"].to_str().unwrap()),
+        ),
     }
 }
 
 async fn start_server() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Router::new().route("/ping", get(|| async {})).route("/invocations", post(invocations));
+    let router = Router::new()
+        .route("/ping", get(|| async {}))
+        .route("/invocations", post(invocations));
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
 }
@@ -40,7 +45,11 @@ async fn call(endpoint: &SageMakerRuntime, body: &'static str) -> (u16, HeaderMa
         .body(Full::new(Bytes::from_static(body.as_bytes())))
         .unwrap();
     let (parts, body) = client.request(request).await.unwrap().into_parts();
-    (parts.status.as_u16(), parts.headers, body.collect().await.unwrap().to_bytes())
+    (
+        parts.status.as_u16(),
+        parts.headers,
+        body.collect().await.unwrap().to_bytes(),
+    )
 }
 
 #[tokio::test]
@@ -66,7 +75,10 @@ async fn what_the_server_answers_comes_back_and_other_statuses_become_model_erro
 #[tokio::test]
 async fn a_server_that_is_not_there_is_told_of_at_once() {
     // A port that was free a moment ago.
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     for (url, expected) in [
         (format!("http://{gone}"), "is the model server up?"),
         ("https://127.0.0.1:8080".to_owned(), "is not like http://127.0.0.1:8080"),
