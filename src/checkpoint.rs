@@ -36,23 +36,37 @@ pub struct Unnamable {
     position: usize,
 }
 
-/// The checkpoint for a batch of which the first `finished` records are finished.
-///
-/// Where the first unfinished record has no sequence number, the nearest earlier one that has is named instead: what
-/// lies between is delivered again, and nothing is lost.
+/// How many records, from the first on, may count as finished, if the first `finished` of them are: the record behind
+/// them has to be named in the answer. Where it has no sequence number, the nearest earlier one that has is named
+/// instead. What lies between comes again, so it must not be delivered now.
 ///
 /// # Errors
 ///
 /// [`Unnamable`] if no such record has a sequence number.
-pub fn checkpoint(records: &[KinesisRecord<'_>], finished: usize) -> Result<Vec<ItemFailure>, Unnamable> {
+pub fn nameable(records: &[KinesisRecord<'_>], finished: usize) -> Result<usize, Unnamable> {
     let Some(up_to_the_first_unfinished) = records.get(..=finished) else {
-        return Ok(Vec::new());
+        return Ok(finished);
     };
     let named = up_to_the_first_unfinished
         .iter()
-        .rev()
-        .find_map(|record| record.sequence_number.as_deref());
-    let item_identifier = named.ok_or(Unnamable { position: finished })?.to_owned();
+        .rposition(|record| record.sequence_number.is_some());
+    named.ok_or(Unnamable { position: finished })
+}
+
+/// The answer for a batch of which the first `finished` records are finished and delivered.
+///
+/// # Errors
+///
+/// [`Unnamable`] if the first unfinished record has no sequence number.
+pub fn checkpoint(records: &[KinesisRecord<'_>], finished: usize) -> Result<Vec<ItemFailure>, Unnamable> {
+    let Some(unfinished) = records.get(finished) else {
+        return Ok(Vec::new());
+    };
+    let item_identifier = unfinished
+        .sequence_number
+        .as_deref()
+        .ok_or(Unnamable { position: finished })?
+        .to_owned();
     Ok(vec![ItemFailure { item_identifier }])
 }
 
@@ -69,7 +83,7 @@ mod tests {
         let entries: Vec<_> = sequence_numbers.iter().map(entry).collect();
         let payload = RawValue::from_string(format!(r#"{{"Records":[{}]}}"#, entries.join(","))).unwrap();
         let event = event::read(&payload).unwrap();
-        let mut failures = checkpoint(&event.records, finished)?;
+        let mut failures = checkpoint(&event.records, nameable(&event.records, finished)?)?;
         assert!(failures.len() <= 1);
         Ok(failures.pop().map(|failure| failure.item_identifier))
     }

@@ -121,6 +121,8 @@ impl Config {
         let endpoint_name = reader.required(ENDPOINT_NAME, resource_name);
         let output = reader.required(OUTPUT, destination);
         let dead_letter = reader.optional(DEAD_LETTER, destination);
+        reader.check_log_level(OUTPUT, output);
+        reader.check_log_level(DEAD_LETTER, dead_letter);
         let capacity = reader.required(CAPACITY, |value| whole(value, 1..=1000).and_then(NonZeroUsize::new));
         let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| whole(value, 1..=70_000));
         let max_payload_bytes = reader.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400));
@@ -180,6 +182,25 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn optional<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let value = self.value(variable)?;
         self.parse(variable, &value, parse)
+    }
+
+    /// Lambda takes a line on standard output without a level for one of level INFO, and drops it where its JSON log
+    /// format is on with a higher level:
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>.
+    fn check_log_level(&mut self, variable: Variable, destination: Option<Destination>) {
+        let set_to = |name: &str, values: &[&str]| {
+            let value = (self.lookup)(name).unwrap_or_default();
+            values.iter().any(|it| value.eq_ignore_ascii_case(it))
+        };
+        let dropped =
+            set_to("AWS_LAMBDA_LOG_FORMAT", &["json"]) && set_to("AWS_LAMBDA_LOG_LEVEL", &["warn", "error", "fatal"]);
+        if dropped && destination == Some(Destination::Stdout) {
+            self.faults.push(format!(
+                "{}=\"stdout:\" with Lambda's JSON log format and a log level above INFO, which drops its lines; \
+                 allowed: log level INFO or below, or {}",
+                variable.name, variable.allowed
+            ));
+        }
     }
 
     fn value(&self, variable: Variable) -> Option<String> {
@@ -313,6 +334,24 @@ mod tests {
                 assert!(error.contains(name), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn stdout_is_refused_where_lambda_would_drop_its_lines() {
+        let read_at = |format: &str, level: &str, output: &str| {
+            let settings = [("AWS_LAMBDA_LOG_FORMAT", format), ("AWS_LAMBDA_LOG_LEVEL", level)];
+            read(&[MINIMAL[0], ("OUTPUT", output), settings[0], settings[1]])
+        };
+        for level in ["WARN", "ERROR", "FATAL"] {
+            let error = read_at("JSON", level, "stdout:").unwrap_err().to_string();
+            assert!(
+                error.contains("OUTPUT=\"stdout:\"") && error.contains("INFO or below"),
+                "{error}"
+            );
+            assert!(read_at("Text", level, "stdout:").is_ok());
+            assert!(read_at("JSON", level, "none:").is_ok());
+        }
+        assert!(read_at("JSON", "INFO", "stdout:").is_ok());
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct Response {
 }
 
 /// The sorts of fault, named by what to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
     /// The record can never succeed.
     Refused,
@@ -96,8 +96,6 @@ impl fmt::Display for Fault {
         write!(f, "{:?}: {}", self.kind, self.summary)
     }
 }
-
-impl std::error::Error for Fault {}
 
 /// What a status of the model's container says about the record that was sent. `SageMaker` reports 0 for a container
 /// that died or did not answer in time.

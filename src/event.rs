@@ -1,7 +1,8 @@
 //! Event JSON in, Kinesis records out, each read on its own, so that a broken one never fails its neighbours.
 //!
 //! The event's shape is AWS's: <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>. What this module
-//! never does: fail an event because of one of its records.
+//! never does: fail an event because one of its records is broken. A record that comes from elsewhere is not broken:
+//! with it, the event is none of Kinesis's.
 
 use std::borrow::Cow;
 
@@ -17,8 +18,9 @@ use crate::outcome::{Rejection, RejectionKind};
 const KINESIS: &str = "aws:kinesis";
 /// Arrival times past the year 9999 are no times.
 const LAST_ARRIVAL_S: f64 = 253_402_300_799.0;
-/// How many member names an error about a foreign event lists.
+/// How many member names an error about a foreign event lists, and how much of each, in characters.
 const MEMBERS_NAMED: usize = 10;
+const NAME_SHOWN: usize = 50;
 
 /// One invocation's event, borrowed from its JSON.
 #[derive(Debug)]
@@ -110,7 +112,7 @@ impl Source {
             KINESIS => Self::Kinesis,
             "" if has_kinesis => Self::Kinesis,
             "" => Self::Unknown,
-            other => Self::Other(other.to_owned()),
+            other => Self::Other(shorten(other)),
         }
     }
 }
@@ -181,25 +183,53 @@ fn read_envelope<'e>(entry: &'e RawValue, envelope: Envelope<'e>) -> (Source, Ki
     (Source::of(&envelope.event_source, true), record)
 }
 
+/// An entry whose shape is wrong, member by member: one that cannot be read does not hide the others.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Broken<'e> {
+    #[serde(borrow, rename = "eventID")]
+    event_id: Option<&'e RawValue>,
+    #[serde(borrow, rename = "eventSource")]
+    event_source: Option<&'e RawValue>,
+    #[serde(borrow)]
+    kinesis: Option<&'e RawValue>,
+}
+
+/// The same for its `kinesis` member.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct BrokenInner<'e> {
+    #[serde(borrow)]
+    sequence_number: Option<&'e RawValue>,
+    #[serde(borrow)]
+    partition_key: Option<&'e RawValue>,
+}
+
 /// What can still be told of an entry whose shape is wrong: its place in the stream, where it says so.
 fn salvage<'e>(entry: &'e RawValue, error: &serde_json::Error) -> (Source, KinesisRecord<'e>) {
-    let value: serde_json::Value = serde_json::from_str(entry.get()).unwrap_or_default();
-    let text = |pointer: &str| {
-        value
-            .pointer(pointer)
-            .and_then(|found| found.as_str())
-            .map(str::to_owned)
-    };
+    let outer: Broken<'e> = serde_json::from_str(entry.get()).unwrap_or_default();
+    let inner = outer
+        .kinesis
+        .and_then(|kinesis| serde_json::from_str::<BrokenInner<'e>>(kinesis.get()).ok());
+    let inner = inner.unwrap_or_default();
     let record = KinesisRecord {
-        event_id: text("/eventID").map(Cow::Owned).and_then(non_empty),
-        sequence_number: text("/kinesis/sequenceNumber").map(Cow::Owned).and_then(non_empty),
-        partition_key: text("/kinesis/partitionKey").map(Cow::Owned).and_then(non_empty),
+        event_id: text(outer.event_id),
+        sequence_number: text(inner.sequence_number),
+        partition_key: text(inner.partition_key),
         approximate_arrival_ms: None,
         data: Err(broken(format!("the record's envelope is broken: {error}"))),
         raw: entry,
     };
-    let source = text("/eventSource").unwrap_or_default();
-    (Source::of(&source, value.get("kinesis").is_some()), record)
+    let source = text(outer.event_source).unwrap_or_default();
+    (Source::of(&source, outer.kinesis.is_some()), record)
+}
+
+/// The member's text, where it is text that says something.
+fn text(member: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    member
+        .and_then(|member| serde_json::from_str::<String>(member.get()).ok())
+        .map(Cow::Owned)
+        .and_then(non_empty)
 }
 
 /// Seconds with a fraction, as AWS writes them, to whole milliseconds. A double holds today's time to a quarter of a
@@ -238,7 +268,7 @@ fn empty_state<'e>() -> Cow<'e, RawValue> {
 fn describe(payload: &RawValue) -> String {
     match serde_json::from_str(payload.get()) {
         Ok(serde_json::Value::Object(members)) => {
-            let names: Vec<_> = members.keys().take(MEMBERS_NAMED).map(String::as_str).collect();
+            let names: Vec<_> = members.keys().take(MEMBERS_NAMED).map(|name| shorten(name)).collect();
             let more = if members.len() > MEMBERS_NAMED { ", …" } else { "" };
             format!("an object with the members [{}{more}]", names.join(", "))
         }
@@ -248,6 +278,10 @@ fn describe(payload: &RawValue) -> String {
         Ok(serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => "a number or a boolean".to_owned(),
         Err(_) => "JSON that is nested too deep".to_owned(),
     }
+}
+
+fn shorten(name: &str) -> String {
+    name.chars().take(NAME_SHOWN).collect()
 }
 
 #[cfg(test)]
@@ -302,6 +336,14 @@ mod tests {
             (
                 r#"{"sequenceNumber":"7","data":"","approximateArrivalTimestamp":-1}"#,
                 "seconds since 1970",
+            ),
+            (
+                r#"{"sequenceNumber":"7","data":"","approximateArrivalTimestamp":1e999}"#,
+                "number out of range",
+            ),
+            (
+                r#"{"sequenceNumber":"7","data":"","partitionKey":"\ud800"}"#,
+                "hex escape",
             ),
             (
                 r#"{"sequenceNumber":"7","data":"","approximateArrivalTimestamp":1e300}"#,

@@ -8,6 +8,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,15 +49,31 @@ impl<E: Endpoint> FanOut<E> {
         let count = requests.len();
         let mut batch = Batch::new(requests);
         loop {
-            tokio::select! {
-                permit = self.capacity.acquire(), if batch.has_ready() => batch.start(self, permit),
-                Some(done) = batch.calls.join_next_with_id() => batch.settle(done),
-                else => break,
+            if batch.has_ready() {
+                let permit = self.permit(&mut batch).await;
+                batch.start(self, permit);
+            } else if let Some(done) = batch.calls.join_next_with_id().await {
+                batch.settle(done);
+            } else {
+                break;
             }
         }
         let outcomes = batch.outcomes();
         assert_eq!(outcomes.len(), count, "one outcome a record");
         outcomes
+    }
+
+    /// Waits for a permit, and takes down the calls that end meanwhile. The place in the queue is kept all the time:
+    /// who gave it up with every call that ends would let concurrent invocations pass.
+    async fn permit(&self, batch: &mut Batch) -> Permit {
+        let mut permit = pin!(self.capacity.acquire());
+        loop {
+            tokio::select! {
+                biased;
+                permit = &mut permit => return permit,
+                Some(done) = batch.calls.join_next_with_id() => batch.settle(done),
+            }
+        }
     }
 }
 
@@ -97,10 +114,12 @@ impl Batch {
 
     /// Starts the ready request with the lowest position.
     fn start<E: Endpoint>(&mut self, fan_out: &FanOut<E>, permit: Permit) {
-        let Some(Reverse(index)) = self.ready.pop() else { return };
-        let Some(request) = self.requests.get_mut(index).and_then(Option::take) else {
-            return;
-        };
+        let Reverse(index) = self.ready.pop().expect("a request is ready");
+        let request = self
+            .requests
+            .get_mut(index)
+            .and_then(Option::take)
+            .expect("a ready request has not started");
         let endpoint = Arc::clone(&fan_out.endpoint);
         let call_timeout = fan_out.call_timeout;
         let task = self

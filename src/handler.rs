@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use tracing::{info, warn};
 
 use crate::capacity::Capacity;
-use crate::checkpoint::{BatchResponse, Unnamable, checkpoint};
+use crate::checkpoint::{BatchResponse, Unnamable, checkpoint, nameable};
 use crate::config::Config;
 use crate::decode::{UserRecord, decode};
 use crate::endpoint::Endpoint;
@@ -76,7 +76,10 @@ impl<E: Endpoint> Handler<E> {
         let user_records = decode(&event.records);
         let requests = request::build(&event.records, &user_records, self.max_payload_bytes);
         let outcomes = self.fan_out.run(requests).await;
-        let finished = self.finished(event.records.len(), &user_records, &outcomes);
+        let finished = nameable(
+            &event.records,
+            self.finished(event.records.len(), &user_records, &outcomes),
+        )?;
         let delivered = self.deliver(&event.records, &user_records, &outcomes, finished);
         summarise(&event.records, &user_records, &outcomes, delivered);
         let batch_item_failures = checkpoint(&event.records, delivered)?;
@@ -161,11 +164,11 @@ fn summarise(records: &[KinesisRecord<'_>], user_records: &[UserRecord], outcome
         return;
     };
     // The rejection's message may quote the record: its kind has to do.
-    let why = user_records
+    let its_own = user_records
         .iter()
         .zip(outcomes)
         .filter(|(user_record, _)| user_record.position == delivered);
-    let why = why.into_iter().find_map(|(_, outcome)| match outcome {
+    let why = its_own.map(|(_, outcome)| outcome).find_map(|outcome| match outcome {
         Outcome::Predicted(_) => None,
         Outcome::Rejected(rejection) => Some(format!("{:?}, and there is no DEAD_LETTER for it", rejection.kind)),
         Outcome::Failed(fault) => Some(fault.to_string()),

@@ -14,7 +14,7 @@
 //! # Invariants
 //!
 //! - Every user record ends in exactly one [`Outcome`](outcome::Outcome).
-//! - A record is read, decoded, called and panics on its own: nothing that one record does fails another.
+//! - A record is read, decoded and called on its own: neither a broken one nor a call that panics fails another.
 //! - No more than CAPACITY calls are in flight in the process, however many invocations share it.
 //! - What is delivered is a prefix of the batch, in its order; the answer names the first record behind that prefix.
 //! - Two seams, no more: [`Endpoint`](endpoint::Endpoint) and [`Output`](output::Output).

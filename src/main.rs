@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
+#[expect(clippy::disallowed_methods, reason = "the only place that reads our settings")]
 fn start() -> Result<(), lambda_runtime::Error> {
     let lookup = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let config = Config::from_lookup(lookup)?;

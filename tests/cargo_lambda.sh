@@ -15,7 +15,10 @@ trap stop EXIT
 cargo build --quiet --package instream --package instream-local
 ./target/debug/instream-local endpoint --port 0 >"$folder/endpoint" &
 pids+=($!)
-until grep -q '^SageMaker Runtime on' "$folder/endpoint"; do sleep 0.1; done
+for _ in $(seq 100); do
+  if grep -q '^SageMaker Runtime on' "$folder/endpoint"; then break; fi
+  sleep 0.1
+done
 url=$(grep -o 'http://127\.0\.0\.1:[0-9]*' "$folder/endpoint" | head -n 1)
 
 # One watch an event, since an event's settings are those of the process.

@@ -58,7 +58,7 @@ fn settings(name: &str) -> Option<String> {
         .find_map(|line| line.strip_prefix(&format!("          {name}: ")))?;
     Some(match value {
         "!Ref EndpointName" => "an-endpoint".to_owned(),
-        "!Ref Capacity" => "20".to_owned(),
+        "!Ref Capacity" => number("MinValue").to_string(),
         literal => literal.trim_matches('"').to_owned(),
     })
 }
@@ -75,7 +75,7 @@ fn the_templates_settings_start_the_function() {
 }
 
 #[test]
-fn the_templates_timeout_fits_a_batch_of_slow_calls() {
+fn the_templates_timeout_fits_a_batch_of_slow_calls_at_the_lowest_capacity() {
     let config = Config::from_lookup(settings).unwrap();
     let waves = number("BatchSize").div_ceil(config.capacity.get() as u64);
     let longest = config.call_timeout * u32::try_from(waves).unwrap();

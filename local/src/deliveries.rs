@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::function::Line;
@@ -68,8 +68,14 @@ struct Envelope {
     event_id: Option<String>,
     sub_sequence_number: u64,
     partition_key: Option<String>,
+    /// `Some(Null)` where a model answered `null`.
+    #[serde(default, deserialize_with = "present")]
     output: Option<Value>,
     reason: Option<Value>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 impl Deliveries {
@@ -175,7 +181,7 @@ impl Deliveries {
 fn score(output: &Value) -> Option<f64> {
     match output {
         Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
+        Value::String(text) => text.trim().parse().ok().filter(|score: &f64| score.is_finite()),
         Value::Array(list) => score(list.first()?),
         Value::Object(members) => ["score", "probability", "predictions"]
             .iter()
@@ -191,6 +197,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn lines_are_told_apart_and_repeats_counted() {
+        let folder = std::env::temp_dir().join(format!("instream-deliveries-{}", std::process::id()));
+        let mut deliveries = Deliveries::create(&folder).unwrap();
+        let lines = [
+            r#"{"eventId":"a","subSequenceNumber":0,"partitionKey":"k","output":{"score":0.5}}"#,
+            r#"{"eventId":"a","subSequenceNumber":1,"partitionKey":"k","output":null}"#,
+            r#"{"eventId":"a","subSequenceNumber":0,"partitionKey":"k","output":{"score":0.5}}"#,
+            r#"{"eventId":"b","subSequenceNumber":0,"partitionKey":"k","reason":{"kind":"Refused"}}"#,
+            r#"{"_aws":{"a metric":1}}"#,
+        ];
+        for line in lines {
+            deliveries.take(&Line::Output(line.to_owned())).unwrap();
+        }
+        deliveries.take(&Line::Log("a log line".to_owned())).unwrap();
+        let (files, counted) = deliveries.finish().unwrap();
+        assert_eq!((counted.predicted, counted.rejected, counted.repeated), (2, 1, 1));
+        assert_eq!(counted.highest.len(), 1);
+        let count = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
+        assert_eq!(
+            (count(&files.predictions), count(&files.dead_letters), count(&files.log)),
+            (3, 1, 2)
+        );
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn a_score_is_found_where_models_put_it() {
         for (output, expected) in [
             (json!(0.5), Some(0.5)),
@@ -200,6 +232,7 @@ mod tests {
             (json!({"predictions": [{"score": 0.5}]}), Some(0.5)),
             (json!({"label": "fraud"}), None),
             (json!("fraud"), None),
+            (json!("NaN"), None),
             (json!(null), None),
         ] {
             assert_eq!(score(&output), expected, "{output}");

@@ -254,6 +254,19 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_batch_closes_at_6_mb_and_a_record_that_is_too_large_goes_alone() {
+        let sizes = [1_500_000, 2_500_000, 2_500_000, 6_000_000, 10];
+        let record = |(number, size): (u64, usize)| StreamRecord::from_line(number, &vec![b'x'; size], 0);
+        let mut stream: VecDeque<_> = (1..).zip(sizes).map(record).collect();
+        let mapping = Mapping {
+            batch_size: 100,
+            max_retries: 0,
+        };
+        let batches = std::iter::from_fn(|| Some(mapping.next_batch(&mut stream).len()).filter(|length| *length > 0));
+        assert_eq!(batches.collect::<Vec<_>>(), [2, 1, 1, 1]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn exhausted_retries_discard_the_rest_of_the_batch_only() {
         let mapping = Mapping {

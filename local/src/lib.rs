@@ -39,4 +39,6 @@ pub mod deliveries;
 
 pub mod summary;
 
+pub mod interrupt;
+
 mod server;

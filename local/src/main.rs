@@ -6,13 +6,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use instream_local::esm::Mapping;
 use instream_local::function::{Answer, Program};
+use instream_local::interrupt::interrupted;
 use instream_local::setup::{Options, start_endpoint};
 use instream_local::stream_command::{self, Stream};
 use instream_local::{build, environment, event_command, transactions};
+
+/// What a shell reports for a command that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
 
 /// Runs the function on this machine: a stream of records through it, by way of a local Lambda, a local SageMaker
 /// endpoint and a local event source mapping. Settings of the function's come from the environment, as in
@@ -77,7 +81,7 @@ struct StreamArgs {
 
 #[derive(Args)]
 struct FunctionArgs {
-    /// Run this command line instead of building the function: any Lambda binary that reads Kinesis events
+    /// Run this instead of building the function: one plain command that starts any Lambda binary for Kinesis events
     #[arg(long, value_name = "CMD")]
     function: Option<String>,
     /// Call your own SageMaker endpoint, with this machine's AWS credentials
@@ -95,7 +99,7 @@ struct EndpointArgs {
     /// Call a model container on this machine instead of the built-in model
     #[arg(long, value_name = "URL")]
     model_server: Option<String>,
-    /// What each call to the local endpoint takes, beyond the model's own time
+    /// What each call to the local endpoint takes, about, beyond the model's own time
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
     latency: Duration,
 }
@@ -136,7 +140,10 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         None => stream(cli.stream).await,
-        Some(Command::Event { file, function }) => event(file, function).await,
+        Some(Command::Event { file, function }) => tokio::select! {
+            done = event(file, function) => done,
+            () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
+        },
         Some(Command::Endpoint { port, endpoint }) => serve_endpoint(port, endpoint).await,
         Some(Command::Transactions { count, seed }) => print_transactions(count, seed),
     };
@@ -165,7 +172,7 @@ async fn stream(args: StreamArgs) -> Result<ExitCode> {
         write!(io::stdout(), "{summary}")?;
     }
     Ok(match (summary.interrupted, summary.is_complete()) {
-        (true, _) => ExitCode::from(130),
+        (true, _) => ExitCode::from(INTERRUPTED),
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::FAILURE,
     })
@@ -203,7 +210,7 @@ async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {
         "  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local ENDPOINT_NAME={name} \\"
     )?;
     writeln!(io::stdout(), "  OUTPUT=stdout: DEAD_LETTER=stdout: cargo lambda watch")?;
-    tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
+    interrupted().await;
     writeln!(
         io::stdout(),
         "{} calls, at most {} in flight",

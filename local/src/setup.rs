@@ -46,13 +46,12 @@ impl Setup {
     ///
     /// If the function does not compile, the model server is not up, no port can be had, or AWS credentials are missing.
     pub async fn new(options: Options) -> Result<Self> {
-        let endpoint = match options.aws_endpoint {
-            Some(_) => None,
-            None => Some(start_endpoint(0, options.model_server.as_deref(), options.latency).await?),
-        };
-        let target = match (&endpoint, options.aws_endpoint) {
-            (Some(endpoint), _) => Target::Local(endpoint.address()),
-            (None, name) => Target::Aws(name.unwrap_or_default()),
+        let (endpoint, target) = if let Some(name) = options.aws_endpoint {
+            (None, Target::Aws(name))
+        } else {
+            let endpoint = start_endpoint(0, options.model_server.as_deref(), options.latency).await?;
+            let target = Target::Local(endpoint.address());
+            (Some(endpoint), target)
         };
         let environment = environment::for_function(options.settings, &target).await?;
         let program = match options.program {

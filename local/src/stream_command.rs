@@ -4,15 +4,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::signal::ctrl_c;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::deliveries::{Counted, Deliveries, Files, Highest};
 use crate::esm::Mapping;
 use crate::function::{Line, Warm};
+use crate::interrupt::interrupted;
 use crate::sagemaker::SageMakerRuntime;
 use crate::setup::{Options, Setup};
 use crate::stream::StreamRecord;
@@ -48,7 +48,10 @@ pub async fn run(stream: Stream, options: Options) -> Result<Summary> {
         lines,
     } = Setup::new(options).await?;
     let taker = tokio::spawn(take_all(lines, Deliveries::create(&stream.folder)?));
-    let mut function = Warm::start(launch).await?;
+    let mut function = tokio::select! {
+        started = Warm::start(launch) => started?,
+        () = interrupted() => bail!("interrupted while the function started"),
+    };
     let progress = progress_bar(input.len())?;
     let mut tally = Tally::default();
     let started = Instant::now();
@@ -59,7 +62,7 @@ pub async fn run(stream: Stream, options: Options) -> Result<Summary> {
     });
     let interrupted = tokio::select! {
         () = feed => false,
-        _ = ctrl_c() => true,
+        () = interrupted() => true,
     };
     let elapsed = started.elapsed();
     function.stop().await;

@@ -37,7 +37,7 @@ pub struct Summary {
     pub batch_latency_ms: Percentiles,
     /// From the first event to the last answer.
     pub seconds: f64,
-    /// Whether the run was ended by Ctrl-C.
+    /// Whether the run was ended by Ctrl-C or `kill`.
     pub interrupted: bool,
     /// The highest scores, where the predictions have any.
     pub highest_scores: Vec<Highest>,
@@ -106,7 +106,7 @@ impl Tally {
 }
 
 impl Summary {
-    /// Whether every record came to its end.
+    /// Whether the mapping got through the whole stream without giving anything up.
     pub fn is_complete(&self) -> bool {
         !self.interrupted && self.discarded == 0
     }

@@ -13,6 +13,9 @@ use bytes::Bytes;
 use super::{Endpoint, Fault, FaultKind, Response};
 use crate::request::InferenceRequest;
 
+/// How much of a message a fault quotes, in characters.
+const MESSAGE_MAX: usize = 300;
+
 /// The parameters of `InvokeEndpoint` that are the same for every call:
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,9 +115,27 @@ fn fault(error: &SdkError<InvokeEndpointError>) -> Fault {
             "the SDK could not build the request: check the AWS settings",
         ),
         SdkError::TimeoutError(_) => Fault::new(FaultKind::Unreachable, "connecting took too long"),
-        SdkError::DispatchFailure(_) => Fault::new(FaultKind::Unreachable, "the connection failed"),
+        // Finding credentials and signing belong to this phase, and are no connection's fault.
+        SdkError::DispatchFailure(failure) if failure.is_other() && failure.as_other().is_none() => Fault::new(
+            FaultKind::Misconfigured,
+            format!("the call could not be signed and sent: {}", causes(error)),
+        ),
+        SdkError::DispatchFailure(_) => Fault::new(
+            FaultKind::Unreachable,
+            format!("the connection failed: {}", causes(error)),
+        ),
         SdkError::ResponseError(_) | _ => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
     }
+}
+
+/// The error's causes, from the outermost on, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    shorten(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+}
+
+fn shorten(message: &str) -> String {
+    message.chars().take(MESSAGE_MAX).collect()
 }
 
 fn service_fault(error: &InvokeEndpointError) -> Fault {
@@ -128,7 +149,7 @@ fn service_fault(error: &InvokeEndpointError) -> Fault {
     let message = error.message().unwrap_or_default();
     Fault::new(
         service_fault_kind(code, message),
-        format!("SageMaker answered {code}: {message}"),
+        format!("SageMaker answered {code}: {}", shorten(message)),
     )
 }
 

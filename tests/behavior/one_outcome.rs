@@ -106,7 +106,12 @@ async fn a_record_has_no_sequence_number() {
         .invoke_event(&json!({ "Records": [entry("0"), without("1"), entry("2")] }))
         .await
         .unwrap();
-    running.ran(answer).comes_again_from(0);
+    let ran = running.ran(answer);
+    ran.comes_again_from(0);
+    assert!(
+        ran.predicted.is_empty(),
+        "record 0 comes again, so it must not be delivered yet"
+    );
     // … and where none has, the invocation fails.
     let running = Scenario::of(0).with("DEAD_LETTER", "").start();
     let error = running

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sagemakerruntime::config::{Credentials, HttpClient, SharedCredentialsProvider};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future;
+use aws_sdk_sagemakerruntime::config::{Credentials, HttpClient, ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -53,13 +55,20 @@ impl HttpClient for Replay {
 }
 
 async fn call(settings: &[(&str, &str)], answer: Answer) -> (Result<Response, Fault>, Vec<HttpRequest>) {
+    let credentials = Credentials::new("id", "secret", None, None, "test");
+    call_with(SharedCredentialsProvider::new(credentials), settings, answer).await
+}
+
+async fn call_with(
+    credentials: SharedCredentialsProvider,
+    settings: &[(&str, &str)],
+    answer: Answer,
+) -> (Result<Response, Fault>, Vec<HttpRequest>) {
     let requests = Arc::default();
     let environment = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-            "id", "secret", None, None, "test",
-        )))
+        .credentials_provider(credentials)
         .http_client(Replay {
             answer,
             requests: Arc::clone(&requests),
@@ -127,12 +136,11 @@ async fn a_call_carries_no_parameter_that_is_not_set() {
 
 #[tokio::test]
 async fn an_answer_brings_body_type_and_variant() {
-    let headers = [
+    const HEADERS: &[(&str, &str)] = &[
         ("content-type", "text/csv"),
         ("x-amzn-invoked-production-variant", "blue"),
     ];
-    let headers: &'static [_] = Box::leak(Box::new(headers));
-    let (answer, _) = call(&[], Answer::Http(200, headers, "0.5\n")).await;
+    let (answer, _) = call(&[], Answer::Http(200, HEADERS, "0.5\n")).await;
     let expected = Response {
         body: "0.5\n".into(),
         content_type: Some("text/csv".to_owned()),
@@ -171,4 +179,26 @@ async fn errors_on_the_wire_become_faults_after_one_attempt() {
         assert_eq!(result.unwrap_err().kind, kind, "{answer:?}");
         assert_eq!(requests.len(), 1, "the SDK must not retry: {answer:?}");
     }
+}
+
+/// Credentials that cannot be had, as with an expired login.
+#[derive(Debug)]
+struct LoggedOut;
+
+impl ProvideCredentials for LoggedOut {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("the login has expired")))
+    }
+}
+
+#[tokio::test]
+async fn missing_credentials_are_a_matter_of_configuration_and_say_so() {
+    let (result, requests) = call_with(SharedCredentialsProvider::new(LoggedOut), &[], Answer::NoConnection).await;
+    let fault = result.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Misconfigured);
+    assert!(fault.summary.contains("the login has expired"), "{fault}");
+    assert!(requests.is_empty());
 }

@@ -1,10 +1,13 @@
 //! CAPACITY holds for the process, however many invocations it handles at once.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use instream_local::function::{Answer, Function, Line};
 use instream_local::setup::Setup;
 use instream_local::stream::{self, StreamRecord};
+
+use tokio::time::timeout;
 
 use crate::options;
 
@@ -41,7 +44,9 @@ async fn share(capacity: u64, memory_mb: &str) {
     // While the endpoint holds them, calls pile up to the capacity; were there no limit, they would pass it.
     endpoint.hold();
     let full = async {
-        endpoint.in_flight_reaches(capacity).await;
+        // Only a guard: without it, a permit that is lost would hang the test.
+        let reached = timeout(Duration::from_mins(1), endpoint.in_flight_reaches(capacity)).await;
+        reached.expect("calls in flight reach the capacity");
         endpoint.release();
     };
     let (first, second, ()) = tokio::join!(

@@ -3,30 +3,65 @@
 use std::fs;
 
 use instream_local::event_command;
+use serde_json::Value;
 
 use crate::{options, repository};
 
 #[tokio::test]
-async fn every_sample_event_has_the_answer_beside_it() {
-    let mut names: Vec<String> = fs::read_dir(repository("events"))
-        .unwrap()
-        .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .filter_map(|name| name.strip_suffix(".response.json").map(str::to_owned))
+async fn every_sample_event_has_the_answer_beside_it_and_delivers_what_that_answer_says() {
+    let files = fs::read_dir(repository("events")).unwrap();
+    let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = files
+        .filter(|name| !name.ends_with(".response.json"))
+        .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
         .collect();
     names.sort();
     assert!(names.len() >= 8, "{names:?}");
     for name in names {
-        let run = event_command::run(&repository(&format!("events/{name}.json")), options(&[]))
-            .await
-            .unwrap();
-        let expected = fs::read_to_string(repository(&format!("events/{name}.response.json"))).unwrap();
+        let file = repository(&format!("events/{name}.json"));
+        let run = event_command::run(&file, options(&[])).await.unwrap();
+        let expected = fs::read_to_string(file.with_extension("response.json")).unwrap();
         assert_eq!(
             run.answer_line(),
             expected.trim_end(),
             "{name}:\n{}",
             run.log.join("\n")
         );
+        let event: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(
+            delivered(&run.output),
+            finished(&event, &serde_json::from_str(&expected).unwrap()),
+            "{name}"
+        );
     }
+}
+
+/// The event identifiers of what was delivered, sorted.
+fn delivered(output: &[String]) -> Vec<String> {
+    let id = |line: &String| {
+        let envelope: Value = serde_json::from_str(line).unwrap();
+        assert!(
+            envelope.get("output").is_some() != envelope.get("reason").is_some(),
+            "{line}"
+        );
+        envelope["eventId"].as_str().unwrap().to_owned()
+    };
+    let mut ids: Vec<_> = output.iter().map(id).collect();
+    ids.sort();
+    ids
+}
+
+/// The event identifiers of the records before the one that the answer names; of all, where it names none.
+fn finished(event: &Value, answer: &Value) -> Vec<String> {
+    let no_records = Vec::new();
+    let records = event["Records"].as_array().unwrap_or(&no_records);
+    let named = &answer["batchItemFailures"][0]["itemIdentifier"];
+    let before = records
+        .iter()
+        .take_while(|record| record["kinesis"]["sequenceNumber"] != *named);
+    before
+        .map(|record| record["eventID"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]

@@ -27,3 +27,34 @@ async fn a_thousand_transactions_are_predicted_each_once() {
     assert!(summary.highest_scores[0].score > 0.9, "some are clearly fraudulent");
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[tokio::test]
+async fn only_so_many_lines_are_taken_and_empty_ones_are_no_records() {
+    let folder = std::env::temp_dir().join(format!("instream-limit-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let input = folder.join("input");
+    std::fs::write(&input, "one\r\n\ntwo\nthree\n").unwrap();
+    let mapping = Mapping {
+        batch_size: 1,
+        max_retries: 0,
+    };
+    let stream = Stream {
+        input,
+        limit: Some(2),
+        mapping,
+        folder: folder.clone(),
+    };
+    // The model refuses what is no transaction.
+    let summary = stream_command::run(stream, options(&[])).await.unwrap();
+    assert_eq!(
+        (summary.records, summary.predicted, summary.rejected, summary.batches),
+        (2, 0, 2, 2)
+    );
+    let dead_letters = std::fs::read_to_string(&summary.files.dead_letters).unwrap();
+    let data = |text: &str| format!("\"data\":\"{text}\"");
+    assert!(
+        dead_letters.contains(&data("b25l")) && dead_letters.contains(&data("dHdv")),
+        "{dead_letters}"
+    );
+    std::fs::remove_dir_all(folder).unwrap();
+}
