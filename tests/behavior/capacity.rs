@@ -34,13 +34,12 @@ async fn concurrent_invocations_take_turns() {
     let running = scenario.start();
     let (first, second) = tokio::join!(running.invoke(0..20), running.invoke(100..120));
     assert!(first.is_ok() && second.is_ok());
-    // The first takes all four permits before the second has begun to wait; from there on they alternate.
     let mut lead = 0_i32;
-    for (count, call) in running.seen.lock().unwrap().calls.iter().enumerate() {
+    for call in &running.seen.lock().unwrap().calls {
         lead += if call.len() < 3 { 1 } else { -1 };
         assert!(
-            count < 4 || (3..=5).contains(&lead),
-            "one invocation waits while the other goes on"
+            lead.abs() <= 4,
+            "neither is ever ahead by more calls than there are permits"
         );
     }
 }
