@@ -77,7 +77,10 @@ impl Fault {
         let message = message.filter(|message| !message.is_empty());
         Self {
             kind: container_fault(status),
-            summary: format!("the container answered with status {status}"),
+            summary: match status {
+                0 => "the container died or did not answer".to_owned(),
+                _ => format!("the container answered with status {status}"),
+            },
             container_message: message.map(|message| message.chars().take(CONTAINER_MESSAGE_MAX).collect()),
         }
     }

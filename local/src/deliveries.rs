@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::function::Line;
 
@@ -46,6 +47,8 @@ pub struct Deliveries {
     log: BufWriter<File>,
     counted: Counted,
     seen: HashSet<(String, u64)>,
+    /// Held as long as this run writes.
+    _lock: File,
 }
 
 /// The counts.
@@ -61,21 +64,23 @@ pub struct Counted {
     pub highest: Vec<Highest>,
 }
 
-/// As much of an envelope as is needed here.
+/// As much of an envelope as is needed here. What the model said is not looked into: it may be no number, or one that
+/// no type holds.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Envelope {
+struct Envelope<'l> {
     event_id: Option<String>,
     sub_sequence_number: u64,
     partition_key: Option<String>,
-    /// `Some(Null)` where a model answered `null`.
-    #[serde(default, deserialize_with = "present")]
-    output: Option<Value>,
-    reason: Option<Value>,
+    /// `null` is an answer, too.
+    #[serde(borrow, default, deserialize_with = "present")]
+    output: Option<&'l RawValue>,
+    #[serde(borrow)]
+    reason: Option<&'l RawValue>,
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl Deliveries {
@@ -83,9 +88,12 @@ impl Deliveries {
     ///
     /// # Errors
     ///
-    /// The file system's own.
+    /// The file system's own, or that another run is writing there.
     pub fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
+        let lock = File::create(folder.join("lock"))?;
+        lock.try_lock()
+            .map_err(|_| io::Error::other(format!("another run is writing to {}", folder.display())))?;
         let files = Files {
             predictions: folder.join("predictions.jsonl"),
             dead_letters: folder.join("dead-letters.jsonl"),
@@ -102,6 +110,7 @@ impl Deliveries {
             log,
             counted,
             seen,
+            _lock: lock,
         })
     }
 
@@ -113,7 +122,7 @@ impl Deliveries {
     pub fn take(&mut self, line: &Line) -> io::Result<()> {
         let (Line::Output(text) | Line::Log(text)) = line;
         let envelope = match line {
-            Line::Output(text) => serde_json::from_str::<Envelope>(text).ok(),
+            Line::Output(text) => serde_json::from_str::<Envelope<'_>>(text).ok(),
             Line::Log(_) => None,
         };
         match envelope {
@@ -136,7 +145,7 @@ impl Deliveries {
             }) => {
                 let first = self.is_first(event_id, sub_sequence_number);
                 self.counted.predicted += u64::from(first);
-                if first && let Some(score) = score(&output) {
+                if first && let Some(score) = score_of(output) {
                     let partition_key = partition_key.unwrap_or_default();
                     self.keep_if_high(Highest {
                         score,
@@ -176,6 +185,13 @@ impl Deliveries {
     }
 }
 
+fn score_of(output: &RawValue) -> Option<f64> {
+    // What no number type holds has no score.
+    serde_json::from_str(output.get())
+        .ok()
+        .and_then(|output| score(&output))
+}
+
 /// The number that a prediction amounts to: itself, or what its `score`, `probability` or `predictions` holds, the
 /// first of a list.
 fn score(output: &Value) -> Option<f64> {
@@ -205,6 +221,7 @@ mod tests {
             r#"{"eventId":"a","subSequenceNumber":1,"partitionKey":"k","output":null}"#,
             r#"{"eventId":"a","subSequenceNumber":0,"partitionKey":"k","output":{"score":0.5}}"#,
             r#"{"eventId":"b","subSequenceNumber":0,"partitionKey":"k","reason":{"kind":"Refused"}}"#,
+            r#"{"eventId":"c","subSequenceNumber":0,"partitionKey":"k","output":{"score":1e400}}"#,
             r#"{"_aws":{"a metric":1}}"#,
         ];
         for line in lines {
@@ -212,12 +229,12 @@ mod tests {
         }
         deliveries.take(&Line::Log("a log line".to_owned())).unwrap();
         let (files, counted) = deliveries.finish().unwrap();
-        assert_eq!((counted.predicted, counted.rejected, counted.repeated), (2, 1, 1));
+        assert_eq!((counted.predicted, counted.rejected, counted.repeated), (3, 1, 1));
         assert_eq!(counted.highest.len(), 1);
         let count = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
         assert_eq!(
             (count(&files.predictions), count(&files.dead_letters), count(&files.log)),
-            (3, 1, 2)
+            (4, 1, 2)
         );
         fs::remove_dir_all(folder).unwrap();
     }

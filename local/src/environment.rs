@@ -50,9 +50,13 @@ pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
     Ok(environment)
 }
 
-/// Nothing of the user's AWS settings reaches a function that calls this machine: no profile, no real credentials.
+/// Nothing of the user's AWS settings reaches a function that calls this machine: no profile, no real credentials, and
+/// no proxy that would carry the calls away from it.
 fn local(own: Settings, address: SocketAddr) -> Settings {
-    let foreign = |name: &str| name.starts_with("AWS_") && !name.starts_with("AWS_LAMBDA_");
+    let foreign = |name: &str| {
+        let of_aws = name.starts_with("AWS_") && !name.starts_with("AWS_LAMBDA_");
+        of_aws || name.to_ascii_uppercase().ends_with("_PROXY")
+    };
     let mut environment: HashMap<_, _> = own.into_iter().filter(|(name, _)| !foreign(name)).collect();
     let settings = [
         ("AWS_REGION", "us-east-1".to_owned()),
@@ -102,6 +106,8 @@ mod tests {
     async fn no_aws_setting_of_the_users_reaches_a_local_run() {
         let own = [
             ("AWS_PROFILE", "production"),
+            ("http_proxy", "http://proxy:3128"),
+            ("ALL_PROXY", "http://proxy:3128"),
             ("AWS_SESSION_TOKEN", "real"),
             ("AWS_ACCESS_KEY_ID", "real"),
             ("AWS_LAMBDA_LOG_LEVEL", "DEBUG"),
@@ -113,6 +119,8 @@ mod tests {
         let environment = for_function(own, &target).await.unwrap();
         let value = |name: &str| environment.get(name).map(String::as_str);
         assert_eq!(value("AWS_PROFILE"), None);
+        assert_eq!(value("http_proxy"), None);
+        assert_eq!(value("ALL_PROXY"), None);
         assert_eq!(value("AWS_SESSION_TOKEN"), None);
         assert_eq!(value("AWS_ACCESS_KEY_ID"), Some("local"));
         assert_eq!(

@@ -126,7 +126,10 @@ fn judge(answer: &Answer, batch: &VecDeque<StreamRecord>) -> Verdict {
     match answer {
         Answer::Response(response) => judge_response(response, batch),
         Answer::Error(error) => Verdict::Failed(format!("{}: {}", error.error_type, error.error_message)),
-        Answer::TimedOut(limit) => Verdict::Failed(format!("no answer within {} s", limit.as_secs_f64())),
+        Answer::TimedOut(limit) => Verdict::Failed(format!(
+            "no answer within {} s, the time for an invocation",
+            limit.as_secs_f64()
+        )),
         Answer::Exited(status) => Verdict::Failed(format!("the function's process ended: {status}")),
     }
 }
@@ -284,6 +287,9 @@ mod tests {
             reports.iter().map(|report| report.discarded).collect::<Vec<_>>(),
             [0, 0, 0, 2, 0]
         );
-        assert_eq!(reports[1].failure.as_deref(), Some("no answer within 3 s"));
+        assert_eq!(
+            reports[1].failure.as_deref(),
+            Some("no answer within 3 s, the time for an invocation")
+        );
     }
 }

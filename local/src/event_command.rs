@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::environment::Settings;
@@ -52,6 +53,7 @@ fn error_line(error_type: &str, error_message: &str) -> String {
 /// If a file cannot be read, or the function or its endpoint cannot be started.
 pub async fn run(file: &Path, mut options: Options) -> Result<EventRun> {
     let event = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_slice::<IgnoredAny>(&event).with_context(|| format!("{} is not JSON", file.display()))?;
     options.settings.extend(settings_beside(file)?);
     let Setup {
         endpoint: _endpoint,
@@ -72,7 +74,7 @@ pub async fn run(file: &Path, mut options: Options) -> Result<EventRun> {
     Ok(EventRun { output, log, answer })
 }
 
-/// `NAME=VALUE` a line; empty lines and those that start with `#` say nothing.
+/// `NAME=VALUE` a line, nothing quoted; empty lines and those that start with `#` say nothing.
 fn settings_beside(file: &Path) -> Result<Settings> {
     let path = file.with_extension("env");
     let text = match fs::read_to_string(&path) {
@@ -85,10 +87,13 @@ fn settings_beside(file: &Path) -> Result<Settings> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| {
-            let (name, value) = line
-                .split_once('=')
-                .with_context(|| format!("{}: {line:?} is not like NAME=VALUE", path.display()))?;
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
+            let setting = line.split_once('=').filter(|(name, value)| {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+                !name.is_empty() && name.bytes().all(plain) && !value.starts_with(['"', '\''])
+            });
+            let (name, value) = setting
+                .with_context(|| format!("{}: {line:?} is not like NAME=VALUE, without quotes", path.display()))?;
+            Ok((name.to_owned(), value.to_owned()))
         })
         .collect()
 }

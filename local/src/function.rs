@@ -185,6 +185,9 @@ impl Function {
 
     fn log(&self) -> String {
         let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_empty() {
+            return "it wrote nothing to its standard error".to_owned();
+        }
         lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 }

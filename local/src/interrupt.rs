@@ -1,4 +1,4 @@
-//! Being told to stop: Ctrl-C, or a plain `kill`.
+//! Being told to stop: Ctrl-C, a plain `kill`, or the terminal that goes away.
 
 use std::future::pending;
 
@@ -10,6 +10,7 @@ pub async fn interrupted() {
     tokio::select! {
         () = received(SignalKind::interrupt()) => {}
         () = received(SignalKind::terminate()) => {}
+        () = received(SignalKind::hangup()) => {}
     }
 }
 

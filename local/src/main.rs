@@ -22,7 +22,11 @@ const INTERRUPTED: u8 = 130;
 /// endpoint and a local event source mapping. Settings of the function's come from the environment, as in
 /// `CAPACITY=64 cargo local`.
 #[derive(Parser)]
-#[command(name = "cargo local", args_conflicts_with_subcommands = true)]
+#[command(
+    name = "cargo local",
+    bin_name = "cargo local",
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -64,8 +68,8 @@ struct StreamArgs {
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Take only the first N records
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     /// Records in a batch at most, 1–10000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch_size: u16,
@@ -87,8 +91,8 @@ struct FunctionArgs {
     /// Call your own SageMaker endpoint, with this machine's AWS credentials
     #[arg(long, value_name = "NAME", conflicts_with_all = ["model_server", "latency"])]
     endpoint: Option<String>,
-    /// Time for one invocation
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+    /// Time for one invocation, as in template.yaml
+    #[arg(long, value_name = "TIME", default_value = "330s", value_parser = some_time)]
     timeout: Duration,
     #[command(flatten)]
     local_endpoint: EndpointArgs,
@@ -99,9 +103,21 @@ struct EndpointArgs {
     /// Call a model container on this machine instead of the built-in model
     #[arg(long, value_name = "URL")]
     model_server: Option<String>,
-    /// What each call to the local endpoint takes, about, beyond the model's own time
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
-    latency: Duration,
+    /// What each call to the local endpoint takes, about, beyond the model's own time; 20ms with the built-in model
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    latency: Option<Duration>,
+}
+
+impl EndpointArgs {
+    /// The built-in model answers at once, which no endpoint does.
+    fn latency(&self) -> Duration {
+        let of_the_model = if self.model_server.is_some() {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(20)
+        };
+        self.latency.unwrap_or(of_the_model)
+    }
 }
 
 /// `20ms`, `1.5s`.
@@ -118,6 +134,17 @@ fn time(text: &str) -> Result<Duration, String> {
     parsed.ok_or_else(|| "a time is like 20ms or 1.5s".to_owned())
 }
 
+/// As [`time`], but more than none.
+fn some_time(text: &str) -> Result<Duration, String> {
+    time(text).and_then(|time| {
+        if time.is_zero() {
+            Err("no time at all".to_owned())
+        } else {
+            Ok(time)
+        }
+    })
+}
+
 impl FunctionArgs {
     fn options(self) -> Options {
         let own = std::env::vars_os();
@@ -127,8 +154,8 @@ impl FunctionArgs {
         Options {
             program: self.function.map(Program::Shell),
             aws_endpoint: self.endpoint,
+            latency: self.local_endpoint.latency(),
             model_server: self.local_endpoint.model_server,
-            latency: self.local_endpoint.latency,
             timeout: self.timeout,
             settings,
         }
@@ -148,6 +175,13 @@ async fn main() -> ExitCode {
         Some(Command::Transactions { count, seed }) => print_transactions(count, seed),
     };
     done.unwrap_or_else(|error| {
+        // Whoever reads our output has had enough, as `head` has.
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
@@ -161,7 +195,7 @@ async fn stream(args: StreamArgs) -> Result<ExitCode> {
     };
     let stream = Stream {
         input: args.input.unwrap_or_else(sample),
-        limit: args.limit,
+        limit: args.limit.map(|limit| limit as usize),
         mapping,
         folder: build::workspace().join("target/local"),
     };
@@ -194,7 +228,7 @@ async fn event(file: PathBuf, function: FunctionArgs) -> Result<ExitCode> {
 }
 
 async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {
-    let endpoint = start_endpoint(port, args.model_server.as_deref(), args.latency).await?;
+    let endpoint = start_endpoint(port, args.model_server.as_deref(), args.latency()).await?;
     let address = endpoint.address();
     let name = environment::LOCAL_ENDPOINT;
     writeln!(
@@ -209,7 +243,10 @@ async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {
         io::stdout(),
         "  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local ENDPOINT_NAME={name} \\"
     )?;
-    writeln!(io::stdout(), "  OUTPUT=stdout: DEAD_LETTER=stdout: cargo lambda watch")?;
+    writeln!(
+        io::stdout(),
+        "  OUTPUT=stdout: DEAD_LETTER=stdout: cargo lambda watch --invoke-address 127.0.0.1"
+    )?;
     interrupted().await;
     writeln!(
         io::stdout(),

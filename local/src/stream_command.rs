@@ -47,6 +47,9 @@ pub async fn run(stream: Stream, options: Options) -> Result<Summary> {
         launch,
         lines,
     } = Setup::new(options).await?;
+    let goes_to = |name: &str| launch.environment.get(name).map(String::as_str).unwrap_or_default();
+    let sees_predictions = goes_to("OUTPUT") == "stdout:";
+    let sees_dead_letters = ["stdout:", ""].contains(&goes_to("DEAD_LETTER"));
     let taker = tokio::spawn(take_all(lines, Deliveries::create(&stream.folder)?));
     let mut function = tokio::select! {
         started = Warm::start(launch) => started?,
@@ -59,6 +62,9 @@ pub async fn run(stream: Stream, options: Options) -> Result<Summary> {
     let feed = stream.mapping.run(records, invoke, |report| {
         progress.inc((report.finished + report.discarded) as u64);
         tally.add(report);
+        if tally.redelivered > 0 {
+            progress.set_message(format!(", {} again, {} discarded", tally.redelivered, tally.discarded));
+        }
     });
     let interrupted = tokio::select! {
         () = feed => false,
@@ -70,8 +76,8 @@ pub async fn run(stream: Stream, options: Options) -> Result<Summary> {
     let (files, counted) = taker.await??;
     Ok(Summary {
         records: input.len(),
-        predicted: counted.predicted,
-        rejected: counted.rejected,
+        predicted: sees_predictions.then_some(counted.predicted),
+        rejected: sees_dead_letters.then_some(counted.rejected),
         redelivered: tally.redelivered,
         discarded: tally.discarded,
         repeated: counted.repeated,
@@ -135,7 +141,7 @@ async fn take_all(
 
 /// Shown where standard error is a terminal.
 fn progress_bar(records: usize) -> Result<ProgressBar> {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records, {per_sec}, {elapsed}")?;
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records after {elapsed}{msg}")?;
     let progress = ProgressBar::new(records as u64).with_style(style);
     progress.enable_steady_tick(Duration::from_millis(100));
     Ok(progress)

@@ -15,10 +15,10 @@ use crate::esm::BatchReport;
 pub struct Summary {
     /// Records that were put in.
     pub records: usize,
-    /// Records with a prediction.
-    pub predicted: u64,
-    /// Records with a dead letter.
-    pub rejected: u64,
+    /// Records with a prediction; unknown where OUTPUT is not `stdout:`.
+    pub predicted: Option<u64>,
+    /// Records with a dead letter; unknown where `DEAD_LETTER` is not `stdout:`.
+    pub rejected: Option<u64>,
     /// Records that were delivered to the function again, each time counted.
     pub redelivered: usize,
     /// Records that the mapping gave up, because retries were exhausted.
@@ -106,9 +106,18 @@ impl Tally {
 }
 
 impl Summary {
-    /// Whether the mapping got through the whole stream without giving anything up.
+    /// Whether the mapping got through the whole stream without giving anything up, and every record is accounted for.
     pub fn is_complete(&self) -> bool {
-        !self.interrupted && self.discarded == 0
+        !self.interrupted && self.discarded == 0 && self.unaccounted() == 0
+    }
+
+    /// Records that the function called finished and that were nevertheless neither predicted nor rejected.
+    fn unaccounted(&self) -> u64 {
+        let (Some(predicted), Some(rejected)) = (self.predicted, self.rejected) else {
+            return 0;
+        };
+        let given_up = if self.interrupted { self.records } else { self.discarded };
+        (self.records as u64).saturating_sub(predicted + rejected + given_up as u64)
     }
 }
 
@@ -116,9 +125,26 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<16}{value}");
         row("records", &self.records)?;
-        row("predicted", &self.predicted)?;
-        row("rejected", &self.rejected)?;
+        let elsewhere = |name: &str| format!("not counted, since {name} is not stdout:");
+        row(
+            "predicted",
+            &self
+                .predicted
+                .map_or_else(|| elsewhere("OUTPUT"), |count| count.to_string()),
+        )?;
+        row(
+            "rejected",
+            &self
+                .rejected
+                .map_or_else(|| elsewhere("DEAD_LETTER"), |count| count.to_string()),
+        )?;
         row("redelivered", &self.redelivered)?;
+        if self.unaccounted() > 0 {
+            row(
+                "unaccounted",
+                &format_args!("{}, neither predicted nor rejected", self.unaccounted()),
+            )?;
+        }
         if self.repeated > 0 {
             row("repeated", &self.repeated)?;
         }
@@ -135,11 +161,13 @@ impl fmt::Display for Summary {
             &self.most_in_flight.map_or_else(unknown, |calls| calls.to_string()),
         )?;
         let Percentiles { p50, p90, p99 } = self.batch_latency_ms;
-        let batches = self.batches;
-        row(
-            "batch latency",
-            &format_args!("p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms ({batches} batches)"),
-        )?;
+        match self.batches {
+            0 => row("batch latency", &"no batch was finished")?,
+            batches => {
+                let percentiles = format!("p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms");
+                row("batch latency", &format_args!("{percentiles} (batches: {batches})"))?;
+            }
+        }
         row("time", &format_args!("{:.1} s", self.seconds))?;
         for (place, highest) in self.highest_scores.iter().enumerate() {
             let name = if place == 0 { "highest scores" } else { "" };
@@ -150,7 +178,12 @@ impl fmt::Display for Summary {
         }
         row("predictions", &self.files.predictions.display())?;
         row("dead letters", &self.files.dead_letters.display())?;
-        row("log", &self.files.log.display())?;
+        let says_why = if self.redelivered > 0 {
+            ", which says why records came again"
+        } else {
+            ""
+        };
+        row("log", &format_args!("{}{says_why}", self.files.log.display()))?;
         if self.interrupted {
             row("interrupted", &"what was under way is not in this table")?;
         }
