@@ -76,10 +76,8 @@ impl<E: Endpoint> Handler<E> {
         let user_records = decode(&event.records);
         let requests = request::build(&event.records, &user_records, self.max_payload_bytes);
         let outcomes = self.fan_out.run(requests).await;
-        let finished = nameable(
-            &event.records,
-            self.finished(event.records.len(), &user_records, &outcomes),
-        )?;
+        let finished = self.finished(event.records.len(), &user_records, &outcomes);
+        let finished = nameable(&event.records, finished)?;
         let delivered = self.deliver(&event.records, &user_records, &outcomes, finished);
         summarise(&event.records, &user_records, &outcomes, delivered);
         let batch_item_failures = checkpoint(&event.records, delivered)?;
@@ -180,7 +178,7 @@ fn summarise(records: &[KinesisRecord<'_>], user_records: &[UserRecord], outcome
         failed,
         finished = delivered,
         from = unfinished.sequence_number.as_deref(),
-        why = why.unwrap_or_else(|| "it was not delivered".to_owned()),
+        why = why.unwrap_or_else(|| "nothing was delivered from here on".to_owned()),
         "batch comes again from here"
     );
 }
