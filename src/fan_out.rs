@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet, yield_now};
 
 use crate::capacity::{Capacity, Permit};
 use crate::endpoint::{Endpoint, Fault, FaultKind};
@@ -52,6 +52,9 @@ impl<E: Endpoint> FanOut<E> {
             if batch.has_ready() {
                 let permit = self.permit(&mut batch).await;
                 batch.start(self, permit);
+                // Lets the request out before the next is made. Else all that a burst of answers sets free go out
+                // together, come back together, and each waits for all others, wave after wave.
+                yield_now().await;
             } else if let Some(done) = batch.calls.join_next_with_id().await {
                 batch.settle(done);
             } else {

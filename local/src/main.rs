@@ -103,7 +103,7 @@ struct EndpointArgs {
     /// Call a model container on this machine instead of the built-in model
     #[arg(long, value_name = "URL")]
     model_server: Option<String>,
-    /// What each call to the local endpoint takes, about, beyond the model's own time; 20ms with the built-in model
+    /// What each call to the local endpoint takes at least, beyond the model's own time; 20ms with the built-in model
     #[arg(long, value_name = "TIME", value_parser = time)]
     latency: Option<Duration>,
 }

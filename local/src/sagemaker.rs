@@ -26,8 +26,6 @@ use crate::server::Server;
 
 /// `InvokeEndpoint` takes bodies of up to 25 MB.
 const BODY_BYTES_MAX: usize = 25 * 1024 * 1024;
-/// Tokio's timer fires at the next whole millisecond, half of one too late on average: so much earlier is aimed at.
-const TIMER_LATE: Duration = Duration::from_micros(500);
 /// The only production variant.
 const VARIANT: &str = "AllTraffic";
 
@@ -69,8 +67,8 @@ struct Shared {
 }
 
 impl SageMakerRuntime {
-    /// Starts the service on `port`, or a free one if it is 0. Each call takes about `latency` more than the container needs:
-    /// never half a millisecond less, and on average a little more.
+    /// Starts the service on `port`, or a free one if it is 0. Each call takes `latency` more than the container
+    /// needs, and up to 2 ms on top of that: Tokio's timer fires at the next whole millisecond, the thread wakes later.
     ///
     /// # Errors
     ///
@@ -152,7 +150,7 @@ async fn invoke_endpoint(
 ) -> Response<Body> {
     let _in_flight = InFlight::new(&shared);
     if !shared.latency.is_zero() {
-        sleep(shared.latency.saturating_sub(TIMER_LATE)).await;
+        sleep(shared.latency).await;
     }
     // The sender lives in `shared`, so the wait cannot fail.
     _ = shared.held.subscribe().wait_for(|held| !held).await;
