@@ -20,6 +20,12 @@ use crate::invoke::invoke;
 use crate::outcome::{Outcome, Rejection};
 use crate::request::InferenceRequest;
 
+/// How many calls are started before those are let out on their connections. Were all the calls that a burst of answers
+/// sets free made first and sent then, they would come back together and wait for each other, wave after wave. Measured
+/// with batches of 500, 64 in flight and 20 ms a call: 209 ms a batch without this, 204 with 8, 197 with 1, which however
+/// takes half as much CPU again.
+const STARTED_AT_ONCE: usize = 8;
+
 /// What every invocation's fan-out shares: the endpoint, the permits, the timeout.
 #[derive(Debug)]
 pub struct FanOut<E> {
@@ -52,9 +58,9 @@ impl<E: Endpoint> FanOut<E> {
             if batch.has_ready() {
                 let permit = self.permit(&mut batch).await;
                 batch.start(self, permit);
-                // Lets the request out before the next is made. Else all that a burst of answers sets free go out
-                // together, come back together, and each waits for all others, wave after wave.
-                yield_now().await;
+                if batch.started.is_multiple_of(STARTED_AT_ONCE) {
+                    yield_now().await;
+                }
             } else if let Some(done) = batch.calls.join_next_with_id().await {
                 batch.settle(done);
             } else {
@@ -87,6 +93,8 @@ struct Batch {
     /// Indexes of the requests that wait for a permit, the lowest first.
     ready: BinaryHeap<Reverse<usize>>,
     calls: JoinSet<Outcome>,
+    /// How many calls have been started.
+    started: usize,
     /// Which request a task works on: kept outside the task, so that a panic cannot lose it.
     in_flight: HashMap<Id, usize>,
 }
@@ -107,6 +115,7 @@ impl Batch {
             outcomes,
             ready,
             calls: JoinSet::new(),
+            started: 0,
             in_flight: HashMap::new(),
         }
     }
@@ -129,6 +138,7 @@ impl Batch {
             .calls
             .spawn(async move { invoke(&*endpoint, &request, permit, call_timeout).await });
         self.in_flight.insert(task.id(), index);
+        self.started += 1;
     }
 
     /// Takes down how a call ended.
