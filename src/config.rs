@@ -196,8 +196,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             set_to("AWS_LAMBDA_LOG_FORMAT", &["json"]) && set_to("AWS_LAMBDA_LOG_LEVEL", &["warn", "error", "fatal"]);
         if dropped && destination == Some(Destination::Stdout) {
             self.faults.push(format!(
-                "{}=\"stdout:\" with Lambda's JSON log format and a log level above INFO, which drops its lines; \
-                 allowed: log level INFO or below, or {}",
+                "{}=\"stdout:\" with AWS_LAMBDA_LOG_FORMAT=JSON and AWS_LAMBDA_LOG_LEVEL above INFO, which drops its \
+                 lines; allowed: a level of INFO or below, or {}",
                 variable.name, variable.allowed
             ));
         }
@@ -347,6 +347,20 @@ mod tests {
             assert!(
                 error.contains("OUTPUT=\"stdout:\"") && error.contains("INFO or below"),
                 "{error}"
+            );
+            let both = [("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("AWS_LAMBDA_LOG_LEVEL", level)];
+            let elsewhere = [
+                MINIMAL[0],
+                ("OUTPUT", "none:"),
+                ("DEAD_LETTER", "stdout:"),
+                both[0],
+                both[1],
+            ];
+            assert!(
+                read(&elsewhere)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("DEAD_LETTER=\"stdout:\"")
             );
             assert!(read_at("Text", level, "stdout:").is_ok());
             assert!(read_at("JSON", level, "none:").is_ok());
