@@ -43,6 +43,20 @@ async fn concurrent_invocations_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_invocation_that_waits_keeps_its_place_when_its_calls_end() {
+    let mut scenario = Scenario::of(0).with("CAPACITY", "2");
+    for (number, milliseconds) in [(0, 10), (1, 20), (2, 20), (100, 1000), (200, 1000)] {
+        scenario = scenario.record(number, Does::PredictAfter(milliseconds));
+    }
+    let running = scenario.start();
+    let (first, second, third) = tokio::join!(running.invoke(0..4), running.invoke(100..103), running.invoke(200..203));
+    assert!(first.is_ok() && second.is_ok() && third.is_ok());
+    // When record 2 ends, its invocation waits behind the third and before the second: record 3 is the next but one.
+    let calls = running.seen.lock().unwrap().calls.clone();
+    assert_eq!(calls[..6], ["0", "1", "2", "100", "200", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_permit_comes_back_however_a_call_ends() {
     for ends in [
         Does::PredictAfter(1),
