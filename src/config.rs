@@ -9,61 +9,18 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::deadline::Limits;
 use crate::endpoint::sagemaker::InvokeParameters;
+use crate::retry::Retry;
 
-/// A variable that the function reads.
-#[derive(Debug, Clone, Copy)]
-pub struct Variable {
-    /// Its name; a unit stands in it.
-    pub name: &'static str,
-    /// Its value where it is not set, `None` if it has to be set or may be left out.
-    pub default: Option<&'static str>,
-    /// What it may be, for a person.
-    pub allowed: &'static str,
-}
+mod variables;
 
-const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'static str) -> Variable {
-    Variable { name, default, allowed }
-}
-
-const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
-const HEADER: &str = "1–1024 printable ASCII characters";
-const DESTINATION: &str = "stdout: or none:";
-
-const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
-const OUTPUT: Variable = variable("OUTPUT", None, DESTINATION);
-const DEAD_LETTER: Variable = variable("DEAD_LETTER", None, DESTINATION);
-const CAPACITY: Variable = variable("CAPACITY", Some("20"), "a whole number, 1–1000");
-const CALL_TIMEOUT_MS: Variable = variable("CALL_TIMEOUT_MS", Some("30000"), "a whole number, 1–70000");
-const MAX_PAYLOAD_BYTES: Variable = variable("MAX_PAYLOAD_BYTES", Some("6291456"), "a whole number, 1–26214400");
-const CONTENT_TYPE: Variable = variable("CONTENT_TYPE", Some("application/json"), HEADER);
-const ACCEPT: Variable = variable("ACCEPT", Some("application/json"), HEADER);
-const CUSTOM_ATTRIBUTES: Variable = variable("CUSTOM_ATTRIBUTES", None, HEADER);
-const TARGET_MODEL: Variable = variable(
-    "TARGET_MODEL",
-    None,
-    "1–1024 printable ASCII characters, no $ at the start",
-);
-const TARGET_VARIANT: Variable = variable("TARGET_VARIANT", None, RESOURCE_NAME);
-const TARGET_CONTAINER_HOSTNAME: Variable = variable("TARGET_CONTAINER_HOSTNAME", None, RESOURCE_NAME);
-const INFERENCE_COMPONENT_NAME: Variable = variable("INFERENCE_COMPONENT_NAME", None, RESOURCE_NAME);
-
-/// All variables, in the order of the README's table.
-pub const VARIABLES: [Variable; 13] = [
-    ENDPOINT_NAME,
-    OUTPUT,
-    DEAD_LETTER,
-    CAPACITY,
-    CALL_TIMEOUT_MS,
-    MAX_PAYLOAD_BYTES,
-    CONTENT_TYPE,
-    ACCEPT,
-    CUSTOM_ATTRIBUTES,
-    TARGET_MODEL,
-    TARGET_VARIANT,
-    TARGET_CONTAINER_HOSTNAME,
-    INFERENCE_COMPONENT_NAME,
-];
+use variables::{
+    ACCEPT, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, DEADLINE_RESERVE_MS,
+    ENDPOINT_NAME, INFERENCE_COMPONENT_NAME, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MAX_PAYLOAD_BYTES, OUTPUT,
+    RETRY_BASE_MS, RETRY_CAP_MS, TARGET_CONTAINER_HOSTNAME, TARGET_MODEL, TARGET_VARIANT,
+};
+pub use variables::{VARIABLES, Variable};
 
 /// How much of a wrong value an error shows, in characters.
 const VALUE_SHOWN: usize = 100;
@@ -81,6 +38,10 @@ pub struct Config {
     pub capacity: NonZeroUsize,
     /// Time for one attempt, 1–70,000 ms: a model may take 60 s, and AWS advises a client timeout of 70 s then.
     pub call_timeout: Duration,
+    /// When a call that failed is tried again.
+    pub retry: Retry,
+    /// What of an invocation's time is whose.
+    pub limits: Limits,
     /// Largest request body in bytes, 1–26,214,400. The default is `InvokeEndpoint`'s long-standing limit.
     pub max_payload_bytes: usize,
 }
@@ -125,6 +86,8 @@ impl Config {
         reader.check_log_level(DEAD_LETTER, dead_letter);
         let capacity = reader.required(CAPACITY, |value| whole(value, 1..=1000).and_then(NonZeroUsize::new));
         let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| whole(value, 1..=70_000));
+        let retry = reader.retry();
+        let limits = reader.limits();
         let max_payload_bytes = reader.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400));
         let content_type = reader.required(CONTENT_TYPE, header);
         let accept = reader.required(ACCEPT, header);
@@ -145,6 +108,7 @@ impl Config {
                 inference_component_name,
             };
             let (output, capacity, max_payload_bytes) = (output?, capacity?, max_payload_bytes?);
+            let (retry, limits) = (retry?, limits?);
             let call_timeout = Duration::from_millis(call_timeout_ms?);
             Some(Self {
                 parameters,
@@ -152,6 +116,8 @@ impl Config {
                 dead_letter,
                 capacity,
                 call_timeout,
+                retry,
+                limits,
                 max_payload_bytes,
             })
         };
@@ -182,6 +148,27 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn optional<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let value = self.value(variable)?;
         self.parse(variable, &value, parse)
+    }
+
+    fn retry(&mut self) -> Option<Retry> {
+        let max_attempts = self.required(MAX_ATTEMPTS, |value| whole(value, 1..=10));
+        let base = self.required(RETRY_BASE_MS, |value| whole(value, 1..=60_000));
+        let cap = self.required(RETRY_CAP_MS, |value| whole(value, base.unwrap_or(1)..=60_000));
+        Some(Retry {
+            max_attempts: max_attempts?,
+            base: Duration::from_millis(base?),
+            cap: Duration::from_millis(cap?),
+        })
+    }
+
+    fn limits(&mut self) -> Option<Limits> {
+        let reserve = self.required(DEADLINE_RESERVE_MS, |value| whole(value, 300..=60_000));
+        let more_than_that = reserve.unwrap_or_default() + 1;
+        let budget = self.required(INVOCATION_BUDGET_MS, |value| whole(value, more_than_that..=900_000));
+        Some(Limits {
+            reserve: Duration::from_millis(reserve?),
+            budget: Duration::from_millis(budget?),
+        })
     }
 
     /// Lambda takes a line on standard output without a level for one of level INFO, and drops it where its JSON log
@@ -281,6 +268,13 @@ mod tests {
         assert_eq!(config.dead_letter, None);
         assert_eq!(config.capacity.get(), 20);
         assert_eq!(config.call_timeout, Duration::from_secs(30));
+        assert_eq!(config.retry.max_attempts, 3);
+        assert_eq!(
+            (config.retry.base, config.retry.cap),
+            (Duration::from_millis(50), Duration::from_secs(2))
+        );
+        assert_eq!(config.limits.reserve, Duration::from_secs(1));
+        assert_eq!(config.limits.budget, Duration::from_mins(1));
         assert_eq!(config.max_payload_bytes, 6_291_456);
     }
 
@@ -311,6 +305,11 @@ mod tests {
                 &["0", "1001", "-1", "1.5", " 1", "99999999999999999999"][..],
             ),
             ("CALL_TIMEOUT_MS", &["1", "70000"], &["0", "70001"]),
+            ("MAX_ATTEMPTS", &["1", "10"], &["0", "11"]),
+            ("RETRY_BASE_MS", &["1", "2000"], &["0", "60001"]),
+            ("RETRY_CAP_MS", &["50", "60000"], &["49", "60001"]),
+            ("DEADLINE_RESERVE_MS", &["300", "59999"], &["299", "60000", "60001"]),
+            ("INVOCATION_BUDGET_MS", &["1001", "900000"], &["1000", "900001"]),
             ("MAX_PAYLOAD_BYTES", &["1", "26214400"], &["0", "26214401"]),
             (
                 "TARGET_VARIANT",

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use crate::event::KinesisRecord;
-use crate::outcome::Rejection;
+use crate::outcome::{Outcome, Rejection, contain};
 
 /// What a producer put into the stream.
 #[derive(Debug)]
@@ -14,20 +14,52 @@ pub struct UserRecord {
     pub position: usize,
     /// Tells apart the user records of one Kinesis record, from 0.
     pub sub_sequence_number: u64,
-    /// Its bytes, or why there are none.
-    pub data: Result<Bytes, Rejection>,
+    /// Its bytes, or what became of the record because there are none.
+    pub data: Result<Bytes, Outcome>,
 }
 
 /// Unpacks each Kinesis record into its user records, in batch order. A record that cannot be read becomes one user
 /// record that says so: it, too, needs an outcome.
 pub fn decode(records: &[KinesisRecord<'_>]) -> Vec<UserRecord> {
-    records
-        .iter()
-        .enumerate()
+    decode_by(records, |record| record.data.clone())
+}
+
+fn decode_by(
+    records: &[KinesisRecord<'_>],
+    unpack: impl Fn(&KinesisRecord<'_>) -> Result<Bytes, Rejection>,
+) -> Vec<UserRecord> {
+    let decode_one = |record| contain(|| unpack(record)).and_then(|data| data.map_err(Outcome::from));
+    let numbered = records.iter().enumerate();
+    numbered
         .map(|(position, record)| UserRecord {
             position,
             sub_sequence_number: 0,
-            data: record.data.clone(),
+            data: decode_one(record),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::event;
+
+    #[test]
+    fn a_panic_while_unpacking_fails_that_record_alone() {
+        let entry = |number| format!(r#"{{"kinesis":{{"sequenceNumber":"{number}","data":"aGk="}}}}"#);
+        let entries = [1, 2, 3].map(entry).join(",");
+        let payload = RawValue::from_string(format!(r#"{{"Records":[{entries}]}}"#)).unwrap();
+        let event = event::read(&payload).unwrap();
+        let user_records = decode_by(&event.records, |record| {
+            assert_ne!(record.sequence_number.as_deref(), Some("2"), "a defect in unpacking");
+            record.data.clone()
+        });
+        let failed: Vec<_> = user_records
+            .iter()
+            .map(|user_record| matches!(user_record.data, Err(Outcome::Failed(_))))
+            .collect();
+        assert_eq!(failed, [false, true, false]);
+    }
 }

@@ -18,7 +18,8 @@ const CONTAINER_MESSAGE_MAX: usize = 1000;
 /// Something that answers inference requests: a `SageMaker` endpoint, or a script in a test.
 pub trait Endpoint: Send + Sync + 'static {
     /// Makes one call and waits for its answer, for as long as that takes: the caller holds the timeout, and cancels
-    /// the call by dropping the future.
+    /// the call by dropping the future. What says nothing of the endpoint, a connection that died in the pool or
+    /// credentials that have just expired, is settled in here with one more call at once.
     fn invoke(&self, request: &InferenceRequest) -> impl Future<Output = Result<Response, Fault>> + Send;
 
     /// The endpoint's name, as it stands in the envelope.
@@ -47,6 +48,9 @@ pub enum FaultKind {
     Overload,
     /// The endpoint could not be reached, or broke.
     Unreachable,
+    /// The service calls the request invalid in words that fit the record as well as the settings: refused if the
+    /// evidence speaks against the record, else misconfigured.
+    Unclear,
     /// Somebody must mend the configuration or the endpoint.
     Misconfigured,
 }
@@ -79,7 +83,10 @@ impl Fault {
             kind: container_fault(status),
             summary: match status {
                 0 => "the container died or did not answer".to_owned(),
-                _ => format!("the container answered with status {status}"),
+                _ => format!(
+                    "the container answered with status {status}{}",
+                    container_remedy(status)
+                ),
             },
             container_message: message.map(|message| message.chars().take(CONTAINER_MESSAGE_MAX).collect()),
         }
@@ -111,6 +118,18 @@ fn container_fault(status: u16) -> FaultKind {
     }
 }
 
+/// What to mend where the container finds fault with the settings.
+fn container_remedy(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "; it asks for an authorisation that SageMaker does not pass on",
+        404 => "; check that it serves POST /invocations, and TARGET_MODEL where that is set",
+        405 => "; check that it serves POST /invocations",
+        406 => "; check ACCEPT",
+        415 => "; check CONTENT_TYPE",
+        _ => "",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +140,7 @@ mod tests {
             (&[400, 413, 422][..], FaultKind::Refused),
             (&[0, 408, 500, 502, 504, 507], FaultKind::Suspect),
             (&[429, 503], FaultKind::Overload),
-            (&[404, 405, 406, 415], FaultKind::Misconfigured),
+            (&[401, 403, 404, 405, 406, 415], FaultKind::Misconfigured),
         ] {
             for status in statuses {
                 assert_eq!(Fault::from_container(*status, None).kind, kind, "{status}");

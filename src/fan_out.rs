@@ -1,24 +1,29 @@
 //! The scheduler: requests in, one outcome for each of them out, in the same order.
 //!
 //! Each invocation runs one scheduler. It waits for one process-wide permit at a time, gives it to the ready request
-//! with the lowest position, and starts the call as a task of its own: a call that panics ends as a failed record,
-//! not as a failed batch. No more tasks exist than permits, whatever the size of the batch.
+//! with the lowest position, and starts the attempt as a task of its own: one that panics ends as a failed record, not
+//! as a failed batch. No more tasks exist than permits, whatever the size of the batch. A request whose attempt failed
+//! for a while waits without a permit, and is then ready again.
 //!
 //! What it never does: leave a call running when it has returned or was dropped.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{Id, JoinError, JoinSet, yield_now};
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout_at};
 
 use crate::capacity::{Capacity, Permit};
-use crate::endpoint::{Endpoint, Fault, FaultKind};
-use crate::invoke::invoke;
-use crate::outcome::{Outcome, Rejection};
+use crate::endpoint::Endpoint;
+use crate::invoke::Caller;
+use crate::outcome::Outcome;
 use crate::request::InferenceRequest;
+use crate::retry::Retry;
+
+mod batch;
+
+use batch::{Batch, Rules};
 
 /// How many calls are started before those are let out on their connections. Were all the calls that a burst of answers
 /// sets free made first and sent then, they would come back together and wait for each other, wave after wave. Measured
@@ -26,143 +31,89 @@ use crate::request::InferenceRequest;
 /// takes half as much CPU again.
 const STARTED_AT_ONCE: usize = 8;
 
-/// What every invocation's fan-out shares: the endpoint, the permits, the timeout.
+/// What every invocation's fan-out shares: the endpoint, the permits, the rules.
 #[derive(Debug)]
 pub struct FanOut<E> {
-    endpoint: Arc<E>,
+    caller: Arc<Caller<E>>,
     capacity: Capacity,
-    call_timeout: Duration,
+    retry: Retry,
+    rejected_fails: bool,
+}
+
+/// What a fan-out came to.
+#[derive(Debug)]
+pub struct FannedOut {
+    /// One outcome a request, in the order of the requests.
+    pub outcomes: Vec<Outcome>,
+    /// Attempts that were started.
+    pub attempts: usize,
 }
 
 impl<E: Endpoint> FanOut<E> {
-    /// A fan-out over `endpoint`, with `capacity` calls in flight at most and `call_timeout` for each.
-    pub fn new(endpoint: E, capacity: Capacity, call_timeout: Duration) -> Self {
+    /// A fan-out over `endpoint`, with `capacity` calls in flight at most, `call_timeout` for each, and another attempt
+    /// where `retry` allows one. Where `rejected_fails`, a rejected record is unfinished like a failed one.
+    pub fn new(endpoint: E, capacity: Capacity, call_timeout: Duration, retry: Retry, rejected_fails: bool) -> Self {
         Self {
-            endpoint: Arc::new(endpoint),
+            caller: Arc::new(Caller::new(endpoint, call_timeout)),
             capacity,
-            call_timeout,
+            retry,
+            rejected_fails,
         }
     }
 
     /// The endpoint that is called.
     pub fn endpoint(&self) -> &E {
-        &self.endpoint
+        self.caller.endpoint()
     }
 
-    /// Sends every request and waits for all outcomes. Outcome *n* belongs to request *n*; what was rejected before
-    /// it became a request stays rejected.
-    pub async fn run(&self, requests: Vec<Result<InferenceRequest, Rejection>>) -> Vec<Outcome> {
+    /// Sends every request and waits for all outcomes, until `end` at the latest: what is in flight then is cut. What
+    /// has an outcome before it became a request keeps it.
+    pub async fn run(&self, requests: Vec<Result<InferenceRequest, Outcome>>, end: Instant) -> FannedOut {
         let count = requests.len();
-        let mut batch = Batch::new(requests);
-        loop {
-            if batch.has_ready() {
-                let permit = self.permit(&mut batch).await;
-                batch.start(self, permit);
-                if batch.started.is_multiple_of(STARTED_AT_ONCE) {
-                    yield_now().await;
-                }
-            } else if let Some(done) = batch.calls.join_next_with_id().await {
-                batch.settle(done);
-            } else {
-                break;
+        let rules = Rules {
+            retry: self.retry,
+            rejected_fails: self.rejected_fails,
+            end,
+        };
+        let mut batch = Batch::new(requests, rules);
+        // At the end, the calls that are still in flight are the batch's to cut.
+        _ = timeout_at(end, self.drive(&mut batch)).await;
+        batch.cut().await;
+        let fanned_out = batch.into_outcomes();
+        assert_eq!(fanned_out.outcomes.len(), count, "one outcome a record");
+        fanned_out
+    }
+
+    async fn drive(&self, batch: &mut Batch) {
+        while batch.has_work() {
+            let Some(permit) = self.permit(batch).await else {
+                batch.advance().await;
+                continue;
+            };
+            if self.caller.is_too_late(Instant::now(), batch.end()) {
+                batch.start_no_more();
+                continue;
+            }
+            batch.start(&self.caller, permit);
+            if batch.attempts().is_multiple_of(STARTED_AT_ONCE) {
+                yield_now().await;
             }
         }
-        let outcomes = batch.outcomes();
-        assert_eq!(outcomes.len(), count, "one outcome a record");
-        outcomes
     }
 
-    /// Waits for a permit, and takes down the calls that end meanwhile. The place in the queue is kept all the time:
-    /// who gave it up with every call that ends would let concurrent invocations pass.
-    async fn permit(&self, batch: &mut Batch) -> Permit {
+    /// Waits for a permit as long as a request is ready for one, and meanwhile takes down the calls that end and the
+    /// waits that are over. The place in the queue is kept all the time: who gave it up with every call that ends would
+    /// let concurrent invocations pass.
+    async fn permit(&self, batch: &mut Batch) -> Option<Permit> {
         let mut permit = pin!(self.capacity.acquire());
-        loop {
+        while batch.has_ready() {
             tokio::select! {
                 biased;
-                permit = &mut permit => return permit,
-                Some(done) = batch.calls.join_next_with_id() => batch.settle(done),
+                // What has ended comes first: it may be ready again before all others, or forbid them.
+                () = batch.advance() => {}
+                permit = &mut permit => return Some(permit),
             }
         }
-    }
-}
-
-/// The state of one invocation's fan-out.
-struct Batch {
-    requests: Vec<Option<InferenceRequest>>,
-    outcomes: Vec<Option<Outcome>>,
-    /// Indexes of the requests that wait for a permit, the lowest first.
-    ready: BinaryHeap<Reverse<usize>>,
-    calls: JoinSet<Outcome>,
-    /// How many calls have been started.
-    started: usize,
-    /// Which request a task works on: kept outside the task, so that a panic cannot lose it.
-    in_flight: HashMap<Id, usize>,
-}
-
-impl Batch {
-    fn new(requests: Vec<Result<InferenceRequest, Rejection>>) -> Self {
-        let (requests, outcomes): (Vec<_>, Vec<_>) = requests
-            .into_iter()
-            .map(|request| match request {
-                Ok(request) => (Some(request), None),
-                Err(rejection) => (None, Some(Outcome::Rejected(rejection))),
-            })
-            .unzip();
-        let ready = requests.iter().enumerate().filter(|(_, request)| request.is_some());
-        let ready = ready.map(|(index, _)| Reverse(index)).collect();
-        Self {
-            requests,
-            outcomes,
-            ready,
-            calls: JoinSet::new(),
-            started: 0,
-            in_flight: HashMap::new(),
-        }
-    }
-
-    fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
-    /// Starts the ready request with the lowest position.
-    fn start<E: Endpoint>(&mut self, fan_out: &FanOut<E>, permit: Permit) {
-        let Reverse(index) = self.ready.pop().expect("a request is ready");
-        let request = self
-            .requests
-            .get_mut(index)
-            .and_then(Option::take)
-            .expect("a ready request has not started");
-        let endpoint = Arc::clone(&fan_out.endpoint);
-        let call_timeout = fan_out.call_timeout;
-        let task = self
-            .calls
-            .spawn(async move { invoke(&*endpoint, &request, permit, call_timeout).await });
-        self.in_flight.insert(task.id(), index);
-        self.started += 1;
-    }
-
-    /// Takes down how a call ended.
-    fn settle(&mut self, done: Result<(Id, Outcome), JoinError>) {
-        let (id, outcome) = match done {
-            Ok(ended) => ended,
-            Err(error) => (
-                error.id(),
-                Fault::new(FaultKind::Suspect, "handling the record panicked").into(),
-            ),
-        };
-        let index = self
-            .in_flight
-            .remove(&id)
-            .expect("every task was taken down when it started");
-        let slot = self.outcomes.get_mut(index).expect("an index of this batch");
-        assert!(slot.is_none(), "a record has one outcome");
-        *slot = Some(outcome);
-    }
-
-    fn outcomes(self) -> Vec<Outcome> {
-        self.outcomes
-            .into_iter()
-            .map(|outcome| outcome.expect("every record has an outcome"))
-            .collect()
+        None
     }
 }

@@ -1,27 +1,34 @@
 //! The straight line through the stages, from one event to its answer. All branching between stages lives here.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use lambda_runtime::Diagnostic;
 use serde_json::value::RawValue;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::capacity::Capacity;
 use crate::checkpoint::{BatchResponse, Unnamable, checkpoint, nameable};
 use crate::config::Config;
+use crate::deadline::{Deadline, Invocation, Limits};
 use crate::decode::{UserRecord, decode};
-use crate::endpoint::Endpoint;
+use crate::delivery::Delivery;
+use crate::endpoint::{Endpoint, FaultKind};
 use crate::event::{self, KinesisRecord, NotKinesis};
-use crate::fan_out::FanOut;
-use crate::outcome::Outcome;
-use crate::output::{DeliveryError, Output, envelope};
+use crate::fan_out::{FanOut, FannedOut};
+use crate::outcome::{Failure, Outcome};
+use crate::output::Output;
 use crate::request;
 
 /// Everything that invocations share. One per process.
 #[derive(Debug)]
 pub struct Handler<E> {
     fan_out: FanOut<E>,
-    output: Output,
-    dead_letter: Option<Output>,
+    delivery: Delivery,
     max_payload_bytes: usize,
+    call_timeout: Duration,
+    limits: Limits,
+    deadline_checked: AtomicBool,
 }
 
 /// The invocation fails as a whole, and the mapping delivers the whole batch again.
@@ -57,29 +64,40 @@ impl<E: Endpoint> Handler<E> {
 
     /// As [`Handler::new`], with outputs that are open already.
     pub fn with_outputs(config: &Config, endpoint: E, output: Output, dead_letter: Option<Output>) -> Self {
-        let fan_out = FanOut::new(endpoint, Capacity::new(config.capacity), config.call_timeout);
+        let delivery = Delivery::new(output, dead_letter);
+        let capacity = Capacity::new(config.capacity);
+        let rejected_fails = delivery.rejected_fails();
         Self {
-            fan_out,
-            output,
-            dead_letter,
+            fan_out: FanOut::new(endpoint, capacity, config.call_timeout, config.retry, rejected_fails),
+            delivery,
             max_payload_bytes: config.max_payload_bytes,
+            call_timeout: config.call_timeout,
+            limits: config.limits,
+            deadline_checked: AtomicBool::new(false),
         }
     }
 
-    /// Handles one event: every record to its outcome, the finished ones delivered, the rest reported.
+    /// Handles one event: every record to its outcome, the finished ones delivered, the rest reported, all of it before
+    /// the invocation's deadline. Nothing of it runs any more when this has returned, but for a write to standard output
+    /// that nobody reads.
     ///
     /// # Errors
     ///
     /// [`HandlerError`] where the batch cannot be answered record by record.
-    pub async fn handle(&self, payload: &RawValue) -> Result<BatchResponse, HandlerError> {
+    pub async fn handle(&self, payload: &RawValue, invocation: Invocation) -> Result<BatchResponse, HandlerError> {
+        let deadline = Deadline::new(invocation, self.limits);
+        self.check(deadline);
         let event = event::read(payload)?;
         let user_records = decode(&event.records);
         let requests = request::build(&event.records, &user_records, self.max_payload_bytes);
-        let outcomes = self.fan_out.run(requests).await;
-        let finished = self.finished(event.records.len(), &user_records, &outcomes);
-        let finished = nameable(&event.records, finished)?;
-        let delivered = self.deliver(&event.records, &user_records, &outcomes, finished);
-        summarise(&event.records, &user_records, &outcomes, delivered);
+        let FannedOut { mut outcomes, attempts } = self.fan_out.run(requests, deadline.calls_end).await;
+        let endpoint = self.fan_out.endpoint().name();
+        let letters = self
+            .delivery
+            .letters(&event.records, &user_records, &mut outcomes, endpoint);
+        let finished = nameable(&event.records, letters.finished)?;
+        let delivered = self.delivery.deliver(letters, finished, deadline.delivery_end).await;
+        summarise(&event.records, &user_records, &outcomes, attempts, delivered);
         let batch_item_failures = checkpoint(&event.records, delivered)?;
         Ok(BatchResponse {
             batch_item_failures,
@@ -87,78 +105,41 @@ impl<E: Endpoint> Handler<E> {
         })
     }
 
-    /// How many Kinesis records, from the first on, are finished: each of their user records is predicted, or rejected
-    /// with a dead-letter destination to go to.
-    fn finished(&self, records: usize, user_records: &[UserRecord], outcomes: &[Outcome]) -> usize {
-        let unfinished = |outcome: &Outcome| match outcome {
-            Outcome::Predicted(_) => false,
-            Outcome::Rejected(_) => self.dead_letter.is_none(),
-            Outcome::Failed(_) => true,
-        };
-        let first = user_records
-            .iter()
-            .zip(outcomes)
-            .find(|(_, outcome)| unfinished(outcome));
-        first.map_or(records, |(user_record, _)| user_record.position)
-    }
-
-    /// Delivers the first `finished` Kinesis records and says how many of them arrived: all or none.
-    fn deliver(
-        &self,
-        records: &[KinesisRecord<'_>],
-        user_records: &[UserRecord],
-        outcomes: &[Outcome],
-        finished: usize,
-    ) -> usize {
-        let endpoint = self.fan_out.endpoint().name();
-        let mut predictions = Vec::new();
-        let mut dead_letters = Vec::new();
-        for (user_record, outcome) in user_records.iter().zip(outcomes) {
-            let Some(record) = records
-                .get(user_record.position)
-                .filter(|_| user_record.position < finished)
-            else {
-                break;
-            };
-            match outcome {
-                Outcome::Predicted(prediction) => {
-                    predictions.push(envelope::prediction(record, user_record, endpoint, prediction));
-                }
-                Outcome::Rejected(reason) => {
-                    dead_letters.push(envelope::dead_letter(record, user_record, endpoint, reason));
-                }
-                Outcome::Failed(_) => unreachable!("a finished record has not failed"),
-            }
+    /// Warns, at the first event, of a timeout that the function's own does not leave room for: only there is it known.
+    fn check(&self, deadline: Deadline) {
+        let needed = self.call_timeout + self.limits.reserve;
+        if !self.deadline_checked.swap(true, Ordering::Relaxed) && deadline.left < needed {
+            warn!(
+                left_ms = deadline.left.as_millis(),
+                needed_ms = needed.as_millis(),
+                "CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a slow call is cut before its \
+                 timeout; raise the function's timeout or lower CALL_TIMEOUT_MS"
+            );
         }
-        match self.write(&predictions, &dead_letters) {
-            Ok(()) => finished,
-            Err(error) => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "nothing was delivered, the batch comes again"
-                );
-                0
-            }
-        }
-    }
-
-    fn write(&self, predictions: &[String], dead_letters: &[String]) -> Result<(), DeliveryError> {
-        // Dead letters first: if they fail, no prediction was delivered yet that the next delivery would repeat.
-        if let Some(dead_letter) = &self.dead_letter {
-            dead_letter.deliver(dead_letters)?;
-        }
-        self.output.deliver(predictions)
     }
 }
 
 /// One line an invocation: what became of its records, and what stopped it where something did.
-fn summarise(records: &[KinesisRecord<'_>], user_records: &[UserRecord], outcomes: &[Outcome], delivered: usize) {
+fn summarise(
+    records: &[KinesisRecord<'_>],
+    user_records: &[UserRecord],
+    outcomes: &[Outcome],
+    attempts: usize,
+    delivered: usize,
+) {
+    let misconfigured = outcomes.iter().find_map(|outcome| match outcome {
+        Outcome::Failed(Failure::Fault(fault)) if fault.kind == FaultKind::Misconfigured => Some(&fault.summary),
+        Outcome::Failed(_) | Outcome::Predicted(_) | Outcome::Rejected(_) => None,
+    });
+    if let Some(what) = misconfigured {
+        error!("the endpoint cannot be called as it is configured: {what}");
+    }
     let count = |of: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| of(outcome)).count();
     let predicted = count(|outcome| matches!(outcome, Outcome::Predicted(_)));
     let rejected = count(|outcome| matches!(outcome, Outcome::Rejected(_)));
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
     let Some(unfinished) = records.get(delivered) else {
-        info!(records = records.len(), predicted, rejected, "batch finished");
+        info!(records = records.len(), predicted, rejected, attempts, "batch finished");
         return;
     };
     // The rejection's message may quote the record: its kind has to do.
@@ -169,13 +150,14 @@ fn summarise(records: &[KinesisRecord<'_>], user_records: &[UserRecord], outcome
     let why = its_own.map(|(_, outcome)| outcome).find_map(|outcome| match outcome {
         Outcome::Predicted(_) => None,
         Outcome::Rejected(rejection) => Some(format!("{:?}, and there is no DEAD_LETTER for it", rejection.kind)),
-        Outcome::Failed(fault) => Some(fault.to_string()),
+        Outcome::Failed(failure) => Some(failure.to_string()),
     });
     warn!(
         records = records.len(),
         predicted,
         rejected,
         failed,
+        attempts,
         finished = delivered,
         from = unfinished.sequence_number.as_deref(),
         why = why.unwrap_or_else(|| "nothing was delivered from here on".to_owned()),

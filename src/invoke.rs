@@ -1,36 +1,78 @@
-//! One inference request to its end.
+//! One attempt at an inference request.
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::capacity::Permit;
+use crate::answers::Answers;
 use crate::endpoint::{Endpoint, Fault, FaultKind};
-use crate::outcome::Outcome;
 use crate::prediction::Prediction;
 use crate::request::InferenceRequest;
 
-/// Makes one attempt at `request` with the permit it was given, and gives the permit back as soon as the call has
-/// ended. The clock starts here, when the permit is held: waiting in the queue is not charged. A call that passes
-/// `call_timeout` is cancelled.
-pub async fn invoke<E: Endpoint>(
-    endpoint: &E,
-    request: &InferenceRequest,
-    permit: Permit,
+/// What all calls of the process share.
+#[derive(Debug)]
+pub struct Caller<E> {
+    endpoint: E,
     call_timeout: Duration,
-) -> Outcome {
-    let answer = timeout(call_timeout, endpoint.invoke(request)).await;
-    drop(permit);
-    match answer {
-        Ok(Ok(response)) => Outcome::Predicted(Prediction::read(response)),
-        Ok(Err(fault)) => fault.into(),
-        Err(_elapsed) => {
-            let timeout_ms = call_timeout.as_millis();
-            Fault::new(
-                FaultKind::Suspect,
-                format!("no answer within CALL_TIMEOUT_MS, {timeout_ms} ms"),
-            )
-            .into()
+    answers: Answers,
+}
+
+impl<E: Endpoint> Caller<E> {
+    /// Calls `endpoint`, with `call_timeout` for each call.
+    pub fn new(endpoint: E, call_timeout: Duration) -> Self {
+        Self {
+            endpoint,
+            call_timeout,
+            answers: Answers::default(),
         }
+    }
+
+    /// The endpoint that is called.
+    pub fn endpoint(&self) -> &E {
+        &self.endpoint
+    }
+
+    /// Makes one attempt, for which the permit is held already: the clock starts here, so waiting in the queue is not
+    /// charged. A call that passes the timeout is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// The [`Fault`] that the attempt ended with, never an unclear one.
+    pub async fn attempt(&self, request: &InferenceRequest) -> Result<Prediction, Fault> {
+        let started = Instant::now();
+        let answer = timeout(self.call_timeout, self.endpoint.invoke(request)).await;
+        match answer {
+            Ok(Ok(response)) => {
+                self.answers.add(&request.inference_id, started.elapsed());
+                Ok(Prediction::read(response))
+            }
+            Ok(Err(fault)) => Err(self.judge(fault, request)),
+            Err(_elapsed) => {
+                let timeout_ms = self.call_timeout.as_millis();
+                let summary = format!("no answer within CALL_TIMEOUT_MS, {timeout_ms} ms");
+                Err(Fault::new(FaultKind::Suspect, summary))
+            }
+        }
+    }
+
+    /// Settles whose fault an unclear one is.
+    fn judge(&self, fault: Fault, request: &InferenceRequest) -> Fault {
+        if fault.kind != FaultKind::Unclear {
+            return fault;
+        }
+        let kind = if self.answers.speak_against(&request.inference_id) {
+            FaultKind::Refused
+        } else {
+            FaultKind::Misconfigured
+        };
+        Fault { kind, ..fault }
+    }
+
+    /// Whether a call that starts at `start` would likely be cut at `end`: less is left than what half of the latest
+    /// calls took.
+    pub fn is_too_late(&self, start: Instant, end: Instant) -> bool {
+        let left = end.saturating_duration_since(start);
+        // An answer took no longer than the timeout, so most calls need no look at the latest ones.
+        left.is_zero() || left < self.call_timeout && self.answers.median_latency().is_some_and(|median| left < median)
     }
 }

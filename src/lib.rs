@@ -24,6 +24,8 @@
 pub mod config;
 pub mod handler;
 
+pub mod deadline;
+
 pub mod event;
 
 pub mod decode;
@@ -32,15 +34,21 @@ pub mod request;
 
 pub mod fan_out;
 
+pub mod retry;
+
 pub mod capacity;
 
 pub mod invoke;
+
+pub mod answers;
 
 pub mod endpoint;
 
 pub mod prediction;
 
 pub mod outcome;
+
+pub mod delivery;
 
 pub mod output;
 

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use instream::config::Config;
+use instream::deadline::Invocation;
 use instream::endpoint::sagemaker::SageMaker;
 use instream::handler::Handler;
 use instream::{processors, telemetry};
@@ -11,7 +13,7 @@ use lambda_runtime::{LambdaEvent, run_concurrent, service_fn};
 use serde_json::value::RawValue;
 
 fn main() -> ExitCode {
-    telemetry::init_logs();
+    telemetry::init();
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -39,7 +41,11 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     let handler = Arc::new(Handler::new(&config, endpoint));
     let handle = move |event: LambdaEvent<Box<RawValue>>| {
         let handler = Arc::clone(&handler);
-        async move { handler.handle(&event.payload).await }
+        let invocation = Invocation {
+            deadline_ms: event.context.deadline,
+            now: SystemTime::now(),
+        };
+        async move { handler.handle(&event.payload, invocation).await }
     };
     run_concurrent(service_fn(handle)).await
 }

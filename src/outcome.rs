@@ -1,19 +1,22 @@
 //! What becomes of a user record: exactly one [`Outcome`].
 
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use serde::Serialize;
 
 use crate::endpoint::{Fault, FaultKind};
 use crate::prediction::Prediction;
 
 /// The end of one user record in one invocation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Outcome {
     /// The endpoint answered; the prediction goes to OUTPUT.
     Predicted(Prediction),
     /// This record can never succeed; it goes to `DEAD_LETTER` with its bytes and the reason.
     Rejected(Rejection),
     /// It may succeed later; the event source mapping must deliver it again.
-    Failed(Fault),
+    Failed(Failure),
 }
 
 impl From<Fault> for Outcome {
@@ -24,9 +27,32 @@ impl From<Fault> for Outcome {
                 kind: RejectionKind::Refused,
                 message: fault.describe(),
             }),
-            FaultKind::Suspect | FaultKind::Overload | FaultKind::Unreachable | FaultKind::Misconfigured => {
-                Outcome::Failed(fault)
-            }
+            FaultKind::Suspect
+            | FaultKind::Overload
+            | FaultKind::Unreachable
+            | FaultKind::Unclear
+            | FaultKind::Misconfigured => Outcome::Failed(Failure::Fault(fault)),
+        }
+    }
+}
+
+/// Why a record may succeed only later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// Its last attempt ended with this fault.
+    Fault(Fault),
+    /// The deadline came first: no attempt was made any more, or the one under way was cut.
+    OutOfTime,
+    /// A record before it has failed. The mapping delivers this one again in any case, so no attempt was made any more.
+    Behind,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(fault) => fault.fmt(f),
+            Self::OutOfTime => f.write_str("the deadline came first"),
+            Self::Behind => f.write_str("a record before it failed"),
         }
     }
 }
@@ -40,6 +66,12 @@ pub struct Rejection {
     pub message: String,
 }
 
+impl From<Rejection> for Outcome {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
 /// The sorts of reason for which a record is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum RejectionKind {
@@ -49,4 +81,19 @@ pub enum RejectionKind {
     PayloadTooLarge,
     /// The endpoint refused the record.
     Refused,
+}
+
+/// What a panic is to the record on whose account it came: it may well be the record's own fault.
+pub fn panicked() -> Outcome {
+    Fault::new(FaultKind::Suspect, "handling the record panicked").into()
+}
+
+/// Does one record's part of a stage, and keeps a panic in it from the other records.
+///
+/// # Errors
+///
+/// The outcome [`panicked`], in place of a result.
+pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Outcome> {
+    // Whatever the work was building is dropped with it; what it only read cannot have changed.
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| panicked())
 }

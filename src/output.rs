@@ -20,13 +20,21 @@ pub enum Output {
     None,
 }
 
-/// The destination did not take everything; nothing of what it was handed counts as delivered.
+/// Nothing of what a destination was handed counts as delivered.
 #[derive(Debug, thiserror::Error)]
-#[error("{destination} did not take the records")]
-pub struct DeliveryError {
-    destination: &'static str,
-    #[source]
-    source: io::Error,
+pub enum DeliveryError {
+    /// The destination did not take everything.
+    #[error("{destination} did not take the records")]
+    Refused {
+        /// Which one.
+        destination: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The deadline came first.
+    #[error("the records were not taken before the deadline")]
+    OutOfTime,
 }
 
 impl Output {
@@ -43,9 +51,9 @@ impl Output {
     /// # Errors
     ///
     /// [`DeliveryError`] if any of them may not have arrived.
-    pub fn deliver(&self, lines: &[String]) -> Result<(), DeliveryError> {
+    pub async fn deliver(&self, lines: &[String]) -> Result<(), DeliveryError> {
         match self {
-            Self::Stdout(writer) => writer.deliver(lines).map_err(|source| DeliveryError {
+            Self::Stdout(writer) => writer.deliver(lines).await.map_err(|source| DeliveryError::Refused {
                 destination: "stdout:",
                 source,
             }),

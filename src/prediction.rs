@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::endpoint::Response;
 
 /// One record's prediction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Prediction {
     /// What the model answered.
     pub output: ModelOutput,
@@ -15,7 +15,7 @@ pub struct Prediction {
 }
 
 /// A model's answer, by what it can be shown as.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum ModelOutput {
     /// A JSON value, its numbers just as the model wrote them, without line breaks.
     Json(Box<RawValue>),

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::decode::UserRecord;
 use crate::event::KinesisRecord;
-use crate::outcome::{Rejection, RejectionKind};
+use crate::outcome::{Outcome, Rejection, RejectionKind};
 
 /// `InferenceId` has 1 to 64 characters:
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
@@ -20,12 +20,13 @@ pub struct InferenceRequest {
     pub inference_id: String,
 }
 
-/// Builds the requests, a `SingleRecord` one for each user record and in their order, or says why one is rejected.
+/// Builds the requests, a `SingleRecord` one for each user record and in their order; where there can be none, the
+/// outcome that the record has already.
 pub fn build(
     records: &[KinesisRecord<'_>],
     user_records: &[UserRecord],
     max_payload_bytes: usize,
-) -> Vec<Result<InferenceRequest, Rejection>> {
+) -> Vec<Result<InferenceRequest, Outcome>> {
     user_records
         .iter()
         .map(|user_record| {
@@ -95,7 +96,9 @@ mod tests {
             .unwrap()
         };
         assert_eq!(build_one(10).unwrap().body.len(), 10);
-        let rejection = build_one(11).unwrap_err();
+        let Outcome::Rejected(rejection) = build_one(11).unwrap_err() else {
+            panic!("not rejected");
+        };
         assert_eq!(rejection.kind, RejectionKind::PayloadTooLarge);
         assert_eq!(rejection.message, "the body has 11 bytes, MAX_PAYLOAD_BYTES allows 10");
     }

@@ -1,20 +1,24 @@
 //! A `SageMaker` real-time endpoint, called with `InvokeEndpoint` through the AWS SDK.
 //!
-//! The SDK's own retries are off: an attempt of ours must see the permit, the timeout and what comes after it.
+//! The SDK's own retries are off: an attempt of ours must see the permit, the timeout and what comes after it. Only what
+//! says nothing of the endpoint is called once more at once, as part of the same attempt.
+
+use std::sync::{PoisonError, RwLock};
 
 use aws_sdk_sagemakerruntime::Client;
 use aws_sdk_sagemakerruntime::config::retry::RetryConfig;
-use aws_sdk_sagemakerruntime::config::{self, StalledStreamProtectionConfig};
-use aws_sdk_sagemakerruntime::error::{ProvideErrorMetadata as _, SdkError};
-use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
+use aws_sdk_sagemakerruntime::config::{self, IdentityCache, StalledStreamProtectionConfig};
+use aws_sdk_sagemakerruntime::error::SdkError;
+use aws_sdk_sagemakerruntime::operation::invoke_endpoint::{InvokeEndpointError, InvokeEndpointOutput};
 use aws_sdk_sagemakerruntime::primitives::Blob;
 use bytes::Bytes;
 
-use super::{Endpoint, Fault, FaultKind, Response};
+use super::{Endpoint, Fault, Response};
 use crate::request::InferenceRequest;
 
-/// How much of a message a fault quotes, in characters.
-const MESSAGE_MAX: usize = 300;
+mod fault;
+
+use fault::{credentials_expired, fault, lost_its_connection};
 
 /// The parameters of `InvokeEndpoint` that are the same for every call:
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
@@ -41,8 +45,15 @@ pub struct InvokeParameters {
 /// The endpoint behind the AWS SDK's client.
 #[derive(Debug)]
 pub struct SageMaker {
-    client: Client,
+    client: RwLock<Fresh>,
     parameters: InvokeParameters,
+}
+
+/// A client, and how often its credentials have been fetched anew.
+#[derive(Debug, Clone)]
+struct Fresh {
+    client: Client,
+    refreshes: u64,
 }
 
 /// The environment names no AWS region.
@@ -65,18 +76,16 @@ impl SageMaker {
             // The call timeout covers a stalled answer; the SDK's guess at stalls has fired falsely.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
-        Ok(Self {
+        let client = RwLock::new(Fresh {
             client: Client::from_conf(config),
-            parameters,
-        })
+            refreshes: 0,
+        });
+        Ok(Self { client, parameters })
     }
-}
 
-impl Endpoint for SageMaker {
-    async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
+    async fn call(&self, client: &Client, request: &InferenceRequest) -> Result<InvokeEndpointOutput, CallError> {
         let parameters = &self.parameters;
-        let answer = self
-            .client
+        client
             .invoke_endpoint()
             .endpoint_name(&parameters.endpoint_name)
             .content_type(&parameters.content_type)
@@ -90,7 +99,39 @@ impl Endpoint for SageMaker {
             .body(Blob::new(request.body.as_ref()))
             .send()
             .await
-            .map_err(|error| fault(&error))?;
+    }
+
+    fn client(&self) -> Fresh {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A client that fetches its credentials anew, once for all the calls that found those of `stale` expired.
+    fn refreshed(&self, stale: &Fresh) -> Client {
+        let mut current = self.client.write().unwrap_or_else(PoisonError::into_inner);
+        if current.refreshes == stale.refreshes {
+            // The SDK keeps credentials in this cache, and has no other way to drop them.
+            let config = stale.client.config().to_builder();
+            let config = config.identity_cache(IdentityCache::lazy().build()).build();
+            *current = Fresh {
+                client: Client::from_conf(config),
+                refreshes: stale.refreshes + 1,
+            };
+        }
+        current.client.clone()
+    }
+}
+
+type CallError = SdkError<InvokeEndpointError>;
+
+impl Endpoint for SageMaker {
+    async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
+        let fresh = self.client();
+        let answer = match self.call(&fresh.client, request).await {
+            Err(error) if credentials_expired(&error) => self.call(&self.refreshed(&fresh), request).await,
+            Err(error) if lost_its_connection(&error) => self.call(&fresh.client, request).await,
+            answer => answer,
+        };
+        let answer = answer.map_err(|error| fault(&error))?;
         Ok(Response {
             body: answer
                 .body
@@ -103,98 +144,5 @@ impl Endpoint for SageMaker {
 
     fn name(&self) -> &str {
         &self.parameters.endpoint_name
-    }
-}
-
-/// The one place where the SDK's non-exhaustive errors become a [`Fault`].
-fn fault(error: &SdkError<InvokeEndpointError>) -> Fault {
-    match error {
-        SdkError::ServiceError(answer) => service_fault(answer.err()),
-        SdkError::ConstructionFailure(_) => Fault::new(
-            FaultKind::Misconfigured,
-            "the SDK could not build the request: check the AWS settings",
-        ),
-        SdkError::TimeoutError(_) => Fault::new(FaultKind::Unreachable, "connecting took too long"),
-        // Finding credentials and signing belong to this phase, and are no connection's fault.
-        SdkError::DispatchFailure(failure) if failure.is_other() && failure.as_other().is_none() => Fault::new(
-            FaultKind::Misconfigured,
-            format!("the call could not be signed and sent: {}", causes(error)),
-        ),
-        SdkError::DispatchFailure(_) => Fault::new(
-            FaultKind::Unreachable,
-            format!("the connection failed: {}", causes(error)),
-        ),
-        SdkError::ResponseError(_) | _ => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
-    }
-}
-
-/// The error's causes, from the outermost on, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    shorten(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
-}
-
-fn shorten(message: &str) -> String {
-    message.chars().take(MESSAGE_MAX).collect()
-}
-
-fn service_fault(error: &InvokeEndpointError) -> Fault {
-    if let InvokeEndpointError::ModelError(model) = error {
-        let status = model
-            .original_status_code()
-            .and_then(|status| u16::try_from(status).ok());
-        return Fault::from_container(status.unwrap_or_default(), model.original_message());
-    }
-    let code = error.code().unwrap_or("an error without a code");
-    let message = error.message().unwrap_or_default();
-    Fault::new(
-        service_fault_kind(code, message),
-        format!("SageMaker answered {code}: {}", shorten(message)),
-    )
-}
-
-/// By error code, since throttling and denied access are in no service model. A validation error is never taken for
-/// the record's fault here: most are about the endpoint, and a record must not be given up on a guess.
-fn service_fault_kind(code: &str, message: &str) -> FaultKind {
-    match code {
-        "ThrottlingException"
-        | "Throttling"
-        | "ThrottledException"
-        | "TooManyRequestsException"
-        | "ModelNotReadyException"
-        | "ServiceUnavailable" => FaultKind::Overload,
-        "InternalFailure" | "InternalServerError" | "InternalDependencyException" => FaultKind::Unreachable,
-        "ValidationError" | "ValidationException" if message.contains("no capacity") => FaultKind::Overload,
-        _ => FaultKind::Misconfigured,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn service_errors_are_told_apart_by_what_to_do_next() {
-        for (code, message, kind) in [
-            ("ThrottlingException", "", FaultKind::Overload),
-            ("ModelNotReadyException", "", FaultKind::Overload),
-            ("ServiceUnavailable", "", FaultKind::Overload),
-            (
-                "ValidationError",
-                "Inference Component has no capacity to process this request",
-                FaultKind::Overload,
-            ),
-            ("InternalFailure", "", FaultKind::Unreachable),
-            ("InternalDependencyException", "", FaultKind::Unreachable),
-            (
-                "ValidationError",
-                "Endpoint fraud of account 123 not found.",
-                FaultKind::Misconfigured,
-            ),
-            ("AccessDeniedException", "", FaultKind::Misconfigured),
-            ("ExpiredTokenException", "", FaultKind::Misconfigured),
-        ] {
-            assert_eq!(service_fault_kind(code, message), kind, "{code} {message}");
-        }
     }
 }

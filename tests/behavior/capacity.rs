@@ -60,11 +60,14 @@ async fn an_invocation_that_waits_keeps_its_place_when_its_calls_end() {
 async fn a_permit_comes_back_however_a_call_ends() {
     for ends in [
         Does::PredictAfter(1),
+        Does::Fail(FaultKind::Refused),
         Does::Fail(FaultKind::Overload),
+        Does::Fail(FaultKind::Misconfigured),
         Does::Hang,
         Does::Panic,
     ] {
-        let running = Scenario::of(0).with("CAPACITY", "1").record(0, ends).start();
+        let scenario = Scenario::of(0).with("CAPACITY", "1").with("MAX_ATTEMPTS", "1");
+        let running = scenario.record(0, ends).start();
         running.invoke([0]).await.unwrap();
         running.invoke([1]).await.unwrap();
         assert_eq!(running.seen.lock().unwrap().calls, ["0", "1"], "{ends:?}");

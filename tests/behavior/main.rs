@@ -2,10 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod replay;
 mod support;
 
 mod capacity;
+mod deadline;
 mod delivery;
+mod evidence;
+mod once_more;
 mod one_outcome;
+mod retry;
 mod sagemaker;
+mod stop;
 mod timeout;

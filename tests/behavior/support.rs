@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::config::Config;
+use instream::deadline::Invocation;
 use instream::endpoint::{Endpoint, Fault, FaultKind, Response};
 use instream::handler::{Handler, HandlerError};
 use instream::output::Output;
@@ -15,15 +16,20 @@ use instream::output::stdout::Lines;
 use instream::request::InferenceRequest;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-/// What the scripted endpoint does with a record.
+/// An invocation's time, unless the test says otherwise: Lambda's longest.
+const LONG: Duration = Duration::from_mins(15);
+
+/// What the scripted endpoint does with an attempt at a record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Does {
     /// Answers after so many milliseconds.
     PredictAfter(u64),
     /// Answers at once with this fault.
     Fail(FaultKind),
+    /// Answers after so many milliseconds with this fault.
+    FailAfter(u64, FaultKind),
     /// Never answers.
     Hang,
     /// Panics.
@@ -33,8 +39,15 @@ pub(crate) enum Does {
 /// An endpoint that does what the script says, and takes down what was asked of it.
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
-    script: HashMap<String, Does>,
+    script: HashMap<String, Script>,
     seen: Arc<Mutex<Seen>>,
+}
+
+/// What the endpoint does with one record: attempt by attempt, and with all that follow.
+#[derive(Debug)]
+struct Script {
+    attempts: Vec<Does>,
+    then: Does,
 }
 
 /// What was asked of the endpoint.
@@ -42,10 +55,27 @@ pub(crate) struct Scripted {
 pub(crate) struct Seen {
     /// The bodies, in the order in which their calls started.
     pub(crate) calls: Vec<String>,
+    /// When those calls started.
+    pub(crate) started: Vec<Instant>,
     /// Calls that have started and not ended.
     pub(crate) in_flight: usize,
     /// The most there were of them.
     pub(crate) most_in_flight: usize,
+}
+
+impl Seen {
+    /// How many calls were made for record `number`.
+    pub(crate) fn attempts(&self, number: usize) -> usize {
+        let body = number.to_string();
+        self.calls.iter().filter(|call| **call == body).count()
+    }
+
+    /// When the calls for record `number` started.
+    pub(crate) fn times(&self, number: usize) -> Vec<Instant> {
+        let body = number.to_string();
+        let calls = self.calls.iter().zip(&self.started);
+        calls.filter(|(call, _)| **call == body).map(|(_, at)| *at).collect()
+    }
 }
 
 struct InFlight(Arc<Mutex<Seen>>);
@@ -59,17 +89,25 @@ impl Drop for InFlight {
 impl Endpoint for Scripted {
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
         let body = String::from_utf8(request.body.to_vec()).unwrap();
-        let does = self.script.get(&body).copied().unwrap_or(Does::PredictAfter(10));
-        {
+        let earlier = {
             let mut seen = self.seen.lock().unwrap();
+            let earlier = seen.calls.iter().filter(|call| **call == body).count();
             seen.calls.push(body.clone());
+            seen.started.push(Instant::now());
             seen.in_flight += 1;
             seen.most_in_flight = seen.most_in_flight.max(seen.in_flight);
-        }
+            earlier
+        };
+        let scripted = self.script.get(&body);
+        let does = scripted.map(|script| script.attempts.get(earlier).copied().unwrap_or(script.then));
         let _in_flight = InFlight(Arc::clone(&self.seen));
-        match does {
+        match does.unwrap_or(Does::PredictAfter(10)) {
             Does::PredictAfter(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
             Does::Fail(kind) => return Err(Fault::new(kind, "as the script says")),
+            Does::FailAfter(milliseconds, kind) => {
+                sleep(Duration::from_millis(milliseconds)).await;
+                return Err(Fault::new(kind, "as the script says"));
+            }
             Does::Hang => std::future::pending().await,
             Does::Panic => panic!("as the script says"),
         }
@@ -115,7 +153,8 @@ impl Page {
 /// A handler for a batch whose record `n` has the body `n` and the sequence number `n`.
 pub(crate) struct Scenario {
     records: usize,
-    script: HashMap<String, Does>,
+    script: HashMap<String, Script>,
+    deadline: Option<Duration>,
     settings: Vec<(&'static str, String)>,
     output: Page,
     dead_letter: Page,
@@ -133,14 +172,32 @@ impl Scenario {
         Self {
             records,
             script: HashMap::new(),
+            deadline: Some(LONG),
             settings,
             output: Page::default(),
             dead_letter: Page::default(),
         }
     }
 
-    pub(crate) fn record(mut self, number: usize, does: Does) -> Self {
-        self.script.insert(number.to_string(), does);
+    /// What becomes of every attempt at record `number`.
+    pub(crate) fn record(self, number: usize, does: Does) -> Self {
+        self.script(number, &[], does)
+    }
+
+    /// What becomes of the first attempts at record `number`; each further one is answered.
+    pub(crate) fn attempts(self, number: usize, attempts: &[Does]) -> Self {
+        self.script(number, attempts, Does::PredictAfter(10))
+    }
+
+    fn script(mut self, number: usize, attempts: &[Does], then: Does) -> Self {
+        let attempts = attempts.to_vec();
+        self.script.insert(number.to_string(), Script { attempts, then });
+        self
+    }
+
+    /// Time for each invocation; `None` where Lambda does not tell.
+    pub(crate) fn deadline(mut self, time: Option<Duration>) -> Self {
+        self.deadline = time;
         self
     }
 
@@ -179,6 +236,7 @@ impl Scenario {
         let handler = Handler::with_outputs(&config, endpoint, page(&self.output), dead_letter);
         let Self {
             records,
+            deadline,
             output,
             dead_letter,
             ..
@@ -187,8 +245,10 @@ impl Scenario {
             handler,
             seen,
             records,
+            deadline,
             output,
             dead_letter,
+            started: Instant::now(),
         }
     }
 
@@ -205,8 +265,10 @@ pub(crate) struct Running {
     handler: Handler<Scripted>,
     pub(crate) seen: Arc<Mutex<Seen>>,
     records: usize,
+    deadline: Option<Duration>,
     output: Page,
     dead_letter: Page,
+    started: Instant,
 }
 
 impl Running {
@@ -218,8 +280,16 @@ impl Running {
 
     pub(crate) async fn invoke_event(&self, event: &Value) -> Result<Value, HandlerError> {
         let payload = RawValue::from_string(event.to_string()).unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000, 0);
+        let deadline = self.deadline.map_or(SystemTime::UNIX_EPOCH, |time| now + time);
+        let since_1970 = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let deadline_ms = since_1970.as_millis().try_into().unwrap();
         // On the paused clock this is no wait: where nothing can go on any more, it fails instead of hanging.
-        let handled = timeout(Duration::from_hours(1), self.handler.handle(&payload)).await;
+        let handled = timeout(
+            Duration::from_hours(1),
+            self.handler.handle(&payload, Invocation { deadline_ms, now }),
+        )
+        .await;
         let response = handled.expect("the invocation ends")?;
         Ok(serde_json::to_value(response).unwrap())
     }
@@ -242,6 +312,7 @@ impl Running {
             answer,
             predicted: numbers(&self.output),
             dead_lettered: numbers(&self.dead_letter),
+            elapsed: self.started.elapsed(),
             seen,
         }
     }
@@ -264,6 +335,8 @@ pub(crate) struct Ran {
     pub(crate) predicted: Vec<usize>,
     /// Numbers of the records in `DEAD_LETTER`, in its order.
     pub(crate) dead_lettered: Vec<usize>,
+    /// From the start of the handler on.
+    pub(crate) elapsed: Duration,
     pub(crate) seen: Seen,
 }
 

@@ -1,0 +1,71 @@
+//! The table of the variables that the function reads.
+
+/// A variable that the function reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// Its name; a unit stands in it.
+    pub name: &'static str,
+    /// Its value where it is not set, `None` if it has to be set or may be left out.
+    pub default: Option<&'static str>,
+    /// What it may be, for a person.
+    pub allowed: &'static str,
+}
+
+const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'static str) -> Variable {
+    Variable { name, default, allowed }
+}
+
+const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
+const HEADER: &str = "1–1024 printable ASCII characters";
+const DESTINATION: &str = "stdout: or none:";
+
+pub(super) const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
+pub(super) const OUTPUT: Variable = variable("OUTPUT", None, DESTINATION);
+pub(super) const DEAD_LETTER: Variable = variable("DEAD_LETTER", None, DESTINATION);
+pub(super) const CAPACITY: Variable = variable("CAPACITY", Some("20"), "a whole number, 1–1000");
+pub(super) const CALL_TIMEOUT_MS: Variable = variable("CALL_TIMEOUT_MS", Some("30000"), "a whole number, 1–70000");
+pub(super) const MAX_ATTEMPTS: Variable = variable("MAX_ATTEMPTS", Some("3"), "a whole number, 1–10");
+pub(super) const RETRY_BASE_MS: Variable = variable("RETRY_BASE_MS", Some("50"), "a whole number, 1–60000");
+pub(super) const RETRY_CAP_MS: Variable = variable("RETRY_CAP_MS", Some("2000"), "a whole number, RETRY_BASE_MS–60000");
+pub(super) const DEADLINE_RESERVE_MS: Variable =
+    variable("DEADLINE_RESERVE_MS", Some("1000"), "a whole number, 300–60000");
+pub(super) const INVOCATION_BUDGET_MS: Variable = variable(
+    "INVOCATION_BUDGET_MS",
+    Some("60000"),
+    "a whole number, more than DEADLINE_RESERVE_MS, to 900000",
+);
+pub(super) const MAX_PAYLOAD_BYTES: Variable =
+    variable("MAX_PAYLOAD_BYTES", Some("6291456"), "a whole number, 1–26214400");
+pub(super) const CONTENT_TYPE: Variable = variable("CONTENT_TYPE", Some("application/json"), HEADER);
+pub(super) const ACCEPT: Variable = variable("ACCEPT", Some("application/json"), HEADER);
+pub(super) const CUSTOM_ATTRIBUTES: Variable = variable("CUSTOM_ATTRIBUTES", None, HEADER);
+pub(super) const TARGET_MODEL: Variable = variable(
+    "TARGET_MODEL",
+    None,
+    "1–1024 printable ASCII characters, no $ at the start",
+);
+pub(super) const TARGET_VARIANT: Variable = variable("TARGET_VARIANT", None, RESOURCE_NAME);
+pub(super) const TARGET_CONTAINER_HOSTNAME: Variable = variable("TARGET_CONTAINER_HOSTNAME", None, RESOURCE_NAME);
+pub(super) const INFERENCE_COMPONENT_NAME: Variable = variable("INFERENCE_COMPONENT_NAME", None, RESOURCE_NAME);
+
+/// All variables, in the order of the README's table.
+pub const VARIABLES: [Variable; 18] = [
+    ENDPOINT_NAME,
+    OUTPUT,
+    DEAD_LETTER,
+    CAPACITY,
+    CALL_TIMEOUT_MS,
+    MAX_ATTEMPTS,
+    RETRY_BASE_MS,
+    RETRY_CAP_MS,
+    DEADLINE_RESERVE_MS,
+    INVOCATION_BUDGET_MS,
+    MAX_PAYLOAD_BYTES,
+    CONTENT_TYPE,
+    ACCEPT,
+    CUSTOM_ATTRIBUTES,
+    TARGET_MODEL,
+    TARGET_VARIANT,
+    TARGET_CONTAINER_HOSTNAME,
+    INFERENCE_COMPONENT_NAME,
+];

@@ -1,0 +1,237 @@
+//! The one place where the SDK's non-exhaustive errors become a [`Fault`].
+//!
+//! The service's errors are listed with
+//! [InvokeEndpoint](https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html), those that
+//! all of AWS shares in [Common Errors](https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html).
+
+use std::error::Error;
+use std::io;
+use std::iter::successors;
+
+use aws_sdk_sagemakerruntime::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
+
+use crate::endpoint::{Fault, FaultKind};
+
+/// How much of a message a fault quotes, in characters.
+const MESSAGE_MAX: usize = 300;
+
+/// What the error means for what to do next.
+pub(super) fn fault(error: &SdkError<InvokeEndpointError>) -> Fault {
+    match error {
+        SdkError::ServiceError(answer) => service_fault(answer.err(), answer.raw().status().as_u16()),
+        SdkError::ConstructionFailure(_) => Fault::new(
+            FaultKind::Misconfigured,
+            "the SDK could not build the request; check the AWS settings",
+        ),
+        SdkError::TimeoutError(_) => Fault::new(FaultKind::Unreachable, "connecting took too long"),
+        // Finding credentials and signing belong to this phase, and are no connection's fault.
+        SdkError::DispatchFailure(failure) if failure.is_other() && failure.as_other().is_none() => Fault::new(
+            FaultKind::Misconfigured,
+            format!(
+                "the call could not be signed and sent: {}; check the function's credentials",
+                causes(error)
+            ),
+        ),
+        SdkError::DispatchFailure(_) => Fault::new(
+            FaultKind::Unreachable,
+            format!("the connection failed: {}", causes(error)),
+        ),
+        SdkError::ResponseError(_) | _ => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
+    }
+}
+
+/// Whether the service finds the credentials expired, which new ones settle.
+pub(super) fn credentials_expired(error: &SdkError<InvokeEndpointError>) -> bool {
+    let code = error.as_service_error().and_then(|answer| answer.code());
+    matches!(code, Some("ExpiredToken" | "ExpiredTokenException"))
+}
+
+/// Whether a connection that was there broke before an answer came, as one does that died in the pool while Lambda had
+/// the process frozen. One that could not be made at all is another matter.
+pub(super) fn lost_its_connection(error: &SdkError<InvokeEndpointError>) -> bool {
+    let SdkError::DispatchFailure(failure) = error else {
+        return false;
+    };
+    let cut_short = failure.as_other().is_some();
+    cut_short || failure.is_io() && io_error(error).is_none_or(is_of_a_live_connection)
+}
+
+fn io_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
+    chain(Some(error)).find_map(|error| error.downcast_ref())
+}
+
+fn is_of_a_live_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    let kinds = [
+        BrokenPipe,
+        ConnectionAborted,
+        ConnectionReset,
+        NotConnected,
+        UnexpectedEof,
+    ];
+    kinds.contains(&error.kind())
+}
+
+/// The error and its causes, from the outermost on.
+fn chain<'e>(error: Option<&'e (dyn Error + 'static)>) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    successors(error, |error| (*error).source())
+}
+
+/// The error's causes, from the outermost on, in one line.
+fn causes(error: &dyn Error) -> String {
+    shorten(
+        &chain(error.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": "),
+    )
+}
+
+fn shorten(message: &str) -> String {
+    message.chars().take(MESSAGE_MAX).collect()
+}
+
+fn service_fault(error: &InvokeEndpointError, status: u16) -> Fault {
+    if let InvokeEndpointError::ModelError(model) = error {
+        let status = model
+            .original_status_code()
+            .and_then(|status| u16::try_from(status).ok());
+        return Fault::from_container(status.unwrap_or_default(), model.original_message());
+    }
+    let code = error.code().unwrap_or_default();
+    let message = error.message().unwrap_or_default();
+    let (kind, remedy) = judge(code, message, status);
+    let named = if code.is_empty() {
+        format!("status {status}")
+    } else {
+        code.to_owned()
+    };
+    Fault::new(
+        kind,
+        format!("SageMaker answered {named}: {}{remedy}", shorten(message)),
+    )
+}
+
+/// By error code first, since throttling and denied access are in no service model and may come without a message;
+/// by status where a code is not known or, as from a load balancer, there is none.
+fn judge(code: &str, message: &str, status: u16) -> (FaultKind, &'static str) {
+    match code {
+        "ModelNotReadyException" | "ServiceUnavailable" | "ServiceUnavailableException" => (FaultKind::Overload, ""),
+        _ if is_throttling(code) => (FaultKind::Overload, ""),
+        "InternalFailure" | "InternalServerError" | "InternalDependencyException" => (FaultKind::Unreachable, ""),
+        "ValidationError" | "ValidationException" => judge_validation(&message.to_ascii_lowercase()),
+        "AccessDenied" | "AccessDeniedException" => (
+            FaultKind::Misconfigured,
+            "; allow sagemaker:InvokeEndpoint on the endpoint to the function's role",
+        ),
+        _ => match status {
+            413 => (FaultKind::Refused, ""),
+            429 | 503 => (FaultKind::Overload, ""),
+            500.. => (FaultKind::Unreachable, ""),
+            400 if code.is_empty() => (FaultKind::Unclear, ""),
+            _ => (
+                FaultKind::Misconfigured,
+                "; check the function's credentials and settings",
+            ),
+        },
+    }
+}
+
+fn is_throttling(code: &str) -> bool {
+    let known = [
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "LimitExceededException",
+        "SlowDown",
+    ];
+    code.starts_with("Throttl") || code.starts_with("RequestThrottled") || known.contains(&code)
+}
+
+/// A validation error may be about the endpoint, the settings or the record; only its message tells. One that fits none
+/// of the known messages stays unclear: a record must not be given up on a guess.
+fn judge_validation(message: &str) -> (FaultKind, &'static str) {
+    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    if says(&["no capacity"]) {
+        (FaultKind::Overload, "")
+    } else if says(&[
+        "not found",
+        "does not exist",
+        "could not find",
+        "not in service",
+        "inservice",
+    ]) {
+        (
+            FaultKind::Misconfigured,
+            "; check ENDPOINT_NAME, what is named beside it, and the region",
+        )
+    } else if says(&["at 'body'"]) {
+        (FaultKind::Refused, "")
+    } else if says(&["failed to satisfy constraint", "header"]) {
+        (FaultKind::Misconfigured, "; check the function's settings")
+    } else {
+        (FaultKind::Unclear, "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_errors_are_told_apart_by_what_to_do_next() {
+        for (code, status, expected) in [
+            ("ThrottlingException", 400, FaultKind::Overload),
+            ("Throttling", 429, FaultKind::Overload),
+            ("TooManyRequestsException", 429, FaultKind::Overload),
+            ("RequestThrottledException", 400, FaultKind::Overload),
+            ("ModelNotReadyException", 429, FaultKind::Overload),
+            ("ServiceUnavailable", 503, FaultKind::Overload),
+            ("", 503, FaultKind::Overload),
+            ("", 429, FaultKind::Overload),
+            ("InternalFailure", 500, FaultKind::Unreachable),
+            ("InternalDependencyException", 530, FaultKind::Unreachable),
+            ("SomethingNew", 502, FaultKind::Unreachable),
+            ("", 504, FaultKind::Unreachable),
+            ("RequestEntityTooLarge", 413, FaultKind::Refused),
+            ("", 400, FaultKind::Unclear),
+            ("AccessDeniedException", 403, FaultKind::Misconfigured),
+            ("ExpiredTokenException", 403, FaultKind::Misconfigured),
+            ("InvalidSignatureException", 403, FaultKind::Misconfigured),
+            ("SomethingNew", 400, FaultKind::Misconfigured),
+            ("", 404, FaultKind::Misconfigured),
+        ] {
+            assert_eq!(judge(code, "", status).0, expected, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn validation_errors_are_told_apart_by_their_message() {
+        for (message, expected) in [
+            (
+                "Inference Component has no capacity to process this request. ApplicationAutoScaling may be in-progress",
+                FaultKind::Overload,
+            ),
+            ("Endpoint fraud of account 123 not found.", FaultKind::Misconfigured),
+            ("Variant blue does not exist", FaultKind::Misconfigured),
+            (
+                "Inference Component Name header is required for endpoints to which you plan to deploy inference components.",
+                FaultKind::Misconfigured,
+            ),
+            (
+                "1 validation error detected: Value at 'customAttributes' failed to satisfy constraint: …",
+                FaultKind::Misconfigured,
+            ),
+            (
+                "1 validation error detected: Value at 'body' failed to satisfy constraint: Member must have length …",
+                FaultKind::Refused,
+            ),
+            ("Something that nobody has seen yet", FaultKind::Unclear),
+            ("", FaultKind::Unclear),
+        ] {
+            for code in ["ValidationError", "ValidationException"] {
+                assert_eq!(judge(code, message, 400).0, expected, "{message}");
+            }
+        }
+    }
+}

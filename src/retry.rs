@@ -1,0 +1,77 @@
+//! Whether a call that failed is tried again within its invocation, and when.
+
+use std::time::Duration;
+
+use crate::endpoint::FaultKind;
+
+/// The rule for further attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// `MAX_ATTEMPTS`: attempts a record in one invocation, 1–10.
+    pub max_attempts: u32,
+    /// `RETRY_BASE_MS`: the longest wait before the second attempt, 1–60,000 ms. It doubles with each further one …
+    pub base: Duration,
+    /// `RETRY_CAP_MS`: … up to this, at most 60,000 ms.
+    pub cap: Duration,
+}
+
+impl Retry {
+    /// How long to wait until the next attempt, when `attempts` of them have been spent and the last one ended with a
+    /// fault of this `kind`; `None` if there is no next one.
+    ///
+    /// Each wait is drawn from all of its range ("full jitter"), which spreads the calls of many clients best:
+    /// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+    pub fn backoff(&self, attempts: u32, kind: FaultKind) -> Option<Duration> {
+        let is_transient = match kind {
+            FaultKind::Suspect | FaultKind::Overload | FaultKind::Unreachable => true,
+            FaultKind::Refused | FaultKind::Unclear | FaultKind::Misconfigured => false,
+        };
+        (is_transient && attempts < self.max_attempts).then(|| self.longest(attempts).mul_f64(fastrand::f64()))
+    }
+
+    fn longest(&self, attempts: u32) -> Duration {
+        let doublings = attempts.saturating_sub(1);
+        self.base.saturating_mul(2_u32.saturating_pow(doublings)).min(self.cap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: Retry = Retry {
+        max_attempts: 10,
+        base: Duration::from_millis(50),
+        cap: Duration::from_millis(300),
+    };
+
+    #[test]
+    fn waits_spread_over_a_range_that_doubles_up_to_the_cap() {
+        for (attempts, longest_ms) in [(1, 50), (2, 100), (3, 200), (4, 300), (9, 300)] {
+            let longest = Duration::from_millis(longest_ms);
+            let waits: Vec<_> = (0..1000)
+                .map(|_| RETRY.backoff(attempts, FaultKind::Overload).unwrap())
+                .collect();
+            assert!(waits.iter().all(|wait| *wait < longest), "{attempts}");
+            let below = |part: u32| waits.iter().filter(|wait| **wait < longest / 10 * part).count();
+            // One in ten falls into each tenth; 1,000 draws miss these bounds once in a billion runs.
+            assert!((40..180).contains(&below(1)), "{attempts}: {}", below(1));
+            assert!((820..960).contains(&below(9)), "{attempts}: {}", below(9));
+        }
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again_and_only_so_often() {
+        for (kind, expected) in [
+            (FaultKind::Suspect, true),
+            (FaultKind::Overload, true),
+            (FaultKind::Unreachable, true),
+            (FaultKind::Refused, false),
+            (FaultKind::Unclear, false),
+            (FaultKind::Misconfigured, false),
+        ] {
+            assert_eq!(RETRY.backoff(9, kind).is_some(), expected, "{kind:?}");
+            assert_eq!(RETRY.backoff(10, kind), None, "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Lambda's clock: the function answers in time, whatever the endpoint does.
+
+use std::time::Duration;
+
+use instream::endpoint::FaultKind;
+
+use crate::support::{Does, Scenario};
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_nears() {
+    let ran = Scenario::of(10)
+        .deadline(Some(Duration::from_secs(3)))
+        .record(4, Does::Hang)
+        .run()
+        .await;
+    ran.comes_again_from(4);
+    assert_eq!(ran.predicted, [0, 1, 2, 3], "what is finished is delivered");
+    assert!(ran.dead_lettered.is_empty());
+    assert_eq!(
+        ran.elapsed,
+        Duration::from_secs(2),
+        "calls are cut DEADLINE_RESERVE_MS before the deadline"
+    );
+    assert_eq!(ran.seen.in_flight, 0, "the call was cut");
+    assert_eq!(ran.seen.attempts(4), 1, "a cut call has no further attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_has_no_more_than_call_timeout_ms_and_no_more_than_the_time_that_is_left() {
+    for (timeout_ms, elapsed_ms) in [("500", 500), ("2500", 2000)] {
+        let ran = Scenario::of(1)
+            .deadline(Some(Duration::from_secs(3)))
+            .with("CALL_TIMEOUT_MS", timeout_ms)
+            .with("MAX_ATTEMPTS", "1")
+            .record(0, Does::Hang)
+            .run()
+            .await;
+        ran.comes_again_from(0);
+        assert_eq!(ran.elapsed, Duration::from_millis(elapsed_ms));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_is_unknown() {
+    let ran = Scenario::of(2)
+        .deadline(None)
+        .with("INVOCATION_BUDGET_MS", "3000")
+        .record(1, Does::Hang)
+        .run()
+        .await;
+    ran.comes_again_from(1);
+    assert_eq!(ran.predicted, [0]);
+    assert_eq!(ran.elapsed, Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_starts_with_less_time_left_than_half_of_the_latest_calls_took() {
+    // Calls of 300 ms one after the other, 1,000 ms for them: a fourth could not end in time.
+    let mut scenario = Scenario::of(10)
+        .with("CAPACITY", "1")
+        .deadline(Some(Duration::from_secs(2)));
+    for number in 0..10 {
+        scenario = scenario.record(number, Does::PredictAfter(300));
+    }
+    let ran = scenario.run().await;
+    ran.comes_again_from(3);
+    assert_eq!(ran.seen.calls, ["0", "1", "2"]);
+    assert_eq!(ran.elapsed, Duration::from_millis(900), "there is nothing to wait for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_attempt_starts_where_no_time_is_left_for_any() {
+    let ran = Scenario::of(2).deadline(Some(Duration::from_millis(900))).run().await;
+    ran.comes_again_from(0);
+    assert!(ran.seen.calls.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_would_pass_the_deadline_is_not_begun() {
+    let ran = Scenario::of(1)
+        .deadline(Some(Duration::from_secs(2)))
+        .with("RETRY_BASE_MS", "60000")
+        .with("RETRY_CAP_MS", "60000")
+        .with("MAX_ATTEMPTS", "10")
+        .record(0, Does::Fail(FaultKind::Overload))
+        .run()
+        .await;
+    ran.comes_again_from(0);
+    assert!(ran.elapsed < Duration::from_secs(1), "{:?}", ran.elapsed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_is_sent() {
+    let mut scenario = Scenario::of(40).deadline(Some(Duration::from_secs(3)));
+    for number in (0..40).step_by(3) {
+        scenario = scenario
+            .record(number, Does::Hang)
+            .attempts(number + 1, &[Does::Fail(FaultKind::Overload)]);
+    }
+    let running = scenario.start();
+    running.invoke(0..40).await.unwrap();
+    let calls = running.seen.lock().unwrap().calls.len();
+    assert_eq!(running.seen.lock().unwrap().in_flight, 0);
+    tokio::time::advance(Duration::from_hours(1)).await;
+    tokio::task::yield_now().await;
+    assert_eq!(
+        running.seen.lock().unwrap().calls.len(),
+        calls,
+        "nothing of it runs any more"
+    );
+}

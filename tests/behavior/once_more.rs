@@ -1,0 +1,119 @@
+//! What says nothing of the endpoint is called once more at once, and costs no attempt.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future;
+use aws_sdk_sagemakerruntime::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
+use instream::endpoint::{Endpoint as _, FaultKind};
+
+use crate::replay::{Answer, call, endpoint, request};
+
+const PREDICTED: Answer = Answer::Http(200, &[], "{}");
+const EXPIRED: Answer = Answer::Http(403, &[("x-amzn-errortype", "ExpiredTokenException")], "{}");
+
+#[tokio::test]
+async fn a_pooled_connection_is_dead() {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let deaths = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof].map(Answer::Io);
+    for death in deaths.into_iter().chain([Answer::CutShort]) {
+        let (answer, requests) = call(&[], &[death, PREDICTED]).await;
+        assert!(answer.is_ok(), "{death:?}: {answer:?}");
+        assert_eq!(requests.len(), 2, "{death:?}");
+        // One that dies as well is the endpoint's matter.
+        let (answer, requests) = call(&[], &[death]).await;
+        assert_eq!(answer.unwrap_err().kind, FaultKind::Unreachable, "{death:?}");
+        assert_eq!(requests.len(), 2, "{death:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_made_is_not_tried_again_at_once() {
+    for kind in [io::ErrorKind::ConnectionRefused, io::ErrorKind::HostUnreachable] {
+        let (answer, requests) = call(&[], &[Answer::Io(kind)]).await;
+        assert_eq!(answer.unwrap_err().kind, FaultKind::Unreachable);
+        assert_eq!(requests.len(), 1, "{kind:?}");
+    }
+}
+
+/// Hands out different credentials each time it is asked.
+#[derive(Debug, Default, Clone)]
+struct Rotating(Arc<AtomicUsize>);
+
+impl ProvideCredentials for Rotating {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        let credentials = Credentials::new(format!("key{number}"), "secret", None, None, "test");
+        future::ProvideCredentials::ready(Ok(credentials))
+    }
+}
+
+#[tokio::test]
+async fn expired_credentials_are_fetched_anew_once() {
+    let provider = Rotating::default();
+    let shared = SharedCredentialsProvider::new(provider.clone());
+    let (endpoint, requests) = endpoint(shared, &[], &[EXPIRED, PREDICTED, PREDICTED]);
+    endpoint.invoke(&request()).await.unwrap();
+    endpoint.invoke(&request()).await.unwrap();
+    let signed_with = |key: &str| {
+        let requests = requests.lock().unwrap();
+        let headers = requests
+            .iter()
+            .map(|request| request.headers().get("authorization").unwrap());
+        headers.map(|header| header.contains(key)).collect::<Vec<_>>()
+    };
+    assert_eq!(signed_with("key0"), [true, false, false]);
+    assert_eq!(signed_with("key1"), [false, true, true], "the new ones are kept");
+    assert_eq!(provider.0.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn credentials_that_are_still_expired_are_a_matter_of_configuration() {
+    let (answer, requests) = call(&[], &[EXPIRED]).await;
+    let fault = answer.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Misconfigured);
+    assert!(fault.summary.contains("check the function's credentials"), "{fault}");
+    assert_eq!(requests.len(), 2);
+}
+
+#[tokio::test]
+async fn concurrent_calls_that_find_the_credentials_expired_fetch_new_ones_once() {
+    let provider = Rotating::default();
+    let shared = SharedCredentialsProvider::new(provider.clone());
+    let (endpoint, _) = endpoint(shared, &[], &[EXPIRED, EXPIRED, EXPIRED, PREDICTED]);
+    let request = request();
+    let calls = tokio::join!(
+        endpoint.invoke(&request),
+        endpoint.invoke(&request),
+        endpoint.invoke(&request)
+    );
+    assert!(calls.0.is_ok() && calls.1.is_ok() && calls.2.is_ok(), "{calls:?}");
+    assert_eq!(provider.0.load(Ordering::Relaxed), 2);
+}
+
+/// Credentials that cannot be had, as with an expired login.
+#[derive(Debug)]
+struct LoggedOut;
+
+impl ProvideCredentials for LoggedOut {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("the login has expired")))
+    }
+}
+
+#[tokio::test]
+async fn missing_credentials_are_a_matter_of_configuration_and_say_so() {
+    let (endpoint, requests) = endpoint(SharedCredentialsProvider::new(LoggedOut), &[], &[PREDICTED]);
+    let fault = endpoint.invoke(&request()).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Misconfigured);
+    assert!(fault.summary.contains("the login has expired"), "{fault}");
+    assert!(requests.lock().unwrap().is_empty());
+}

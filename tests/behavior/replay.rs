@@ -1,0 +1,112 @@
+//! The `SageMaker` endpoint over an HTTP client that gives scripted answers.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sagemakerruntime::config::{Credentials, HttpClient, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::ErrorKind;
+use instream::config::Config;
+use instream::endpoint::sagemaker::SageMaker;
+use instream::endpoint::{Endpoint as _, Fault, Response};
+use instream::request::InferenceRequest;
+use tokio::task::yield_now;
+
+/// What the service answers to a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Answer {
+    Http(u16, &'static [(&'static str, &'static str)], &'static str),
+    /// No answer, since the connection ended like this.
+    Io(io::ErrorKind),
+    /// No answer, since the connection ended in the middle of one.
+    CutShort,
+}
+
+/// An HTTP client that keeps the requests, and gives these answers, the last of them again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct Replay {
+    answers: Vec<Answer>,
+    requests: Arc<Mutex<Vec<HttpRequest>>>,
+}
+
+impl HttpConnector for Replay {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let mut requests = self.requests.lock().unwrap();
+        let answer = self.answers.get(requests.len()).or(self.answers.last());
+        requests.push(request);
+        let answer = match *answer.unwrap() {
+            Answer::Io(kind) => Err(ConnectorError::io(io::Error::from(kind).into())),
+            Answer::CutShort => Err(ConnectorError::other(
+                "connection closed before message completed".into(),
+                Some(ErrorKind::TransientError),
+            )),
+            Answer::Http(status, headers, body) => {
+                let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+                for (name, value) in headers {
+                    response.headers_mut().insert(*name, *value);
+                }
+                Ok(response)
+            }
+        };
+        // Concurrent requests are all under way before the first is answered.
+        HttpConnectorFuture::new(async {
+            yield_now().await;
+            answer
+        })
+    }
+}
+
+impl HttpClient for Replay {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+/// One call with these settings to a service that gives these answers: what came of it, and the requests that it took.
+pub(crate) async fn call(settings: &[(&str, &str)], answers: &[Answer]) -> (Result<Response, Fault>, Vec<HttpRequest>) {
+    let credentials = Credentials::new("id", "secret", None, None, "test");
+    let (endpoint, requests) = endpoint(SharedCredentialsProvider::new(credentials), settings, answers);
+    let answer = endpoint.invoke(&request()).await;
+    let requests = std::mem::take(&mut *requests.lock().unwrap());
+    (answer, requests)
+}
+
+pub(crate) fn request() -> InferenceRequest {
+    InferenceRequest {
+        body: "{\"amount\":1}".into(),
+        inference_id: "49590-0".to_owned(),
+    }
+}
+
+/// The endpoint, and the requests that it will have made.
+pub(crate) fn endpoint(
+    credentials: SharedCredentialsProvider,
+    settings: &[(&str, &str)],
+    answers: &[Answer],
+) -> (SageMaker, Arc<Mutex<Vec<HttpRequest>>>) {
+    let requests = Arc::default();
+    let client = Replay {
+        answers: answers.to_vec(),
+        requests: Arc::clone(&requests),
+    };
+    let environment = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(credentials)
+        .http_client(client)
+        .build();
+    let minimal = [("ENDPOINT_NAME", "fraud"), ("OUTPUT", "none:")];
+    let setting = |name: &str| {
+        let mut settings = settings.iter().chain(&minimal);
+        settings.find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned())
+    };
+    let parameters = Config::from_lookup(setting).unwrap().parameters;
+    (SageMaker::new(&environment, parameters).unwrap(), requests)
+}

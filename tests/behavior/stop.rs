@@ -1,0 +1,82 @@
+//! The stop rule: what lies behind a record that failed comes again in any case, so that no attempt starts for it.
+
+use instream::endpoint::FaultKind;
+
+use crate::support::{Does, Scenario};
+
+const FAILED: [Does; 4] = [
+    Does::FailAfter(5, FaultKind::Suspect),
+    Does::FailAfter(5, FaultKind::Overload),
+    Does::FailAfter(5, FaultKind::Unreachable),
+    Does::FailAfter(5, FaultKind::Misconfigured),
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_record_has_failed() {
+    for fails in FAILED {
+        let scenario = Scenario::of(100).with("CAPACITY", "4").with("MAX_ATTEMPTS", "1");
+        // Record 2 needs long and a second attempt; it lies before the one that fails.
+        let ran = scenario
+            .record(5, fails)
+            .with("MAX_ATTEMPTS", "2")
+            .attempts(2, &[Does::FailAfter(500, FaultKind::Overload)])
+            .run()
+            .await;
+        ran.comes_again_from(5);
+        assert_eq!(ran.predicted, [0, 1, 2, 3, 4], "records before it go on");
+        assert!(ran.seen.calls.len() < 50, "{} calls were made", ran.seen.calls.len());
+        assert_eq!(ran.seen.in_flight, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_flight_behind_a_failed_record_finish_and_are_not_repeated() {
+    let ran = Scenario::of(20)
+        .with("CAPACITY", "4")
+        .record(0, Does::FailAfter(5, FaultKind::Misconfigured))
+        .record(1, Does::PredictAfter(1000))
+        .record(2, Does::FailAfter(1000, FaultKind::Overload))
+        .run()
+        .await;
+    ran.comes_again_from(0);
+    // 3 was in flight beside them: no other took the place of 0.
+    assert_eq!(ran.seen.calls, ["0", "1", "2", "3"]);
+    assert_eq!(ran.seen.in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_next_attempt_behind_a_failed_record_has_none() {
+    let ran = Scenario::of(4)
+        .with("RETRY_BASE_MS", "60000")
+        .with("RETRY_CAP_MS", "60000")
+        .record(0, Does::FailAfter(5, FaultKind::Misconfigured))
+        .record(1, Does::Fail(FaultKind::Overload))
+        .run()
+        .await;
+    ran.comes_again_from(0);
+    assert_eq!(ran.seen.attempts(1), 1);
+    assert!(ran.elapsed.as_millis() < 100, "{:?}", ran.elapsed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_record_stops_what_is_behind_it_where_dead_letter_is_not_set() {
+    let scenario = Scenario::of(100).with("CAPACITY", "1").with("DEAD_LETTER", "");
+    let ran = scenario.record(3, Does::Fail(FaultKind::Refused)).run().await;
+    ran.comes_again_from(3);
+    assert_eq!(ran.seen.calls, ["0", "1", "2", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_total_outage_costs_few_calls() {
+    for kind in [FaultKind::Suspect, FaultKind::Overload, FaultKind::Unreachable] {
+        let mut scenario = Scenario::of(500);
+        for number in 0..500 {
+            scenario = scenario.record(number, Does::Fail(kind));
+        }
+        let ran = scenario.run().await;
+        ran.comes_again_from(0);
+        assert!(ran.predicted.is_empty() && ran.dead_lettered.is_empty());
+        // Until record 0 has had its three attempts, the others' first ones go on.
+        println!("{kind:?}: {} calls", ran.seen.calls.len());
+    }
+}
