@@ -22,6 +22,8 @@ pub struct Files {
     pub predictions: PathBuf,
     /// Dead letters, an envelope a line.
     pub dead_letters: PathBuf,
+    /// What the mapping gave up, an object of its destination for failures a line.
+    pub on_failure: PathBuf,
     /// The function's log, and whatever else it wrote.
     pub log: PathBuf,
 }
@@ -97,6 +99,7 @@ impl Deliveries {
         let files = Files {
             predictions: folder.join("predictions.jsonl"),
             dead_letters: folder.join("dead-letters.jsonl"),
+            on_failure: folder.join("on-failure.jsonl"),
             log: folder.join("function.log"),
         };
         let create = |path: &Path| File::create(path).map(BufWriter::new);

@@ -27,7 +27,11 @@ pub mod stream;
 
 pub mod esm;
 
+pub mod on_failure;
+
 pub mod sagemaker;
+
+pub mod faults;
 
 pub mod model;
 

@@ -8,7 +8,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -20,6 +19,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::server::Server;
+use crate::stream::FUNCTION_ARN;
 
 /// Lambda takes answers of up to 6 MB from a function that was invoked by a mapping, and a little for their framing.
 const ANSWER_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
@@ -102,9 +102,8 @@ impl RuntimeApi {
         _ = self.shared.asked.subscribe().wait_for(|asked| *asked).await;
     }
 
-    /// Hands the function an event, with a deadline `time_left` from now, and waits for what it says.
-    pub async fn invoke(&self, event: Bytes, time_left: Duration) -> Said {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    /// Hands the function an event and a deadline, in milliseconds since 1970, and waits for what it says.
+    pub async fn invoke(&self, event: Bytes, deadline_ms: u128) -> Said {
         let id = format!(
             "00000000-0000-0000-0000-{:012}",
             self.shared.last_id.fetch_add(1, Ordering::Relaxed) + 1
@@ -115,11 +114,7 @@ impl RuntimeApi {
             shared: &self.shared,
             id: id.clone(),
         };
-        let invocation = Invocation {
-            id,
-            event,
-            deadline_ms: (now + time_left).as_millis(),
-        };
+        let invocation = Invocation { id, event, deadline_ms };
         self.shared
             .to_function
             .send(invocation)
@@ -172,10 +167,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
         .header("Content-Type", "application/json")
         .header("Lambda-Runtime-Aws-Request-Id", invocation.id)
         .header("Lambda-Runtime-Deadline-Ms", invocation.deadline_ms.to_string())
-        .header(
-            "Lambda-Runtime-Invoked-Function-Arn",
-            "arn:aws:lambda:us-east-1:000000000000:function:instream",
-        )
+        .header("Lambda-Runtime-Invoked-Function-Arn", FUNCTION_ARN)
         .header(
             "Lambda-Runtime-Trace-Id",
             "Root=1-00000000-000000000000000000000000;Sampled=0",

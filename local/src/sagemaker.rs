@@ -4,6 +4,8 @@
 //! back as a `ModelError` with status 424, the container's own status and its words, as `SageMaker` does:
 //! <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
 
+use std::borrow::Cow;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,16 +18,19 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::faults::{Faults, Injected, Marker, Rates};
 use crate::model;
 use crate::model_server::ModelServer;
 use crate::server::Server;
 
 /// `InvokeEndpoint` takes bodies of up to 25 MB.
 const BODY_BYTES_MAX: usize = 25 * 1024 * 1024;
+/// An endpoint of this name is the only one that there is not.
+const NO_SUCH_ENDPOINT: &str = "no-such-endpoint";
 /// The only production variant.
 const VARIANT: &str = "AllTraffic";
 
@@ -60,6 +65,7 @@ pub struct SageMakerRuntime {
 struct Shared {
     container: Container,
     latency: Duration,
+    faults: Faults,
     calls: AtomicU64,
     in_flight: watch::Sender<u64>,
     most_in_flight: AtomicU64,
@@ -69,14 +75,16 @@ struct Shared {
 impl SageMakerRuntime {
     /// Starts the service on `port`, or a free one if it is 0. Each call takes `latency` more than the container
     /// needs, and up to 2 ms on top of that: Tokio's timer fires at the next whole millisecond, the thread wakes later.
+    /// Some fail, at these `rates`.
     ///
     /// # Errors
     ///
     /// The operating system's own, if the port cannot be had.
-    pub async fn start(port: u16, container: Container, latency: Duration) -> io::Result<Self> {
+    pub async fn start(port: u16, container: Container, latency: Duration, rates: Rates) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             container,
             latency,
+            faults: Faults::new(rates),
             calls: AtomicU64::new(0),
             in_flight: watch::Sender::new(0),
             most_in_flight: AtomicU64::new(0),
@@ -105,6 +113,11 @@ impl SageMakerRuntime {
         self.shared.most_in_flight.load(Ordering::Relaxed)
     }
 
+    /// The faults it had on purpose.
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+
     /// From now on, calls hang until [`release`](Self::release).
     pub fn hold(&self) {
         self.shared.held.send_replace(true);
@@ -119,6 +132,12 @@ impl SageMakerRuntime {
     pub async fn in_flight_reaches(&self, calls: u64) {
         // The sender lives in `self`, so the wait cannot fail.
         _ = self.shared.in_flight.subscribe().wait_for(|now| *now >= calls).await;
+    }
+
+    /// Waits until no call is in flight.
+    pub async fn in_flight_ends(&self) {
+        // The sender lives in `self`, so the wait cannot fail.
+        _ = self.shared.in_flight.subscribe().wait_for(|now| *now == 0).await;
     }
 }
 
@@ -149,14 +168,29 @@ async fn invoke_endpoint(
     body: Bytes,
 ) -> Response<Body> {
     let _in_flight = InFlight::new(&shared);
+    if endpoint == NO_SUCH_ENDPOINT {
+        let message = format!("Endpoint {endpoint} of account 000000000000 not found.");
+        return service_error("ValidationError", &json!({ "Message": message }));
+    }
+    let injected = match shared.injected(&headers, &body) {
+        Ok(injected) => injected,
+        Err(message) => return model_error(&endpoint, &ContainerAnswer::text(400, message)),
+    };
+    match injected {
+        Some(Injected::Hang) => pending().await,
+        Some(Injected::Throttle) => return service_error("ThrottlingException", &json!({ "message": null })),
+        Some(Injected::Error | Injected::Refuse) | None => {}
+    }
     if !shared.latency.is_zero() {
         sleep(shared.latency).await;
     }
     // The sender lives in `shared`, so the wait cannot fail.
     _ = shared.held.subscribe().wait_for(|held| !held).await;
-    let answer = match &shared.container {
-        Container::FraudModel => fraud_model(&body),
-        Container::ModelServer(server) => server.invoke(&headers, body).await,
+    let answer = match (injected, &shared.container) {
+        (Some(Injected::Error), _) => ContainerAnswer::text(500, "an error, as asked for"),
+        (Some(_), _) => ContainerAnswer::text(400, "refused, as asked for"),
+        (None, Container::FraudModel) => fraud_model(&body),
+        (None, Container::ModelServer(server)) => server.invoke(&headers, body).await,
     };
     if (200..300).contains(&answer.status) {
         predicted(answer)
@@ -165,15 +199,49 @@ async fn invoke_endpoint(
     }
 }
 
+impl Shared {
+    /// The fault that this call has on purpose.
+    fn injected(&self, headers: &HeaderMap, body: &Bytes) -> Result<Option<Injected>, String> {
+        let marker = match self.container {
+            Container::FraudModel => Marker::find(body)?,
+            Container::ModelServer(_) => None,
+        };
+        let id = headers.get("x-amzn-sagemaker-inference-id");
+        // A function that tells none has its records known by their bytes.
+        let record = id
+            .and_then(|id| id.to_str().ok())
+            .map_or_else(|| String::from_utf8_lossy(body), Cow::Borrowed);
+        Ok(self.faults.next(&record, marker.as_ref()))
+    }
+}
+
+impl ContainerAnswer {
+    fn text(status: u16, text: impl Into<Bytes>) -> Self {
+        Self {
+            status,
+            content_type: Some("text/plain".to_owned()),
+            body: text.into(),
+        }
+    }
+}
+
+fn service_error(error_type: &str, body: &Value) -> Response<Body> {
+    Response::builder()
+        .status(400)
+        .header("Content-Type", "application/json")
+        .header("x-amzn-ErrorType", error_type)
+        .body(Body::from(body.to_string()))
+        .expect("the headers are ASCII")
+}
+
 fn fraud_model(body: &[u8]) -> ContainerAnswer {
-    let (status, content_type, body) = match model::score(body) {
-        Ok(score) => (200, "application/json", json!(score).to_string()),
-        Err(message) => (400, "text/plain", message),
-    };
-    ContainerAnswer {
-        status,
-        content_type: Some(content_type.to_owned()),
-        body: body.into(),
+    match model::score(body) {
+        Ok(score) => ContainerAnswer {
+            status: 200,
+            content_type: Some("application/json".to_owned()),
+            body: json!(score).to_string().into(),
+        },
+        Err(message) => ContainerAnswer::text(400, message),
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::build;
 use crate::environment::{self, Settings, Target};
+use crate::faults::Rates;
 use crate::function::{Launch, Line, Program};
 use crate::model_server::ModelServer;
 use crate::sagemaker::{Container, SageMakerRuntime};
@@ -18,14 +19,23 @@ pub struct Options {
     pub program: Option<Program>,
     /// A `SageMaker` endpoint of the user's, instead of one on this machine.
     pub aws_endpoint: Option<String>,
-    /// URL of a model server on this machine, instead of the built-in model.
-    pub model_server: Option<String>,
-    /// What each call to the local endpoint takes beyond the model's own time.
-    pub latency: Duration,
+    /// The endpoint on this machine.
+    pub local_endpoint: EndpointOptions,
     /// Time for one invocation.
     pub timeout: Duration,
     /// Environment variables for the function.
     pub settings: Settings,
+}
+
+/// An endpoint on this machine.
+#[derive(Debug, Clone, Default)]
+pub struct EndpointOptions {
+    /// URL of a model server on this machine, instead of the built-in model.
+    pub model_server: Option<String>,
+    /// What each call takes beyond the model's own time.
+    pub latency: Duration,
+    /// How often calls fail on purpose.
+    pub rates: Rates,
 }
 
 /// Everything in place but the function itself.
@@ -49,7 +59,7 @@ impl Setup {
         let (endpoint, target) = if let Some(name) = options.aws_endpoint {
             (None, Target::Aws(name))
         } else {
-            let endpoint = start_endpoint(0, options.model_server.as_deref(), options.latency).await?;
+            let endpoint = start_endpoint(0, &options.local_endpoint).await?;
             let target = Target::Local(endpoint.address());
             (Some(endpoint), target)
         };
@@ -78,11 +88,11 @@ impl Setup {
 /// # Errors
 ///
 /// If the model server is not up or the port cannot be had.
-pub async fn start_endpoint(port: u16, model_server: Option<&str>, latency: Duration) -> Result<SageMakerRuntime> {
-    let container = match model_server {
+pub async fn start_endpoint(port: u16, options: &EndpointOptions) -> Result<SageMakerRuntime> {
+    let container = match &options.model_server {
         Some(url) => Container::ModelServer(Box::new(ModelServer::connect(url).await?)),
         None => Container::FraudModel,
     };
-    let started = SageMakerRuntime::start(port, container, latency).await;
+    let started = SageMakerRuntime::start(port, container, options.latency, options.rates).await;
     started.with_context(|| format!("cannot listen on 127.0.0.1:{port}"))
 }

@@ -5,8 +5,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+/// The stream.
+pub(crate) const STREAM_ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/transactions";
+/// The function that reads it.
+pub(crate) const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:instream";
 /// The only shard.
-const SHARD: &str = "shardId-000000000000";
+pub(crate) const SHARD: &str = "shardId-000000000000";
 /// Sequence numbers have 56 digits; these are the first 40 of them.
 const SEQUENCE_START: &str = "4959033827149025660855969253836157109592";
 
@@ -55,7 +59,7 @@ impl StreamRecord {
             "eventName": "aws:kinesis:record",
             "invokeIdentityArn": "arn:aws:iam::000000000000:role/instream",
             "awsRegion": "us-east-1",
-            "eventSourceARN": "arn:aws:kinesis:us-east-1:000000000000:stream/transactions",
+            "eventSourceARN": STREAM_ARN,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo local`: a stream of records through the function, and what came of it.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,9 +11,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::deliveries::{Counted, Deliveries, Files, Highest};
-use crate::esm::Mapping;
+use crate::esm::{Discarded, Mapping, Report};
 use crate::function::{Line, Warm};
 use crate::interrupt::interrupted;
+use crate::on_failure;
 use crate::sagemaker::SageMakerRuntime;
 use crate::setup::{Options, Setup};
 use crate::stream::StreamRecord;
@@ -60,10 +62,14 @@ pub async fn run(stream: Stream, options: Options) -> Result<Summary> {
     let started = Instant::now();
     let invoke = async |event| function.invoke(event).await;
     let feed = stream.mapping.run(records, invoke, |report| {
-        progress.inc((report.finished + report.discarded) as u64);
+        progress.inc(match &report {
+            Report::Invoked(invoked) => invoked.finished as u64,
+            Report::Discarded(discarded) => discarded.records.len() as u64,
+        });
         tally.add(report);
         if tally.redelivered > 0 {
-            progress.set_message(format!(", {} again, {} discarded", tally.redelivered, tally.discarded));
+            let discarded = tally.count_discarded();
+            progress.set_message(format!(", {} again, {discarded} discarded", tally.redelivered));
         }
     });
     let interrupted = tokio::select! {
@@ -74,18 +80,24 @@ pub async fn run(stream: Stream, options: Options) -> Result<Summary> {
     function.stop().await;
     progress.finish_and_clear();
     let (files, counted) = taker.await??;
+    let discarded = tally.count_discarded();
+    keep(&tally.discarded, &files.on_failure)?;
     Ok(Summary {
         records: input.len(),
         predicted: sees_predictions.then_some(counted.predicted),
         rejected: sees_dead_letters.then_some(counted.rejected),
         redelivered: tally.redelivered,
-        discarded: tally.discarded,
+        discarded,
         repeated: counted.repeated,
         batches: tally.batches,
         batch_latency_ms: tally.percentiles(),
         last_failure: tally.last_failure,
         calls: endpoint.as_ref().map(SageMakerRuntime::calls),
         most_in_flight: endpoint.as_ref().map(SageMakerRuntime::most_in_flight),
+        faults: endpoint
+            .as_ref()
+            .map(|endpoint| endpoint.faults().counts())
+            .unwrap_or_default(),
         seconds: elapsed.as_secs_f64(),
         interrupted,
         highest_scores: with_records(counted.highest, &input),
@@ -96,8 +108,7 @@ pub async fn run(stream: Stream, options: Options) -> Result<Summary> {
 /// The lines of `input` as records that have just arrived. Empty lines are no records.
 fn read(input: &Path, limit: Option<usize>) -> Result<Vec<StreamRecord>> {
     let text = std::fs::read(input).with_context(|| format!("cannot read {}", input.display()))?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let arrival_ms = u64::try_from(now.as_millis()).unwrap_or_default();
+    let arrival_ms = now_ms();
     let lines = text
         .split(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
@@ -109,6 +120,21 @@ fn read(input: &Path, limit: Option<usize>) -> Result<Vec<StreamRecord>> {
         .collect();
     ensure!(!records.is_empty(), "{} holds no records", input.display());
     Ok(records)
+}
+
+/// Writes the destination for failures: a file that is empty where nothing was given up.
+fn keep(discarded: &[Discarded], file: &Path) -> io::Result<()> {
+    let now_ms = now_ms();
+    let mut file = BufWriter::new(File::create(file)?);
+    for discarded in discarded {
+        writeln!(file, "{}", on_failure::object(discarded, now_ms))?;
+    }
+    file.flush()
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or_default()
 }
 
 /// Puts the beginning of its record beside each of the highest scores.

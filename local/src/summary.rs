@@ -7,7 +7,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::deliveries::{Files, Highest};
-use crate::esm::BatchReport;
+use crate::esm::{Discarded, Invoked, Report};
+use crate::faults::Counts;
 
 /// The outcome of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -21,7 +22,7 @@ pub struct Summary {
     pub rejected: Option<u64>,
     /// Records that were delivered to the function again, each time counted.
     pub redelivered: usize,
-    /// Records that the mapping gave up, because retries were exhausted.
+    /// Records that the mapping gave up, because retries were exhausted or they were too old.
     pub discarded: usize,
     /// Predictions and dead letters beyond the first of a record.
     pub repeated: u64,
@@ -33,6 +34,8 @@ pub struct Summary {
     pub calls: Option<u64>,
     /// The most calls in flight at once; unknown for an endpoint in AWS.
     pub most_in_flight: Option<u64>,
+    /// Faults that the endpoint had on purpose; none for one in AWS.
+    pub faults: Counts,
     /// From the event to the answer.
     pub batch_latency_ms: Percentiles,
     /// From the first event to the last answer.
@@ -59,8 +62,8 @@ pub struct Percentiles {
 pub struct Tally {
     /// As in [`Summary`].
     pub redelivered: usize,
-    /// As in [`Summary`].
-    pub discarded: usize,
+    /// What was given up.
+    pub discarded: Vec<Discarded>,
     /// As in [`Summary`].
     pub batches: usize,
     /// As in [`Summary`].
@@ -73,7 +76,7 @@ impl Default for Tally {
         let latency_us = Histogram::new(3).expect("three digits are in range");
         Self {
             redelivered: 0,
-            discarded: 0,
+            discarded: Vec::new(),
             batches: 0,
             last_failure: None,
             latency_us,
@@ -82,16 +85,36 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Takes one invocation's report.
-    pub fn add(&mut self, report: BatchReport) {
+    /// Takes what the mapping tells.
+    pub fn add(&mut self, report: Report) {
+        match report {
+            Report::Invoked(invoked) => self.add_invoked(invoked),
+            Report::Discarded(discarded) => self.add_discarded(discarded),
+        }
+    }
+
+    fn add_invoked(&mut self, invoked: Invoked) {
         self.batches += 1;
-        self.discarded += report.discarded;
-        self.redelivered += report.records - report.finished - report.discarded;
+        self.redelivered += invoked.records - invoked.finished;
         // The histogram grows with its values; one of centuries would not fit, and is none.
         _ = self
             .latency_us
-            .record(u64::try_from(report.latency.as_micros()).unwrap_or(u64::MAX));
-        self.last_failure = report.failure.or(self.last_failure.take());
+            .record(u64::try_from(invoked.latency.as_micros()).unwrap_or(u64::MAX));
+        self.last_failure = invoked.failure.or(self.last_failure.take());
+    }
+
+    fn add_discarded(&mut self, discarded: Discarded) {
+        let count = discarded.records.len();
+        // What was left of its last invocation does not come again after all.
+        if discarded.invocations > 0 {
+            self.redelivered -= count;
+        }
+        self.discarded.push(discarded);
+    }
+
+    /// How many records were given up.
+    pub fn count_discarded(&self) -> usize {
+        self.discarded.iter().map(|discarded| discarded.records.len()).sum()
     }
 
     /// The batch latency.
@@ -123,69 +146,101 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<16}{value}");
-        row("records", &self.records)?;
-        let elsewhere = |name: &str| format!("not counted, since {name} is not stdout:");
-        row(
-            "predicted",
-            &self
-                .predicted
-                .map_or_else(|| elsewhere("OUTPUT"), |count| count.to_string()),
-        )?;
-        row(
-            "rejected",
-            &self
-                .rejected
-                .map_or_else(|| elsewhere("DEAD_LETTER"), |count| count.to_string()),
-        )?;
-        row("redelivered", &self.redelivered)?;
-        if self.unaccounted() > 0 {
+        self.records(f)?;
+        self.endpoint(f)?;
+        self.time(f)?;
+        for (place, highest) in self.highest_scores.iter().enumerate() {
+            let name = if place == 0 { "highest scores" } else { "" };
+            let Highest {
+                score,
+                partition_key,
+                record,
+            } = highest;
+            row(f, name, format_args!("{score:<8}{partition_key:<10}{record}"))?;
+        }
+        self.places(f)
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "{name:<16}{value}")
+}
+
+impl Summary {
+    /// What became of the records.
+    fn records(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |count: Option<u64>, name| {
+            count.map_or_else(
+                || format!("not counted, since {name} is not stdout:"),
+                |count| count.to_string(),
+            )
+        };
+        row(f, "records", self.records)?;
+        row(f, "predicted", count(self.predicted, "OUTPUT"))?;
+        row(f, "rejected", count(self.rejected, "DEAD_LETTER"))?;
+        row(f, "redelivered", self.redelivered)?;
+        let unaccounted = self.unaccounted();
+        if unaccounted > 0 {
             row(
+                f,
                 "unaccounted",
-                &format_args!("{}, neither predicted nor rejected", self.unaccounted()),
+                format_args!("{unaccounted}, neither predicted nor rejected"),
             )?;
         }
         if self.repeated > 0 {
-            row("repeated", &self.repeated)?;
+            row(f, "repeated", self.repeated)?;
         }
         if self.discarded > 0 {
-            row("discarded", &format_args!("{}, after all retries", self.discarded))?;
+            let kept = self.files.on_failure.display();
+            row(f, "discarded", format_args!("{}, kept in {kept}", self.discarded))?;
         }
-        if let Some(failure) = &self.last_failure {
-            row("last failure", failure)?;
+        match &self.last_failure {
+            Some(failure) => row(f, "last failure", failure),
+            None => Ok(()),
         }
-        let unknown = || "unknown for an endpoint in AWS".to_owned();
-        row("calls", &self.calls.map_or_else(unknown, |calls| calls.to_string()))?;
-        row(
-            "most in flight",
-            &self.most_in_flight.map_or_else(unknown, |calls| calls.to_string()),
-        )?;
+    }
+
+    /// What was asked of the endpoint.
+    fn endpoint(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known =
+            |count: Option<u64>| count.map_or_else(|| "unknown for an endpoint in AWS".to_owned(), |it| it.to_string());
+        row(f, "calls", known(self.calls))?;
+        row(f, "most in flight", known(self.most_in_flight))?;
+        if self.faults == Counts::default() {
+            return Ok(());
+        }
+        let Counts {
+            throttled,
+            errors,
+            refused,
+            hung,
+        } = self.faults;
+        let counts = format!("{throttled} throttled, {errors} errors, {hung} hung, {refused} refused");
+        row(f, "faults", format_args!("{counts}, of these calls"))
+    }
+
+    fn time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Percentiles { p50, p90, p99 } = self.batch_latency_ms;
-        match self.batches {
-            0 => row("batch latency", &"no batch was finished")?,
-            batches => {
-                let percentiles = format!("p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms");
-                row("batch latency", &format_args!("{percentiles} (batches: {batches})"))?;
-            }
-        }
-        row("time", &format_args!("{:.1} s", self.seconds))?;
-        for (place, highest) in self.highest_scores.iter().enumerate() {
-            let name = if place == 0 { "highest scores" } else { "" };
-            row(
-                name,
-                &format_args!("{:<8}{:<10}{}", highest.score, highest.partition_key, highest.record),
-            )?;
-        }
-        row("predictions", &self.files.predictions.display())?;
-        row("dead letters", &self.files.dead_letters.display())?;
+        let latency = match self.batches {
+            0 => "no batch was finished".to_owned(),
+            batches => format!("p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms (batches: {batches})"),
+        };
+        row(f, "batch latency", latency)?;
+        row(f, "time", format_args!("{:.1} s", self.seconds))
+    }
+
+    /// Where everything was written.
+    fn places(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        row(f, "predictions", self.files.predictions.display())?;
+        row(f, "dead letters", self.files.dead_letters.display())?;
         let says_why = if self.redelivered > 0 {
             ", which says why records came again"
         } else {
             ""
         };
-        row("log", &format_args!("{}{says_why}", self.files.log.display()))?;
+        row(f, "log", format_args!("{}{says_why}", self.files.log.display()))?;
         if self.interrupted {
-            row("interrupted", &"what was under way is not in this table")?;
+            row(f, "interrupted", "what was under way is not in this table")?;
         }
         Ok(())
     }

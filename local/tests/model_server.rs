@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use instream_local::faults::Rates;
 use instream_local::model_server::ModelServer;
 use instream_local::sagemaker::{Container, SageMakerRuntime};
 use serde_json::{Value, json};
@@ -56,7 +57,9 @@ async fn call(endpoint: &SageMakerRuntime, body: &'static str) -> (u16, HeaderMa
 async fn what_the_server_answers_comes_back_and_other_statuses_become_model_errors() {
     let url = format!("http://{}/", start_server().await);
     let container = Container::ModelServer(Box::new(ModelServer::connect(&url).await.unwrap()));
-    let endpoint = SageMakerRuntime::start(0, container, Duration::ZERO).await.unwrap();
+    let endpoint = SageMakerRuntime::start(0, container, Duration::ZERO, Rates::default())
+        .await
+        .unwrap();
 
     let (status, headers, body) = call(&endpoint, "1,2").await;
     assert_eq!((status, &body[..]), (200, &b"1,2 as text/csv"[..]));

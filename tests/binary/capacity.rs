@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use crate::options;
 
-const RECORD: &[u8] = br#"{"time":"2026-03-14T12:00:00Z","amount":1,"merchant_category":"fuel","country":"DE","card_country":"DE","source_address":"192.0.2.1"}"#;
+/// A record that the built-in model predicts.
+pub(crate) const RECORD: &[u8] = br#"{"time":"2026-03-14T12:00:00Z","amount":1,"merchant_category":"fuel","country":"DE","card_country":"DE","source_address":"192.0.2.1"}"#;
 
 #[tokio::test]
 async fn two_concurrent_invocations_share_the_capacity() {

@@ -16,7 +16,7 @@ async fn every_sample_event_has_the_answer_beside_it_and_delivers_what_that_answ
         .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
         .collect();
     names.sort();
-    assert!(names.len() >= 8, "{names:?}");
+    assert!(names.len() >= 12, "{names:?}");
     for name in names {
         let file = repository(&format!("events/{name}.json"));
         let run = event_command::run(&file, options(&[])).await.unwrap();

@@ -7,7 +7,12 @@ use crate::options;
 
 #[tokio::test]
 async fn the_configuration_is_wrong() {
-    let settings = [("CAPACITY", "lots"), ("OUTPUT", "nowhere"), ("CALL_TIMEOUT_MS", "0")];
+    let settings = [
+        ("CAPACITY", "lots"),
+        ("OUTPUT", "nowhere"),
+        ("CALL_TIMEOUT_MS", "0"),
+        ("RETRY_CAP_MS", "1"),
+    ];
     let setup = Setup::new(options(&settings)).await.unwrap();
     let error = Function::start(&setup.launch).await.unwrap_err();
     let StartError::Ended { status, log } = error else {
@@ -18,6 +23,7 @@ async fn the_configuration_is_wrong() {
         "CAPACITY=\"lots\"",
         "OUTPUT=\"nowhere\"",
         "CALL_TIMEOUT_MS=\"0\"",
+        "RETRY_CAP_MS=\"1\"",
         "1–1000",
         "stdout: or none:",
     ] {

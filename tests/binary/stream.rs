@@ -1,9 +1,21 @@
 //! `cargo local`, its parts in one run: the sample transactions through the function.
 
+use std::path::Path;
+
 use instream_local::esm::Mapping;
+use instream_local::faults::{Faults, Injected, Rates};
+use instream_local::stream::StreamRecord;
 use instream_local::stream_command::{self, Stream};
+use serde_json::Value;
 
 use crate::{options, repository};
+
+const MAPPING: Mapping = Mapping {
+    batch_size: 100,
+    max_retries: 0,
+    max_record_age: None,
+    bisect: false,
+};
 
 #[tokio::test]
 async fn a_thousand_transactions_are_predicted_each_once() {
@@ -11,10 +23,7 @@ async fn a_thousand_transactions_are_predicted_each_once() {
     let stream = Stream {
         input: repository("events/transactions.jsonl"),
         limit: None,
-        mapping: Mapping {
-            batch_size: 100,
-            max_retries: 0,
-        },
+        mapping: MAPPING,
         folder: folder.clone(),
     };
     let summary = stream_command::run(stream, options(&[])).await.unwrap();
@@ -39,7 +48,7 @@ async fn only_so_many_lines_are_taken_and_empty_ones_are_no_records() {
     std::fs::write(&input, "one\r\n\ntwo\nthree\n").unwrap();
     let mapping = Mapping {
         batch_size: 1,
-        max_retries: 0,
+        ..MAPPING
     };
     let stream = Stream {
         input,
@@ -58,6 +67,62 @@ async fn only_so_many_lines_are_taken_and_empty_ones_are_no_records() {
     assert!(
         dead_letters.contains(&data("b25l")) && dead_letters.contains(&data("dHdv")),
         "{dead_letters}"
+    );
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+const RATES: Rates = Rates {
+    throttle: 0.1,
+    error: 0.05,
+    hang: 0.01,
+    refuse: 0.02,
+    seed: 1,
+};
+
+/// The numbers of the input's lines that a file of envelopes holds.
+fn lines(file: &Path) -> Vec<u64> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let number = |line: &str| {
+        let envelope: Value = serde_json::from_str(line).unwrap();
+        let key = envelope["partitionKey"].as_str().unwrap();
+        key.strip_prefix("line-").unwrap().parse().unwrap()
+    };
+    text.lines().map(number).collect()
+}
+
+#[tokio::test]
+async fn a_faulty_endpoint_loses_nothing_and_only_refused_records_are_dead_lettered() {
+    let folder = std::env::temp_dir().join(format!("instream-faults-{}", std::process::id()));
+    let stream = Stream {
+        input: repository("events/transactions.jsonl"),
+        limit: None,
+        mapping: Mapping {
+            max_retries: 5,
+            ..MAPPING
+        },
+        folder: folder.clone(),
+    };
+    let mut options = options(&[("CALL_TIMEOUT_MS", "200")]);
+    options.local_endpoint.rates = RATES;
+    let summary = stream_command::run(stream, options).await.unwrap();
+    assert!(summary.is_complete(), "{summary}");
+    assert_eq!((summary.discarded, summary.repeated), (0, 0));
+    assert!(
+        summary.faults.throttled > 50 && summary.faults.hung > 0,
+        "{:?}",
+        summary.faults
+    );
+    let faults = Faults::new(RATES);
+    let (refused, others): (Vec<_>, Vec<_>) = (1..=1000).partition(|number| {
+        let sequence_number = StreamRecord::from_line(*number, b"", 0).sequence_number;
+        faults.next(&format!("{sequence_number}-0"), None) == Some(Injected::Refuse)
+    });
+    assert!(refused.len() > 5);
+    assert_eq!(lines(&summary.files.dead_letters), refused, "those and only those");
+    assert_eq!(
+        lines(&summary.files.predictions),
+        others,
+        "in the order of the stream, each once"
     );
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -123,7 +123,7 @@ fn judge(code: &str, message: &str, status: u16) -> (FaultKind, &'static str) {
         "ValidationError" | "ValidationException" => judge_validation(&message.to_ascii_lowercase()),
         "AccessDenied" | "AccessDeniedException" => (
             FaultKind::Misconfigured,
-            "; allow sagemaker:InvokeEndpoint on the endpoint to the function's role",
+            "allow sagemaker:InvokeEndpoint on the endpoint to the function's role",
         ),
         _ => match status {
             413 => (FaultKind::Refused, ""),
@@ -132,7 +132,7 @@ fn judge(code: &str, message: &str, status: u16) -> (FaultKind, &'static str) {
             400 if code.is_empty() => (FaultKind::Unclear, ""),
             _ => (
                 FaultKind::Misconfigured,
-                "; check the function's credentials and settings",
+                "check the function's credentials and settings",
             ),
         },
     }
@@ -163,12 +163,12 @@ fn judge_validation(message: &str) -> (FaultKind, &'static str) {
     ]) {
         (
             FaultKind::Misconfigured,
-            "; check ENDPOINT_NAME, what is named beside it, and the region",
+            "check ENDPOINT_NAME, what is named beside it, and the region",
         )
     } else if says(&["at 'body'"]) {
         (FaultKind::Refused, "")
     } else if says(&["failed to satisfy constraint", "header"]) {
-        (FaultKind::Misconfigured, "; check the function's settings")
+        (FaultKind::Misconfigured, "check the function's settings")
     } else {
         (FaultKind::Unclear, "")
     }

@@ -1,0 +1,199 @@
+//! The command line of `cargo local`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use instream_local::faults::Rates;
+use instream_local::function::Program;
+use instream_local::setup::{EndpointOptions, Options};
+
+/// Runs the function on this machine: a stream of records through it, by way of a local Lambda, a local SageMaker
+/// endpoint and a local event source mapping. Settings of the function's come from the environment, as in
+/// `CAPACITY=64 cargo local`.
+#[derive(Parser)]
+#[command(
+    name = "cargo local",
+    bin_name = "cargo local",
+    args_conflicts_with_subcommands = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Sends one event; prints what was delivered, then the answer
+    Event {
+        /// The event's JSON; settings in a file beside it with the ending .env win over the environment
+        file: PathBuf,
+        #[command(flatten)]
+        function: FunctionArgs,
+    },
+    /// Runs only the SageMaker endpoint, for `cargo lambda watch`
+    Endpoint {
+        /// Port on 127.0.0.1
+        #[arg(long, default_value_t = 9001)]
+        port: u16,
+        #[command(flatten)]
+        endpoint: EndpointArgs,
+    },
+    /// Prints generated card transactions, as in events/transactions.jsonl
+    Transactions {
+        /// How many
+        #[arg(long, default_value_t = 1000)]
+        count: u64,
+        /// The same seed makes the same transactions
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct StreamArgs {
+    /// Your own records, a line each, instead of the sample transactions
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Take only the first N records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    /// Records in a batch at most, 1–10000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) batch_size: u16,
+    /// How often a batch comes again without any progress before the rest of it is discarded
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) max_retries: usize,
+    /// Discard records that are older than this, counted from the start of the run
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub(crate) max_record_age: Option<Duration>,
+    /// Split a batch that fails as a whole in two halves
+    #[arg(long)]
+    pub(crate) bisect: bool,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) function: FunctionArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct FunctionArgs {
+    /// Run this instead of building the function: one plain command that starts any Lambda binary for Kinesis events
+    #[arg(long, value_name = "CMD")]
+    pub(crate) function: Option<String>,
+    /// Call your own SageMaker endpoint, with this machine's AWS credentials
+    #[arg(long, value_name = "NAME", conflicts_with = "local_endpoint")]
+    pub(crate) endpoint: Option<String>,
+    /// Time for one invocation, as in template.yaml
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = some_time)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) local_endpoint: EndpointArgs,
+}
+
+#[derive(Args)]
+#[group(id = "local_endpoint", multiple = true)]
+pub(crate) struct EndpointArgs {
+    /// Call a model container on this machine instead of the built-in model
+    #[arg(long, value_name = "URL")]
+    pub(crate) model_server: Option<String>,
+    /// What each call to the local endpoint takes at least, beyond the model's own time; 20ms with the built-in model
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) latency: Option<Duration>,
+    /// Throttle this share of the calls, such as 10%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) throttle: Option<f64>,
+    /// Answer this share of the calls with the container's status 500
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) error_rate: Option<f64>,
+    /// Never answer this share of the calls
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) hang_rate: Option<f64>,
+    /// Refuse this share of the records, whenever they are called, with the container's status 400
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) refuse_rate: Option<f64>,
+    /// The same seed brings the same faults
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+impl EndpointArgs {
+    pub(crate) fn options(self) -> Result<EndpointOptions> {
+        // The built-in model answers at once, which no endpoint does.
+        let of_the_model = if self.model_server.is_some() {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(20)
+        };
+        let rates = Rates {
+            throttle: self.throttle.unwrap_or_default(),
+            error: self.error_rate.unwrap_or_default(),
+            hang: self.hang_rate.unwrap_or_default(),
+            refuse: self.refuse_rate.unwrap_or_default(),
+            seed: self.seed.unwrap_or(1),
+        };
+        ensure!(
+            rates.throttle + rates.error + rates.hang <= 1.0,
+            "--throttle, --error-rate and --hang-rate are shares of the same calls: together 100% at most"
+        );
+        Ok(EndpointOptions {
+            latency: self.latency.unwrap_or(of_the_model),
+            model_server: self.model_server,
+            rates,
+        })
+    }
+}
+
+/// `10%`, `0.5%`.
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    let percent = number.filter(|percent| (0.0..=100.0).contains(percent));
+    let share = percent.map(|percent| percent / 100.0);
+    share.ok_or_else(|| "a share is like 10% or 0.5%, 100% at most".to_owned())
+}
+
+/// `20ms`, `1.5s`.
+fn time(text: &str) -> Result<Duration, String> {
+    let number = |digits: &str, per_second: f64| {
+        let seconds = digits.parse::<f64>().ok().map(|number| number / per_second);
+        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    };
+    let parsed = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(digits), _) => number(digits, 1000.0),
+        (None, Some(digits)) => number(digits, 1.0),
+        (None, None) => None,
+    };
+    parsed.ok_or_else(|| "a time is like 20ms or 1.5s".to_owned())
+}
+
+/// As [`time`], but more than none.
+fn some_time(text: &str) -> Result<Duration, String> {
+    time(text).and_then(|time| {
+        if time.is_zero() {
+            Err("no time at all".to_owned())
+        } else {
+            Ok(time)
+        }
+    })
+}
+
+impl FunctionArgs {
+    pub(crate) fn options(self) -> Result<Options> {
+        let own = std::env::vars_os();
+        let settings: HashMap<_, _> = own
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Ok(Options {
+            program: self.function.map(Program::Shell),
+            aws_endpoint: self.endpoint,
+            local_endpoint: self.local_endpoint.options()?,
+            timeout: self.timeout,
+            settings,
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! What an answer of the function's means for its batch.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use crate::function::Answer;
+use crate::stream::StreamRecord;
+
+/// What the mapping makes of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// All records up to this position need not come again.
+    Finished(usize),
+    /// The whole batch comes again.
+    Failed(String),
+}
+
+pub(super) fn judge(answer: &Answer, batch: &VecDeque<StreamRecord>) -> Verdict {
+    match answer {
+        Answer::Response(response) => judge_response(response, batch),
+        Answer::Error(error) => Verdict::Failed(format!("{}: {}", error.error_type, error.error_message)),
+        Answer::TimedOut(limit) => Verdict::Failed(format!(
+            "no answer within {} s, the time for an invocation",
+            limit.as_secs_f64()
+        )),
+        Answer::Exited(status) => Verdict::Failed(format!("the function's process ended: {status}")),
+    }
+}
+
+fn judge_response(response: &[u8], batch: &VecDeque<StreamRecord>) -> Verdict {
+    if response.is_empty() {
+        return Verdict::Finished(batch.len());
+    }
+    let failures = match serde_json::from_slice::<Value>(response) {
+        Ok(Value::Null) => Value::Null,
+        Ok(Value::Object(mut members)) => match members.remove("batchItemFailures") {
+            Some(failures) => failures,
+            None if members.is_empty() => Value::Null,
+            None => return Verdict::Failed("the answer has no batchItemFailures".to_owned()),
+        },
+        Ok(_) | Err(_) => return Verdict::Failed("the answer is no JSON object".to_owned()),
+    };
+    let failures = match failures {
+        Value::Null => Vec::new(),
+        Value::Array(failures) => failures,
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            return Verdict::Failed("batchItemFailures is no list".to_owned());
+        }
+    };
+    let mut finished = batch.len();
+    for failure in failures {
+        let named = failure
+            .get("itemIdentifier")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        match batch.iter().position(|record| record.sequence_number == named) {
+            Some(position) => finished = finished.min(position),
+            None => return Verdict::Failed(format!("the answer names {named:?}, which is not in the batch")),
+        }
+    }
+    Verdict::Finished(finished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::esm::tests::{failing, records};
+
+    #[test]
+    fn an_answer_is_read_as_aws_reads_it() {
+        let records = records(5);
+        let batch = VecDeque::from(records.clone());
+        for (response, expected) in [
+            (String::new(), Some(5)),
+            ("null".to_owned(), Some(5)),
+            ("{}".to_owned(), Some(5)),
+            (r#"{"batchItemFailures":null}"#.to_owned(), Some(5)),
+            (r#"{"batchItemFailures":[]}"#.to_owned(), Some(5)),
+            (failing(&records, &[2]), Some(2)),
+            (failing(&records, &[4, 1, 3]), Some(1)),
+            (failing(&records, &[0]), Some(0)),
+            (r#"{"batchItemFailures":[{"itemIdentifier":""}]}"#.to_owned(), None),
+            (r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#.to_owned(), None),
+            (r#"{"batchItemFailures":[{"wrongKey":"7"}]}"#.to_owned(), None),
+            (r#"{"batchItemFailures":[{"itemIdentifier":"7"}]}"#.to_owned(), None),
+            (r#"{"something":"else"}"#.to_owned(), None),
+            ("[]".to_owned(), None),
+            ("oops".to_owned(), None),
+        ] {
+            let finished = match judge_response(response.as_bytes(), &batch) {
+                Verdict::Finished(finished) => Some(finished),
+                Verdict::Failed(_) => None,
+            };
+            assert_eq!(finished, expected, "{response}");
+        }
+    }
+}
