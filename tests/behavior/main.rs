@@ -11,6 +11,7 @@ mod delivery;
 mod evidence;
 mod once_more;
 mod one_outcome;
+mod properties;
 mod retry;
 mod sagemaker;
 mod stop;

@@ -274,24 +274,37 @@ pub(crate) struct Running {
 impl Running {
     /// Sends the records with these numbers as one event, and returns the answer.
     pub(crate) async fn invoke(&self, records: impl IntoIterator<Item = usize>) -> Result<Value, HandlerError> {
-        let entries: Vec<_> = records.into_iter().map(|number| entry(&number.to_string())).collect();
-        self.invoke_event(&json!({ "Records": entries })).await
+        self.handle(&event(records), self.deadline).await
+    }
+
+    /// As [`invoke`](Self::invoke), with another deadline.
+    pub(crate) async fn invoke_within(
+        &self,
+        records: impl IntoIterator<Item = usize>,
+        time: Duration,
+    ) -> Result<Value, HandlerError> {
+        self.handle(&event(records), Some(time)).await
     }
 
     pub(crate) async fn invoke_event(&self, event: &Value) -> Result<Value, HandlerError> {
+        self.handle(event, self.deadline).await
+    }
+
+    async fn handle(&self, event: &Value, time: Option<Duration>) -> Result<Value, HandlerError> {
         let payload = RawValue::from_string(event.to_string()).unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000, 0);
-        let deadline = self.deadline.map_or(SystemTime::UNIX_EPOCH, |time| now + time);
+        let deadline = time.map_or(SystemTime::UNIX_EPOCH, |time| now + time);
         let since_1970 = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let deadline_ms = since_1970.as_millis().try_into().unwrap();
         // On the paused clock this is no wait: where nothing can go on any more, it fails instead of hanging.
-        let handled = timeout(
-            Duration::from_hours(1),
-            self.handler.handle(&payload, Invocation { deadline_ms, now }),
-        )
-        .await;
-        let response = handled.expect("the invocation ends")?;
-        Ok(serde_json::to_value(response).unwrap())
+        let handling = self.handler.handle(&payload, Invocation { deadline_ms, now });
+        let response = timeout(Duration::from_hours(1), handling).await;
+        Ok(serde_json::to_value(response.expect("the invocation ends")?).unwrap())
+    }
+
+    /// From the start of the handler on.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     pub(crate) fn ran(self, answer: Value) -> Ran {
@@ -312,10 +325,16 @@ impl Running {
             answer,
             predicted: numbers(&self.output),
             dead_lettered: numbers(&self.dead_letter),
-            elapsed: self.started.elapsed(),
+            elapsed: self.elapsed(),
             seen,
         }
     }
+}
+
+/// The event with the records of these numbers.
+fn event(records: impl IntoIterator<Item = usize>) -> Value {
+    let entries: Vec<_> = records.into_iter().map(|number| entry(&number.to_string())).collect();
+    json!({ "Records": entries })
 }
 
 /// A well-formed record whose body and sequence number are `number`.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod capacity;
+mod connections;
 mod deadline;
 mod events;
 mod start_up;

@@ -1,6 +1,9 @@
 //! A wrong configuration ends the start-up before the first event, with all faults in one message.
 
-use instream_local::function::{Function, StartError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use instream_local::function::{Answer, Function, StartError};
 use instream_local::setup::Setup;
 
 use crate::options;
@@ -39,4 +42,26 @@ async fn a_missing_dead_letter_is_told_of() {
     let mut lines = setup.lines;
     let line = lines.recv().await.unwrap();
     assert!(format!("{line:?}").contains("DEAD_LETTER is not set"), "{line:?}");
+}
+
+#[tokio::test]
+async fn a_call_timeout_that_does_not_fit_is_told_of_at_the_first_event() {
+    for (timeout_s, expected) in [(30, 1), (60, 0)] {
+        let mut options = options(&[("CALL_TIMEOUT_MS", "30000")]);
+        options.timeout = Duration::from_secs(timeout_s);
+        let setup = Setup::new(options).await.unwrap();
+        let function = Function::start(&setup.launch).await.unwrap();
+        drop(setup.launch);
+        for _ in 0..2 {
+            let answer = function.invoke(Bytes::from_static(b"{\"Records\":[]}")).await;
+            assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
+        }
+        function.stop().await;
+        let mut lines = setup.lines;
+        let mut warnings = 0;
+        while let Some(line) = lines.recv().await {
+            warnings += usize::from(format!("{line:?}").contains("CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS"));
+        }
+        assert_eq!(warnings, expected, "{timeout_s} s");
+    }
 }

@@ -126,3 +126,38 @@ async fn a_faulty_endpoint_loses_nothing_and_only_refused_records_are_dead_lette
     );
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[tokio::test]
+async fn a_total_outage_costs_few_calls_and_no_record() {
+    let folder = std::env::temp_dir().join(format!("instream-outage-{}", std::process::id()));
+    let mapping = Mapping {
+        max_retries: 3,
+        ..MAPPING
+    };
+    let stream = Stream {
+        input: repository("events/transactions.jsonl"),
+        limit: Some(200),
+        mapping,
+        folder: folder.clone(),
+    };
+    let mut options = options(&[]);
+    options.local_endpoint.rates.throttle = 1.0;
+    let summary = stream_command::run(stream, options).await.unwrap();
+    assert!(!summary.is_complete());
+    // Had an answer named any other record than the first, fewer would be given up at the end.
+    assert_eq!(
+        (summary.predicted, summary.rejected, summary.discarded),
+        (Some(0), Some(0), 200)
+    );
+    assert_eq!(summary.batches, 8, "two batches, delivered four times each");
+    let kept = std::fs::read_to_string(&summary.files.on_failure).unwrap();
+    let objects: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(objects.len(), 2);
+    for object in objects {
+        assert_eq!(object["requestContext"]["condition"], "RetryAttemptsExhausted");
+        assert_eq!(object["KinesisBatchInfo"]["batchSize"], 100);
+        let payload: Value = serde_json::from_str(object["payload"].as_str().unwrap()).unwrap();
+        assert_eq!(payload["Records"].as_array().unwrap().len(), 100, "the payload is kept");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -1,0 +1,80 @@
+//! Connections of the pool that died while nobody looked, as in a process that Lambda had frozen.
+
+use std::net::SocketAddr;
+
+use instream_local::function::{Answer, Function};
+use instream_local::setup::Setup;
+use instream_local::stream::{self, StreamRecord};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use crate::options;
+
+/// A service whose connections answer one call each, and end without a word at the second. Tells of each call that it
+/// took, and whether it answered.
+async fn mortal(told: mpsc::UnboundedSender<bool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            tokio::spawn(serve_one(connection, told.clone()));
+        }
+    });
+    address
+}
+
+async fn serve_one(connection: TcpStream, told: mpsc::UnboundedSender<bool>) {
+    let mut connection = BufReader::new(connection);
+    read_request(&mut connection).await.unwrap();
+    told.send(true).unwrap();
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    connection.write_all(answer).await.unwrap();
+    if read_request(&mut connection).await.is_some() {
+        told.send(false).unwrap();
+    }
+}
+
+/// `None` where the client has gone instead.
+async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<()> {
+    let mut body = 0;
+    loop {
+        let mut line = String::new();
+        if connection.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            body = length.trim().parse().unwrap();
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    connection.read_exact(&mut vec![0; body]).await.ok().map(drop)
+}
+
+#[tokio::test]
+async fn a_pooled_connection_is_dead() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let service = mortal(tell).await;
+    // With one attempt a record, an attempt that were spent on a dead connection would be the last.
+    let mut setup = Setup::new(options(&[("MAX_ATTEMPTS", "1")])).await.unwrap();
+    let url = (
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned(),
+        format!("http://{service}"),
+    );
+    setup.launch.environment.extend([url]);
+    let function = Function::start(&setup.launch).await.unwrap();
+    for number in 1..=3 {
+        let record = StreamRecord::from_line(number, b"{}", 0);
+        let answer = function.invoke(stream::event([&record])).await;
+        assert_eq!(
+            answer,
+            Answer::Response(r#"{"batchItemFailures":[]}"#.into()),
+            "record {number}"
+        );
+    }
+    function.stop().await;
+    let calls: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    assert_eq!(calls, [true, false, true, false, true]);
+}
