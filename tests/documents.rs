@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use instream::config::{Config, VARIABLES};
@@ -75,9 +77,34 @@ fn the_templates_settings_start_the_function() {
 }
 
 #[test]
-fn the_templates_timeout_fits_a_batch_of_slow_calls_at_the_lowest_capacity() {
+fn the_templates_timeout_leaves_room_for_all_attempts_at_a_record() {
     let config = Config::from_lookup(settings).unwrap();
-    let waves = number("BatchSize").div_ceil(config.capacity.get() as u64);
-    let longest = config.call_timeout * u32::try_from(waves).unwrap();
+    let attempts = config.retry.max_attempts;
+    let longest = config.call_timeout * attempts + config.retry.cap * (attempts - 1) + config.limits.reserve;
     assert!(longest < Duration::from_secs(number("Timeout")), "{longest:?}");
+}
+
+#[test]
+fn every_row_of_what_happens_when_has_a_test_of_its_name() {
+    let table = README.split("| when | then |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let names: Vec<_> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap().split(',').map(test_name))
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let files = ["behavior", "binary"].map(|folder| fs::read_dir(tests.join(folder)).unwrap());
+    let source: String = files
+        .into_iter()
+        .flatten()
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    for name in names {
+        assert!(source.contains(&format!("async fn {name}()")), "{name}");
+    }
+}
+
+/// `the endpoint's answer` as a test is called: `the_endpoints_answer`.
+fn test_name(row: &str) -> String {
+    row.trim().to_lowercase().replace('\'', "").replace([' ', '-'], "_")
 }

@@ -106,7 +106,7 @@ impl SageMaker {
     }
 
     /// A client that fetches its credentials anew, once for all the calls that found those of `stale` expired.
-    fn refreshed(&self, stale: &Fresh) -> Client {
+    fn refreshed(&self, stale: &Fresh) -> Fresh {
         let mut current = self.client.write().unwrap_or_else(PoisonError::into_inner);
         if current.refreshes == stale.refreshes {
             // The SDK keeps credentials in this cache, and has no other way to drop them.
@@ -117,7 +117,7 @@ impl SageMaker {
                 refreshes: stale.refreshes + 1,
             };
         }
-        current.client.clone()
+        current.clone()
     }
 }
 
@@ -125,13 +125,17 @@ type CallError = SdkError<InvokeEndpointError>;
 
 impl Endpoint for SageMaker {
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let fresh = self.client();
-        let answer = match self.call(&fresh.client, request).await {
-            Err(error) if credentials_expired(&error) => self.call(&self.refreshed(&fresh), request).await,
-            Err(error) if lost_its_connection(&error) => self.call(&fresh.client, request).await,
-            answer => answer,
+        let mut fresh = self.client();
+        let mut once_more = true;
+        // One place that calls, for the SDK's code is large wherever it is awaited.
+        let answer = loop {
+            match self.call(&fresh.client, request).await {
+                Err(error) if once_more && credentials_expired(&error) => fresh = self.refreshed(&fresh),
+                Err(error) if once_more && lost_its_connection(&error) => {}
+                answer => break answer.map_err(|error| fault(&error))?,
+            }
+            once_more = false;
         };
-        let answer = answer.map_err(|error| fault(&error))?;
         Ok(Response {
             body: answer
                 .body

@@ -30,7 +30,7 @@ async fn a_validation_error_that_fits_no_known_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_never_empties_the_stream_into_the_dead_letters() {
+async fn the_endpoint_is_down() {
     for kind in [
         FaultKind::Suspect,
         FaultKind::Overload,

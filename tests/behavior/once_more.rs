@@ -54,7 +54,7 @@ impl ProvideCredentials for Rotating {
 }
 
 #[tokio::test]
-async fn expired_credentials_are_fetched_anew_once() {
+async fn the_credentials_have_expired() {
     let provider = Rotating::default();
     let shared = SharedCredentialsProvider::new(provider.clone());
     let (endpoint, requests) = endpoint(shared, &[], &[EXPIRED, PREDICTED, PREDICTED]);
