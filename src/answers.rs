@@ -24,6 +24,8 @@ struct Answer {
     record: u64,
     at: Instant,
     latency: Duration,
+    /// Whether it has been held against a record.
+    is_used: bool,
 }
 
 impl Answers {
@@ -33,6 +35,7 @@ impl Answers {
             record: hash(inference_id),
             at: Instant::now(),
             latency,
+            is_used: false,
         };
         let mut latest = self.latest();
         if latest.len() == KEPT {
@@ -42,15 +45,20 @@ impl Answers {
     }
 
     /// The evidence rule: a fault that may be the record's own or the endpoint's is held against the record only if the
-    /// endpoint answered another one within the last minute. In an outage nothing is held against any record.
-    pub fn speak_against(&self, inference_id: &str) -> bool {
+    /// endpoint answered another one within the last minute, and after the last fault that was held against a record.
+    /// So an outage, which nothing is answered in, costs one record at most, by what was answered just before it.
+    pub fn testify_against(&self, inference_id: &str) -> bool {
         let record = hash(inference_id);
-        let latest = self.latest();
-        latest
+        let mut latest = self.latest();
+        let mut evidence = latest
             .iter()
             .rev()
-            .take_while(|answer| answer.at.elapsed() <= EVIDENCE)
-            .any(|answer| answer.record != record)
+            .take_while(|answer| answer.at.elapsed() <= EVIDENCE && !answer.is_used);
+        let found = evidence.any(|answer| answer.record != record);
+        if found {
+            latest.iter_mut().for_each(|answer| answer.is_used = true);
+        }
+        found
     }
 
     /// What half of the latest answers took at most. `None` before the first.
@@ -80,14 +88,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_a_recent_answer_to_another_record_speaks_against_one() {
         let answers = Answers::default();
-        assert!(!answers.speak_against("a"), "nothing was answered");
+        assert!(!answers.testify_against("a"), "nothing was answered");
         answers.add("a", Duration::ZERO);
-        assert!(!answers.speak_against("a"), "only the record itself was answered");
-        assert!(answers.speak_against("b"));
+        assert!(!answers.testify_against("a"), "only the record itself was answered");
+        assert!(answers.testify_against("b"));
+        answers.add("a", Duration::ZERO);
         advance(EVIDENCE).await;
-        assert!(answers.speak_against("b"));
-        advance(Duration::from_millis(1)).await;
-        assert!(!answers.speak_against("b"), "that was too long ago");
+        assert!(answers.testify_against("b"));
+        answers.add("a", Duration::ZERO);
+        advance(EVIDENCE + Duration::from_millis(1)).await;
+        assert!(!answers.testify_against("b"), "that was too long ago");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_answered_before_an_outage_speaks_against_one_record_only() {
+        let answers = Answers::default();
+        for record in ["a", "b", "c"] {
+            answers.add(record, Duration::ZERO);
+        }
+        assert!(answers.testify_against("d"));
+        assert!(!answers.testify_against("e") && !answers.testify_against("d"));
+        answers.add("f", Duration::ZERO);
+        assert!(answers.testify_against("e"), "the endpoint answers again");
     }
 
     #[tokio::test(start_paused = true)]

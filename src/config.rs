@@ -135,11 +135,17 @@ struct Reader<L> {
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     /// The variable's value, or its default; a fault if there is neither.
     fn required<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let default = || variable.default.map(str::to_owned);
-        let Some(value) = self.value(variable).or_else(default) else {
-            self.faults
-                .push(format!("{} is not set; allowed: {}", variable.name, variable.allowed));
-            return None;
+        let Some(value) = self.value(variable) else {
+            let parsed = variable.default.and_then(parse);
+            if parsed.is_none() {
+                let default = variable.default.map(|value| format!(" and its default is {value}"));
+                let default = default.unwrap_or_default();
+                self.faults.push(format!(
+                    "{} is not set{default}; allowed: {}",
+                    variable.name, variable.allowed
+                ));
+            }
+            return parsed;
         };
         self.parse(variable, &value, parse)
     }
@@ -294,6 +300,13 @@ mod tests {
              CAPACITY=\"zero\"; allowed: a whole number, 1–1000\n  \
              CALL_TIMEOUT_MS=\"70001\"; allowed: a whole number, 1–70000"
         );
+    }
+
+    #[test]
+    fn a_default_that_another_variable_rules_out_is_called_so() {
+        let error = read_with("RETRY_BASE_MS", "5000").unwrap_err().to_string();
+        let expected = "RETRY_CAP_MS is not set and its default is 2000; allowed: a whole number, RETRY_BASE_MS–60000";
+        assert!(error.contains(expected), "{error}");
     }
 
     #[test]

@@ -18,21 +18,31 @@ pub struct Delivery {
     dead_letter: Option<Output>,
 }
 
-/// One line, of the Kinesis record at `position`.
+/// What one user record of the Kinesis record at `position` is delivered as.
 #[derive(Debug)]
-struct Letter {
+struct Line {
     position: usize,
-    is_dead: bool,
-    line: String,
+    is_dead_letter: bool,
+    text: String,
 }
 
-/// The lines of a batch's finished prefix, ready to be delivered.
+/// A batch's finished prefix, ready to be delivered.
 #[derive(Debug)]
-pub struct Letters {
-    letters: Vec<Letter>,
+pub struct Prefix {
+    lines: Vec<Line>,
     /// How many Kinesis records, from the first on, are finished: each of their user records is predicted, or rejected
     /// with a dead-letter destination to go to.
     pub finished: usize,
+}
+
+impl Prefix {
+    /// The first `finished` Kinesis records of it.
+    #[must_use]
+    pub fn up_to(mut self, finished: usize) -> Self {
+        self.lines.retain(|line| line.position < finished);
+        self.finished = finished;
+        self
+    }
 }
 
 impl Delivery {
@@ -46,87 +56,51 @@ impl Delivery {
         self.dead_letter.is_none()
     }
 
-    /// Writes the lines of the finished prefix. A record whose line cannot be written has failed.
-    pub fn letters(
+    /// The finished prefix of the batch. A record whose line cannot be written has failed.
+    pub fn prefix(
         &self,
         records: &[KinesisRecord<'_>],
         user_records: &[UserRecord],
         outcomes: &mut [Outcome],
         endpoint: &str,
-    ) -> Letters {
-        self.letters_by(records.len(), user_records, outcomes, |user_record, outcome| {
+    ) -> Prefix {
+        prefix_by(records.len(), user_records, outcomes, |user_record, outcome| {
             let record = records.get(user_record.position)?;
             match outcome {
                 Outcome::Predicted(prediction) => Some(envelope::prediction(record, user_record, endpoint, prediction)),
+                Outcome::Rejected(_) if self.rejected_fails() => None,
                 Outcome::Rejected(reason) => Some(envelope::dead_letter(record, user_record, endpoint, reason)),
                 Outcome::Failed(_) => None,
             }
         })
     }
 
-    fn letters_by(
-        &self,
-        records: usize,
-        user_records: &[UserRecord],
-        outcomes: &mut [Outcome],
-        line: impl Fn(&UserRecord, &Outcome) -> Option<String>,
-    ) -> Letters {
-        let mut letters = Vec::with_capacity(outcomes.len());
-        for (user_record, outcome) in user_records.iter().zip(outcomes) {
-            let position = user_record.position;
-            let is_dead = matches!(outcome, Outcome::Rejected(_));
-            let line = if is_dead && self.rejected_fails() {
-                Ok(None)
-            } else {
-                contain(|| line(user_record, outcome))
-            };
-            match line {
-                Ok(Some(line)) => letters.push(Letter {
-                    position,
-                    is_dead,
-                    line,
-                }),
-                Ok(None) => {
-                    return Letters {
-                        letters,
-                        finished: position,
-                    };
-                }
-                Err(panicked) => {
-                    *outcome = panicked;
-                    return Letters {
-                        letters,
-                        finished: position,
-                    };
-                }
-            }
-        }
-        Letters {
-            letters,
-            finished: records,
-        }
-    }
-
-    /// Delivers the lines of the first `finished` Kinesis records, until `end` at the latest, and says how many of these
-    /// records arrived: all or none.
-    pub async fn deliver(&self, letters: Letters, finished: usize, end: Instant) -> usize {
+    /// Delivers the prefix, until `end` at the latest, and says how many of its Kinesis records arrived: all or none.
+    pub async fn deliver(&self, prefix: Prefix, end: Instant) -> usize {
         let (mut predictions, mut dead_letters) = (Vec::new(), Vec::new());
-        let before = |letter: &Letter| letter.position < finished;
-        for letter in letters.letters.into_iter().take_while(before) {
-            if letter.is_dead {
-                dead_letters.push(letter.line);
+        for line in prefix.lines {
+            if line.is_dead_letter {
+                dead_letters.push(line.text);
             } else {
-                predictions.push(letter.line);
+                predictions.push(line.text);
             }
         }
-        let error = match timeout_at(end, self.write(&predictions, &dead_letters)).await {
-            Ok(Ok(())) => return finished,
-            Ok(Err(error)) => error,
-            Err(_elapsed) => DeliveryError::OutOfTime,
+        let write = async {
+            // A timeout looks at its work before it looks at the clock, and this work cannot be taken back.
+            if Instant::now() >= end && prefix.finished > 0 {
+                return Err(DeliveryError::OutOfTime);
+            }
+            self.write(&predictions, &dead_letters).await
         };
-        let error = &error as &dyn std::error::Error;
-        warn!(error, "nothing counts as delivered, the batch comes again");
-        0
+        let written = timeout_at(end, write).await;
+        match written.unwrap_or(Err(DeliveryError::OutOfTime)) {
+            Ok(()) => prefix.finished,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(error, "nothing counts as delivered, the batch comes again");
+                0
+            }
+        }
     }
 
     async fn write(&self, predictions: &[String], dead_letters: &[String]) -> Result<(), DeliveryError> {
@@ -136,6 +110,36 @@ impl Delivery {
         }
         self.output.deliver(predictions).await
     }
+}
+
+/// The prefix of a batch of so many `records`, in the lines that `write` makes; where it makes none, the prefix ends.
+fn prefix_by(
+    records: usize,
+    user_records: &[UserRecord],
+    outcomes: &mut [Outcome],
+    write: impl Fn(&UserRecord, &Outcome) -> Option<String>,
+) -> Prefix {
+    let mut lines = Vec::with_capacity(outcomes.len());
+    let mut finished = records;
+    for (user_record, outcome) in user_records.iter().zip(outcomes) {
+        let position = user_record.position;
+        let written = contain(|| write(user_record, outcome)).unwrap_or_else(|panicked| {
+            *outcome = panicked;
+            None
+        });
+        let Some(text) = written else {
+            finished = position;
+            break;
+        };
+        let is_dead_letter = matches!(outcome, Outcome::Rejected(_));
+        lines.push(Line {
+            position,
+            is_dead_letter,
+            text,
+        });
+    }
+    // The unfinished record's own lines, where it holds several user records, are not the prefix's.
+    Prefix { lines, finished }.up_to(finished)
 }
 
 #[cfg(test)]
@@ -164,12 +168,11 @@ mod tests {
         let predicted = Outcome::Predicted(Prediction::read(response));
         let mut outcomes = vec![predicted; 3];
         let user_records: Vec<_> = (0..3).map(user_record).collect();
-        let delivery = Delivery::new(Output::None, None);
-        let letters = delivery.letters_by(3, &user_records, &mut outcomes, |user_record, _| {
+        let prefix = prefix_by(3, &user_records, &mut outcomes, |user_record, _| {
             assert_ne!(user_record.position, 1, "a defect in the envelope");
             Some(String::new())
         });
-        assert_eq!((letters.finished, letters.letters.len()), (1, 1));
+        assert_eq!((prefix.finished, prefix.lines.len()), (1, 1));
         assert!(matches!(outcomes[1], Outcome::Failed(_)));
     }
 }

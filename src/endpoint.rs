@@ -48,9 +48,6 @@ pub enum FaultKind {
     Overload,
     /// The endpoint could not be reached, or broke.
     Unreachable,
-    /// The service calls the request invalid in words that fit the record as well as the settings: refused if the
-    /// evidence speaks against the record, else misconfigured.
-    Unclear,
     /// Somebody must mend the configuration or the endpoint.
     Misconfigured,
 }
@@ -60,6 +57,9 @@ pub enum FaultKind {
 pub struct Fault {
     /// What to do next.
     pub kind: FaultKind,
+    /// A refusal in words that fit the settings as well as the record: it is one only if the evidence speaks against the
+    /// record, else the matter of somebody who mends the settings.
+    pub is_doubtful: bool,
     /// What happened, in the service's words or ours. It never quotes the record, so a log may show it.
     pub summary: String,
     /// What the container said. It may quote the record: for a dead letter, never for a log.
@@ -71,6 +71,7 @@ impl Fault {
     pub fn new(kind: FaultKind, summary: impl Into<String>) -> Self {
         Self {
             kind,
+            is_doubtful: false,
             summary: summary.into(),
             container_message: None,
         }
@@ -81,6 +82,7 @@ impl Fault {
         let message = message.filter(|message| !message.is_empty());
         Self {
             kind: container_fault(status),
+            is_doubtful: false,
             summary: match status {
                 0 => "the container died or did not answer".to_owned(),
                 _ => format!(

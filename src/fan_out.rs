@@ -9,7 +9,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
@@ -50,11 +49,11 @@ pub struct FannedOut {
 }
 
 impl<E: Endpoint> FanOut<E> {
-    /// A fan-out over `endpoint`, with `capacity` calls in flight at most, `call_timeout` for each, and another attempt
-    /// where `retry` allows one. Where `rejected_fails`, a rejected record is unfinished like a failed one.
-    pub fn new(endpoint: E, capacity: Capacity, call_timeout: Duration, retry: Retry, rejected_fails: bool) -> Self {
+    /// A fan-out of calls by `caller`, `capacity` of them in flight at most, with another attempt where `retry` allows
+    /// one. Where `rejected_fails`, a rejected record is unfinished like a failed one.
+    pub fn new(caller: Caller<E>, capacity: Capacity, retry: Retry, rejected_fails: bool) -> Self {
         Self {
-            caller: Arc::new(Caller::new(endpoint, call_timeout)),
+            caller: Arc::new(caller),
             capacity,
             retry,
             rejected_fails,

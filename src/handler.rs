@@ -16,6 +16,7 @@ use crate::delivery::Delivery;
 use crate::endpoint::{Endpoint, FaultKind};
 use crate::event::{self, KinesisRecord, NotKinesis};
 use crate::fan_out::{FanOut, FannedOut};
+use crate::invoke::Caller;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Output;
 use crate::request;
@@ -67,8 +68,9 @@ impl<E: Endpoint> Handler<E> {
         let delivery = Delivery::new(output, dead_letter);
         let capacity = Capacity::new(config.capacity);
         let rejected_fails = delivery.rejected_fails();
+        let caller = Caller::new(endpoint, config.call_timeout);
         Self {
-            fan_out: FanOut::new(endpoint, capacity, config.call_timeout, config.retry, rejected_fails),
+            fan_out: FanOut::new(caller, capacity, config.retry, rejected_fails),
             delivery,
             max_payload_bytes: config.max_payload_bytes,
             call_timeout: config.call_timeout,
@@ -77,9 +79,9 @@ impl<E: Endpoint> Handler<E> {
         }
     }
 
-    /// Handles one event: every record to its outcome, the finished ones delivered, the rest reported, all of it before
-    /// the invocation's deadline. Nothing of it runs any more when this has returned, but for a write to standard output
-    /// that nobody reads.
+    /// Handles one event: every record to its outcome, the finished ones delivered, the rest reported. Calls and delivery
+    /// end early enough for the answer to be in time. Nothing of the invocation runs any more when this has returned, but
+    /// for a write to standard output that nobody reads.
     ///
     /// # Errors
     ///
@@ -92,11 +94,14 @@ impl<E: Endpoint> Handler<E> {
         let requests = request::build(&event.records, &user_records, self.max_payload_bytes);
         let FannedOut { mut outcomes, attempts } = self.fan_out.run(requests, deadline.calls_end).await;
         let endpoint = self.fan_out.endpoint().name();
-        let letters = self
+        let prefix = self
             .delivery
-            .letters(&event.records, &user_records, &mut outcomes, endpoint);
-        let finished = nameable(&event.records, letters.finished)?;
-        let delivered = self.delivery.deliver(letters, finished, deadline.delivery_end).await;
+            .prefix(&event.records, &user_records, &mut outcomes, endpoint);
+        let finished = nameable(&event.records, prefix.finished)?;
+        let delivered = self
+            .delivery
+            .deliver(prefix.up_to(finished), deadline.delivery_end)
+            .await;
         summarise(&event.records, &user_records, &outcomes, attempts, delivered);
         let batch_item_failures = checkpoint(&event.records, delivered)?;
         Ok(BatchResponse {
@@ -107,11 +112,21 @@ impl<E: Endpoint> Handler<E> {
 
     /// Warns, at the first event, of a timeout that the function's own does not leave room for: only there is it known.
     fn check(&self, deadline: Deadline) {
-        let needed = self.call_timeout + self.limits.reserve;
-        if !self.deadline_checked.swap(true, Ordering::Relaxed) && deadline.left < needed {
+        let Deadline { left, .. } = deadline;
+        let Limits { reserve, .. } = self.limits;
+        if self.deadline_checked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let left_ms = left.as_millis();
+        if left <= reserve {
+            error!(
+                left_ms,
+                "DEADLINE_RESERVE_MS is all of an invocation's time: no call can start; raise the function's timeout or \
+                 lower DEADLINE_RESERVE_MS"
+            );
+        } else if left < self.call_timeout + reserve {
             warn!(
-                left_ms = deadline.left.as_millis(),
-                needed_ms = needed.as_millis(),
+                left_ms,
                 "CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a slow call is cut before its \
                  timeout; raise the function's timeout or lower CALL_TIMEOUT_MS"
             );

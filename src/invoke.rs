@@ -37,7 +37,7 @@ impl<E: Endpoint> Caller<E> {
     ///
     /// # Errors
     ///
-    /// The [`Fault`] that the attempt ended with, never an unclear one.
+    /// The [`Fault`] that the attempt ended with, never a doubtful one.
     pub async fn attempt(&self, request: &InferenceRequest) -> Result<Prediction, Fault> {
         let started = Instant::now();
         let answer = timeout(self.call_timeout, self.endpoint.invoke(request)).await;
@@ -55,17 +55,21 @@ impl<E: Endpoint> Caller<E> {
         }
     }
 
-    /// Settles whose fault an unclear one is.
+    /// Settles whose fault a doubtful one is.
     fn judge(&self, fault: Fault, request: &InferenceRequest) -> Fault {
-        if fault.kind != FaultKind::Unclear {
+        if !fault.is_doubtful {
             return fault;
         }
-        let kind = if self.answers.speak_against(&request.inference_id) {
+        let kind = if self.answers.testify_against(&request.inference_id) {
             FaultKind::Refused
         } else {
             FaultKind::Misconfigured
         };
-        Fault { kind, ..fault }
+        Fault {
+            kind,
+            is_doubtful: false,
+            ..fault
+        }
     }
 
     /// Whether a call that starts at `start` would likely be cut at `end`: less is left than what half of the latest

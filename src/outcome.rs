@@ -1,7 +1,10 @@
 //! What becomes of a user record: exactly one [`Outcome`].
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
 
 use serde::Serialize;
 
@@ -27,11 +30,9 @@ impl From<Fault> for Outcome {
                 kind: RejectionKind::Refused,
                 message: fault.describe(),
             }),
-            FaultKind::Suspect
-            | FaultKind::Overload
-            | FaultKind::Unreachable
-            | FaultKind::Unclear
-            | FaultKind::Misconfigured => Outcome::Failed(Failure::Fault(fault)),
+            FaultKind::Suspect | FaultKind::Overload | FaultKind::Unreachable | FaultKind::Misconfigured => {
+                Outcome::Failed(Failure::Fault(fault))
+            }
         }
     }
 }
@@ -83,17 +84,27 @@ pub enum RejectionKind {
     Refused,
 }
 
-/// What a panic is to the record on whose account it came: it may well be the record's own fault.
-pub fn panicked() -> Outcome {
-    Fault::new(FaultKind::Suspect, "handling the record panicked").into()
-}
-
 /// Does one record's part of a stage, and keeps a panic in it from the other records.
 ///
 /// # Errors
 ///
-/// The outcome [`panicked`], in place of a result.
+/// In place of a result, what a panic is to the record on whose account it came: a failure that may well be its own.
 pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Outcome> {
     // Whatever the work was building is dropped with it; what it only read cannot have changed.
-    catch_unwind(AssertUnwindSafe(work)).map_err(|_| panicked())
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|_| Fault::new(FaultKind::Suspect, "handling the record panicked").into())
+}
+
+/// As [`contain`], for work that waits.
+///
+/// # Errors
+///
+/// As [`contain`].
+pub async fn contain_async<T>(work: impl Future<Output = T>) -> Result<T, Outcome> {
+    let mut work = pin!(work);
+    poll_fn(|context| match contain(|| work.as_mut().poll(context)) {
+        Ok(poll) => poll.map(Ok),
+        Err(panicked) => Poll::Ready(Err(panicked)),
+    })
+    .await
 }

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::decode::UserRecord;
 use crate::event::KinesisRecord;
-use crate::outcome::{Outcome, Rejection, RejectionKind};
+use crate::outcome::{Outcome, Rejection, RejectionKind, contain};
 
 /// `InferenceId` has 1 to 64 characters:
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
@@ -27,18 +27,22 @@ pub fn build(
     user_records: &[UserRecord],
     max_payload_bytes: usize,
 ) -> Vec<Result<InferenceRequest, Outcome>> {
-    user_records
-        .iter()
-        .map(|user_record| {
-            let body = user_record.data.clone()?;
-            check_size(&body, max_payload_bytes)?;
-            let sequence_number = records
-                .get(user_record.position)
-                .and_then(|record| record.sequence_number.as_deref());
-            let inference_id = inference_id(sequence_number.unwrap_or_default(), user_record.sub_sequence_number);
-            Ok(InferenceRequest { body, inference_id })
-        })
-        .collect()
+    let build = |user_record| contain(|| build_one(records, user_record, max_payload_bytes)).flatten();
+    user_records.iter().map(build).collect()
+}
+
+fn build_one(
+    records: &[KinesisRecord<'_>],
+    user_record: &UserRecord,
+    max_payload_bytes: usize,
+) -> Result<InferenceRequest, Outcome> {
+    let body = user_record.data.clone()?;
+    check_size(&body, max_payload_bytes)?;
+    let sequence_number = records
+        .get(user_record.position)
+        .and_then(|record| record.sequence_number.as_deref());
+    let inference_id = inference_id(sequence_number.unwrap_or_default(), user_record.sub_sequence_number);
+    Ok(InferenceRequest { body, inference_id })
 }
 
 fn check_size(body: &Bytes, max_payload_bytes: usize) -> Result<(), Rejection> {

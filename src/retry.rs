@@ -24,7 +24,7 @@ impl Retry {
     pub fn backoff(&self, attempts: u32, kind: FaultKind) -> Option<Duration> {
         let is_transient = match kind {
             FaultKind::Suspect | FaultKind::Overload | FaultKind::Unreachable => true,
-            FaultKind::Refused | FaultKind::Unclear | FaultKind::Misconfigured => false,
+            FaultKind::Refused | FaultKind::Misconfigured => false,
         };
         (is_transient && attempts < self.max_attempts).then(|| self.longest(attempts).mul_f64(fastrand::f64()))
     }
@@ -67,7 +67,6 @@ mod tests {
             (FaultKind::Overload, true),
             (FaultKind::Unreachable, true),
             (FaultKind::Refused, false),
-            (FaultKind::Unclear, false),
             (FaultKind::Misconfigured, false),
         ] {
             assert_eq!(RETRY.backoff(9, kind).is_some(), expected, "{kind:?}");

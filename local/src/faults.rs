@@ -3,7 +3,7 @@
 //! # At rates
 //!
 //! What becomes of a call depends on the seed, the record and how many calls there were for that record before, and on
-//! nothing else: a run with the same seed meets the same faults. A record that is refused is always refused.
+//! nothing else. How often a record is called may differ from run to run, by timing. One that is refused is always refused.
 //!
 //! # By marker
 //!

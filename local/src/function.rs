@@ -159,8 +159,13 @@ impl Function {
 
     /// Hands the function an event and waits for the answer, or for whatever comes instead.
     pub async fn invoke(&self, event: Bytes) -> Answer {
+        self.invoke_within(event, self.timeout).await
+    }
+
+    /// As [`invoke`](Self::invoke), but with a deadline of its own, which is told to the function and not enforced.
+    pub async fn invoke_within(&self, event: Bytes, time_left: Duration) -> Answer {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.invoke_until(event, (now + self.timeout).as_millis()).await
+        self.invoke_until(event, (now + time_left).as_millis()).await
     }
 
     /// As [`invoke`](Self::invoke), but with a deadline that is long past, as cargo-lambda tells it.

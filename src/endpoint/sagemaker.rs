@@ -126,15 +126,16 @@ type CallError = SdkError<InvokeEndpointError>;
 impl Endpoint for SageMaker {
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
         let mut fresh = self.client();
-        let mut once_more = true;
-        // One place that calls, for the SDK's code is large wherever it is awaited.
+        let (mut has_refreshed, mut has_reconnected) = (false, false);
         let answer = loop {
             match self.call(&fresh.client, request).await {
-                Err(error) if once_more && credentials_expired(&error) => fresh = self.refreshed(&fresh),
-                Err(error) if once_more && lost_its_connection(&error) => {}
+                Err(error) if !has_refreshed && credentials_expired(&error) => {
+                    has_refreshed = true;
+                    fresh = self.refreshed(&fresh);
+                }
+                Err(error) if !has_reconnected && lost_its_connection(&error) => has_reconnected = true,
                 answer => break answer.map_err(|error| fault(&error))?,
             }
-            once_more = false;
         };
         Ok(Response {
             body: answer

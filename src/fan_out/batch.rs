@@ -1,18 +1,18 @@
 //! The state of one invocation's fan-out: which request is ready, in flight, waiting or ended.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::future::pending;
 use std::sync::Arc;
 
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::FannedOut;
 use crate::capacity::Permit;
 use crate::endpoint::{Endpoint, Fault};
 use crate::invoke::Caller;
-use crate::outcome::{Failure, Outcome, panicked};
+use crate::outcome::{Failure, Outcome, contain_async};
 use crate::prediction::Prediction;
 use crate::request::InferenceRequest;
 use crate::retry::Retry;
@@ -28,9 +28,9 @@ pub(super) struct Rules {
     pub(super) end: Instant,
 }
 
-/// How a call ended, with its permit: given back only when this has been taken down, lest it start an attempt that what
-/// is to be taken down forbids.
-type Ended = (Result<Prediction, Fault>, Permit);
+/// The request of this index, how the attempt at it ended, or the outcome of a panic, and its permit: given back only
+/// when all of this has been taken down, lest it start an attempt that what is to be taken down forbids.
+type Ended = (usize, Result<Result<Prediction, Fault>, Outcome>, Permit);
 
 pub(super) struct Batch {
     rules: Rules,
@@ -43,8 +43,6 @@ pub(super) struct Batch {
     /// Requests between two attempts, those first that are ready first.
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
     calls: JoinSet<Ended>,
-    /// Which request a task works on: kept outside the task, so that a panic cannot lose it.
-    in_flight: HashMap<Id, usize>,
     /// Attempts that were started.
     attempts: usize,
     /// No attempt starts from this index on: the record before it has failed, and brings back all behind it.
@@ -63,7 +61,6 @@ impl Batch {
             ready: BinaryHeap::with_capacity(count),
             waiting: BinaryHeap::new(),
             calls: JoinSet::new(),
-            in_flight: HashMap::new(),
             attempts: 0,
             stop: count,
             out_of_time: false,
@@ -107,9 +104,10 @@ impl Batch {
         let request = self.requests.get(index).and_then(Clone::clone);
         let request = request.expect("only a request becomes ready");
         let caller = Arc::clone(caller);
-        let call = async move { (caller.attempt(&request).await, permit) };
-        let task = self.calls.spawn(call);
-        self.in_flight.insert(task.id(), index);
+        self.calls.spawn(async move {
+            let ended = contain_async(caller.attempt(&request)).await;
+            (index, ended, permit)
+        });
         self.attempts += 1;
     }
 
@@ -124,7 +122,7 @@ impl Batch {
         };
         tokio::select! {
             biased;
-            Some(done) = self.calls.join_next_with_id() => self.take(done),
+            Some(done) = self.calls.join_next() => self.take(done),
             () = wait_is_over => self.wake(),
         }
     }
@@ -137,18 +135,13 @@ impl Batch {
         }
     }
 
-    /// Takes down how a call ended.
-    fn take(&mut self, done: Result<(Id, Ended), JoinError>) {
-        let id = match &done {
-            Ok((id, _)) => *id,
-            Err(error) => error.id(),
-        };
-        let index = self.in_flight.remove(&id).expect("every call was taken down");
+    /// Takes down how a call ended. One that was cancelled has not: its record was not attempted in time.
+    fn take(&mut self, done: Result<Ended, JoinError>) {
         match done {
-            Ok((_, (Ok(prediction), _))) => self.settle(index, Outcome::Predicted(prediction)),
-            Ok((_, (Err(fault), _))) => self.try_again(index, fault),
-            Err(error) if error.is_cancelled() => {}
-            Err(_) => self.settle(index, panicked()),
+            Ok((index, Ok(Ok(prediction)), _permit)) => self.settle(index, Outcome::Predicted(prediction)),
+            Ok((index, Ok(Err(fault)), _permit)) => self.try_again(index, fault),
+            Ok((index, Err(panicked), _permit)) => self.settle(index, panicked),
+            Err(error) => assert!(error.is_cancelled(), "a call's panic is its outcome"),
         }
     }
 
@@ -192,7 +185,7 @@ impl Batch {
     pub(super) async fn cut(&mut self) {
         self.start_no_more();
         self.calls.abort_all();
-        while let Some(done) = self.calls.join_next_with_id().await {
+        while let Some(done) = self.calls.join_next().await {
             self.take(done);
         }
     }

@@ -73,6 +73,16 @@ async fn the_credentials_have_expired() {
 }
 
 #[tokio::test]
+async fn after_a_long_freeze_the_connection_is_dead_and_the_credentials_have_expired() {
+    let death = Answer::Io(io::ErrorKind::ConnectionReset);
+    for answers in [[death, EXPIRED, PREDICTED], [EXPIRED, death, PREDICTED]] {
+        let (answer, requests) = call(&[], &answers).await;
+        assert!(answer.is_ok(), "{answers:?}: {answer:?}");
+        assert_eq!(requests.len(), 3);
+    }
+}
+
+#[tokio::test]
 async fn credentials_that_are_still_expired_are_a_matter_of_configuration() {
     let (answer, requests) = call(&[], &[EXPIRED]).await;
     let fault = answer.unwrap_err();
@@ -96,24 +106,39 @@ async fn concurrent_calls_that_find_the_credentials_expired_fetch_new_ones_once(
     assert_eq!(provider.0.load(Ordering::Relaxed), 2);
 }
 
-/// Credentials that cannot be had, as with an expired login.
+/// Credentials that cannot be had: at all, as with an expired login, or just now.
 #[derive(Debug)]
-struct LoggedOut;
+struct LoggedOut {
+    just_now: bool,
+}
 
 impl ProvideCredentials for LoggedOut {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("the login has expired")))
+        future::ProvideCredentials::ready(Err(if self.just_now {
+            CredentialsError::provider_error("no answer")
+        } else {
+            CredentialsError::not_loaded("the login has expired")
+        }))
     }
 }
 
 #[tokio::test]
 async fn missing_credentials_are_a_matter_of_configuration_and_say_so() {
-    let (endpoint, requests) = endpoint(SharedCredentialsProvider::new(LoggedOut), &[], &[PREDICTED]);
+    let provider = SharedCredentialsProvider::new(LoggedOut { just_now: false });
+    let (endpoint, requests) = endpoint(provider, &[], &[PREDICTED]);
     let fault = endpoint.invoke(&request()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Misconfigured);
     assert!(fault.summary.contains("the login has expired"), "{fault}");
     assert!(requests.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_credentials_provider_that_does_not_answer_may_do_so_later() {
+    let provider = SharedCredentialsProvider::new(LoggedOut { just_now: true });
+    let (endpoint, _) = endpoint(provider, &[], &[PREDICTED]);
+    let fault = endpoint.invoke(&request()).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unreachable, "{fault}");
 }

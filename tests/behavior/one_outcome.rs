@@ -86,7 +86,12 @@ async fn handling_one_record_panics() {
         .await;
     ran.comes_again_from(1);
     assert_eq!(ran.predicted, [0]);
-    assert_eq!(ran.seen.attempts(1), 1);
+    assert_eq!(ran.seen.calls[..2], ["0", "1"]);
+    assert_eq!(
+        (ran.seen.attempts(1), ran.seen.attempts(2)),
+        (1, 0),
+        "one attempt, and none behind it"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -80,6 +80,7 @@ impl Story {
                 Some(End::Failed)
             }
             Does::Fail(_) | Does::FailAfter(..) | Does::Hang => None,
+            Does::Doubt => unreachable!("not drawn: what becomes of it depends on the others"),
         };
         attempts.take(self.max_attempts).find_map(end).unwrap_or(End::Failed)
     }

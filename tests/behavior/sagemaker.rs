@@ -87,10 +87,6 @@ async fn errors_on_the_wire_become_faults_after_one_attempt() {
             FaultKind::Misconfigured,
         ),
         (
-            Answer::Http(400, INVALID, r#"{"Message":"nobody has seen this yet"}"#),
-            FaultKind::Unclear,
-        ),
-        (
             Answer::Http(503, &[], "<html>from a load balancer</html>"),
             FaultKind::Overload,
         ),
@@ -100,5 +96,37 @@ async fn errors_on_the_wire_become_faults_after_one_attempt() {
         let (result, requests) = call(&[], &[answer]).await;
         assert_eq!(result.unwrap_err().kind, kind, "{answer:?}");
         assert_eq!(requests.len(), 1, "the SDK must not retry: {answer:?}");
+    }
+    let in_doubt = Answer::Http(400, INVALID, r#"{"Message":"nobody has seen this yet"}"#);
+    let fault = call(&[], &[in_doubt]).await.0.unwrap_err();
+    assert_eq!((fault.kind, fault.is_doubtful), (FaultKind::Refused, true));
+}
+
+#[tokio::test]
+async fn a_fault_says_what_to_mend() {
+    const INVALID: &[(&str, &str)] = &[("x-amzn-errortype", "ValidationError")];
+    const DENIED: &[(&str, &str)] = &[("x-amzn-errortype", "AccessDeniedException")];
+    const MODEL_ERROR: &[(&str, &str)] = &[("x-amzn-errortype", "ModelError")];
+    for (answer, expected) in [
+        (
+            Answer::Http(400, INVALID, r#"{"Message":"Endpoint fraud of account 1 not found."}"#),
+            "SageMaker answered ValidationError with status 400; Endpoint fraud of account 1 not found; check \
+             ENDPOINT_NAME, what is named beside it, and the region",
+        ),
+        (
+            Answer::Http(403, DENIED, "{}"),
+            "SageMaker answered AccessDeniedException with status 403; allow sagemaker:InvokeEndpoint on the endpoint to \
+             the function's role",
+        ),
+        (
+            Answer::Http(424, MODEL_ERROR, r#"{"OriginalStatusCode":415}"#),
+            "the container answered with status 415; check CONTENT_TYPE",
+        ),
+        (
+            Answer::Http(503, &[], ""),
+            "SageMaker answered an error with status 503",
+        ),
+    ] {
+        assert_eq!(call(&[], &[answer]).await.0.unwrap_err().summary, expected);
     }
 }

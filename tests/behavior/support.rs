@@ -30,6 +30,8 @@ pub(crate) enum Does {
     Fail(FaultKind),
     /// Answers after so many milliseconds with this fault.
     FailAfter(u64, FaultKind),
+    /// Answers at once with a refusal that may be about the settings as well.
+    Doubt,
     /// Never answers.
     Hang,
     /// Panics.
@@ -107,6 +109,12 @@ impl Endpoint for Scripted {
             Does::FailAfter(milliseconds, kind) => {
                 sleep(Duration::from_millis(milliseconds)).await;
                 return Err(Fault::new(kind, "as the script says"));
+            }
+            Does::Doubt => {
+                return Err(Fault {
+                    is_doubtful: true,
+                    ..Fault::new(FaultKind::Refused, "as the script says")
+                });
             }
             Does::Hang => std::future::pending().await,
             Does::Panic => panic!("as the script says"),

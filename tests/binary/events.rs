@@ -82,3 +82,20 @@ async fn one_event_delivers_its_predictions_and_logs_no_payload_at_any_level() {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
 }
+
+#[tokio::test]
+async fn a_misconfigured_endpoint_is_told_of_in_one_line_that_says_what_to_mend() {
+    let run = event_command::run(&repository("events/misconfigured.json"), options(&[]))
+        .await
+        .unwrap();
+    let told: Vec<_> = run
+        .log
+        .iter()
+        .filter(|line| line.contains("cannot be called as it is configured"))
+        .collect();
+    let [line] = told[..] else { panic!("{:?}", run.log) };
+    assert!(
+        line.contains("no-such-endpoint") && line.contains("check ENDPOINT_NAME"),
+        "{line}"
+    );
+}

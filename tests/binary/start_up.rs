@@ -46,22 +46,30 @@ async fn a_missing_dead_letter_is_told_of() {
 
 #[tokio::test]
 async fn a_call_timeout_that_does_not_fit_is_told_of_at_the_first_event() {
-    for (timeout_s, expected) in [(30, 1), (60, 0)] {
+    for (timeout_s, expected) in [
+        (1, Some("no call can start")),
+        (30, Some("a slow call is cut")),
+        (60, None),
+    ] {
         let mut options = options(&[("CALL_TIMEOUT_MS", "30000")]);
-        options.timeout = Duration::from_secs(timeout_s);
+        options.timeout = Duration::from_mins(1);
+        let time = Duration::from_secs(timeout_s);
         let setup = Setup::new(options).await.unwrap();
         let function = Function::start(&setup.launch).await.unwrap();
         drop(setup.launch);
         for _ in 0..2 {
-            let answer = function.invoke(Bytes::from_static(b"{\"Records\":[]}")).await;
+            let answer = function
+                .invoke_within(Bytes::from_static(b"{\"Records\":[]}"), time)
+                .await;
             assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
         }
         function.stop().await;
         let mut lines = setup.lines;
-        let mut warnings = 0;
+        let mut told = Vec::new();
         while let Some(line) = lines.recv().await {
-            warnings += usize::from(format!("{line:?}").contains("CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS"));
+            told.extend(Some(format!("{line:?}")).filter(|line| line.contains("DEADLINE_RESERVE_MS")));
         }
-        assert_eq!(warnings, expected, "{timeout_s} s");
+        assert_eq!(told.len(), usize::from(expected.is_some()), "{told:?}");
+        assert!(told.iter().all(|line| line.contains(expected.unwrap())), "{told:?}");
     }
 }

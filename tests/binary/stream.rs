@@ -128,7 +128,7 @@ async fn a_faulty_endpoint_loses_nothing_and_only_refused_records_are_dead_lette
 }
 
 #[tokio::test]
-async fn a_total_outage_costs_few_calls_and_no_record() {
+async fn in_a_total_outage_no_record_is_lost() {
     let folder = std::env::temp_dir().join(format!("instream-outage-{}", std::process::id()));
     let mapping = Mapping {
         max_retries: 3,

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::io;
 use std::iter::successors;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sagemakerruntime::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
 
@@ -24,9 +25,9 @@ pub(super) fn fault(error: &SdkError<InvokeEndpointError>) -> Fault {
             FaultKind::Misconfigured,
             "the SDK could not build the request; check the AWS settings",
         ),
-        SdkError::TimeoutError(_) => Fault::new(FaultKind::Unreachable, "connecting took too long"),
-        // Finding credentials and signing belong to this phase, and are no connection's fault.
-        SdkError::DispatchFailure(failure) if failure.is_other() && failure.as_other().is_none() => Fault::new(
+        SdkError::TimeoutError(_) => Fault::new(FaultKind::Unreachable, "the call took too long for the SDK"),
+        // Finding credentials belongs to this phase, too, and where there are none is no connection's fault.
+        SdkError::DispatchFailure(_) if lacks_credentials(error) => Fault::new(
             FaultKind::Misconfigured,
             format!(
                 "the call could not be signed and sent: {}; check the function's credentials",
@@ -39,6 +40,17 @@ pub(super) fn fault(error: &SdkError<InvokeEndpointError>) -> Fault {
         ),
         SdkError::ResponseError(_) | _ => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
     }
+}
+
+/// Whether there are no credentials to be had, as opposed to a provider that does not answer just now.
+fn lacks_credentials(error: &SdkError<InvokeEndpointError>) -> bool {
+    let cause = chain(Some(error)).find_map(|error| error.downcast_ref::<CredentialsError>());
+    cause.is_some_and(|cause| {
+        matches!(
+            cause,
+            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
+        )
+    })
 }
 
 /// Whether the service finds the credentials expired, which new ones settle.
@@ -54,11 +66,11 @@ pub(super) fn lost_its_connection(error: &SdkError<InvokeEndpointError>) -> bool
         return false;
     };
     let cut_short = failure.as_other().is_some();
-    cut_short || failure.is_io() && io_error(error).is_none_or(is_of_a_live_connection)
-}
-
-fn io_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
-    chain(Some(error)).find_map(|error| error.downcast_ref())
+    cut_short
+        || failure.is_io()
+            && chain(Some(error))
+                .find_map(|error| error.downcast_ref())
+                .is_none_or(is_of_a_live_connection)
 }
 
 fn is_of_a_live_connection(error: &io::Error) -> bool {
@@ -101,59 +113,95 @@ fn service_fault(error: &InvokeEndpointError, status: u16) -> Fault {
     }
     let code = error.code().unwrap_or_default();
     let message = error.message().unwrap_or_default();
-    let (kind, remedy) = judge(code, message, status);
-    let named = if code.is_empty() {
-        format!("status {status}")
-    } else {
-        code.to_owned()
-    };
-    Fault::new(
-        kind,
-        format!("SageMaker answered {named}: {}{remedy}", shorten(message)),
-    )
+    let verdict = judge(code, message, status);
+    let named = if code.is_empty() { "an error" } else { code };
+    let said = shorten(message.trim_end_matches('.'));
+    let words = [said.as_str(), verdict.remedy].into_iter();
+    let words = words.filter(|words| !words.is_empty());
+    let words = words.fold(String::new(), |all, words| format!("{all}; {words}"));
+    let summary = format!("SageMaker answered {named} with status {status}{words}");
+    Fault {
+        is_doubtful: verdict.is_doubtful,
+        ..Fault::new(verdict.kind, summary)
+    }
+}
+
+/// What an error of the service's means, and what to mend.
+#[derive(Debug, PartialEq, Eq)]
+struct Verdict {
+    kind: FaultKind,
+    is_doubtful: bool,
+    remedy: &'static str,
+}
+
+impl Verdict {
+    fn of(kind: FaultKind) -> Self {
+        Self {
+            kind,
+            is_doubtful: false,
+            remedy: "",
+        }
+    }
+
+    fn mend(remedy: &'static str) -> Self {
+        Self {
+            remedy,
+            ..Self::of(FaultKind::Misconfigured)
+        }
+    }
 }
 
 /// By error code first, since throttling and denied access are in no service model and may come without a message;
-/// by status where a code is not known or, as from a load balancer, there is none.
-fn judge(code: &str, message: &str, status: u16) -> (FaultKind, &'static str) {
+/// by status where a code is not known or, as from a load balancer, there is none. An error without a word is never held
+/// against a record: throttling has come that way.
+fn judge(code: &str, message: &str, status: u16) -> Verdict {
     match code {
-        "ModelNotReadyException" | "ServiceUnavailable" | "ServiceUnavailableException" => (FaultKind::Overload, ""),
-        _ if is_throttling(code) => (FaultKind::Overload, ""),
-        "InternalFailure" | "InternalServerError" | "InternalDependencyException" => (FaultKind::Unreachable, ""),
+        "ModelNotReadyException" | "ServiceUnavailable" | "ServiceUnavailableException" => {
+            Verdict::of(FaultKind::Overload)
+        }
+        _ if is_throttling(code) => Verdict::of(FaultKind::Overload),
+        "InternalFailure"
+        | "InternalServerError"
+        | "InternalDependencyException"
+        | "RequestTimeout"
+        | "RequestTimeoutException" => Verdict::of(FaultKind::Unreachable),
         "ValidationError" | "ValidationException" => judge_validation(&message.to_ascii_lowercase()),
-        "AccessDenied" | "AccessDeniedException" => (
-            FaultKind::Misconfigured,
-            "allow sagemaker:InvokeEndpoint on the endpoint to the function's role",
-        ),
+        "AccessDenied" | "AccessDeniedException" => {
+            Verdict::mend("allow sagemaker:InvokeEndpoint on the endpoint to the function's role")
+        }
         _ => match status {
-            413 => (FaultKind::Refused, ""),
-            429 | 503 => (FaultKind::Overload, ""),
-            500.. => (FaultKind::Unreachable, ""),
-            400 if code.is_empty() => (FaultKind::Unclear, ""),
-            _ => (
-                FaultKind::Misconfigured,
-                "check the function's credentials and settings",
-            ),
+            400 if code.is_empty() => Verdict::of(FaultKind::Suspect),
+            413 => Verdict::of(FaultKind::Refused),
+            429 | 503 => Verdict::of(FaultKind::Overload),
+            408 | 500.. => Verdict::of(FaultKind::Unreachable),
+            _ => Verdict::mend("check the function's credentials and settings"),
         },
     }
 }
 
+/// The codes that AWS's own SDKs take for throttling, and whatever is called so.
 fn is_throttling(code: &str) -> bool {
-    let known = [
-        "TooManyRequestsException",
-        "RequestLimitExceeded",
+    const KNOWN: [&str; 8] = [
+        "BandwidthLimitExceeded",
         "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
         "SlowDown",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
     ];
-    code.starts_with("Throttl") || code.starts_with("RequestThrottled") || known.contains(&code)
+    code.contains("Throttl") || KNOWN.contains(&code)
 }
 
 /// A validation error may be about the endpoint, the settings or the record; only its message tells. One that fits none
-/// of the known messages stays unclear: a record must not be given up on a guess.
-fn judge_validation(message: &str) -> (FaultKind, &'static str) {
+/// of the known messages stays in doubt: a record must not be given up on a guess.
+fn judge_validation(message: &str) -> Verdict {
     let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
-    if says(&["no capacity"]) {
-        (FaultKind::Overload, "")
+    if message.is_empty() {
+        Verdict::of(FaultKind::Suspect)
+    } else if says(&["no capacity"]) {
+        Verdict::of(FaultKind::Overload)
     } else if says(&[
         "not found",
         "does not exist",
@@ -161,16 +209,16 @@ fn judge_validation(message: &str) -> (FaultKind, &'static str) {
         "not in service",
         "inservice",
     ]) {
-        (
-            FaultKind::Misconfigured,
-            "check ENDPOINT_NAME, what is named beside it, and the region",
-        )
+        Verdict::mend("check ENDPOINT_NAME, what is named beside it, and the region")
     } else if says(&["at 'body'"]) {
-        (FaultKind::Refused, "")
+        Verdict::of(FaultKind::Refused)
     } else if says(&["failed to satisfy constraint", "header"]) {
-        (FaultKind::Misconfigured, "check the function's settings")
+        Verdict::mend("check the function's settings")
     } else {
-        (FaultKind::Unclear, "")
+        Verdict {
+            is_doubtful: true,
+            ..Verdict::of(FaultKind::Refused)
+        }
     }
 }
 
@@ -194,14 +242,18 @@ mod tests {
             ("SomethingNew", 502, FaultKind::Unreachable),
             ("", 504, FaultKind::Unreachable),
             ("RequestEntityTooLarge", 413, FaultKind::Refused),
-            ("", 400, FaultKind::Unclear),
+            ("", 400, FaultKind::Suspect),
+            ("RequestTimeoutException", 400, FaultKind::Unreachable),
+            ("", 408, FaultKind::Unreachable),
+            ("KMSThrottlingException", 400, FaultKind::Overload),
+            ("ProvisionedThroughputExceededException", 400, FaultKind::Overload),
             ("AccessDeniedException", 403, FaultKind::Misconfigured),
             ("ExpiredTokenException", 403, FaultKind::Misconfigured),
             ("InvalidSignatureException", 403, FaultKind::Misconfigured),
             ("SomethingNew", 400, FaultKind::Misconfigured),
             ("", 404, FaultKind::Misconfigured),
         ] {
-            assert_eq!(judge(code, "", status).0, expected, "{code} {status}");
+            assert_eq!(judge(code, "", status).kind, expected, "{code} {status}");
         }
     }
 
@@ -226,12 +278,13 @@ mod tests {
                 "1 validation error detected: Value at 'body' failed to satisfy constraint: Member must have length …",
                 FaultKind::Refused,
             ),
-            ("Something that nobody has seen yet", FaultKind::Unclear),
-            ("", FaultKind::Unclear),
+            ("", FaultKind::Suspect),
         ] {
             for code in ["ValidationError", "ValidationException"] {
-                assert_eq!(judge(code, message, 400).0, expected, "{message}");
+                let verdict = judge(code, message, 400);
+                assert_eq!((verdict.kind, verdict.is_doubtful), (expected, false), "{message}");
             }
         }
+        assert!(judge("ValidationError", "Something that nobody has seen yet", 400).is_doubtful);
     }
 }
