@@ -76,6 +76,19 @@ async fn no_attempt_starts_where_no_time_is_left_for_any() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_late_is_not_begun() {
+    // The body is too large, which needs no call; but the time for delivery is over as well.
+    let scenario = Scenario::of(11)
+        .with("MAX_PAYLOAD_BYTES", "1")
+        .deadline(Some(Duration::from_millis(150)));
+    let running = scenario.start();
+    let answer = running.invoke([10]).await.unwrap();
+    let ran = running.ran(answer);
+    ran.comes_again_from(10);
+    assert!(ran.dead_lettered.is_empty(), "it would be delivered once more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_that_would_pass_the_deadline_is_not_begun() {
     let ran = Scenario::of(1)
         .deadline(Some(Duration::from_secs(2)))
