@@ -47,10 +47,12 @@ pub struct Config {
 }
 
 /// Where records are delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// `stdout:`, standard output.
     Stdout,
+    /// `kinesis:STREAM`, the data stream of this name in the function's account and region.
+    Kinesis(String),
     /// `none:`, nowhere.
     None,
 }
@@ -82,8 +84,8 @@ impl Config {
         let endpoint_name = reader.required(ENDPOINT_NAME, resource_name);
         let output = reader.required(OUTPUT, destination);
         let dead_letter = reader.optional(DEAD_LETTER, destination);
-        reader.check_log_level(OUTPUT, output);
-        reader.check_log_level(DEAD_LETTER, dead_letter);
+        reader.check_log_level(OUTPUT, output.as_ref());
+        reader.check_log_level(DEAD_LETTER, dead_letter.as_ref());
         let capacity = reader.required(CAPACITY, |value| whole(value, 1..=1000).and_then(NonZeroUsize::new));
         let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| whole(value, 1..=70_000));
         let retry = reader.retry();
@@ -180,14 +182,14 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     /// Lambda takes a line on standard output without a level for one of level INFO, and drops it where its JSON log
     /// format is on with a higher level:
     /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>.
-    fn check_log_level(&mut self, variable: Variable, destination: Option<Destination>) {
+    fn check_log_level(&mut self, variable: Variable, destination: Option<&Destination>) {
         let set_to = |name: &str, values: &[&str]| {
             let value = (self.lookup)(name).unwrap_or_default();
             values.iter().any(|it| value.eq_ignore_ascii_case(it))
         };
         let dropped =
             set_to("AWS_LAMBDA_LOG_FORMAT", &["json"]) && set_to("AWS_LAMBDA_LOG_LEVEL", &["warn", "error", "fatal"]);
-        if dropped && destination == Some(Destination::Stdout) {
+        if dropped && destination == Some(&Destination::Stdout) {
             self.faults.push(format!(
                 "{}=\"stdout:\" with AWS_LAMBDA_LOG_FORMAT=JSON and AWS_LAMBDA_LOG_LEVEL above INFO, which drops its \
                  lines; allowed: a level of INFO or below, or {}",
@@ -239,8 +241,17 @@ fn destination(value: &str) -> Option<Destination> {
     match value {
         "stdout:" => Some(Destination::Stdout),
         "none:" => Some(Destination::None),
-        _ => None,
+        _ => {
+            let stream = value.strip_prefix("kinesis:").filter(|name| is_stream_name(name))?;
+            Some(Destination::Kinesis(stream.to_owned()))
+        }
     }
+}
+
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html>
+fn is_stream_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=128).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 #[cfg(test)]
@@ -296,7 +307,7 @@ mod tests {
             error.to_string(),
             "the configuration is wrong:\n  \
              ENDPOINT_NAME=\"-x\"; allowed: 1–63 letters, digits and hyphens, a letter or digit at both ends\n  \
-             OUTPUT is not set; allowed: stdout: or none:\n  \
+             OUTPUT is not set; allowed: stdout:, kinesis:STREAM or none:\n  \
              CAPACITY=\"zero\"; allowed: a whole number, 1–1000\n  \
              CALL_TIMEOUT_MS=\"70001\"; allowed: a whole number, 1–70000"
         );
@@ -335,7 +346,16 @@ mod tests {
                 &["text\n", "é", &"a".repeat(1025)],
             ),
             ("TARGET_MODEL", &["models/a.tar.gz"], &["$.model"]),
-            ("OUTPUT", &["stdout:", "none:"], &["stdout", "kinesis:scores"]),
+            (
+                "OUTPUT",
+                &["stdout:", "none:", "kinesis:fraud_scores.v2-eu"],
+                &[
+                    "stdout",
+                    "kinesis:",
+                    "kinesis:a/b",
+                    &format!("kinesis:{}", "a".repeat(129)),
+                ],
+            ),
             ("DEAD_LETTER", &["stdout:", "none:"], &["s3:bucket/prefix"]),
         ] {
             for value in allowed {

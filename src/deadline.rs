@@ -15,11 +15,20 @@ const ANSWER: Duration = Duration::from_millis(200);
 
 /// An invocation, as Lambda tells of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Invocation {
+pub struct Invocation<'a> {
+    /// The function's own ARN.
+    pub function_arn: &'a str,
     /// When Lambda ends it, in milliseconds since 1970.
     pub deadline_ms: u64,
     /// What time it is now.
     pub now: SystemTime,
+}
+
+impl<'a> Invocation<'a> {
+    /// The function's account, where its ARN tells one: cargo-lambda's does not.
+    pub fn account(&self) -> Option<&'a str> {
+        self.function_arn.split(':').nth(4)
+    }
 }
 
 /// What of an invocation's time is whose.
@@ -45,7 +54,7 @@ pub struct Deadline {
 impl Deadline {
     /// The deadline of an invocation that starts now. One in the past is an unknown one, such as cargo-lambda's: were
     /// it known, the function would not run any more.
-    pub fn new(invocation: Invocation, limits: Limits) -> Self {
+    pub fn new(invocation: Invocation<'_>, limits: Limits) -> Self {
         let now = invocation.now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let known = Duration::from_millis(invocation.deadline_ms).checked_sub(now);
         let left = known.filter(|left| !left.is_zero()).unwrap_or(limits.budget);
@@ -71,7 +80,13 @@ mod tests {
     /// Milliseconds from now to the ends of calls and delivery, for a deadline so many milliseconds since 1970.
     fn ends(deadline_ms: u64) -> (u128, u128) {
         let now = UNIX_EPOCH + Duration::new(1_800_000_000, 0);
-        let deadline = Deadline::new(Invocation { deadline_ms, now }, LIMITS);
+        let invocation = Invocation {
+            function_arn: "function-arn",
+            deadline_ms,
+            now,
+        };
+        assert_eq!(invocation.account(), None);
+        let deadline = Deadline::new(invocation, LIMITS);
         let from_now = |end: Instant| (end - Instant::now()).as_millis();
         (from_now(deadline.calls_end), from_now(deadline.delivery_end))
     }

@@ -3,13 +3,13 @@
 //! What is delivered is a prefix of whole Kinesis records, so that nothing before the checkpoint comes again and nothing
 //! behind it was delivered yet.
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::decode::UserRecord;
 use crate::event::KinesisRecord;
-use crate::outcome::{Outcome, contain};
-use crate::output::{DeliveryError, Output, envelope};
+use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, contain};
+use crate::output::{Delivered, Entry, Output, envelope};
 
 /// Where records are delivered. One for the process.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Delivery {
 struct Line {
     position: usize,
     is_dead_letter: bool,
-    text: String,
+    entry: Entry,
 }
 
 /// A batch's finished prefix, ready to be delivered.
@@ -45,6 +45,16 @@ impl Prefix {
     }
 }
 
+/// A stream that would feed itself for ever.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{variable} is the stream that the event comes from, {stream_arn}: it would feed itself for ever; choose another"
+)]
+pub struct FeedsItself {
+    variable: &'static str,
+    stream_arn: String,
+}
+
 impl Delivery {
     /// Delivers predictions to `output` and rejected records to `dead_letter`.
     pub fn new(output: Output, dead_letter: Option<Output>) -> Self {
@@ -56,7 +66,28 @@ impl Delivery {
         self.dead_letter.is_none()
     }
 
-    /// The finished prefix of the batch. A record whose line cannot be written has failed.
+    /// Refuses an event of a stream that is a destination as well, for a function of this `account`.
+    ///
+    /// # Errors
+    ///
+    /// [`FeedsItself`] names the variable.
+    pub fn check_source(&self, stream_arn: &str, account: Option<&str>) -> Result<(), FeedsItself> {
+        let destinations = [
+            ("OUTPUT", Some(&self.output)),
+            ("DEAD_LETTER", self.dead_letter.as_ref()),
+        ];
+        let feeds = |output: Option<&Output>| output.is_some_and(|output| output.feeds(stream_arn, account));
+        match destinations.into_iter().find(|(_, output)| feeds(*output)) {
+            Some((variable, _)) => Err(FeedsItself {
+                variable,
+                stream_arn: stream_arn.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The finished prefix of the batch. A record whose line cannot be made has failed, and one whose prediction is too
+    /// large for OUTPUT is rejected.
     pub fn prefix(
         &self,
         records: &[KinesisRecord<'_>],
@@ -66,50 +97,75 @@ impl Delivery {
     ) -> Prefix {
         prefix_by(records.len(), user_records, outcomes, |user_record, outcome| {
             let record = records.get(user_record.position)?;
-            match outcome {
-                Outcome::Predicted(prediction) => Some(envelope::prediction(record, user_record, endpoint, prediction)),
-                Outcome::Rejected(_) if self.rejected_fails() => None,
-                Outcome::Rejected(reason) => Some(envelope::dead_letter(record, user_record, endpoint, reason)),
-                Outcome::Failed(_) => None,
-            }
+            let line = self.line(record, user_record, outcome, endpoint)?;
+            let partition_key = record.partition_key.as_deref().unwrap_or("none");
+            Some(Entry {
+                line,
+                partition_key: partition_key.to_owned(),
+            })
         })
     }
 
-    /// Delivers the prefix, until `end` at the latest, and says how many of its Kinesis records arrived: all or none.
-    pub async fn deliver(&self, prefix: Prefix, end: Instant) -> usize {
-        let (mut predictions, mut dead_letters) = (Vec::new(), Vec::new());
-        for line in prefix.lines {
-            if line.is_dead_letter {
-                dead_letters.push(line.text);
-            } else {
-                predictions.push(line.text);
-            }
+    fn line(
+        &self,
+        record: &KinesisRecord<'_>,
+        user_record: &UserRecord,
+        outcome: &mut Outcome,
+        endpoint: &str,
+    ) -> Option<String> {
+        if let Outcome::Predicted(prediction) = outcome {
+            let line = envelope::prediction(record, user_record, endpoint, prediction);
+            let Err(too_large) = fits(&line, &self.output) else {
+                return Some(line);
+            };
+            *outcome = Outcome::Rejected(Rejection {
+                kind: RejectionKind::PredictionTooLarge,
+                message: format!("the prediction has {too_large} takes"),
+            });
         }
-        let write = async {
-            // A timeout looks at its work before it looks at the clock, and this work cannot be taken back.
-            if Instant::now() >= end && prefix.finished > 0 {
-                return Err(DeliveryError::OutOfTime);
+        if let (Outcome::Rejected(reason), Some(dead_letter)) = (&outcome, &self.dead_letter) {
+            let line = envelope::dead_letter(record, user_record, endpoint, reason);
+            if fits(&line, dead_letter).is_ok() {
+                return Some(line);
             }
-            self.write(&predictions, &dead_letters).await
-        };
-        let written = timeout_at(end, write).await;
-        match written.unwrap_or(Err(DeliveryError::OutOfTime)) {
-            Ok(()) => prefix.finished,
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                warn!(error, "nothing counts as delivered, the batch comes again");
-                0
-            }
+            *outcome = Outcome::Failed(Failure::DeadLetterTooLarge);
         }
+        None
     }
 
-    async fn write(&self, predictions: &[String], dead_letters: &[String]) -> Result<(), DeliveryError> {
-        // Dead letters first: if they fail, no prediction was delivered yet that the next delivery would repeat.
-        if let Some(dead_letter) = &self.dead_letter {
-            dead_letter.deliver(dead_letters).await?;
-        }
-        self.output.deliver(predictions).await
+    /// Delivers the prefix, until `end` at the latest, and says how many of its Kinesis records arrived.
+    pub async fn deliver(&self, prefix: Prefix, end: Instant) -> usize {
+        let (dead_letters, predictions): (Vec<_>, Vec<_>) =
+            prefix.lines.into_iter().partition(|line| line.is_dead_letter);
+        // Dead letters first: no prediction is delivered yet of a record that one of them brings back.
+        let finished = match &self.dead_letter {
+            Some(dead_letter) => hand_over(dead_letter, dead_letters, prefix.finished, end).await,
+            None => prefix.finished,
+        };
+        hand_over(&self.output, predictions, finished, end).await
     }
+}
+
+/// How much too large a line is, in words.
+fn fits(line: &str, output: &Output) -> Result<(), String> {
+    match output.line_bytes_max() {
+        Some(max) if line.len() > max => Err(format!("{} bytes, more than the {max} that OUTPUT", line.len())),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Delivers the lines of the first `finished` Kinesis records, and says how many of these need not come again.
+async fn hand_over(output: &Output, lines: Vec<Line>, finished: usize, end: Instant) -> usize {
+    let lines = lines.into_iter().filter(|line| line.position < finished);
+    let (positions, entries): (Vec<_>, Vec<_>) = lines.map(|line| (line.position, line.entry)).unzip();
+    let Delivered { count, error } = output.deliver(&entries, end).await;
+    let Some(error) = error else {
+        return finished;
+    };
+    let delivered = positions.get(count).copied().unwrap_or(finished);
+    let error = &error as &dyn std::error::Error;
+    warn!(error, delivered, "not everything was delivered");
+    delivered
 }
 
 /// The prefix of a batch of so many `records`, in the lines that `write` makes; where it makes none, the prefix ends.
@@ -117,7 +173,7 @@ fn prefix_by(
     records: usize,
     user_records: &[UserRecord],
     outcomes: &mut [Outcome],
-    write: impl Fn(&UserRecord, &Outcome) -> Option<String>,
+    write: impl Fn(&UserRecord, &mut Outcome) -> Option<Entry>,
 ) -> Prefix {
     let mut lines = Vec::with_capacity(outcomes.len());
     let mut finished = records;
@@ -127,7 +183,7 @@ fn prefix_by(
             *outcome = panicked;
             None
         });
-        let Some(text) = written else {
+        let Some(entry) = written else {
             finished = position;
             break;
         };
@@ -135,7 +191,7 @@ fn prefix_by(
         lines.push(Line {
             position,
             is_dead_letter,
-            text,
+            entry,
         });
     }
     // The unfinished record's own lines, where it holds several user records, are not the prefix's.
@@ -170,7 +226,8 @@ mod tests {
         let user_records: Vec<_> = (0..3).map(user_record).collect();
         let prefix = prefix_by(3, &user_records, &mut outcomes, |user_record, _| {
             assert_ne!(user_record.position, 1, "a defect in the envelope");
-            Some(String::new())
+            let (line, partition_key) = Default::default();
+            Some(Entry { line, partition_key })
         });
         assert_eq!((prefix.finished, prefix.lines.len()), (1, 1));
         assert!(matches!(outcomes[1], Outcome::Failed(_)));

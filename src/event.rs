@@ -27,6 +27,8 @@ const NAME_SHOWN: usize = 50;
 pub struct Event<'e> {
     /// The records in batch order. A record's place in this list is its *position*.
     pub records: Vec<KinesisRecord<'e>>,
+    /// The ARN of the stream that the first record comes from, where it tells.
+    pub stream_arn: Option<Cow<'e, str>>,
     /// The `state` of a tumbling-window event, which the answer must carry back. `None` for any other event.
     pub window_state: Option<Cow<'e, RawValue>>,
 }
@@ -75,6 +77,7 @@ pub fn read(payload: &RawValue) -> Result<Event<'_>, NotKinesis> {
             came: describe(payload),
         });
     };
+    let stream_arn = entries.first().and_then(|entry| stream_arn(entry));
     let mut records = Vec::with_capacity(entries.len());
     let mut sources = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -94,7 +97,11 @@ pub fn read(payload: &RawValue) -> Result<Event<'_>, NotKinesis> {
     }
     let in_window = shell.window.is_some() || shell.state.is_some();
     let window_state = in_window.then(|| shell.state.map_or_else(empty_state, Cow::Borrowed));
-    Ok(Event { records, window_state })
+    Ok(Event {
+        records,
+        stream_arn,
+        window_state,
+    })
 }
 
 /// Where an entry says that it comes from.
@@ -147,6 +154,18 @@ struct Inner<'e> {
     #[serde(borrow)]
     data: Cow<'e, str>,
     approximate_arrival_timestamp: Option<f64>,
+}
+
+/// All records of an event come from one stream, so that one is asked.
+fn stream_arn(entry: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Source<'e> {
+        #[serde(borrow, rename = "eventSourceARN")]
+        arn: Cow<'e, str>,
+    }
+    serde_json::from_str::<Source<'_>>(entry.get())
+        .ok()
+        .map(|source| source.arn)
 }
 
 fn read_record(entry: &RawValue) -> (Source, KinesisRecord<'_>) {

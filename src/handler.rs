@@ -12,7 +12,7 @@ use crate::checkpoint::{BatchResponse, Unnamable, checkpoint, nameable};
 use crate::config::Config;
 use crate::deadline::{Deadline, Invocation, Limits};
 use crate::decode::{UserRecord, decode};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, FeedsItself};
 use crate::endpoint::{Endpoint, FaultKind};
 use crate::event::{self, KinesisRecord, NotKinesis};
 use crate::fan_out::{FanOut, FannedOut};
@@ -38,6 +38,9 @@ pub enum HandlerError {
     /// The event is none of Kinesis's.
     #[error(transparent)]
     NotKinesis(#[from] NotKinesis),
+    /// A destination is the event's own stream.
+    #[error(transparent)]
+    FeedsItself(#[from] FeedsItself),
     /// No checkpoint can be named.
     #[error(transparent)]
     Unnamable(#[from] Unnamable),
@@ -47,6 +50,7 @@ impl From<HandlerError> for Diagnostic {
     fn from(error: HandlerError) -> Self {
         let error_type = match error {
             HandlerError::NotKinesis(_) => "NotKinesis",
+            HandlerError::FeedsItself(_) => "FeedsItself",
             HandlerError::Unnamable(_) => "Unnamable",
         };
         Diagnostic {
@@ -57,14 +61,8 @@ impl From<HandlerError> for Diagnostic {
 }
 
 impl<E: Endpoint> Handler<E> {
-    /// A handler that calls `endpoint` and delivers where `config` says.
-    pub fn new(config: &Config, endpoint: E) -> Self {
-        let output = Output::open(config.output);
-        Self::with_outputs(config, endpoint, output, config.dead_letter.map(Output::open))
-    }
-
-    /// As [`Handler::new`], with outputs that are open already.
-    pub fn with_outputs(config: &Config, endpoint: E, output: Output, dead_letter: Option<Output>) -> Self {
+    /// A handler that calls `endpoint` and delivers to these outputs.
+    pub fn new(config: &Config, endpoint: E, output: Output, dead_letter: Option<Output>) -> Self {
         let delivery = Delivery::new(output, dead_letter);
         let capacity = Capacity::new(config.capacity);
         let rejected_fails = delivery.rejected_fails();
@@ -86,10 +84,13 @@ impl<E: Endpoint> Handler<E> {
     /// # Errors
     ///
     /// [`HandlerError`] where the batch cannot be answered record by record.
-    pub async fn handle(&self, payload: &RawValue, invocation: Invocation) -> Result<BatchResponse, HandlerError> {
+    pub async fn handle(&self, payload: &RawValue, invocation: Invocation<'_>) -> Result<BatchResponse, HandlerError> {
         let deadline = Deadline::new(invocation, self.limits);
         self.check(deadline);
         let event = event::read(payload)?;
+        if let Some(stream_arn) = &event.stream_arn {
+            self.delivery.check_source(stream_arn, invocation.account())?;
+        }
         let user_records = decode(&event.records);
         let requests = request::build(&event.records, &user_records, self.max_payload_bytes);
         let FannedOut { mut outcomes, attempts } = self.fan_out.run(requests, deadline.calls_end).await;
@@ -103,7 +104,7 @@ impl<E: Endpoint> Handler<E> {
             .deliver(prefix.up_to(finished), deadline.delivery_end)
             .await;
         summarise(&event.records, &user_records, &outcomes, attempts, delivered);
-        let batch_item_failures = checkpoint(&event.records, delivered)?;
+        let batch_item_failures = checkpoint(&event.records, nameable(&event.records, delivered)?)?;
         Ok(BatchResponse {
             batch_item_failures,
             state: event.window_state.map(std::borrow::Cow::into_owned),

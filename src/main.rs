@@ -8,6 +8,7 @@ use instream::config::Config;
 use instream::deadline::Invocation;
 use instream::endpoint::sagemaker::SageMaker;
 use instream::handler::Handler;
+use instream::output::Output;
 use instream::{processors, telemetry};
 use lambda_runtime::{LambdaEvent, run_concurrent, service_fn};
 use serde_json::value::RawValue;
@@ -38,14 +39,19 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     }
     let environment = aws_config::load_from_env().await;
     let endpoint = SageMaker::new(&environment, config.parameters.clone())?;
-    let handler = Arc::new(Handler::new(&config, endpoint));
+    let open = |destination| Output::open(destination, &environment);
+    let (output, dead_letter) = (open(&config.output), config.dead_letter.as_ref().map(open));
+    let handler = Arc::new(Handler::new(&config, endpoint, output, dead_letter));
     let handle = move |event: LambdaEvent<Box<RawValue>>| {
         let handler = Arc::clone(&handler);
-        let invocation = Invocation {
-            deadline_ms: event.context.deadline,
-            now: SystemTime::now(),
-        };
-        async move { handler.handle(&event.payload, invocation).await }
+        async move {
+            let invocation = Invocation {
+                function_arn: &event.context.invoked_function_arn,
+                deadline_ms: event.context.deadline,
+                now: SystemTime::now(),
+            };
+            handler.handle(&event.payload, invocation).await
+        }
     };
     run_concurrent(service_fn(handle)).await
 }

@@ -44,6 +44,8 @@ pub enum Failure {
     Fault(Fault),
     /// The deadline came first: no attempt was made any more, or the one under way was cut.
     OutOfTime,
+    /// It is rejected, and larger than `DEAD_LETTER` takes.
+    DeadLetterTooLarge,
     /// A record before it has failed. The mapping delivers this one again in any case, so no attempt was made any more.
     Behind,
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Fault(fault) => fault.fmt(f),
             Self::OutOfTime => f.write_str("the deadline came first"),
+            Self::DeadLetterTooLarge => f.write_str("its dead letter is larger than DEAD_LETTER takes"),
             Self::Behind => f.write_str("a record before it failed"),
         }
     }
@@ -82,6 +85,8 @@ pub enum RejectionKind {
     PayloadTooLarge,
     /// The endpoint refused the record.
     Refused,
+    /// The endpoint answered, but the prediction is larger than OUTPUT takes.
+    PredictionTooLarge,
 }
 
 /// Does one record's part of a stage, and keeps a panic in it from the other records.

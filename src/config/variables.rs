@@ -17,7 +17,7 @@ const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'
 
 const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
 const HEADER: &str = "1–1024 printable ASCII characters";
-const DESTINATION: &str = "stdout: or none:";
+const DESTINATION: &str = "stdout:, kinesis:STREAM or none:";
 
 pub(super) const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
 pub(super) const OUTPUT: Variable = variable("OUTPUT", None, DESTINATION);

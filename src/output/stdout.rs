@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
+
+use super::{DeliveryError, Entry};
 
 /// A writer that takes whole batches of lines, so that those of concurrent invocations never mix.
 pub struct Lines {
@@ -20,26 +23,31 @@ impl Lines {
         }
     }
 
-    /// Writes all lines and flushes them.
+    /// Writes all lines and flushes them, all or none.
     ///
-    /// Nobody may be reading, and a write that has begun cannot be taken back: whoever stops waiting for it finds the
-    /// lines in the output later or never, but whole. Until then, what comes after it waits here, unwritten.
-    ///
-    /// # Errors
-    ///
-    /// The writer's own, as when the reader of a pipe has gone.
-    pub async fn deliver(&self, lines: &[String]) -> io::Result<()> {
-        if lines.is_empty() {
-            return Ok(());
+    /// Nobody may be reading, and a write that has begun cannot be taken back: after `end`, its lines are in the output
+    /// later or never, but whole. Until then, what comes after it waits here, unwritten.
+    pub(super) async fn deliver(&self, entries: &[Entry], end: Instant) -> Result<(), DeliveryError> {
+        let mut text = String::with_capacity(entries.iter().map(|entry| entry.line.len() + 1).sum());
+        for entry in entries {
+            text.push_str(&entry.line);
+            text.push('\n');
         }
-        let mut text = lines.join("\n");
-        text.push('\n');
-        let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        let written = spawn_blocking(move || {
-            writer.write_all(text.as_bytes())?;
-            writer.flush()
-        });
-        written.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+        let write = async {
+            let mut writer = Arc::clone(&self.writer).lock_owned().await;
+            let written = spawn_blocking(move || {
+                writer.write_all(text.as_bytes())?;
+                writer.flush()
+            });
+            written.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+        };
+        let written = timeout_at(end, write).await;
+        written
+            .map_err(|_elapsed| DeliveryError::OutOfTime)?
+            .map_err(|error| DeliveryError::Refused {
+                destination: "stdout:",
+                source: error.into(),
+            })
     }
 }
 

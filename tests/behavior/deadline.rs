@@ -83,9 +83,11 @@ async fn a_delivery_that_is_late_is_not_begun() {
         .deadline(Some(Duration::from_millis(150)));
     let running = scenario.start();
     let answer = running.invoke([10]).await.unwrap();
+    assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], "10");
+    let answer = running.invoke_within([10], Duration::from_mins(1)).await.unwrap();
     let ran = running.ran(answer);
-    ran.comes_again_from(10);
-    assert!(ran.dead_lettered.is_empty(), "it would be delivered once more");
+    ran.is_finished();
+    assert_eq!(ran.dead_lettered, [10], "once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ mod capacity;
 mod deadline;
 mod delivery;
 mod evidence;
+mod kinesis_output;
 mod once_more;
 mod one_outcome;
 mod properties;

@@ -74,7 +74,7 @@ impl Story {
         let script = self.scripts[number].iter().copied();
         let attempts = script.chain(std::iter::repeat(Does::PredictAfter(10)));
         let end = |does| match does {
-            Does::PredictAfter(_) => Some(End::Predicted),
+            Does::PredictAfter(_) | Does::PredictBytes(_) => Some(End::Predicted),
             Does::Fail(FaultKind::Refused) | Does::FailAfter(_, FaultKind::Refused) => Some(End::Rejected),
             Does::Fail(FaultKind::Misconfigured) | Does::FailAfter(_, FaultKind::Misconfigured) | Does::Panic => {
                 Some(End::Failed)

@@ -1,4 +1,4 @@
-//! The `SageMaker` endpoint over an HTTP client that gives scripted answers.
+//! AWS over an HTTP client that gives scripted answers.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -71,8 +71,7 @@ impl HttpClient for Replay {
 
 /// One call with these settings to a service that gives these answers: what came of it, and the requests that it took.
 pub(crate) async fn call(settings: &[(&str, &str)], answers: &[Answer]) -> (Result<Response, Fault>, Vec<HttpRequest>) {
-    let credentials = Credentials::new("id", "secret", None, None, "test");
-    let (endpoint, requests) = endpoint(SharedCredentialsProvider::new(credentials), settings, answers);
+    let (endpoint, requests) = endpoint(credentials(), settings, answers);
     let answer = endpoint.invoke(&request()).await;
     let requests = std::mem::take(&mut *requests.lock().unwrap());
     (answer, requests)
@@ -91,6 +90,21 @@ pub(crate) fn endpoint(
     settings: &[(&str, &str)],
     answers: &[Answer],
 ) -> (SageMaker, Arc<Mutex<Vec<HttpRequest>>>) {
+    let (environment, requests) = environment(credentials, answers);
+    let minimal = [("ENDPOINT_NAME", "fraud"), ("OUTPUT", "none:")];
+    let setting = |name: &str| {
+        let mut settings = settings.iter().chain(&minimal);
+        settings.find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned())
+    };
+    let parameters = Config::from_lookup(setting).unwrap().parameters;
+    (SageMaker::new(&environment, parameters).unwrap(), requests)
+}
+
+/// What the SDK finds around a service that gives these answers, and the requests that it will have taken.
+pub(crate) fn environment(
+    credentials: SharedCredentialsProvider,
+    answers: &[Answer],
+) -> (SdkConfig, Arc<Mutex<Vec<HttpRequest>>>) {
     let requests = Arc::default();
     let client = Replay {
         answers: answers.to_vec(),
@@ -102,11 +116,9 @@ pub(crate) fn endpoint(
         .credentials_provider(credentials)
         .http_client(client)
         .build();
-    let minimal = [("ENDPOINT_NAME", "fraud"), ("OUTPUT", "none:")];
-    let setting = |name: &str| {
-        let mut settings = settings.iter().chain(&minimal);
-        settings.find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned())
-    };
-    let parameters = Config::from_lookup(setting).unwrap().parameters;
-    (SageMaker::new(&environment, parameters).unwrap(), requests)
+    (environment, requests)
+}
+
+pub(crate) fn credentials() -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(Credentials::new("id", "secret", None, None, "test"))
 }

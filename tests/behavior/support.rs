@@ -26,6 +26,8 @@ const LONG: Duration = Duration::from_mins(15);
 pub(crate) enum Does {
     /// Answers after so many milliseconds.
     PredictAfter(u64),
+    /// Answers at once with a text of so many bytes.
+    PredictBytes(usize),
     /// Answers at once with this fault.
     Fail(FaultKind),
     /// Answers after so many milliseconds with this fault.
@@ -105,6 +107,14 @@ impl Endpoint for Scripted {
         let _in_flight = InFlight(Arc::clone(&self.seen));
         match does.unwrap_or(Does::PredictAfter(10)) {
             Does::PredictAfter(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
+            Does::PredictBytes(bytes) => {
+                let (content_type, variant) = (None, None);
+                return Ok(Response {
+                    body: "x".repeat(bytes).into(),
+                    content_type,
+                    variant,
+                });
+            }
             Does::Fail(kind) => return Err(Fault::new(kind, "as the script says")),
             Does::FailAfter(milliseconds, kind) => {
                 sleep(Duration::from_millis(milliseconds)).await;
@@ -166,6 +176,8 @@ pub(crate) struct Scenario {
     settings: Vec<(&'static str, String)>,
     output: Page,
     dead_letter: Page,
+    real_output: Option<Output>,
+    real_dead_letter: Option<Output>,
 }
 
 impl Scenario {
@@ -184,6 +196,8 @@ impl Scenario {
             settings,
             output: Page::default(),
             dead_letter: Page::default(),
+            real_output: None,
+            real_dead_letter: None,
         }
     }
 
@@ -200,6 +214,13 @@ impl Scenario {
     fn script(mut self, number: usize, attempts: &[Does], then: Does) -> Self {
         let attempts = attempts.to_vec();
         self.script.insert(number.to_string(), Script { attempts, then });
+        self
+    }
+
+    /// What becomes of every attempt at a record with this body.
+    pub(crate) fn body(mut self, body: &str, then: Does) -> Self {
+        let attempts = Vec::new();
+        self.script.insert(body.to_owned(), Script { attempts, then });
         self
     }
 
@@ -224,6 +245,18 @@ impl Scenario {
         self
     }
 
+    /// Delivers predictions here.
+    pub(crate) fn output(mut self, output: Output) -> Self {
+        self.real_output = Some(output);
+        self
+    }
+
+    /// Delivers dead letters here.
+    pub(crate) fn dead_letter(mut self, output: Output) -> Self {
+        self.real_dead_letter = Some(output);
+        self
+    }
+
     /// The handler, to be invoked as often as the test likes.
     pub(crate) fn start(self) -> Running {
         let setting = |name: &str| {
@@ -240,8 +273,10 @@ impl Scenario {
             seen: Arc::clone(&seen),
         };
         let page = |page: &Page| Output::Stdout(Lines::new(Box::new(page.clone())));
-        let dead_letter = config.dead_letter.map(|_| page(&self.dead_letter));
-        let handler = Handler::with_outputs(&config, endpoint, page(&self.output), dead_letter);
+        let output = self.real_output.unwrap_or_else(|| page(&self.output));
+        let dead_letter = config.dead_letter.as_ref();
+        let dead_letter = dead_letter.map(|_| self.real_dead_letter.unwrap_or_else(|| page(&self.dead_letter)));
+        let handler = Handler::new(&config, endpoint, output, dead_letter);
         let Self {
             records,
             deadline,
@@ -305,7 +340,12 @@ impl Running {
         let since_1970 = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let deadline_ms = since_1970.as_millis().try_into().unwrap();
         // On the paused clock this is no wait: where nothing can go on any more, it fails instead of hanging.
-        let handling = self.handler.handle(&payload, Invocation { deadline_ms, now });
+        let invocation = Invocation {
+            function_arn: "arn:aws:lambda:eu-central-1:123456789012:function:instream",
+            deadline_ms,
+            now,
+        };
+        let handling = self.handler.handle(&payload, invocation);
         let response = timeout(Duration::from_hours(1), handling).await;
         Ok(serde_json::to_value(response.expect("the invocation ends")?).unwrap())
     }
