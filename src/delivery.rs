@@ -115,17 +115,17 @@ impl Delivery {
     ) -> Option<String> {
         if let Outcome::Predicted(prediction) = outcome {
             let line = envelope::prediction(record, user_record, endpoint, prediction);
-            let Err(too_large) = fits(&line, &self.output) else {
+            let Some(max) = exceeded(&line, &self.output) else {
                 return Some(line);
             };
             *outcome = Outcome::Rejected(Rejection {
                 kind: RejectionKind::PredictionTooLarge,
-                message: format!("the prediction has {too_large} takes"),
+                message: format!("the prediction has {} bytes, OUTPUT takes {max}", line.len()),
             });
         }
         if let (Outcome::Rejected(reason), Some(dead_letter)) = (&outcome, &self.dead_letter) {
             let line = envelope::dead_letter(record, user_record, endpoint, reason);
-            if fits(&line, dead_letter).is_ok() {
+            if exceeded(&line, dead_letter).is_none() {
                 return Some(line);
             }
             *outcome = Outcome::Failed(Failure::DeadLetterTooLarge);
@@ -146,12 +146,9 @@ impl Delivery {
     }
 }
 
-/// How much too large a line is, in words.
-fn fits(line: &str, output: &Output) -> Result<(), String> {
-    match output.line_bytes_max() {
-        Some(max) if line.len() > max => Err(format!("{} bytes, more than the {max} that OUTPUT", line.len())),
-        Some(_) | None => Ok(()),
-    }
+/// The limit in bytes that the line is too long for.
+fn exceeded(line: &str, output: &Output) -> Option<usize> {
+    output.line_bytes_max().filter(|max| line.len() > *max)
 }
 
 /// Delivers the lines of the first `finished` Kinesis records, and says how many of these need not come again.

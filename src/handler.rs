@@ -104,6 +104,7 @@ impl<E: Endpoint> Handler<E> {
             .deliver(prefix.up_to(finished), deadline.delivery_end)
             .await;
         summarise(&event.records, &user_records, &outcomes, attempts, delivered);
+        // A delivery that fell short may end before a record without a number: those back to one that has repeat.
         let batch_item_failures = checkpoint(&event.records, nameable(&event.records, delivered)?)?;
         Ok(BatchResponse {
             batch_item_failures,
@@ -165,7 +166,7 @@ fn summarise(
         .filter(|(user_record, _)| user_record.position == delivered);
     let why = its_own.map(|(_, outcome)| outcome).find_map(|outcome| match outcome {
         Outcome::Predicted(_) => None,
-        Outcome::Rejected(rejection) => Some(format!("{:?}, and there is no DEAD_LETTER for it", rejection.kind)),
+        Outcome::Rejected(rejection) => Some(format!("{:?}, and its dead letter has gone nowhere", rejection.kind)),
         Outcome::Failed(failure) => Some(failure.to_string()),
     });
     warn!(

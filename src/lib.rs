@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! event JSON ─ event ─▶ Kinesis records ─ decode ─▶ user records ─ request ─▶ inference requests
-//!    ─ fan_out (capacity, timeout) ─▶ Endpoint ─▶ outcomes ─ output ─▶ OUTPUT / DEAD_LETTER
+//!    ─ fan_out (capacity, timeout, deadline) ─▶ Endpoint ─▶ outcomes ─ output ─▶ OUTPUT / DEAD_LETTER
 //!    ─ checkpoint ─▶ {"batchItemFailures":[{"itemIdentifier": first unfinished sequence number}]}
 //! ```
 //!
@@ -14,6 +14,7 @@
 //! # Invariants
 //!
 //! - Every user record ends in exactly one [`Outcome`](outcome::Outcome).
+//! - No call starts behind a record that has failed, none goes on when the answer is sent, and the answer is in time.
 //! - A record is read, decoded and called on its own: neither a broken one nor a call that panics fails another.
 //! - No more than CAPACITY calls are in flight in the process, however many invocations share it.
 //! - What is delivered is a prefix of the batch, in its order; the answer names the first record behind that prefix.

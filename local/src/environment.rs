@@ -54,7 +54,9 @@ pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
 /// no proxy that would carry the calls away from it.
 fn local(own: Settings, address: SocketAddr) -> Settings {
     let foreign = |name: &str| {
-        let of_aws = name.starts_with("AWS_") && !name.starts_with("AWS_LAMBDA_");
+        // A stream on this machine, where the user has one to deliver to.
+        let own = name.starts_with("AWS_LAMBDA_") || name == "AWS_ENDPOINT_URL_KINESIS";
+        let of_aws = name.starts_with("AWS_") && !own;
         of_aws || name.to_ascii_uppercase().ends_with("_PROXY")
     };
     let mut environment: HashMap<_, _> = own.into_iter().filter(|(name, _)| !foreign(name)).collect();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod replay;
+mod scripted;
 mod support;
 
 mod capacity;
