@@ -1,7 +1,7 @@
 //! Outcomes in, the finished prefix of the batch delivered: predictions to OUTPUT, rejected records to `DEAD_LETTER`.
 //!
-//! What is delivered is a prefix of whole Kinesis records, so that nothing before the checkpoint comes again and nothing
-//! behind it was delivered yet.
+//! What is delivered is a prefix of whole Kinesis records, so that nothing before the checkpoint comes again. Only where
+//! a destination takes a part of what it is handed may something behind the checkpoint have arrived, and then repeats.
 
 use tokio::time::Instant;
 use tracing::warn;
@@ -134,16 +134,28 @@ impl Delivery {
     }
 
     /// Delivers the prefix, until `end` at the latest, and says how many of its Kinesis records arrived.
+    ///
+    /// In three runs, so that as little as can be is delivered of what comes again: the predictions before the first dead
+    /// letter, the dead letters, the predictions behind the first of them.
     pub async fn deliver(&self, prefix: Prefix, end: Instant) -> usize {
-        let (dead_letters, predictions): (Vec<_>, Vec<_>) =
-            prefix.lines.into_iter().partition(|line| line.is_dead_letter);
-        // Dead letters first: no prediction is delivered yet of a record that one of them brings back.
+        let Prefix { mut lines, finished } = prefix;
+        let first_dead_letter = lines.iter().position(|line| line.is_dead_letter);
+        let behind = lines.split_off(first_dead_letter.unwrap_or(lines.len()));
+        let (dead_letters, predictions): (Vec<_>, Vec<_>) = behind.into_iter().partition(|line| line.is_dead_letter);
+        let finished = hand_over(&self.output, lines, finished, end).await;
         let finished = match &self.dead_letter {
-            Some(dead_letter) => hand_over(dead_letter, dead_letters, prefix.finished, end).await,
-            None => prefix.finished,
+            Some(dead_letter) if predictions.is_empty() => hand_over(dead_letter, dead_letters, finished, end).await,
+            // A destination that does not answer leaves half of the time to the other one.
+            Some(dead_letter) => hand_over(dead_letter, dead_letters, finished, halfway(end)).await,
+            None => finished,
         };
         hand_over(&self.output, predictions, finished, end).await
     }
+}
+
+fn halfway(end: Instant) -> Instant {
+    let now = Instant::now();
+    now + end.saturating_duration_since(now) / 2
 }
 
 /// The limit in bytes that the line is too long for.
@@ -160,8 +172,7 @@ async fn hand_over(output: &Output, lines: Vec<Line>, finished: usize, end: Inst
         return finished;
     };
     let delivered = positions.get(count).copied().unwrap_or(finished);
-    let error = &error as &dyn std::error::Error;
-    warn!(error, delivered, "not everything was delivered");
+    warn!(%error, delivered, "not everything was delivered");
     delivered
 }
 

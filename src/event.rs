@@ -27,7 +27,7 @@ const NAME_SHOWN: usize = 50;
 pub struct Event<'e> {
     /// The records in batch order. A record's place in this list is its *position*.
     pub records: Vec<KinesisRecord<'e>>,
-    /// The ARN of the stream that the first record comes from, where it tells.
+    /// The ARN of the stream that the records come from, where one of them tells.
     pub stream_arn: Option<Cow<'e, str>>,
     /// The `state` of a tumbling-window event, which the answer must carry back. `None` for any other event.
     pub window_state: Option<Cow<'e, RawValue>>,
@@ -77,7 +77,7 @@ pub fn read(payload: &RawValue) -> Result<Event<'_>, NotKinesis> {
             came: describe(payload),
         });
     };
-    let stream_arn = entries.first().and_then(|entry| stream_arn(entry));
+    let stream_arn = entries.iter().find_map(|entry| stream_arn(entry));
     let mut records = Vec::with_capacity(entries.len());
     let mut sources = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -156,7 +156,7 @@ struct Inner<'e> {
     approximate_arrival_timestamp: Option<f64>,
 }
 
-/// All records of an event come from one stream, so that one is asked.
+/// All records of an event come from one stream.
 fn stream_arn(entry: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Source<'e> {

@@ -177,7 +177,7 @@ fn summarise(
         attempts,
         finished = delivered,
         from = unfinished.sequence_number.as_deref(),
-        why = why.unwrap_or_else(|| "nothing was delivered from here on".to_owned()),
+        why = why.unwrap_or_else(|| "its delivery fell short".to_owned()),
         "batch comes again from here"
     );
 }

@@ -45,6 +45,8 @@ pub mod answers;
 
 pub mod endpoint;
 
+mod aws_error;
+
 pub mod prediction;
 
 pub mod outcome;

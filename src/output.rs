@@ -2,7 +2,6 @@
 //!
 //! The destination is chosen at run time, so this seam is an enum of real destinations.
 
-use std::error::Error;
 use std::io;
 
 use tokio::time::Instant;
@@ -58,13 +57,12 @@ impl Delivered {
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
     /// The destination did not take them.
-    #[error("{destination} did not take the records")]
+    #[error("{destination} did not take the records: {reason}")]
     Refused {
         /// Which one.
         destination: &'static str,
-        /// Why.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
+        /// Why, in words that a log may show: nothing of a record.
+        reason: String,
     },
     /// The deadline came first.
     #[error("the records were not taken before the deadline")]
@@ -105,6 +103,7 @@ impl Output {
             error: None,
         };
         match self {
+            Self::None => all,
             _ if entries.is_empty() => all,
             // What is begun now may arrive, and then comes again for certain.
             _ if Instant::now() >= end => Delivered::up_to(0, DeliveryError::OutOfTime),
@@ -114,7 +113,6 @@ impl Output {
             },
             // Boxed, since the SDK's work is deep and large, and this branch is the smaller part of what comes here.
             Self::Kinesis(kinesis) => Box::pin(kinesis.deliver(entries, end)).await,
-            Self::None => all,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aws_config::BehaviorVersion;
 use aws_credential_types::provider::ProvideCredentials as _;
 
@@ -12,6 +12,9 @@ pub const LOCAL_ENDPOINT: &str = "fraud-detector";
 
 /// The function's memory on one machine, in MB, unless `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` is set: as in template.yaml.
 const MEMORY_MB: &str = "512";
+
+/// Where a Kinesis on this machine is, for a function that delivers to a stream.
+const KINESIS_URL: &str = "AWS_ENDPOINT_URL_KINESIS";
 
 /// Environment variables and their values.
 pub type Settings = HashMap<String, String>;
@@ -33,7 +36,7 @@ pub enum Target {
 /// If AWS credentials or a region are needed and cannot be found.
 pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
     let mut environment = match target {
-        Target::Local(address) => local(own, *address),
+        Target::Local(address) => local(own, *address)?,
         Target::Aws(name) => aws(own, name).await?,
     };
     let defaults = [
@@ -50,12 +53,11 @@ pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
     Ok(environment)
 }
 
-/// Nothing of the user's AWS settings reaches a function that calls this machine: no profile, no real credentials, and
-/// no proxy that would carry the calls away from it.
-fn local(own: Settings, address: SocketAddr) -> Settings {
+/// Nothing of the user's AWS settings reaches a function that calls this machine, no profile, no real credentials and no
+/// proxy that would carry the calls away from it, but for the place of a stream to deliver to.
+fn local(own: Settings, address: SocketAddr) -> Result<Settings> {
     let foreign = |name: &str| {
-        // A stream on this machine, where the user has one to deliver to.
-        let own = name.starts_with("AWS_LAMBDA_") || name == "AWS_ENDPOINT_URL_KINESIS";
+        let own = name.starts_with("AWS_LAMBDA_") || name == KINESIS_URL;
         let of_aws = name.starts_with("AWS_") && !own;
         of_aws || name.to_ascii_uppercase().ends_with("_PROXY")
     };
@@ -68,7 +70,14 @@ fn local(own: Settings, address: SocketAddr) -> Settings {
         ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", format!("http://{address}")),
     ];
     environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
-    environment
+    for name in ["OUTPUT", "DEAD_LETTER"] {
+        let to_a_stream = environment.get(name).is_some_and(|value| value.starts_with("kinesis:"));
+        ensure!(
+            !to_a_stream || environment.contains_key(KINESIS_URL),
+            "{name} is a stream, which would be in AWS: set {KINESIS_URL} to a Kinesis on this machine"
+        );
+    }
+    Ok(environment)
 }
 
 /// The machine's own credentials, SSO profiles included: resolved here, so that the function needs no part of it.
@@ -133,5 +142,21 @@ mod tests {
         assert_eq!(value("CAPACITY"), Some("64"));
         assert_eq!(value("OUTPUT"), Some("stdout:"));
         assert_eq!(value("DEAD_LETTER"), Some(""));
+    }
+
+    #[tokio::test]
+    async fn a_local_run_delivers_to_no_stream_in_aws() {
+        let target = Target::Local(([127, 0, 0, 1], 9001).into());
+        let settings = |more: &[(&str, &str)]| {
+            let output = [("OUTPUT", "kinesis:scores")];
+            let all = output.iter().chain(more);
+            all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        let error = for_function(settings(&[]), &target).await.unwrap_err();
+        assert!(error.to_string().contains("AWS_ENDPOINT_URL_KINESIS"), "{error}");
+        let here = (KINESIS_URL, "http://127.0.0.1:4567");
+        let environment = for_function(settings(&[here]), &target).await.unwrap();
+        assert_eq!(environment[KINESIS_URL], here.1);
     }
 }

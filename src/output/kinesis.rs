@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::error::DisplayErrorContext;
+use aws_sdk_kinesis::config::retry::RetryConfig;
+use aws_sdk_kinesis::config::timeout::TimeoutConfig;
+use aws_sdk_kinesis::config::{self, StalledStreamProtectionConfig};
+use aws_sdk_kinesis::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_kinesis::operation::put_records::PutRecordsError;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Delivered, DeliveryError, Entry};
+use crate::aws_error::{causes, is_throttling, lacks_credentials, shorten};
 use crate::endpoint::FaultKind;
 use crate::retry::Retry;
 
@@ -20,6 +25,8 @@ const REQUEST_BYTES_MAX: usize = 5 * 1024 * 1024;
 const RECORD_BYTES_MAX: usize = 1024 * 1024;
 /// A partition key has at most so many characters.
 const PARTITION_KEY_MAX: usize = 256;
+/// A connection that died while Lambda had the process frozen must not take all the time for delivery.
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// Records that the service did not take in are tried again until the time for delivery is over.
 const AGAIN: Retry = Retry {
     max_attempts: u32::MAX,
@@ -37,8 +44,15 @@ pub struct Kinesis {
 impl Kinesis {
     /// The data stream of this name.
     pub fn new(environment: &aws_config::SdkConfig, stream: String) -> Self {
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_MAX).build();
+        let config = config::Builder::from(environment)
+            .timeout_config(timeouts)
+            // Records that were not taken in are put again here, until the time for delivery is over.
+            .retry_config(RetryConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build();
         Self {
-            client: Client::new(environment),
+            client: Client::from_conf(config),
             stream,
         }
     }
@@ -53,8 +67,9 @@ impl Kinesis {
         let (region, owner, resource) = (parts.next(), parts.next(), parts.next());
         let own_region = self.client.config().region().map(AsRef::as_ref);
         let same = |its: Option<&str>, own: Option<&str>| own.is_none() || its == own;
-        let name = resource.and_then(|resource| resource.strip_prefix("stream/"));
-        name == Some(&self.stream) && same(region, own_region) && same(owner, account)
+        // A consumer's ARN begins with its stream's.
+        let name = resource.and_then(|resource| resource.strip_prefix("stream/")?.split('/').next());
+        name == Some(&*self.stream) && same(region, own_region) && same(owner, account)
     }
 
     /// Puts `entries` into the stream, until `end` at the latest. Those that the service does not take in at first are
@@ -75,18 +90,15 @@ impl Kinesis {
     async fn put(&self, entries: &[Entry], end: Instant) -> Delivered {
         let mut left: Vec<(usize, &Entry)> = entries.iter().enumerate().collect();
         for attempts in 1.. {
-            let error = match timeout_at(end, self.put_once(&mut left)).await {
-                Ok(Ok(None)) => break,
-                Ok(Ok(Some(code))) => DeliveryError::Refused {
-                    destination: "kinesis:",
-                    source: code.into(),
-                },
-                Ok(Err(error)) => return Delivered::up_to(first(&left), error),
+            let refusal = match timeout_at(end, self.put_once(&mut left)).await {
+                Ok(Ok(())) => break,
+                Ok(Err(refusal)) => refusal,
                 Err(_elapsed) => return Delivered::up_to(first(&left), DeliveryError::OutOfTime),
             };
             let wait = AGAIN.backoff(attempts, FaultKind::Overload).unwrap_or(AGAIN.cap);
-            if Instant::now() + wait >= end {
-                return Delivered::up_to(first(&left), error);
+            if refusal.is_final || Instant::now() + wait >= end {
+                let (destination, reason) = ("kinesis:", refusal.reason);
+                return Delivered::up_to(first(&left), DeliveryError::Refused { destination, reason });
             }
             sleep(wait).await;
         }
@@ -96,26 +108,51 @@ impl Kinesis {
         }
     }
 
-    /// Puts what is `left`, keeps of it what was not taken in, and returns the first reason.
-    async fn put_once(&self, left: &mut Vec<(usize, &Entry)>) -> Result<Option<String>, DeliveryError> {
+    /// Puts what is `left`, and keeps of it what was not taken in.
+    async fn put_once(&self, left: &mut Vec<(usize, &Entry)>) -> Result<(), Refusal> {
         let records = left.iter().map(|(_, entry)| record(entry)).collect();
         let request = self.client.put_records().stream_name(&self.stream);
         let answer = request.set_records(Some(records)).send().await;
-        let answer = answer.map_err(|error| DeliveryError::Refused {
-            destination: "kinesis:",
-            source: DisplayErrorContext(error).to_string().into(),
-        })?;
-        // An answer that does not tell of each record tells of none.
-        let mut results = answer.records.iter();
-        let mut reason = None;
-        left.retain(|_| {
-            let code = results.next().map_or(Some("no answer"), |result| result.error_code());
-            if let Some(code) = code {
-                reason.get_or_insert_with(|| code.to_owned());
-            }
-            code.is_some()
-        });
-        Ok(reason)
+        let results = answer.map_err(|error| Refusal::of(&error))?.records;
+        if results.len() != left.len() {
+            return Err(Refusal::passing("the answer does not tell of each record"));
+        }
+        let codes: Vec<_> = results.iter().map(|result| result.error_code()).collect();
+        let mut taken = codes.iter().map(Option::is_none);
+        left.retain(|_| taken.next() == Some(false));
+        let refused = codes.into_iter().flatten().next();
+        refused.map_or(Ok(()), |code| Err(Refusal::passing(code)))
+    }
+}
+
+/// Why records were not taken in.
+struct Refusal {
+    reason: String,
+    /// Putting them again would not help.
+    is_final: bool,
+}
+
+impl Refusal {
+    fn passing(reason: &str) -> Self {
+        Self {
+            reason: shorten(reason),
+            is_final: false,
+        }
+    }
+
+    /// Of a whole request. The service's message stays out of it: one about a value quotes it.
+    fn of(error: &SdkError<PutRecordsError>) -> Self {
+        let Some(raw) = error.raw_response().filter(|_| error.as_service_error().is_some()) else {
+            return Self {
+                reason: causes(error),
+                is_final: lacks_credentials(error),
+            };
+        };
+        let (status, code) = (raw.status().as_u16(), error.code().unwrap_or("an error"));
+        Self {
+            reason: format!("{code} with status {status}; check the stream's name and the function's role"),
+            is_final: status < 500 && status != 429 && !is_throttling(code),
+        }
     }
 }
 

@@ -46,7 +46,7 @@ impl Lines {
             .map_err(|_elapsed| DeliveryError::OutOfTime)?
             .map_err(|error| DeliveryError::Refused {
                 destination: "stdout:",
-                source: error.into(),
+                reason: error.to_string(),
             })
     }
 }

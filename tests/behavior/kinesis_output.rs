@@ -102,6 +102,81 @@ async fn what_a_stream_never_takes_in_comes_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_not_taken_in_of_a_later_request_is_counted_from_the_first() {
+    let mut second = vec![true; 100];
+    second[50] = false;
+    let (output, requests) = stream(&[taken(&[true; 500]), taken(&second), taken(&[false])]);
+    let scenario = Scenario::of(600).output(output).deadline(Some(Duration::from_secs(20)));
+    scenario.run().await.comes_again_from(550);
+    assert_eq!(
+        event_ids(&requests)[..2].iter().map(Vec::len).collect::<Vec<_>>(),
+        [500, 100]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_tell_of_each_record_tells_of_none() {
+    let (output, requests) = stream(&[taken(&[true]), taken(&[true; 3])]);
+    Scenario::of(3).output(output).run().await.is_finished();
+    assert_eq!(event_ids(&requests).iter().map(Vec::len).collect::<Vec<_>>(), [3, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_does_not_answer_is_asked_again_until_the_time_is_over() {
+    let (output, requests) = stream(&[Answer::Hang, taken(&[true])]);
+    let ran = Scenario::of(1).output(output).run().await;
+    ran.is_finished();
+    assert_eq!(event_ids(&requests).len(), 2);
+    let (output, _) = stream(&[Answer::Hang]);
+    let ran = Scenario::of(1)
+        .output(output)
+        .deadline(Some(Duration::from_secs(12)))
+        .run()
+        .await;
+    ran.comes_again_from(0);
+    assert!(ran.elapsed <= Duration::from_millis(11_800), "{:?}", ran.elapsed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_service_that_passes_is_waited_for() {
+    const SLOW: &[(&str, &str)] = &[("x-amzn-errortype", "LimitExceededException")];
+    for passing in [
+        Answer::Http(500, &[], "{}"),
+        Answer::Http(400, SLOW, "{}"),
+        Answer::Io(std::io::ErrorKind::ConnectionReset),
+    ] {
+        let (output, requests) = stream(&[passing, passing, passing, passing, taken(&[true])]);
+        Scenario::of(1).output(output).run().await.is_finished();
+        assert_eq!(requests.lock().unwrap().len(), 5, "{passing:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_dead_letter_leaves_time_for_the_output() {
+    let (dead_letter, _) = stream(&[Answer::Hang]);
+    let ran = Scenario::of(10)
+        .dead_letter(dead_letter)
+        .deadline(Some(Duration::from_secs(5)))
+        .record(4, Does::Fail(FaultKind::Refused))
+        .run()
+        .await;
+    ran.comes_again_from(4);
+    assert_eq!(ran.predicted, [0, 1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_output_refuses_before_a_dead_letter_keeps_the_dead_letter_back() {
+    const NOT_FOUND: &[(&str, &str)] = &[("x-amzn-errortype", "ResourceNotFoundException")];
+    let (output, _) = stream(&[Answer::Http(400, NOT_FOUND, "{}")]);
+    let scenario = Scenario::of(10)
+        .output(output)
+        .record(4, Does::Fail(FaultKind::Refused));
+    let ran = scenario.run().await;
+    ran.comes_again_from(0);
+    assert!(ran.dead_lettered.is_empty(), "it would repeat with every delivery");
+}
+
+#[tokio::test(start_paused = true)]
 async fn there_is_no_such_stream() {
     const NOT_FOUND: &[(&str, &str)] = &[("x-amzn-errortype", "ResourceNotFoundException")];
     let (output, requests) = stream(&[Answer::Http(400, NOT_FOUND, "{}")]);
@@ -112,7 +187,7 @@ async fn there_is_no_such_stream() {
 
 #[tokio::test(start_paused = true)]
 async fn a_prediction_is_too_large_for_output() {
-    let (output, requests) = stream(&[taken(&[true, true])]);
+    let (output, requests) = stream(&[taken(&[true])]);
     let ran = Scenario::of(3)
         .output(output)
         .record(1, Does::PredictBytes(1024 * 1024))
@@ -120,7 +195,7 @@ async fn a_prediction_is_too_large_for_output() {
         .await;
     ran.is_finished();
     assert_eq!(ran.dead_lettered, [1]);
-    assert_eq!(event_ids(&requests), [["shard:0", "shard:2"]]);
+    assert_eq!(event_ids(&requests), [["shard:0"], ["shard:2"]]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,7 +222,17 @@ async fn output_or_dead_letter_is_the_events_own_stream() {
         entry["eventSourceARN"] = arn.into();
         json!({ "Records": [entry] })
     };
-    let own = event("arn:aws:kinesis:eu-central-1:123456789012:stream/scores");
+    let own = "arn:aws:kinesis:eu-central-1:123456789012:stream/scores";
+    let mut behind_a_broken_one = event(own);
+    behind_a_broken_one["Records"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, json!("broken"));
+    let owns = [
+        event(own),
+        event(&format!("{own}/consumer/fast:1540000000")),
+        behind_a_broken_one,
+    ];
     let others = [
         "arn:aws:kinesis:eu-central-1:123456789012:stream/transactions",
         "arn:aws:kinesis:us-east-1:123456789012:stream/scores",
@@ -161,11 +246,13 @@ async fn output_or_dead_letter_is_the_events_own_stream() {
             _ => scenario.dead_letter(output),
         };
         let running = running.start();
-        let error = running.invoke_event(&own).await.unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!("{variable} is the stream that the event comes from")),
-            "{error}"
-        );
+        for own in &owns {
+            let error = running.invoke_event(own).await.unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{variable} is the stream that the event comes from")),
+                "{error}"
+            );
+        }
         assert!(running.seen.lock().unwrap().calls.is_empty(), "nothing was done yet");
         for other in others {
             let answer = running.invoke_event(&event(other)).await.unwrap();

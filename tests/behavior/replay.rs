@@ -27,6 +27,8 @@ pub(crate) enum Answer {
     Io(io::ErrorKind),
     /// No answer, since the connection ended in the middle of one.
     CutShort,
+    /// No answer ever.
+    Hang,
 }
 
 /// An HTTP client that keeps the requests, and gives these answers, the last of them again and again.
@@ -42,6 +44,7 @@ impl HttpConnector for Replay {
         let answer = self.answers.get(requests.len()).or(self.answers.last());
         requests.push(request);
         let answer = match *answer.unwrap() {
+            Answer::Hang => return HttpConnectorFuture::new(std::future::pending()),
             Answer::Io(kind) => Err(ConnectorError::io(io::Error::from(kind).into())),
             Answer::CutShort => Err(ConnectorError::other(
                 "connection closed before message completed".into(),

@@ -4,18 +4,13 @@
 //! [InvokeEndpoint](https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html), those that
 //! all of AWS shares in [Common Errors](https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html).
 
-use std::error::Error;
 use std::io;
-use std::iter::successors;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sagemakerruntime::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
 
+use crate::aws_error::{causes, chain, is_throttling, lacks_credentials, shorten};
 use crate::endpoint::{Fault, FaultKind};
-
-/// How much of a message a fault quotes, in characters.
-const MESSAGE_MAX: usize = 300;
 
 /// What the error means for what to do next.
 pub(super) fn fault(error: &SdkError<InvokeEndpointError>) -> Fault {
@@ -40,17 +35,6 @@ pub(super) fn fault(error: &SdkError<InvokeEndpointError>) -> Fault {
         ),
         SdkError::ResponseError(_) | _ => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
     }
-}
-
-/// Whether there are no credentials to be had, as opposed to a provider that does not answer just now.
-fn lacks_credentials(error: &SdkError<InvokeEndpointError>) -> bool {
-    let cause = chain(Some(error)).find_map(|error| error.downcast_ref::<CredentialsError>());
-    cause.is_some_and(|cause| {
-        matches!(
-            cause,
-            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
-        )
-    })
 }
 
 /// Whether the service finds the credentials expired, which new ones settle.
@@ -83,25 +67,6 @@ fn is_of_a_live_connection(error: &io::Error) -> bool {
         UnexpectedEof,
     ];
     kinds.contains(&error.kind())
-}
-
-/// The error and its causes, from the outermost on.
-fn chain<'e>(error: Option<&'e (dyn Error + 'static)>) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    successors(error, |error| (*error).source())
-}
-
-/// The error's causes, from the outermost on, in one line.
-fn causes(error: &dyn Error) -> String {
-    shorten(
-        &chain(error.source())
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(": "),
-    )
-}
-
-fn shorten(message: &str) -> String {
-    message.chars().take(MESSAGE_MAX).collect()
 }
 
 fn service_fault(error: &InvokeEndpointError, status: u16) -> Fault {
@@ -177,21 +142,6 @@ fn judge(code: &str, message: &str, status: u16) -> Verdict {
             _ => Verdict::mend("check the function's credentials and settings"),
         },
     }
-}
-
-/// The codes that AWS's own SDKs take for throttling, and whatever is called so.
-fn is_throttling(code: &str) -> bool {
-    const KNOWN: [&str; 8] = [
-        "BandwidthLimitExceeded",
-        "LimitExceededException",
-        "PriorRequestNotComplete",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "TooManyRequestsException",
-        "TransactionInProgressException",
-    ];
-    code.contains("Throttl") || KNOWN.contains(&code)
 }
 
 /// A validation error may be about the endpoint, the settings or the record; only its message tells. One that fits none
