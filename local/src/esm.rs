@@ -363,6 +363,6 @@ pub(crate) mod tests {
             too_old,
             [4, 4, 2].map(|records| (Condition::RecordAgeExceeded, records))
         );
-        assert!(told.sizes.len() > 20, "it came again for a minute");
+        assert!((20..50).contains(&told.sizes.len()), "it came again for a minute");
     }
 }
