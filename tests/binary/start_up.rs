@@ -39,6 +39,7 @@ async fn a_missing_dead_letter_is_told_of() {
     let setup = Setup::new(options(&[("DEAD_LETTER", "")])).await.unwrap();
     let function = Function::start(&setup.launch).await.unwrap();
     function.stop().await;
+    drop(setup.launch);
     let mut lines = setup.lines;
     let line = lines.recv().await.unwrap();
     assert!(format!("{line:?}").contains("DEAD_LETTER is not set"), "{line:?}");
