@@ -14,6 +14,10 @@ use serde_json::value::RawValue;
 
 use crate::outcome::{Rejection, RejectionKind};
 
+mod salvage;
+
+use salvage::salvage;
+
 /// The `eventSource` of a record that comes from a Kinesis stream.
 const KINESIS: &str = "aws:kinesis";
 /// Arrival times past the year 9999 are no times.
@@ -200,55 +204,6 @@ fn read_envelope<'e>(entry: &'e RawValue, envelope: Envelope<'e>) -> (Source, Ki
         raw: entry,
     };
     (Source::of(&envelope.event_source, true), record)
-}
-
-/// An entry whose shape is wrong, member by member: one that cannot be read does not hide the others.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Broken<'e> {
-    #[serde(borrow, rename = "eventID")]
-    event_id: Option<&'e RawValue>,
-    #[serde(borrow, rename = "eventSource")]
-    event_source: Option<&'e RawValue>,
-    #[serde(borrow)]
-    kinesis: Option<&'e RawValue>,
-}
-
-/// The same for its `kinesis` member.
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct BrokenInner<'e> {
-    #[serde(borrow)]
-    sequence_number: Option<&'e RawValue>,
-    #[serde(borrow)]
-    partition_key: Option<&'e RawValue>,
-}
-
-/// What can still be told of an entry whose shape is wrong: its place in the stream, where it says so.
-fn salvage<'e>(entry: &'e RawValue, error: &serde_json::Error) -> (Source, KinesisRecord<'e>) {
-    let outer: Broken<'e> = serde_json::from_str(entry.get()).unwrap_or_default();
-    let inner = outer
-        .kinesis
-        .and_then(|kinesis| serde_json::from_str::<BrokenInner<'e>>(kinesis.get()).ok());
-    let inner = inner.unwrap_or_default();
-    let record = KinesisRecord {
-        event_id: text(outer.event_id),
-        sequence_number: text(inner.sequence_number),
-        partition_key: text(inner.partition_key),
-        approximate_arrival_ms: None,
-        data: Err(broken(format!("the record's envelope is broken: {error}"))),
-        raw: entry,
-    };
-    let source = text(outer.event_source).unwrap_or_default();
-    (Source::of(&source, outer.kinesis.is_some()), record)
-}
-
-/// The member's text, where it is text that says something.
-fn text(member: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    member
-        .and_then(|member| serde_json::from_str::<String>(member.get()).ok())
-        .map(Cow::Owned)
-        .and_then(non_empty)
 }
 
 /// Seconds with a fraction, as AWS writes them, to whole milliseconds. A double holds today's time to a quarter of a

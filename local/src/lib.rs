@@ -21,6 +21,8 @@ pub mod environment;
 
 pub mod function;
 
+pub mod warm;
+
 pub mod runtime_api;
 
 pub mod stream;

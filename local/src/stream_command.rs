@@ -12,13 +12,14 @@ use tokio::time::Instant;
 
 use crate::deliveries::{Counted, Deliveries, Files, Highest};
 use crate::esm::{Discarded, Mapping, Report};
-use crate::function::{Line, Warm};
+use crate::function::Line;
 use crate::interrupt::interrupted;
 use crate::on_failure;
 use crate::sagemaker::SageMakerRuntime;
 use crate::setup::{Options, Setup};
 use crate::stream::StreamRecord;
 use crate::summary::{Summary, Tally};
+use crate::warm::Warm;
 
 /// How much of a record stands beside its score, in characters.
 const RECORD_SHOWN: usize = 160;
