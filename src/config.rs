@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::deadline::Limits;
 use crate::endpoint::sagemaker::InvokeParameters;
-use crate::retry::Retry;
+use crate::retry::{Backoff, Retry};
 
 mod variables;
 
@@ -164,8 +164,10 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let cap = self.required(RETRY_CAP_MS, |value| whole(value, base.unwrap_or(1)..=60_000));
         Some(Retry {
             max_attempts: max_attempts?,
-            base: Duration::from_millis(base?),
-            cap: Duration::from_millis(cap?),
+            backoff: Backoff {
+                base: Duration::from_millis(base?),
+                cap: Duration::from_millis(cap?),
+            },
         })
     }
 
@@ -287,7 +289,7 @@ mod tests {
         assert_eq!(config.call_timeout, Duration::from_secs(30));
         assert_eq!(config.retry.max_attempts, 3);
         assert_eq!(
-            (config.retry.base, config.retry.cap),
+            (config.retry.backoff.base, config.retry.backoff.cap),
             (Duration::from_millis(50), Duration::from_secs(2))
         );
         assert_eq!(config.limits.reserve, Duration::from_secs(1));

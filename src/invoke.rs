@@ -72,8 +72,8 @@ impl<E: Endpoint> Caller<E> {
         }
     }
 
-    /// Whether a call that starts at `start` would likely be cut at `end`: less is left than what half of the latest
-    /// calls took.
+    /// Whether a call that starts at `start` would likely be cut at `end`: less is left than the median of the latest
+    /// calls.
     pub fn is_too_late(&self, start: Instant, end: Instant) -> bool {
         let left = end.saturating_duration_since(start);
         // An answer took no longer than the timeout, so most calls need no look at the latest ones.

@@ -9,6 +9,13 @@ use crate::endpoint::FaultKind;
 pub struct Retry {
     /// `MAX_ATTEMPTS`: attempts a record in one invocation, 1–10.
     pub max_attempts: u32,
+    /// The waits between them.
+    pub backoff: Backoff,
+}
+
+/// How long to wait between attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
     /// `RETRY_BASE_MS`: the longest wait before the second attempt, 1–60,000 ms. It doubles with each further one …
     pub base: Duration,
     /// `RETRY_CAP_MS`: … up to this, at most 60,000 ms.
@@ -18,15 +25,20 @@ pub struct Retry {
 impl Retry {
     /// How long to wait until the next attempt, when `attempts` of them have been spent and the last one ended with a
     /// fault of this `kind`; `None` if there is no next one.
-    ///
-    /// Each wait is drawn from all of its range ("full jitter"), which spreads the calls of many clients best:
-    /// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
-    pub fn backoff(&self, attempts: u32, kind: FaultKind) -> Option<Duration> {
+    pub fn wait(&self, attempts: u32, kind: FaultKind) -> Option<Duration> {
         let is_transient = match kind {
             FaultKind::Suspect | FaultKind::Overload | FaultKind::Unreachable => true,
             FaultKind::Refused | FaultKind::Misconfigured => false,
         };
-        (is_transient && attempts < self.max_attempts).then(|| self.longest(attempts).mul_f64(fastrand::f64()))
+        (is_transient && attempts < self.max_attempts).then(|| self.backoff.wait(attempts))
+    }
+}
+
+impl Backoff {
+    /// A wait after so many `attempts`, drawn from all of its range ("full jitter"), which spreads the calls of many
+    /// clients best: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+    pub fn wait(&self, attempts: u32) -> Duration {
+        self.longest(attempts).mul_f64(fastrand::f64())
     }
 
     fn longest(&self, attempts: u32) -> Duration {
@@ -41,8 +53,10 @@ mod tests {
 
     const RETRY: Retry = Retry {
         max_attempts: 10,
-        base: Duration::from_millis(50),
-        cap: Duration::from_millis(300),
+        backoff: Backoff {
+            base: Duration::from_millis(50),
+            cap: Duration::from_millis(300),
+        },
     };
 
     #[test]
@@ -50,7 +64,7 @@ mod tests {
         for (attempts, longest_ms) in [(1, 50), (2, 100), (3, 200), (4, 300), (9, 300)] {
             let longest = Duration::from_millis(longest_ms);
             let waits: Vec<_> = (0..1000)
-                .map(|_| RETRY.backoff(attempts, FaultKind::Overload).unwrap())
+                .map(|_| RETRY.wait(attempts, FaultKind::Overload).unwrap())
                 .collect();
             assert!(waits.iter().all(|wait| *wait < longest), "{attempts}");
             let below = |part: u32| waits.iter().filter(|wait| **wait < longest / 10 * part).count();
@@ -69,8 +83,8 @@ mod tests {
             (FaultKind::Refused, false),
             (FaultKind::Misconfigured, false),
         ] {
-            assert_eq!(RETRY.backoff(9, kind).is_some(), expected, "{kind:?}");
-            assert_eq!(RETRY.backoff(10, kind), None, "{kind:?}");
+            assert_eq!(RETRY.wait(9, kind).is_some(), expected, "{kind:?}");
+            assert_eq!(RETRY.wait(10, kind), None, "{kind:?}");
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Batch {
     calls: JoinSet<Ended>,
     /// Attempts that were started.
     attempts: usize,
-    /// No attempt starts from this index on: the record before it has failed, and brings back all behind it.
+    /// The first index that is left unfinished, and brings back all behind it: no attempt starts from here on.
     stop: usize,
     out_of_time: bool,
 }
@@ -149,8 +149,8 @@ impl Batch {
     fn try_again(&mut self, index: usize, fault: Fault) {
         let spent = self.spent.get_mut(index).expect("an index of this batch");
         *spent += 1;
-        let backoff = self.rules.retry.backoff(*spent, fault.kind);
-        let over = backoff.map(|backoff| Instant::now() + backoff);
+        let wait = self.rules.retry.wait(*spent, fault.kind);
+        let over = wait.map(|wait| Instant::now() + wait);
         let in_time = over.filter(|over| *over < self.rules.end && index < self.stop && !self.out_of_time);
         match in_time {
             Some(over) => self.waiting.push(Reverse((over, index))),

@@ -14,8 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Delivered, DeliveryError, Entry};
 use crate::aws_error::{causes, is_throttling, lacks_credentials, shorten};
-use crate::endpoint::FaultKind;
-use crate::retry::Retry;
+use crate::retry::Backoff;
 
 /// `PutRecords` takes so many records at once, and so many bytes of data and partition keys:
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>. A stream may be set up for more bytes.
@@ -28,8 +27,7 @@ const PARTITION_KEY_MAX: usize = 256;
 /// A connection that died while Lambda had the process frozen must not take all the time for delivery.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// Records that the service did not take in are tried again until the time for delivery is over.
-const AGAIN: Retry = Retry {
-    max_attempts: u32::MAX,
+const AGAIN: Backoff = Backoff {
     base: Duration::from_millis(50),
     cap: Duration::from_secs(2),
 };
@@ -95,7 +93,7 @@ impl Kinesis {
                 Ok(Err(refusal)) => refusal,
                 Err(_elapsed) => return Delivered::up_to(first(&left), DeliveryError::OutOfTime),
             };
-            let wait = AGAIN.backoff(attempts, FaultKind::Overload).unwrap_or(AGAIN.cap);
+            let wait = AGAIN.wait(attempts);
             if refusal.is_final || Instant::now() + wait >= end {
                 let (destination, reason) = ("kinesis:", refusal.reason);
                 return Delivered::up_to(first(&left), DeliveryError::Refused { destination, reason });
@@ -149,9 +147,15 @@ impl Refusal {
             };
         };
         let (status, code) = (raw.status().as_u16(), error.code().unwrap_or("an error"));
+        let is_final = status < 500 && status != 429 && !is_throttling(code);
+        let remedy = if is_final {
+            "; check the stream's name and the function's role"
+        } else {
+            ""
+        };
         Self {
-            reason: format!("{code} with status {status}; check the stream's name and the function's role"),
-            is_final: status < 500 && status != 429 && !is_throttling(code),
+            reason: format!("{code} with status {status}{remedy}"),
+            is_final,
         }
     }
 }

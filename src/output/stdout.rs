@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{DeliveryError, Entry};
 
-/// A writer that takes whole batches of lines, so that those of concurrent invocations never mix.
+/// A writer that takes all lines of a delivery at once, so that those of concurrent invocations do not mix among them.
 pub struct Lines {
     writer: Arc<Mutex<Box<dyn Write + Send>>>,
 }
