@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::request::InferenceRequest;
 
 /// How many answers are kept.
 const KEPT: usize = 64;
@@ -16,6 +18,8 @@ const EVIDENCE: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub struct Answers {
     latest: Mutex<VecDeque<Answer>>,
+    /// The request that was answered last.
+    last_request: Mutex<Option<Arc<InferenceRequest>>>,
 }
 
 #[derive(Debug)]
@@ -29,10 +33,10 @@ struct Answer {
 }
 
 impl Answers {
-    /// Takes down that the endpoint has just predicted the record behind `inference_id`.
-    pub fn add(&self, inference_id: &str, latency: Duration) {
+    /// Takes down that the endpoint has just answered `request`.
+    pub fn add(&self, request: &Arc<InferenceRequest>, latency: Duration) {
         let answer = Answer {
-            record: hash(inference_id),
+            record: hash(&request.inference_id),
             at: Instant::now(),
             latency,
             is_used: false,
@@ -42,6 +46,7 @@ impl Answers {
             latest.pop_front();
         }
         latest.push_back(answer);
+        *self.last_request() = Some(Arc::clone(request));
     }
 
     /// The evidence rule: a fault that may be the record's own or the endpoint's is held against the record only if the
@@ -61,11 +66,29 @@ impl Answers {
         found
     }
 
+    /// Whether the endpoint has answered another record than that behind `inference_id` since this `moment`.
+    pub fn answered_another_since(&self, moment: Instant, inference_id: &str) -> bool {
+        let record = hash(inference_id);
+        let latest = self.latest();
+        let mut since = latest.iter().rev().take_while(|answer| answer.at >= moment);
+        since.any(|answer| answer.record != record)
+    }
+
+    /// The request that was answered last, if it is not the one of `inference_id`.
+    pub fn another_request(&self, inference_id: &str) -> Option<Arc<InferenceRequest>> {
+        let last = self.last_request().clone();
+        last.filter(|request| request.inference_id != inference_id)
+    }
+
     /// What half of the latest answers took at most. `None` before the first.
     pub fn median_latency(&self) -> Option<Duration> {
         let mut latencies: Vec<_> = self.latest().iter().map(|answer| answer.latency).collect();
         let middle = latencies.len().checked_sub(1)? / 2;
         Some(*latencies.select_nth_unstable(middle).1)
+    }
+
+    fn last_request(&self) -> MutexGuard<'_, Option<Arc<InferenceRequest>>> {
+        self.last_request.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn latest(&self) -> MutexGuard<'_, VecDeque<Answer>> {
@@ -85,17 +108,24 @@ mod tests {
 
     use super::*;
 
+    fn request(id: &str) -> Arc<InferenceRequest> {
+        Arc::new(InferenceRequest {
+            body: bytes::Bytes::new(),
+            inference_id: id.to_owned(),
+        })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn only_a_recent_answer_to_another_record_speaks_against_one() {
         let answers = Answers::default();
         assert!(!answers.testify_against("a"), "nothing was answered");
-        answers.add("a", Duration::ZERO);
+        answers.add(&request("a"), Duration::ZERO);
         assert!(!answers.testify_against("a"), "only the record itself was answered");
         assert!(answers.testify_against("b"));
-        answers.add("a", Duration::ZERO);
+        answers.add(&request("a"), Duration::ZERO);
         advance(EVIDENCE).await;
         assert!(answers.testify_against("b"));
-        answers.add("a", Duration::ZERO);
+        answers.add(&request("a"), Duration::ZERO);
         advance(EVIDENCE + Duration::from_millis(1)).await;
         assert!(!answers.testify_against("b"), "that was too long ago");
     }
@@ -104,12 +134,29 @@ mod tests {
     async fn what_was_answered_before_an_outage_speaks_against_one_record_only() {
         let answers = Answers::default();
         for record in ["a", "b", "c"] {
-            answers.add(record, Duration::ZERO);
+            answers.add(&request(record), Duration::ZERO);
         }
         assert!(answers.testify_against("d"));
         assert!(!answers.testify_against("e") && !answers.testify_against("d"));
-        answers.add("f", Duration::ZERO);
+        answers.add(&request("f"), Duration::ZERO);
         assert!(answers.testify_against("e"), "the endpoint answers again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_before_a_moment_says_nothing_of_what_came_after() {
+        let answers = Answers::default();
+        answers.add(&request("a"), Duration::ZERO);
+        advance(Duration::from_millis(1)).await;
+        let moment = Instant::now();
+        assert!(!answers.answered_another_since(moment, "b"));
+        answers.add(&request("b"), Duration::ZERO);
+        assert!(
+            !answers.answered_another_since(moment, "b"),
+            "that is the record itself"
+        );
+        assert!(answers.answered_another_since(moment, "a"));
+        assert_eq!(answers.another_request("a"), Some(request("b")));
+        assert_eq!(answers.another_request("b"), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -117,11 +164,11 @@ mod tests {
         let answers = Answers::default();
         assert_eq!(answers.median_latency(), None);
         for milliseconds in [30, 10, 20] {
-            answers.add("a", Duration::from_millis(milliseconds));
+            answers.add(&request("a"), Duration::from_millis(milliseconds));
         }
         assert_eq!(answers.median_latency(), Some(Duration::from_millis(20)));
         for _ in 0..KEPT {
-            answers.add("a", Duration::from_secs(1));
+            answers.add(&request("a"), Duration::from_secs(1));
         }
         assert_eq!(answers.median_latency(), Some(Duration::from_secs(1)));
         assert_eq!(answers.latest().len(), KEPT);

@@ -13,12 +13,15 @@ use crate::deadline::Limits;
 use crate::endpoint::sagemaker::InvokeParameters;
 use crate::retry::{Backoff, Retry};
 
+mod destination;
 mod variables;
 
+pub use destination::Destination;
 use variables::{
     ACCEPT, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, DEADLINE_RESERVE_MS,
-    ENDPOINT_NAME, INFERENCE_COMPONENT_NAME, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MAX_PAYLOAD_BYTES, OUTPUT,
-    RETRY_BASE_MS, RETRY_CAP_MS, TARGET_CONTAINER_HOSTNAME, TARGET_MODEL, TARGET_VARIANT,
+    ENDPOINT_NAME, GIVE_UP_AFTER_S, INFERENCE_COMPONENT_NAME, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MAX_PAYLOAD_BYTES,
+    MEMO_BYTES, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE, RETRY_BASE_MS, RETRY_CAP_MS, TARGET_CONTAINER_HOSTNAME,
+    TARGET_MODEL, TARGET_VARIANT,
 };
 pub use variables::{VARIABLES, Variable};
 
@@ -34,6 +37,10 @@ pub struct Config {
     pub output: Destination,
     /// Where rejected records go. Without it, a rejected record counts as failed.
     pub dead_letter: Option<Destination>,
+    /// What a prediction is delivered as.
+    pub output_format: OutputFormat,
+    /// What of a batch is delivered when.
+    pub output_mode: OutputMode,
     /// Calls in flight in this process, 1–1000.
     pub capacity: NonZeroUsize,
     /// Time for one attempt, 1–70,000 ms: a model may take 60 s, and AWS advises a client timeout of 70 s then.
@@ -44,17 +51,29 @@ pub struct Config {
     pub limits: Limits,
     /// Largest request body in bytes, 1–26,214,400. The default is `InvokeEndpoint`'s long-standing limit.
     pub max_payload_bytes: usize,
+    /// From which age on, 1–604,800 s, a record that keeps failing by what may be its own fault is rejected; never where
+    /// unset.
+    pub give_up_after: Option<Duration>,
+    /// How much is remembered of records that will be delivered again, in bytes; 0 is nothing.
+    pub memo_bytes: usize,
 }
 
-/// Where records are delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// `stdout:`, standard output.
-    Stdout,
-    /// `kinesis:STREAM`, the data stream of this name in the function's account and region.
-    Kinesis(String),
-    /// `none:`, nowhere.
-    None,
+/// What a prediction is delivered as. A dead letter is always in its envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// With the record's place in the stream, as one JSON object.
+    Envelope,
+    /// The model's answer alone.
+    Raw,
+}
+
+/// What of a batch is delivered when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputMode {
+    /// The finished prefix, in the order of the batch.
+    Ordered,
+    /// Each record that is finished, though one before it is not.
+    Unordered,
 }
 
 /// All that is wrong with the environment.
@@ -82,8 +101,12 @@ impl Config {
             faults: Vec::new(),
         };
         let endpoint_name = reader.required(ENDPOINT_NAME, resource_name);
-        let output = reader.required(OUTPUT, destination);
-        let dead_letter = reader.optional(DEAD_LETTER, destination);
+        let output = reader.required(OUTPUT, Destination::read);
+        let dead_letter = reader.optional(DEAD_LETTER, Destination::read);
+        let output_format = reader.required(OUTPUT_FORMAT, output_format);
+        let output_mode = reader.required(OUTPUT_MODE, output_mode);
+        reader.check_is_built(OUTPUT, output.as_ref());
+        reader.check_is_built(DEAD_LETTER, dead_letter.as_ref());
         reader.check_log_level(OUTPUT, output.as_ref());
         reader.check_log_level(DEAD_LETTER, dead_letter.as_ref());
         let capacity = reader.required(CAPACITY, |value| whole(value, 1..=1000).and_then(NonZeroUsize::new));
@@ -91,6 +114,8 @@ impl Config {
         let retry = reader.retry();
         let limits = reader.limits();
         let max_payload_bytes = reader.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400));
+        let give_up_after_s = reader.optional(GIVE_UP_AFTER_S, |value| whole(value, 1..=604_800));
+        let memo_bytes = reader.required(MEMO_BYTES, |value| whole(value, 0..=1_073_741_824));
         let content_type = reader.required(CONTENT_TYPE, header);
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
@@ -109,18 +134,19 @@ impl Config {
                 target_container_hostname,
                 inference_component_name,
             };
-            let (output, capacity, max_payload_bytes) = (output?, capacity?, max_payload_bytes?);
-            let (retry, limits) = (retry?, limits?);
-            let call_timeout = Duration::from_millis(call_timeout_ms?);
             Some(Self {
                 parameters,
-                output,
+                output: output?,
                 dead_letter,
-                capacity,
-                call_timeout,
-                retry,
-                limits,
-                max_payload_bytes,
+                output_format: output_format?,
+                output_mode: output_mode?,
+                capacity: capacity?,
+                call_timeout: Duration::from_millis(call_timeout_ms?),
+                retry: retry?,
+                limits: limits?,
+                max_payload_bytes: max_payload_bytes?,
+                give_up_after: give_up_after_s.map(Duration::from_secs),
+                memo_bytes: memo_bytes?,
             })
         };
         let faults = reader.faults;
@@ -200,6 +226,16 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
+    /// Each destination in AWS is a cargo feature, which a build may leave out.
+    fn check_is_built(&mut self, variable: Variable, destination: Option<&Destination>) {
+        if let Some(feature) = destination.and_then(Destination::missing_feature) {
+            self.faults.push(format!(
+                "{} is a destination that this build of the function leaves out; build it with the feature {feature}",
+                variable.name
+            ));
+        }
+    }
+
     fn value(&self, variable: Variable) -> Option<String> {
         (self.lookup)(variable.name).filter(|value| !value.is_empty())
     }
@@ -239,21 +275,20 @@ fn target_model(value: &str) -> Option<String> {
     header(value).filter(|value| !value.starts_with('$'))
 }
 
-fn destination(value: &str) -> Option<Destination> {
+fn output_format(value: &str) -> Option<OutputFormat> {
     match value {
-        "stdout:" => Some(Destination::Stdout),
-        "none:" => Some(Destination::None),
-        _ => {
-            let stream = value.strip_prefix("kinesis:").filter(|name| is_stream_name(name))?;
-            Some(Destination::Kinesis(stream.to_owned()))
-        }
+        "envelope" => Some(OutputFormat::Envelope),
+        "raw" => Some(OutputFormat::Raw),
+        _ => None,
     }
 }
 
-/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html>
-fn is_stream_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    (1..=128).contains(&name.len()) && name.bytes().all(allowed)
+fn output_mode(value: &str) -> Option<OutputMode> {
+    match value {
+        "ordered" => Some(OutputMode::Ordered),
+        "unordered" => Some(OutputMode::Unordered),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -295,6 +330,11 @@ mod tests {
         assert_eq!(config.limits.reserve, Duration::from_secs(1));
         assert_eq!(config.limits.budget, Duration::from_mins(1));
         assert_eq!(config.max_payload_bytes, 6_291_456);
+        assert_eq!((config.give_up_after, config.memo_bytes), (None, 16_777_216));
+        assert_eq!(
+            (config.output_format, config.output_mode),
+            (OutputFormat::Envelope, OutputMode::Ordered)
+        );
     }
 
     #[test]
@@ -309,7 +349,7 @@ mod tests {
             error.to_string(),
             "the configuration is wrong:\n  \
              ENDPOINT_NAME=\"-x\"; allowed: 1–63 letters, digits and hyphens, a letter or digit at both ends\n  \
-             OUTPUT is not set; allowed: stdout:, kinesis:STREAM or none:\n  \
+             OUTPUT is not set; allowed: stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:\n  \
              CAPACITY=\"zero\"; allowed: a whole number, 1–1000\n  \
              CALL_TIMEOUT_MS=\"70001\"; allowed: a whole number, 1–70000"
         );
@@ -348,17 +388,12 @@ mod tests {
                 &["text\n", "é", &"a".repeat(1025)],
             ),
             ("TARGET_MODEL", &["models/a.tar.gz"], &["$.model"]),
-            (
-                "OUTPUT",
-                &["stdout:", "none:", "kinesis:fraud_scores.v2-eu"],
-                &[
-                    "stdout",
-                    "kinesis:",
-                    "kinesis:a/b",
-                    &format!("kinesis:{}", "a".repeat(129)),
-                ],
-            ),
-            ("DEAD_LETTER", &["stdout:", "none:"], &["s3:bucket/prefix"]),
+            ("OUTPUT_FORMAT", &["envelope", "raw"], &["Raw", "json"]),
+            ("OUTPUT_MODE", &["ordered", "unordered"], &["any"]),
+            ("GIVE_UP_AFTER_S", &["1", "604800"], &["0", "604801", "1h"]),
+            ("MEMO_BYTES", &["0", "1073741824"], &["-1", "1073741825"]),
+            ("OUTPUT", &["stdout:", "none:"], &["stdout", "nowhere:"]),
+            ("DEAD_LETTER", &["stdout:", "none:"], &["stderr:"]),
         ] {
             for value in allowed {
                 read_with(name, value).unwrap_or_else(|error| panic!("{name}={value:?}: {error}"));

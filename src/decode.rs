@@ -18,6 +18,28 @@ pub struct UserRecord {
     pub data: Result<Bytes, Outcome>,
 }
 
+/// A batch, unpacked.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'b> {
+    /// Its Kinesis records, in its order.
+    pub records: &'b [KinesisRecord<'b>],
+    /// Their user records, in the same order.
+    pub user_records: &'b [UserRecord],
+    /// The ARN of the stream that they come from; empty where the event does not tell.
+    pub stream_arn: &'b str,
+}
+
+impl Batch<'_> {
+    /// What tells the user record of this index from all others of its stream: `shardId-000000000000:4959…-0`. `None` for
+    /// a record without any identity.
+    pub fn id(&self, index: usize) -> Option<String> {
+        let user_record = self.user_records.get(index)?;
+        let record = self.records.get(user_record.position)?;
+        let place = record.event_id.as_deref().or(record.sequence_number.as_deref())?;
+        Some(format!("{place}-{}", user_record.sub_sequence_number))
+    }
+}
+
 /// Unpacks each Kinesis record into its user records, in batch order. A record that cannot be read becomes one user
 /// record that says so: it, too, needs an outcome.
 pub fn decode(records: &[KinesisRecord<'_>]) -> Vec<UserRecord> {

@@ -1,48 +1,57 @@
-//! Outcomes in, the finished prefix of the batch delivered: predictions to OUTPUT, rejected records to `DEAD_LETTER`.
+//! Outcomes in, as they come; predictions delivered to OUTPUT and rejected records to `DEAD_LETTER`, while later calls
+//! are in flight.
 //!
-//! What is delivered is a prefix of whole Kinesis records, so that nothing before the checkpoint comes again. Only where
-//! a destination takes a part of what it is handed may something behind the checkpoint have arrived, and then repeats.
+//! In `ordered` mode what is delivered is the finished prefix of whole Kinesis records, so that nothing before the
+//! checkpoint comes again. Only where a destination takes a part of what it is handed may something behind the checkpoint
+//! have arrived. In `unordered` mode all that is finished is delivered. What has arrived behind the checkpoint is told, so
+//! that it can be remembered.
 
+use std::pin::pin;
+
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::decode::UserRecord;
-use crate::event::KinesisRecord;
-use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, contain};
-use crate::output::{Delivered, Entry, Output, envelope};
+use crate::config::{OutputFormat, OutputMode};
+use crate::decode::Batch;
+use crate::outcome::Outcome;
+use crate::output::{Delivered, Entry, Output};
 
-/// Where records are delivered. One for the process.
+mod progress;
+mod writer;
+
+pub use progress::{Counts, Progress};
+use writer::Writer;
+
+/// Where records are delivered, and how. One for the process.
 #[derive(Debug)]
 pub struct Delivery {
     output: Output,
     dead_letter: Option<Output>,
+    format: OutputFormat,
+    mode: OutputMode,
 }
 
-/// What one user record of the Kinesis record at `position` is delivered as.
+/// What one user record is delivered as.
 #[derive(Debug)]
 struct Line {
+    /// Of the user record.
+    index: usize,
+    /// Of the Kinesis record that holds it.
     position: usize,
     is_dead_letter: bool,
     entry: Entry,
 }
 
-/// A batch's finished prefix, ready to be delivered.
+/// The outcomes of one invocation, on their way to delivery.
 #[derive(Debug)]
-pub struct Prefix {
-    lines: Vec<Line>,
-    /// How many Kinesis records, from the first on, are finished: each of their user records is predicted, or rejected
-    /// with a dead-letter destination to go to.
-    pub finished: usize,
-}
-
-impl Prefix {
-    /// The first `finished` Kinesis records of it.
-    #[must_use]
-    pub fn up_to(mut self, finished: usize) -> Self {
-        self.lines.retain(|line| line.position < finished);
-        self.finished = finished;
-        self
-    }
+pub struct Outcomes {
+    /// The outcome of each user record, with its index, once.
+    pub settled: mpsc::UnboundedReceiver<(usize, Outcome)>,
+    /// Is told the first index from which on calls would be in vain: it is not delivered, and brings back what follows.
+    pub stop: watch::Sender<usize>,
+    /// Whether a record that may be at fault itself leaves the others to go on.
+    pub others_go_on: bool,
 }
 
 /// A stream that would feed itself for ever.
@@ -57,8 +66,13 @@ pub struct FeedsItself {
 
 impl Delivery {
     /// Delivers predictions to `output` and rejected records to `dead_letter`.
-    pub fn new(output: Output, dead_letter: Option<Output>) -> Self {
-        Self { output, dead_letter }
+    pub fn new(output: Output, dead_letter: Option<Output>, format: OutputFormat, mode: OutputMode) -> Self {
+        Self {
+            output,
+            dead_letter,
+            format,
+            mode,
+        }
     }
 
     /// Whether a rejected record has no place to go to, and so is unfinished like a failed one.
@@ -86,70 +100,109 @@ impl Delivery {
         }
     }
 
-    /// The finished prefix of the batch. A record whose line cannot be made has failed, and one whose prediction is too
-    /// large for OUTPUT is rejected.
-    pub fn prefix(
+    /// Takes the outcomes in until there are no more, and delivers what it may of them, until `end` at the latest. One
+    /// delivery is under way at a time, and outcomes are taken in meanwhile.
+    pub async fn run<'b>(
         &self,
-        records: &[KinesisRecord<'_>],
-        user_records: &[UserRecord],
-        outcomes: &mut [Outcome],
+        batch: Batch<'b>,
         endpoint: &str,
-    ) -> Prefix {
-        prefix_by(records.len(), user_records, outcomes, |user_record, outcome| {
-            let record = records.get(user_record.position)?;
-            let line = self.line(record, user_record, outcome, endpoint)?;
-            let partition_key = record.partition_key.as_deref().unwrap_or("none");
-            Some(Entry {
-                line,
-                partition_key: partition_key.to_owned(),
-            })
-        })
-    }
-
-    fn line(
-        &self,
-        record: &KinesisRecord<'_>,
-        user_record: &UserRecord,
-        outcome: &mut Outcome,
-        endpoint: &str,
-    ) -> Option<String> {
-        if let Outcome::Predicted(prediction) = outcome {
-            let line = envelope::prediction(record, user_record, endpoint, prediction);
-            let Some(max) = exceeded(&line, &self.output) else {
-                return Some(line);
+        mut outcomes: Outcomes,
+        end: Instant,
+    ) -> Progress<'b> {
+        let writer = Writer {
+            output: &self.output,
+            dead_letter: self.dead_letter.as_ref(),
+            format: self.format,
+            batch,
+            endpoint,
+        };
+        let mut progress = Progress::new(batch, self.mode);
+        let mut more = true;
+        loop {
+            let worth = if more { self.output.worth_a_delivery() } else { Some(1) };
+            let Some(lines) = worth.and_then(|count| progress.take_ready(count)) else {
+                if !more {
+                    return progress;
+                }
+                more = outcomes.take_one(&mut progress, &writer).await;
+                continue;
             };
-            *outcome = Outcome::Rejected(Rejection {
-                kind: RejectionKind::PredictionTooLarge,
-                message: format!("the prediction has {} bytes, OUTPUT takes {max}", line.len()),
-            });
-        }
-        if let (Outcome::Rejected(reason), Some(dead_letter)) = (&outcome, &self.dead_letter) {
-            let line = envelope::dead_letter(record, user_record, endpoint, reason);
-            if exceeded(&line, dead_letter).is_none() {
-                return Some(line);
+            let places: Vec<_> = lines.iter().map(|line| line.index).collect();
+            let mut shipping = pin!(self.ship(lines, end));
+            let left = loop {
+                tokio::select! {
+                    biased;
+                    left = &mut shipping => break left,
+                    had_one = outcomes.take_one(&mut progress, &writer), if more => more = had_one,
+                }
+            };
+            if let Some(first) = left.iter().min() {
+                outcomes.stop_at(*first);
             }
-            *outcome = Outcome::Failed(Failure::DeadLetterTooLarge);
+            progress.shipped(&places, &left);
         }
-        None
     }
 
-    /// Delivers the prefix, until `end` at the latest, and says how many of its Kinesis records arrived.
-    ///
+    /// Delivers lines that stand in batch order, and returns the indexes of those that have not arrived, as far as known.
+    async fn ship(&self, lines: Vec<Line>, end: Instant) -> Vec<usize> {
+        match self.mode {
+            OutputMode::Ordered => self.ship_in_order(lines, end).await,
+            OutputMode::Unordered => {
+                let (dead_letters, predictions) = lines.into_iter().partition(|line: &Line| line.is_dead_letter);
+                let (left, rest) = tokio::join!(
+                    hand_over(Some(&self.output), predictions, end),
+                    hand_over(self.dead_letter.as_ref(), dead_letters, end)
+                );
+                [left, rest].concat()
+            }
+        }
+    }
+
     /// In three runs, so that as little as can be is delivered of what comes again: the predictions before the first dead
     /// letter, the dead letters, the predictions behind the first of them.
-    pub async fn deliver(&self, prefix: Prefix, end: Instant) -> usize {
-        let Prefix { mut lines, finished } = prefix;
+    async fn ship_in_order(&self, mut lines: Vec<Line>, end: Instant) -> Vec<usize> {
+        let indexes = |lines: &[Line]| lines.iter().map(|line| line.index).collect::<Vec<_>>();
         let first_dead_letter = lines.iter().position(|line| line.is_dead_letter);
         let behind = lines.split_off(first_dead_letter.unwrap_or(lines.len()));
+        let left = hand_over(Some(&self.output), lines, end).await;
+        if !left.is_empty() {
+            return [left, indexes(&behind)].concat();
+        }
         let (dead_letters, predictions): (Vec<_>, Vec<_>) = behind.into_iter().partition(|line| line.is_dead_letter);
-        let finished = hand_over(&self.output, lines, finished, end).await;
-        let finished = match &self.dead_letter {
-            Some(dead_letter) if predictions.is_empty() => hand_over(dead_letter, dead_letters, finished, end).await,
-            // A destination that does not answer leaves half of the time to the other one.
-            Some(dead_letter) => hand_over(dead_letter, dead_letters, finished, halfway(end)).await,
-            None => finished,
+        // A destination that does not answer leaves half of the time to the other one.
+        let its_end = if predictions.is_empty() { end } else { halfway(end) };
+        let positions: Vec<_> = dead_letters.iter().map(|line| (line.index, line.position)).collect();
+        let left = hand_over(self.dead_letter.as_ref(), dead_letters, its_end).await;
+        let failed = positions.iter().find(|(index, _)| left.contains(index));
+        let failed_position = failed.map_or(usize::MAX, |(_, position)| *position);
+        let (predictions, in_vain): (Vec<_>, Vec<_>) = predictions
+            .into_iter()
+            .partition(|line| line.position < failed_position);
+        let rest = hand_over(Some(&self.output), predictions, end).await;
+        [left, rest, indexes(&in_vain)].concat()
+    }
+}
+
+impl Outcomes {
+    /// Waits for an outcome and takes it in; `false` if there will be none.
+    async fn take_one(&mut self, progress: &mut Progress<'_>, writer: &Writer<'_>) -> bool {
+        let Some((index, outcome)) = self.settled.recv().await else {
+            return false;
         };
-        hand_over(&self.output, predictions, finished, end).await
+        if let Some(failed) = progress.settle(index, outcome, writer)
+            && !self.others_go_on
+        {
+            self.stop_at(failed);
+        }
+        true
+    }
+
+    fn stop_at(&self, index: usize) {
+        self.stop.send_if_modified(|stop| {
+            let is_lower = index < *stop;
+            *stop = index.min(*stop);
+            is_lower
+        });
     }
 }
 
@@ -158,86 +211,15 @@ fn halfway(end: Instant) -> Instant {
     now + end.saturating_duration_since(now) / 2
 }
 
-/// The limit in bytes that the line is too long for.
-fn exceeded(line: &str, output: &Output) -> Option<usize> {
-    output.line_bytes_max().filter(|max| line.len() > *max)
-}
-
-/// Delivers the lines of the first `finished` Kinesis records, and says how many of these need not come again.
-async fn hand_over(output: &Output, lines: Vec<Line>, finished: usize, end: Instant) -> usize {
-    let lines = lines.into_iter().filter(|line| line.position < finished);
-    let (positions, entries): (Vec<_>, Vec<_>) = lines.map(|line| (line.position, line.entry)).unzip();
-    let Delivered { count, error } = output.deliver(&entries, end).await;
-    let Some(error) = error else {
-        return finished;
+/// Delivers the lines, and returns the indexes of those that have not arrived, as far as is known.
+async fn hand_over(output: Option<&Output>, lines: Vec<Line>, end: Instant) -> Vec<usize> {
+    let (indexes, entries): (Vec<_>, Vec<_>) = lines.into_iter().map(|line| (line.index, line.entry)).unzip();
+    let Some(output) = output else {
+        return indexes;
     };
-    let delivered = positions.get(count).copied().unwrap_or(finished);
-    warn!(%error, delivered, "not everything was delivered");
-    delivered
-}
-
-/// The prefix of a batch of so many `records`, in the lines that `write` makes; where it makes none, the prefix ends.
-fn prefix_by(
-    records: usize,
-    user_records: &[UserRecord],
-    outcomes: &mut [Outcome],
-    write: impl Fn(&UserRecord, &mut Outcome) -> Option<Entry>,
-) -> Prefix {
-    let mut lines = Vec::with_capacity(outcomes.len());
-    let mut finished = records;
-    for (user_record, outcome) in user_records.iter().zip(outcomes) {
-        let position = user_record.position;
-        let written = contain(|| write(user_record, outcome)).unwrap_or_else(|panicked| {
-            *outcome = panicked;
-            None
-        });
-        let Some(entry) = written else {
-            finished = position;
-            break;
-        };
-        let is_dead_letter = matches!(outcome, Outcome::Rejected(_));
-        lines.push(Line {
-            position,
-            is_dead_letter,
-            entry,
-        });
+    let Delivered { left, error } = output.deliver(&entries, end).await;
+    if let Some(error) = error {
+        warn!(%error, records = left.len(), "not everything was delivered");
     }
-    // The unfinished record's own lines, where it holds several user records, are not the prefix's.
-    Prefix { lines, finished }.up_to(finished)
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::endpoint::Response;
-    use crate::prediction::Prediction;
-
-    fn user_record(position: usize) -> UserRecord {
-        UserRecord {
-            position,
-            sub_sequence_number: 0,
-            data: Ok(Bytes::new()),
-        }
-    }
-
-    #[test]
-    fn a_panic_while_writing_a_line_fails_that_record_and_keeps_those_before_it() {
-        let response = Response {
-            body: Bytes::from_static(b"1"),
-            content_type: None,
-            variant: None,
-        };
-        let predicted = Outcome::Predicted(Prediction::read(response));
-        let mut outcomes = vec![predicted; 3];
-        let user_records: Vec<_> = (0..3).map(user_record).collect();
-        let prefix = prefix_by(3, &user_records, &mut outcomes, |user_record, _| {
-            assert_ne!(user_record.position, 1, "a defect in the envelope");
-            let (line, partition_key) = Default::default();
-            Some(Entry { line, partition_key })
-        });
-        assert_eq!((prefix.finished, prefix.lines.len()), (1, 1));
-        assert!(matches!(outcomes[1], Outcome::Failed(_)));
-    }
+    left.iter().filter_map(|place| indexes.get(*place).copied()).collect()
 }

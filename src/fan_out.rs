@@ -1,15 +1,17 @@
-//! The scheduler: requests in, one outcome for each of them out, in the same order.
+//! The scheduler: requests in, one outcome for each of them out, as they come.
 //!
 //! Each invocation runs one scheduler. It waits for one process-wide permit at a time, gives it to the ready request
 //! with the lowest position, and starts the attempt as a task of its own: one that panics ends as a failed record, not
 //! as a failed batch. No more tasks exist than permits, whatever the size of the batch. A request whose attempt failed
-//! for a while waits without a permit, and is then ready again.
+//! for a while waits without a permit, and is then ready again. When all others have ended, old records that may be at
+//! fault themselves are tried for the last time.
 //!
 //! What it never does: leave a call running when it has returned or was dropped.
 
 use std::pin::pin;
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,8 +23,9 @@ use crate::request::InferenceRequest;
 use crate::retry::Retry;
 
 mod batch;
+mod give_up;
 
-use batch::{Batch, Rules};
+use batch::Batch;
 
 /// How many calls are started before those are let out on their connections. Were all the calls that a burst of answers
 /// sets free made first and sent then, they would come back together and wait for each other, wave after wave. Measured
@@ -35,28 +38,42 @@ const STARTED_AT_ONCE: usize = 8;
 pub struct FanOut<E> {
     caller: Arc<Caller<E>>,
     capacity: Capacity,
-    retry: Retry,
-    rejected_fails: bool,
+    rules: Rules,
 }
 
-/// What a fan-out came to.
+/// By what rules requests go on.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// When another attempt is made.
+    pub retry: Retry,
+    /// Whether a rejected record is unfinished like a failed one.
+    pub rejected_fails: bool,
+    /// Whether what is behind a record that may be at fault itself goes on, since its outcome is remembered.
+    pub others_go_on: bool,
+}
+
+/// An invocation's requests, and where their outcomes go.
 #[derive(Debug)]
-pub struct FannedOut {
-    /// One outcome a request, in the order of the requests.
-    pub outcomes: Vec<Outcome>,
-    /// Attempts that were started.
-    pub attempts: usize,
+pub struct Work {
+    /// In the order of the batch. What has an outcome before it became a request keeps it.
+    pub requests: Vec<Result<InferenceRequest, Outcome>>,
+    /// Which of them are old enough to be given up. Those that are not listed are not.
+    pub is_old: Vec<bool>,
+    /// Gets the outcome of each request, with its index, once.
+    pub outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
+    /// The first index that is unfinished for a reason that lies elsewhere: no attempt starts from there on.
+    pub stop: watch::Receiver<usize>,
+    /// What is in flight then is cut.
+    pub end: Instant,
 }
 
 impl<E: Endpoint> FanOut<E> {
-    /// A fan-out of calls by `caller`, `capacity` of them in flight at most, with another attempt where `retry` allows
-    /// one. Where `rejected_fails`, a rejected record is unfinished like a failed one.
-    pub fn new(caller: Caller<E>, capacity: Capacity, retry: Retry, rejected_fails: bool) -> Self {
+    /// A fan-out of calls by `caller`, `capacity` of them in flight at most.
+    pub fn new(caller: Caller<E>, capacity: Capacity, rules: Rules) -> Self {
         Self {
             caller: Arc::new(caller),
             capacity,
-            retry,
-            rejected_fails,
+            rules,
         }
     }
 
@@ -65,22 +82,18 @@ impl<E: Endpoint> FanOut<E> {
         self.caller.endpoint()
     }
 
-    /// Sends every request and waits for all outcomes, until `end` at the latest: what is in flight then is cut. What
-    /// has an outcome before it became a request keeps it.
-    pub async fn run(&self, requests: Vec<Result<InferenceRequest, Outcome>>, end: Instant) -> FannedOut {
-        let count = requests.len();
-        let rules = Rules {
-            retry: self.retry,
-            rejected_fails: self.rejected_fails,
-            end,
+    /// Sends every request and waits until each has its outcome. Returns the number of attempts that were started.
+    pub async fn run(&self, work: Work) -> usize {
+        let end = work.end;
+        let mut batch = Batch::new(work, self.rules);
+        let all = async {
+            self.drive(&mut batch).await;
+            self.settle_suspects(&mut batch).await;
         };
-        let mut batch = Batch::new(requests, rules);
         // At the end, the calls that are still in flight are the batch's to cut.
-        _ = timeout_at(end, self.drive(&mut batch)).await;
+        _ = timeout_at(end, all).await;
         batch.cut().await;
-        let fanned_out = batch.into_outcomes();
-        assert_eq!(fanned_out.outcomes.len(), count, "one outcome a record");
-        fanned_out
+        batch.finish()
     }
 
     async fn drive(&self, batch: &mut Batch) {

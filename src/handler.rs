@@ -1,35 +1,37 @@
 //! The straight line through the stages, from one event to its answer. All branching between stages lives here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lambda_runtime::Diagnostic;
 use serde_json::value::RawValue;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::capacity::Capacity;
 use crate::checkpoint::{BatchResponse, Unnamable, checkpoint, nameable};
 use crate::config::Config;
 use crate::deadline::{Deadline, Invocation, Limits};
-use crate::decode::{UserRecord, decode};
-use crate::delivery::{Delivery, FeedsItself};
+use crate::decode::{Batch, decode};
+use crate::delivery::{Counts, Delivery, FeedsItself, Outcomes, Progress};
 use crate::endpoint::{Endpoint, FaultKind};
 use crate::event::{self, KinesisRecord, NotKinesis};
-use crate::fan_out::{FanOut, FannedOut};
+use crate::fan_out::{FanOut, Rules, Work};
 use crate::invoke::Caller;
+use crate::memo::Memo;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Output;
-use crate::request;
+use crate::request::{self, InferenceRequest};
 
 /// Everything that invocations share. One per process.
 #[derive(Debug)]
 pub struct Handler<E> {
     fan_out: FanOut<E>,
     delivery: Delivery,
+    memo: Memo,
     max_payload_bytes: usize,
-    call_timeout: Duration,
-    limits: Limits,
-    deadline_checked: AtomicBool,
+    times: Times,
+    is_checked: AtomicBool,
 }
 
 /// The invocation fails as a whole, and the mapping delivers the whole batch again.
@@ -63,17 +65,26 @@ impl From<HandlerError> for Diagnostic {
 impl<E: Endpoint> Handler<E> {
     /// A handler that calls `endpoint` and delivers to these outputs.
     pub fn new(config: &Config, endpoint: E, output: Output, dead_letter: Option<Output>) -> Self {
-        let delivery = Delivery::new(output, dead_letter);
-        let capacity = Capacity::new(config.capacity);
-        let rejected_fails = delivery.rejected_fails();
+        let delivery = Delivery::new(output, dead_letter, config.output_format, config.output_mode);
+        let memo = Memo::new(config.memo_bytes);
+        let rules = Rules {
+            retry: config.retry,
+            rejected_fails: delivery.rejected_fails(),
+            others_go_on: memo.is_on(),
+        };
         let caller = Caller::new(endpoint, config.call_timeout);
         Self {
-            fan_out: FanOut::new(caller, capacity, config.retry, rejected_fails),
+            fan_out: FanOut::new(caller, Capacity::new(config.capacity), rules),
             delivery,
+            memo,
             max_payload_bytes: config.max_payload_bytes,
-            call_timeout: config.call_timeout,
-            limits: config.limits,
-            deadline_checked: AtomicBool::new(false),
+            times: Times {
+                call_timeout: config.call_timeout,
+                max_attempts: config.retry.max_attempts,
+                give_up_after: config.give_up_after,
+                limits: config.limits,
+            },
+            is_checked: AtomicBool::new(false),
         }
     }
 
@@ -85,40 +96,103 @@ impl<E: Endpoint> Handler<E> {
     ///
     /// [`HandlerError`] where the batch cannot be answered record by record.
     pub async fn handle(&self, payload: &RawValue, invocation: Invocation<'_>) -> Result<BatchResponse, HandlerError> {
-        let deadline = Deadline::new(invocation, self.limits);
-        self.check(deadline);
-        let event = event::read(payload)?;
-        if let Some(stream_arn) = &event.stream_arn {
-            self.delivery.check_source(stream_arn, invocation.account())?;
+        let deadline = Deadline::new(invocation, self.times.limits);
+        if !self.is_checked.swap(true, Ordering::Relaxed) {
+            self.times.check(deadline.left);
         }
+        let event = event::read(payload)?;
+        let stream_arn = event.stream_arn.as_deref().unwrap_or_default();
+        self.delivery.check_source(stream_arn, invocation.account())?;
         let user_records = decode(&event.records);
-        let requests = request::build(&event.records, &user_records, self.max_payload_bytes);
-        let FannedOut { mut outcomes, attempts } = self.fan_out.run(requests, deadline.calls_end).await;
-        let endpoint = self.fan_out.endpoint().name();
-        let prefix = self
-            .delivery
-            .prefix(&event.records, &user_records, &mut outcomes, endpoint);
-        let finished = nameable(&event.records, prefix.finished)?;
-        let delivered = self
-            .delivery
-            .deliver(prefix.up_to(finished), deadline.delivery_end)
-            .await;
-        summarise(&event.records, &user_records, &outcomes, attempts, delivered);
-        // A delivery that fell short may end before a record without a number: those back to one that has repeat.
-        let batch_item_failures = checkpoint(&event.records, nameable(&event.records, delivered)?)?;
+        let batch = Batch {
+            records: &event.records,
+            user_records: &user_records,
+            stream_arn,
+        };
+        let remembered = self.memo.recall(&batch);
+        let requests = request::build(&batch, remembered, self.max_payload_bytes);
+        let is_old = self.times.old(&batch, invocation.now);
+        // Boxed, since the futures inside are deep and large.
+        let (attempts, progress) = Box::pin(self.call_and_deliver(batch, requests, is_old, deadline)).await;
+        let from = nameable(batch.records, progress.finished());
+        summarise(&batch, &progress, attempts);
+        self.remember(&batch, progress, from.as_ref().copied().unwrap_or_default());
+        let batch_item_failures = checkpoint(batch.records, from?)?;
         Ok(BatchResponse {
             batch_item_failures,
             state: event.window_state.map(std::borrow::Cow::into_owned),
         })
     }
 
-    /// Warns, at the first event, of a timeout that the function's own does not leave room for: only there is it known.
-    fn check(&self, deadline: Deadline) {
-        let Deadline { left, .. } = deadline;
-        let Limits { reserve, .. } = self.limits;
-        if self.deadline_checked.swap(true, Ordering::Relaxed) {
+    /// Runs the calls and the delivery of what comes of them side by side.
+    async fn call_and_deliver<'b>(
+        &self,
+        batch: Batch<'b>,
+        requests: Vec<Result<InferenceRequest, Outcome>>,
+        is_old: Vec<bool>,
+        deadline: Deadline,
+    ) -> (usize, Progress<'b>) {
+        let (settle, settled) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(usize::MAX);
+        let work = Work {
+            requests,
+            is_old,
+            outcomes: settle,
+            stop: stopped,
+            end: deadline.calls_end,
+        };
+        let outcomes = Outcomes {
+            settled,
+            stop,
+            others_go_on: self.memo.is_on(),
+        };
+        let endpoint = self.fan_out.endpoint().name();
+        let delivery = self.delivery.run(batch, endpoint, outcomes, deadline.delivery_end);
+        tokio::join!(self.fan_out.run(work), delivery)
+    }
+
+    /// Remembers how those ended that will be delivered again: all from the Kinesis record at position `from` on.
+    fn remember(&self, batch: &Batch<'_>, progress: Progress<'_>, from: usize) {
+        if !self.memo.is_on() || from == batch.records.len() {
             return;
         }
+        for (index, outcome) in progress.into_outcomes() {
+            let user_record = batch.user_records.get(index);
+            if user_record.is_some_and(|user_record| user_record.position >= from) {
+                self.memo.remember(batch, index, outcome);
+            }
+        }
+    }
+}
+
+/// The settings that have to do with time.
+#[derive(Debug)]
+struct Times {
+    call_timeout: Duration,
+    max_attempts: u32,
+    give_up_after: Option<Duration>,
+    limits: Limits,
+}
+
+impl Times {
+    /// Which user records are old enough to be given up, `now`.
+    fn old(&self, batch: &Batch<'_>, now: SystemTime) -> Vec<bool> {
+        let Some(give_up_after) = self.give_up_after else {
+            return Vec::new();
+        };
+        let is_old = |record: &KinesisRecord<'_>| {
+            let arrival = record.approximate_arrival_ms.map(Duration::from_millis);
+            let age = arrival.and_then(|arrival| now.duration_since(UNIX_EPOCH + arrival).ok());
+            age.is_some_and(|age| age >= give_up_after)
+        };
+        let user_records = batch.user_records.iter();
+        let records = user_records.map(|user_record| batch.records.get(user_record.position));
+        records.map(|record| record.is_some_and(is_old)).collect()
+    }
+
+    /// Warns of timeouts that the function's own does not leave room for. Only the first event tells what is `left`.
+    fn check(&self, left: Duration) {
+        let reserve = self.limits.reserve;
         let left_ms = left.as_millis();
         if left <= reserve {
             error!(
@@ -132,50 +206,55 @@ impl<E: Endpoint> Handler<E> {
                 "CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a slow call is cut before its \
                  timeout; raise the function's timeout or lower CALL_TIMEOUT_MS"
             );
+        } else if self.give_up_after.is_some() && left < self.call_timeout * self.max_attempts + reserve {
+            warn!(
+                left_ms,
+                "MAX_ATTEMPTS x CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a record that \
+                 hangs cannot spend its attempts, and is never given up; raise the function's timeout or lower \
+                 CALL_TIMEOUT_MS"
+            );
         }
     }
 }
 
 /// One line an invocation: what became of its records, and what stopped it where something did.
-fn summarise(
-    records: &[KinesisRecord<'_>],
-    user_records: &[UserRecord],
-    outcomes: &[Outcome],
-    attempts: usize,
-    delivered: usize,
-) {
-    let misconfigured = outcomes.iter().find_map(|outcome| match outcome {
+fn summarise(batch: &Batch<'_>, progress: &Progress<'_>, attempts: usize) {
+    let misconfigured = progress.outcomes().find_map(|(_, outcome)| match outcome {
         Outcome::Failed(Failure::Fault(fault)) if fault.kind == FaultKind::Misconfigured => Some(&fault.summary),
-        Outcome::Failed(_) | Outcome::Predicted(_) | Outcome::Rejected(_) => None,
+        Outcome::Failed(_) | Outcome::Predicted(_) | Outcome::Rejected(_) | Outcome::Delivered => None,
     });
     if let Some(what) = misconfigured {
         error!("the endpoint cannot be called as it is configured: {what}");
     }
-    let count = |of: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| of(outcome)).count();
-    let predicted = count(|outcome| matches!(outcome, Outcome::Predicted(_)));
-    let rejected = count(|outcome| matches!(outcome, Outcome::Rejected(_)));
-    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
-    let Some(unfinished) = records.get(delivered) else {
-        info!(records = records.len(), predicted, rejected, attempts, "batch finished");
-        return;
-    };
-    // The rejection's message may quote the record: its kind has to do.
-    let its_own = user_records
-        .iter()
-        .zip(outcomes)
-        .filter(|(user_record, _)| user_record.position == delivered);
-    let why = its_own.map(|(_, outcome)| outcome).find_map(|outcome| match outcome {
-        Outcome::Predicted(_) => None,
-        Outcome::Rejected(rejection) => Some(format!("{:?}, and its dead letter has gone nowhere", rejection.kind)),
-        Outcome::Failed(failure) => Some(failure.to_string()),
-    });
-    warn!(
-        records = records.len(),
+    let Counts {
         predicted,
         rejected,
         failed,
+        delivered,
+    } = progress.counts;
+    let (records, finished) = (batch.records.len(), progress.finished());
+    let Some(unfinished) = batch.records.get(finished) else {
+        info!(records, predicted, rejected, delivered, attempts, "batch finished");
+        return;
+    };
+    // The rejection's message may quote the record: its kind has to do.
+    let why = progress.outcomes().find_map(|(index, outcome)| {
+        let is_its_own = batch.user_records.get(index)?.position == finished;
+        match outcome {
+            _ if !is_its_own => None,
+            Outcome::Predicted(_) | Outcome::Delivered => None,
+            Outcome::Rejected(rejection) => Some(format!("{:?}, and its dead letter has gone nowhere", rejection.kind)),
+            Outcome::Failed(failure) => Some(failure.to_string()),
+        }
+    });
+    warn!(
+        records,
+        predicted,
+        rejected,
+        failed,
+        delivered,
         attempts,
-        finished = delivered,
+        finished,
         from = unfinished.sequence_number.as_deref(),
         why = why.unwrap_or_else(|| "its delivery fell short".to_owned()),
         "batch comes again from here"

@@ -1,5 +1,6 @@
 //! One attempt at an inference request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -37,13 +38,14 @@ impl<E: Endpoint> Caller<E> {
     ///
     /// # Errors
     ///
-    /// The [`Fault`] that the attempt ended with, never a doubtful one.
-    pub async fn attempt(&self, request: &InferenceRequest) -> Result<Prediction, Fault> {
+    /// The [`Fault`] that the attempt ended with. A doubtful one is settled, as Refused, or else as Misconfigured; the
+    /// latter stays in doubt.
+    pub async fn attempt(&self, request: &Arc<InferenceRequest>) -> Result<Prediction, Fault> {
         let started = Instant::now();
         let answer = timeout(self.call_timeout, self.endpoint.invoke(request)).await;
         match answer {
             Ok(Ok(response)) => {
-                self.answers.add(&request.inference_id, started.elapsed());
+                self.answers.add(request, started.elapsed());
                 Ok(Prediction::read(response))
             }
             Ok(Err(fault)) => Err(self.judge(fault, request)),
@@ -60,16 +62,17 @@ impl<E: Endpoint> Caller<E> {
         if !fault.is_doubtful {
             return fault;
         }
-        let kind = if self.answers.testify_against(&request.inference_id) {
-            FaultKind::Refused
-        } else {
-            FaultKind::Misconfigured
-        };
-        Fault {
-            kind,
-            is_doubtful: false,
-            ..fault
+        if self.answers.testify_against(&request.inference_id) {
+            let is_doubtful = false;
+            return Fault { is_doubtful, ..fault };
         }
+        let kind = FaultKind::Misconfigured;
+        Fault { kind, ..fault }
+    }
+
+    /// What the endpoint answered lately.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Whether a call that starts at `start` would likely be cut at `end`: less is left than the median of the latest

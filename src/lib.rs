@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! event JSON ─ event ─▶ Kinesis records ─ decode ─▶ user records ─ request ─▶ inference requests
-//!    ─ fan_out (capacity, timeout, deadline) ─▶ Endpoint ─▶ outcomes ─ output ─▶ OUTPUT / DEAD_LETTER
+//!    ─ fan_out (capacity, timeout, deadline) ─▶ Endpoint ─▶ outcomes ─ delivery ─▶ OUTPUT / DEAD_LETTER
 //!    ─ checkpoint ─▶ {"batchItemFailures":[{"itemIdentifier": first unfinished sequence number}]}
 //! ```
 //!
@@ -14,10 +14,12 @@
 //! # Invariants
 //!
 //! - Every user record ends in exactly one [`Outcome`](outcome::Outcome).
-//! - No call starts behind a record that has failed, none goes on when the answer is sent, and the answer is in time.
+//! - No call starts behind a record that has failed by the endpoint's fault, none goes on when the answer is sent, and the
+//!   answer is in time.
 //! - A record is read, decoded and called on its own: neither a broken one nor a call that panics fails another.
 //! - No more than CAPACITY calls are in flight in the process, however many invocations share it.
-//! - What is delivered is a prefix of the batch, in its order; the answer names the first record behind that prefix.
+//! - In `ordered` mode what is delivered is a prefix of the batch, in its order; the answer names the first record that is
+//!   not delivered. What ended behind it is remembered for the next time.
 //! - Two seams, no more: [`Endpoint`](endpoint::Endpoint) and [`Output`](output::Output).
 
 // In reading order; the empty lines keep rustfmt from sorting them.
@@ -30,6 +32,8 @@ pub mod deadline;
 pub mod event;
 
 pub mod decode;
+
+pub mod memo;
 
 pub mod request;
 

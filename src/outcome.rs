@@ -20,6 +20,8 @@ pub enum Outcome {
     Rejected(Rejection),
     /// It may succeed later; the event source mapping must deliver it again.
     Failed(Failure),
+    /// It was predicted or rejected when the batch came before, and has arrived at its destination.
+    Delivered,
 }
 
 impl From<Fault> for Outcome {
@@ -48,6 +50,17 @@ pub enum Failure {
     DeadLetterTooLarge,
     /// A record before it has failed. The mapping delivers this one again in any case, so no attempt was made any more.
     Behind,
+}
+
+impl Failure {
+    /// Whether the record itself may be at fault, so that the others need not wait for it.
+    pub fn may_be_its_own(&self) -> bool {
+        match self {
+            Self::Fault(fault) => fault.kind == FaultKind::Suspect,
+            Self::DeadLetterTooLarge => true,
+            Self::OutOfTime | Self::Behind => false,
+        }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -85,6 +98,8 @@ pub enum RejectionKind {
     PayloadTooLarge,
     /// The endpoint refused the record.
     Refused,
+    /// It is older than `GIVE_UP_AFTER_S`, and the endpoint answers others but not this one.
+    GivenUp,
     /// The endpoint answered, but the prediction is larger than OUTPUT takes.
     PredictionTooLarge,
 }

@@ -1,6 +1,6 @@
 //! Where predictions and dead letters go, and the envelope that they go in.
 //!
-//! The destination is chosen at run time, so this seam is an enum of real destinations.
+//! The destination is chosen at run time, so this seam is an enum of real destinations. Those in AWS are cargo features.
 
 use std::io;
 
@@ -8,11 +8,30 @@ use tokio::time::Instant;
 
 use crate::config::Destination;
 
+#[cfg(any(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs"))]
+mod service;
+
 pub mod envelope;
+#[cfg(feature = "firehose")]
+pub mod firehose;
+#[cfg(feature = "kinesis")]
 pub mod kinesis;
+#[cfg(feature = "s3")]
+pub mod s3;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 pub mod stdout;
 
+#[cfg(feature = "firehose")]
+use firehose::Firehose;
+#[cfg(feature = "kinesis")]
 use kinesis::Kinesis;
+#[cfg(feature = "s3")]
+use s3::S3;
+#[cfg(any(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs"))]
+use service::{Service as _, deliver};
+#[cfg(feature = "sqs")]
+use sqs::Sqs;
 use stdout::Lines;
 
 /// One destination, opened once for the process and shared by concurrent invocations.
@@ -21,7 +40,17 @@ pub enum Output {
     /// JSON lines to a writer: standard output, or a buffer in a test.
     Stdout(Lines),
     /// A Kinesis data stream.
+    #[cfg(feature = "kinesis")]
     Kinesis(Kinesis),
+    /// A Firehose stream.
+    #[cfg(feature = "firehose")]
+    Firehose(Firehose),
+    /// An SQS queue.
+    #[cfg(feature = "sqs")]
+    Sqs(Sqs),
+    /// Objects in S3.
+    #[cfg(feature = "s3")]
+    S3(S3),
     /// Nowhere: the endpoint itself is what matters, or its data capture.
     None,
 }
@@ -29,28 +58,23 @@ pub enum Output {
 /// What a destination is handed for one user record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// One JSON object, without a line break.
+    /// What is delivered: one JSON object without a line break, or a model's answer alone.
     pub line: String,
     /// The partition key of the record that it is about.
     pub partition_key: String,
+    /// What tells the record from all others, the same for every delivery of it.
+    pub id: String,
+    /// When the stream took the record, in milliseconds since 1970; 0 where that is not known.
+    pub arrival_ms: u64,
 }
 
 /// How far a delivery came.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Delivered {
-    /// So many entries, from the first on, have arrived. Some behind them may have.
-    pub count: usize,
-    /// Why not all have, where that is so.
+    /// The indexes of the entries that have not arrived, as far as is known, in their order.
+    pub left: Vec<usize>,
+    /// Why these have not.
     pub error: Option<DeliveryError>,
-}
-
-impl Delivered {
-    fn up_to(count: usize, error: DeliveryError) -> Self {
-        Self {
-            count,
-            error: Some(error),
-        }
-    }
 }
 
 /// Why entries have not arrived, as far as is known.
@@ -71,18 +95,55 @@ pub enum DeliveryError {
 
 impl Output {
     /// Opens a destination. What is in AWS is reached as the SDK found in the `environment`.
+    ///
+    /// # Panics
+    ///
+    /// For a destination that this build leaves out: [`Config`](crate::config::Config) has none.
     pub fn open(destination: &Destination, environment: &aws_config::SdkConfig) -> Self {
         match destination {
             Destination::Stdout => Self::Stdout(Lines::new(Box::new(io::stdout()))),
+            #[cfg(feature = "kinesis")]
             Destination::Kinesis(stream) => Self::Kinesis(Kinesis::new(environment, stream.clone())),
+            #[cfg(feature = "firehose")]
+            Destination::Firehose(stream) => Self::Firehose(Firehose::new(environment, stream.clone())),
+            #[cfg(feature = "sqs")]
+            Destination::Sqs(url) => Self::Sqs(Sqs::new(environment, url.clone())),
+            #[cfg(feature = "s3")]
+            Destination::S3 { bucket, prefix } => Self::S3(S3::new(environment, bucket.clone(), prefix.clone())),
             Destination::None => Self::None,
+            #[cfg(not(all(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs")))]
+            _ => unreachable!("the configuration has no destination that is not built, such as {environment:?}"),
         }
     }
 
-    /// How long a line may be, in bytes, where the destination has a limit.
-    pub fn line_bytes_max(&self) -> Option<usize> {
+    /// The limit in bytes that the line is too long for, where the destination has one.
+    pub fn exceeded(&self, line: &str) -> Option<usize> {
+        let longer_than = |max: usize| (line.len() > max).then_some(max);
         match self {
-            Self::Kinesis(_) => Some(Kinesis::LINE_BYTES_MAX),
+            #[cfg(feature = "kinesis")]
+            Self::Kinesis(_) => longer_than(Kinesis::LINE_BYTES_MAX),
+            #[cfg(feature = "firehose")]
+            Self::Firehose(_) => longer_than(Firehose::LINE_BYTES_MAX),
+            #[cfg(feature = "sqs")]
+            Self::Sqs(_) => Sqs::exceeded(line),
+            #[cfg(feature = "s3")]
+            Self::S3(_) => None,
+            Self::Stdout(_) | Self::None => longer_than(usize::MAX),
+        }
+    }
+
+    /// How many entries are worth a delivery of their own while more are to come; `None` where all of a batch go
+    /// together.
+    pub fn worth_a_delivery(&self) -> Option<usize> {
+        match self {
+            #[cfg(feature = "kinesis")]
+            Self::Kinesis(kinesis) => Some(kinesis.limits().entries),
+            #[cfg(feature = "firehose")]
+            Self::Firehose(firehose) => Some(firehose.limits().entries),
+            #[cfg(feature = "sqs")]
+            Self::Sqs(sqs) => Some(sqs.limits().entries * sqs.limits().at_once),
+            #[cfg(feature = "s3")]
+            Self::S3(_) => None,
             Self::Stdout(_) | Self::None => None,
         }
     }
@@ -91,28 +152,50 @@ impl Output {
     /// that is taken for granted.
     pub fn feeds(&self, stream_arn: &str, account: Option<&str>) -> bool {
         match self {
+            #[cfg(feature = "kinesis")]
             Self::Kinesis(kinesis) => kinesis.is(stream_arn, account),
-            Self::Stdout(_) | Self::None => false,
+            #[cfg(feature = "firehose")]
+            Self::Firehose(_) => false,
+            #[cfg(feature = "sqs")]
+            Self::Sqs(_) => false,
+            #[cfg(feature = "s3")]
+            Self::S3(_) => false,
+            Self::Stdout(_) | Self::None => {
+                _ = (stream_arn, account);
+                false
+            }
         }
     }
 
     /// Delivers `entries` in their order, until `end` at the latest.
     pub async fn deliver(&self, entries: &[Entry], end: Instant) -> Delivered {
-        let all = Delivered {
-            count: entries.len(),
-            error: None,
-        };
         match self {
-            Self::None => all,
-            _ if entries.is_empty() => all,
+            Self::None => Delivered::default(),
+            _ if entries.is_empty() => Delivered::default(),
             // What is begun now may arrive, and then comes again for certain.
-            _ if Instant::now() >= end => Delivered::up_to(0, DeliveryError::OutOfTime),
+            _ if Instant::now() >= end => Delivered::none_of(entries.len(), DeliveryError::OutOfTime),
             Self::Stdout(lines) => match lines.deliver(entries, end).await {
-                Ok(()) => all,
-                Err(error) => Delivered::up_to(0, error),
+                Ok(()) => Delivered::default(),
+                Err(error) => Delivered::none_of(entries.len(), error),
             },
-            // Boxed, since the SDK's work is deep and large, and this branch is the smaller part of what comes here.
-            Self::Kinesis(kinesis) => Box::pin(kinesis.deliver(entries, end)).await,
+            // Boxed, since the SDK's work is deep and large, and these branches are the smaller part of what comes here.
+            #[cfg(feature = "kinesis")]
+            Self::Kinesis(kinesis) => Box::pin(deliver(kinesis, entries, end)).await,
+            #[cfg(feature = "firehose")]
+            Self::Firehose(firehose) => Box::pin(deliver(firehose, entries, end)).await,
+            #[cfg(feature = "sqs")]
+            Self::Sqs(sqs) => Box::pin(deliver(sqs, entries, end)).await,
+            #[cfg(feature = "s3")]
+            Self::S3(s3) => Box::pin(deliver(s3, entries, end)).await,
+        }
+    }
+}
+
+impl Delivered {
+    fn none_of(count: usize, error: DeliveryError) -> Self {
+        Self {
+            left: (0..count).collect(),
+            error: Some(error),
         }
     }
 }

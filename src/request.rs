@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::decode::UserRecord;
+use crate::decode::{Batch, UserRecord};
 use crate::event::KinesisRecord;
 use crate::outcome::{Outcome, Rejection, RejectionKind, contain};
 
@@ -21,14 +21,17 @@ pub struct InferenceRequest {
 }
 
 /// Builds the requests, a `SingleRecord` one for each user record and in their order; where there can be none, the
-/// outcome that the record has already.
+/// outcome that the record has already, which may be a `remembered` one.
 pub fn build(
-    records: &[KinesisRecord<'_>],
-    user_records: &[UserRecord],
+    batch: &Batch<'_>,
+    remembered: Vec<Option<Outcome>>,
     max_payload_bytes: usize,
 ) -> Vec<Result<InferenceRequest, Outcome>> {
-    let build = |user_record| contain(|| build_one(records, user_record, max_payload_bytes)).flatten();
-    user_records.iter().map(build).collect()
+    let build = |user_record| contain(|| build_one(batch.records, user_record, max_payload_bytes)).flatten();
+    let user_records = batch.user_records.iter().zip(remembered);
+    user_records
+        .map(|(user_record, remembered)| remembered.map_or_else(|| build(user_record), Err))
+        .collect()
 }
 
 fn build_one(
@@ -87,17 +90,17 @@ mod tests {
     fn a_body_may_have_max_payload_bytes_and_no_more() {
         let build_one = |length: usize| {
             let data = Ok(Bytes::from(vec![b'x'; length]));
-            build(
-                &[],
-                &[UserRecord {
-                    position: 0,
-                    sub_sequence_number: 0,
-                    data,
-                }],
-                10,
-            )
-            .pop()
-            .unwrap()
+            let user_records = [UserRecord {
+                position: 0,
+                sub_sequence_number: 0,
+                data,
+            }];
+            let batch = Batch {
+                records: &[],
+                user_records: &user_records,
+                stream_arn: "",
+            };
+            build(&batch, vec![None], 10).pop().unwrap()
         };
         assert_eq!(build_one(10).unwrap().body.len(), 10);
         let Outcome::Rejected(rejection) = build_one(11).unwrap_err() else {

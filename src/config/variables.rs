@@ -17,11 +17,15 @@ const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'
 
 const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
 const HEADER: &str = "1–1024 printable ASCII characters";
-const DESTINATION: &str = "stdout:, kinesis:STREAM or none:";
+const DESTINATION: &str = "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:";
 
 pub(super) const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
 pub(super) const OUTPUT: Variable = variable("OUTPUT", None, DESTINATION);
 pub(super) const DEAD_LETTER: Variable = variable("DEAD_LETTER", None, DESTINATION);
+pub(super) const OUTPUT_FORMAT: Variable = variable("OUTPUT_FORMAT", Some("envelope"), "envelope, raw");
+pub(super) const OUTPUT_MODE: Variable = variable("OUTPUT_MODE", Some("ordered"), "ordered, unordered");
+pub(super) const GIVE_UP_AFTER_S: Variable = variable("GIVE_UP_AFTER_S", None, "a whole number, 1–604800");
+pub(super) const MEMO_BYTES: Variable = variable("MEMO_BYTES", Some("16777216"), "a whole number, 0–1073741824");
 pub(super) const CAPACITY: Variable = variable("CAPACITY", Some("20"), "a whole number, 1–1000");
 pub(super) const CALL_TIMEOUT_MS: Variable = variable("CALL_TIMEOUT_MS", Some("30000"), "a whole number, 1–70000");
 pub(super) const MAX_ATTEMPTS: Variable = variable("MAX_ATTEMPTS", Some("3"), "a whole number, 1–10");
@@ -49,10 +53,14 @@ pub(super) const TARGET_CONTAINER_HOSTNAME: Variable = variable("TARGET_CONTAINE
 pub(super) const INFERENCE_COMPONENT_NAME: Variable = variable("INFERENCE_COMPONENT_NAME", None, RESOURCE_NAME);
 
 /// All variables, in the order of the README's table.
-pub const VARIABLES: [Variable; 18] = [
+pub const VARIABLES: [Variable; 22] = [
     ENDPOINT_NAME,
     OUTPUT,
+    OUTPUT_FORMAT,
+    OUTPUT_MODE,
     DEAD_LETTER,
+    GIVE_UP_AFTER_S,
+    MEMO_BYTES,
     CAPACITY,
     CALL_TIMEOUT_MS,
     MAX_ATTEMPTS,

@@ -1,32 +1,21 @@
 //! The state of one invocation's fan-out: which request is ready, in flight, waiting or ended.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::future::pending;
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::FannedOut;
+use super::{Rules, Work};
 use crate::capacity::Permit;
-use crate::endpoint::{Endpoint, Fault};
+use crate::endpoint::{Endpoint, Fault, FaultKind};
 use crate::invoke::Caller;
 use crate::outcome::{Failure, Outcome, contain_async};
 use crate::prediction::Prediction;
 use crate::request::InferenceRequest;
-use crate::retry::Retry;
-
-/// By what rules an invocation's requests go on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    /// When another attempt is made.
-    pub(super) retry: Retry,
-    /// Whether a rejected record is unfinished like a failed one.
-    pub(super) rejected_fails: bool,
-    /// Calls in flight are cut here.
-    pub(super) end: Instant,
-}
 
 /// The request of this index, how the attempt at it ended, or the outcome of a panic, and its permit: given back only
 /// when all of this has been taken down, lest it start an attempt that what is to be taken down forbids.
@@ -35,38 +24,61 @@ type Ended = (usize, Result<Result<Prediction, Fault>, Outcome>, Permit);
 pub(super) struct Batch {
     rules: Rules,
     requests: Vec<Option<Arc<InferenceRequest>>>,
+    is_old: Vec<bool>,
     /// Attempts that each request has spent.
     spent: Vec<u32>,
-    outcomes: Vec<Option<Outcome>>,
+    /// Which indexes have their outcomes, and where these went.
+    is_settled: Vec<bool>,
+    outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
     /// Indexes of the requests that wait for a permit, the lowest first.
     ready: BinaryHeap<Reverse<usize>>,
     /// Requests between two attempts, those first that are ready first.
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
     calls: JoinSet<Ended>,
+    /// Old records that wait for the end of all others.
+    suspects: BTreeMap<usize, Suspect>,
     /// Attempts that were started.
     attempts: usize,
     /// The first index that is left unfinished, and brings back all behind it: no attempt starts from here on.
     stop: usize,
+    stopped_elsewhere: watch::Receiver<usize>,
+    /// Calls in flight are cut here.
+    end: Instant,
     out_of_time: bool,
 }
 
+/// An old record that may be at fault itself.
+#[derive(Debug, Clone)]
+pub(super) struct Suspect {
+    /// When its last attempt ended.
+    pub(super) failed_at: Instant,
+    /// How.
+    pub(super) fault: Fault,
+    /// Whether it has one more.
+    pub(super) has_attempt: bool,
+}
+
 impl Batch {
-    pub(super) fn new(requests: Vec<Result<InferenceRequest, Outcome>>, rules: Rules) -> Self {
-        let count = requests.len();
+    pub(super) fn new(work: Work, rules: Rules) -> Self {
+        let count = work.requests.len();
         let mut batch = Self {
             rules,
             requests: Vec::with_capacity(count),
+            is_old: work.is_old,
             spent: vec![0; count],
-            outcomes: Vec::with_capacity(count),
+            is_settled: vec![false; count],
+            outcomes: work.outcomes,
             ready: BinaryHeap::with_capacity(count),
             waiting: BinaryHeap::new(),
             calls: JoinSet::new(),
+            suspects: BTreeMap::new(),
             attempts: 0,
             stop: count,
+            stopped_elsewhere: work.stop,
+            end: work.end,
             out_of_time: false,
         };
-        for (index, request) in requests.into_iter().enumerate() {
-            batch.outcomes.push(None);
+        for (index, request) in work.requests.into_iter().enumerate() {
             match request {
                 Ok(request) => {
                     batch.requests.push(Some(Arc::new(request)));
@@ -74,7 +86,7 @@ impl Batch {
                 }
                 Err(outcome) => {
                     batch.requests.push(None);
-                    batch.settle(index, outcome);
+                    batch.end_with(index, outcome);
                 }
             }
         }
@@ -82,11 +94,19 @@ impl Batch {
     }
 
     pub(super) fn end(&self) -> Instant {
-        self.rules.end
+        self.end
     }
 
     pub(super) fn attempts(&self) -> usize {
         self.attempts
+    }
+
+    pub(super) fn count_attempt(&mut self) {
+        self.attempts += 1;
+    }
+
+    pub(super) fn request(&self, index: usize) -> Option<Arc<InferenceRequest>> {
+        self.requests.get(index).and_then(Clone::clone)
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -101,8 +121,7 @@ impl Batch {
     /// Starts an attempt at the ready request with the lowest position.
     pub(super) fn start<E: Endpoint>(&mut self, caller: &Arc<Caller<E>>, permit: Permit) {
         let Reverse(index) = self.ready.pop().expect("a request is ready");
-        let request = self.requests.get(index).and_then(Clone::clone);
-        let request = request.expect("only a request becomes ready");
+        let request = self.request(index).expect("only a request becomes ready");
         let caller = Arc::clone(caller);
         self.calls.spawn(async move {
             let ended = contain_async(caller.attempt(&request)).await;
@@ -111,7 +130,8 @@ impl Batch {
         self.attempts += 1;
     }
 
-    /// Waits until a call ends or a wait is over, whichever is first; for ever if there is neither.
+    /// Waits until a call ends, a wait is over or a record is left unfinished elsewhere, whichever is first; for ever if
+    /// there is nothing to wait for.
     pub(super) async fn advance(&mut self) {
         let over = self.waiting.peek().map(|Reverse((over, _))| *over);
         let wait_is_over = async {
@@ -122,6 +142,10 @@ impl Batch {
         };
         tokio::select! {
             biased;
+            Ok(()) = self.stopped_elsewhere.changed() => {
+                let stop = *self.stopped_elsewhere.borrow_and_update();
+                self.stop_at(stop);
+            }
             Some(done) = self.calls.join_next() => self.take(done),
             () = wait_is_over => self.wake(),
         }
@@ -140,7 +164,7 @@ impl Batch {
         match done {
             Ok((index, Ok(Ok(prediction)), _permit)) => self.settle(index, Outcome::Predicted(prediction)),
             Ok((index, Ok(Err(fault)), _permit)) => self.try_again(index, fault),
-            Ok((index, Err(panicked), _permit)) => self.settle(index, panicked),
+            Ok((index, Err(panicked), _permit)) => self.end_with(index, panicked),
             Err(error) => assert!(error.is_cancelled(), "a call's panic is its outcome"),
         }
     }
@@ -149,30 +173,95 @@ impl Batch {
     fn try_again(&mut self, index: usize, fault: Fault) {
         let spent = self.spent.get_mut(index).expect("an index of this batch");
         *spent += 1;
-        let wait = self.rules.retry.wait(*spent, fault.kind);
-        let over = wait.map(|wait| Instant::now() + wait);
-        let in_time = over.filter(|over| *over < self.rules.end && index < self.stop && !self.out_of_time);
-        match in_time {
-            Some(over) => self.waiting.push(Reverse((over, index))),
-            None => self.settle(index, fault.into()),
+        let attempts = *spent;
+        let Some(wait) = self.rules.retry.wait(attempts, fault.kind) else {
+            return self.has_spent_its_attempts(index, fault);
+        };
+        let is_last = attempts + 1 == self.rules.retry.max_attempts;
+        if is_last && self.rules.others_go_on && fault.kind == FaultKind::Suspect && self.is_old(index) {
+            return self.suspect(index, fault, true);
+        }
+        let over = Instant::now() + wait;
+        if over < self.end && index < self.stop && !self.out_of_time {
+            self.waiting.push(Reverse((over, index)));
+        } else {
+            self.settle(index, fault.into());
+        }
+    }
+
+    /// Ends a request with an outcome that it has without an answer.
+    pub(super) fn end_with(&mut self, index: usize, outcome: Outcome) {
+        match outcome {
+            Outcome::Failed(Failure::Fault(fault)) => self.has_spent_its_attempts(index, fault),
+            outcome => self.settle(index, outcome),
+        }
+    }
+
+    /// Ends a request with a fault that no further attempt follows. Whether an old record is given up is seen when all
+    /// others have ended.
+    pub(super) fn has_spent_its_attempts(&mut self, index: usize, fault: Fault) {
+        let may_be_its_own = fault.kind == FaultKind::Suspect || fault.is_doubtful;
+        if may_be_its_own && self.is_old(index) {
+            self.suspect(index, fault, false);
+        } else {
+            self.settle(index, fault.into());
+        }
+    }
+
+    fn is_old(&self, index: usize) -> bool {
+        self.is_old.get(index).is_some_and(|is_old| *is_old)
+    }
+
+    fn suspect(&mut self, index: usize, fault: Fault, has_attempt: bool) {
+        if self.leaves_unfinished(&fault.clone().into()) {
+            self.stop_at(index);
+        }
+        let failed_at = Instant::now();
+        self.suspects.insert(
+            index,
+            Suspect {
+                failed_at,
+                fault,
+                has_attempt,
+            },
+        );
+    }
+
+    /// The suspect with the lowest position, if nothing before it brings it back anyway.
+    pub(super) fn first_suspect(&self) -> Option<(usize, Suspect)> {
+        let (index, suspect) = self.suspects.first_key_value()?;
+        (*index <= self.stop && !self.out_of_time).then(|| (*index, suspect.clone()))
+    }
+
+    /// Whether what lies behind a record with this outcome must not go on.
+    fn leaves_unfinished(&self, outcome: &Outcome) -> bool {
+        let others_go_on = self.rules.others_go_on;
+        match outcome {
+            Outcome::Predicted(_) | Outcome::Delivered => false,
+            Outcome::Rejected(_) => self.rules.rejected_fails && !others_go_on,
+            Outcome::Failed(failure) => !(others_go_on && failure.may_be_its_own()),
         }
     }
 
     /// Gives a request its outcome. One that leaves its record unfinished brings back all records behind it, so that no
-    /// attempt starts for them any more.
-    fn settle(&mut self, index: usize, outcome: Outcome) {
-        let unfinished = match outcome {
-            Outcome::Predicted(_) => false,
-            Outcome::Rejected(_) => self.rules.rejected_fails,
-            Outcome::Failed(_) => true,
-        };
-        if unfinished && index < self.stop {
+    /// attempt starts for them any more, unless theirs are remembered.
+    pub(super) fn settle(&mut self, index: usize, outcome: Outcome) {
+        if self.leaves_unfinished(&outcome) {
+            self.stop_at(index);
+        }
+        self.suspects.remove(&index);
+        let is_settled = self.is_settled.get_mut(index).expect("an index of this batch");
+        assert!(!*is_settled, "a record has one outcome");
+        *is_settled = true;
+        // Whoever does not listen any more has no use for it.
+        _ = self.outcomes.send((index, outcome));
+    }
+
+    fn stop_at(&mut self, index: usize) {
+        if index < self.stop {
             self.stop = index;
             self.waiting.retain(|Reverse((_, waiting))| *waiting < index);
         }
-        let slot = self.outcomes.get_mut(index).expect("an index of this batch");
-        assert!(slot.is_none(), "a record has one outcome");
-        *slot = Some(outcome);
     }
 
     /// Lets calls in flight end, but starts no other.
@@ -190,21 +279,21 @@ impl Batch {
         }
     }
 
-    pub(super) fn into_outcomes(self) -> FannedOut {
+    /// Gives what has no outcome yet the one that it has for want of an answer, and returns the number of attempts.
+    pub(super) fn finish(mut self) -> usize {
+        for (index, suspect) in std::mem::take(&mut self.suspects) {
+            self.settle(index, suspect.fault.into());
+        }
         let failed_first = self.stop;
-        let unended = |index: usize| {
+        let unended: Vec<_> = self.is_settled.iter().enumerate().filter(|(_, it)| !**it).collect();
+        for (index, _) in unended {
             let failure = if index > failed_first {
                 Failure::Behind
             } else {
                 Failure::OutOfTime
             };
-            Outcome::Failed(failure)
-        };
-        let outcomes = self.outcomes.into_iter().enumerate();
-        let outcomes = outcomes.map(|(index, outcome)| outcome.unwrap_or_else(|| unended(index)));
-        FannedOut {
-            outcomes: outcomes.collect(),
-            attempts: self.attempts,
+            _ = self.outcomes.send((index, Outcome::Failed(failure)));
         }
+        self.attempts
     }
 }

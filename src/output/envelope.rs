@@ -78,6 +78,16 @@ pub fn prediction(
     )
 }
 
+/// What OUTPUT gets in `raw` format: the model's answer alone. Text is without the line break at its end, bytes are in
+/// base64.
+pub fn raw(prediction: &Prediction) -> String {
+    match &prediction.output {
+        ModelOutput::Json(json) => json.get().to_owned(),
+        ModelOutput::Text(text) => text.trim_end_matches(['\n', '\r']).to_owned(),
+        ModelOutput::Bytes(bytes) => BASE64.encode(bytes),
+    }
+}
+
 /// The line that `DEAD_LETTER` gets for a rejected record: its bytes, or where it has none, its entry of the event.
 pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, reason: &Rejection) -> String {
     let data = user_record.data.as_ref().ok().map(|data| BASE64.encode(data));
@@ -159,6 +169,23 @@ mod tests {
                 format!("{place}\"output\":\"/w==\",\"outputEncoding\":\"base64\"}}")
             );
         });
+    }
+
+    #[test]
+    fn a_raw_prediction_is_the_answer_alone() {
+        for (body, expected) in [
+            (&b"{\"score\":\n0.90}"[..], r#"{"score": 0.90}"#),
+            (b"fraud,high\r\n", "fraud,high"),
+            (b"one\ntwo\n", "one\ntwo"),
+            (b"\xff", "/w=="),
+        ] {
+            let response = Response {
+                body: Bytes::from_static(body),
+                content_type: None,
+                variant: None,
+            };
+            assert_eq!(raw(&Prediction::read(response)), expected);
+        }
     }
 
     #[test]

@@ -9,12 +9,16 @@ mod support;
 mod capacity;
 mod deadline;
 mod delivery;
+
 mod evidence;
+mod give_up;
 mod kinesis_output;
 mod once_more;
 mod one_outcome;
 mod properties;
+mod redelivery;
 mod retry;
 mod sagemaker;
 mod stop;
 mod timeout;
+mod unordered;

@@ -4,15 +4,14 @@ use instream::endpoint::FaultKind;
 
 use crate::support::{Does, Scenario};
 
-const FAILED: [Does; 4] = [
-    Does::FailAfter(5, FaultKind::Suspect),
+const FAILED: [Does; 3] = [
     Does::FailAfter(5, FaultKind::Overload),
     Does::FailAfter(5, FaultKind::Unreachable),
     Does::FailAfter(5, FaultKind::Misconfigured),
 ];
 
 #[tokio::test(start_paused = true)]
-async fn a_record_has_failed() {
+async fn a_record_has_failed_by_the_endpoints_fault() {
     for fails in FAILED {
         // Record 2 needs long and a second attempt; it lies before the one that fails.
         let ran = Scenario::of(100)
@@ -27,6 +26,30 @@ async fn a_record_has_failed() {
         assert!(ran.seen.calls.len() < 50, "{} calls were made", ran.seen.calls.len());
         assert_eq!(ran.seen.in_flight, 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_has_failed_by_what_may_be_its_own_fault() {
+    let scenario = |memo_bytes| {
+        let scenario = Scenario::of(100).with("CAPACITY", "4").with("MEMO_BYTES", memo_bytes);
+        scenario.record(5, Does::FailAfter(5, FaultKind::Suspect))
+    };
+    let ran = scenario("16777216").run().await;
+    ran.comes_again_from(5);
+    assert_eq!(ran.predicted, [0, 1, 2, 3, 4]);
+    assert_eq!(
+        ran.seen.calls.len(),
+        102,
+        "the others go on: 5 alone had three attempts"
+    );
+    let ran = scenario("0").run().await;
+    ran.comes_again_from(5);
+    assert_eq!(ran.predicted, [0, 1, 2, 3, 4]);
+    assert!(
+        ran.seen.calls.len() < 90,
+        "with the memo off, {} calls were made",
+        ran.seen.calls.len()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,11 +89,14 @@ async fn what_waits_for_its_next_attempt_behind_a_failed_record_has_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_record_stops_what_is_behind_it_where_dead_letter_is_not_set() {
-    let scenario = Scenario::of(100).with("CAPACITY", "1").with("DEAD_LETTER", "");
-    let ran = scenario.record(3, Does::Fail(FaultKind::Refused)).run().await;
-    ran.comes_again_from(3);
-    assert_eq!(ran.seen.calls, ["0", "1", "2", "3"]);
+async fn a_rejected_record_stops_what_is_behind_it_where_neither_dead_letter_nor_memo_keeps_anything() {
+    for (memo_bytes, calls) in [("0", 4), ("16777216", 100)] {
+        let scenario = Scenario::of(100).with("CAPACITY", "1").with("DEAD_LETTER", "");
+        let scenario = scenario.with("MEMO_BYTES", memo_bytes);
+        let ran = scenario.record(3, Does::Fail(FaultKind::Refused)).run().await;
+        ran.comes_again_from(3);
+        assert_eq!(ran.seen.calls.len(), calls);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,9 @@ use crate::scripted::{Script, Scripted, Seen};
 /// An invocation's time, unless the test says otherwise: Lambda's longest.
 const LONG: Duration = Duration::from_mins(15);
 
+/// When every handler starts, in seconds since 1970.
+const NOW_S: f64 = 1_800_000_000.0;
+
 /// A writer whose bytes can be read, or that refuses to write.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Page {
@@ -52,6 +55,7 @@ impl Page {
 /// A handler for a batch whose record `n` has the body `n` and the sequence number `n`.
 pub(crate) struct Scenario {
     records: usize,
+    arrival: Option<f64>,
     script: HashMap<String, Script>,
     deadline: Option<Duration>,
     settings: Vec<(&'static str, String)>,
@@ -72,6 +76,7 @@ impl Scenario {
         let settings = settings.map(|(name, value)| (name, value.to_owned())).into();
         Self {
             records,
+            arrival: None,
             script: HashMap::new(),
             deadline: Some(LONG),
             settings,
@@ -92,6 +97,11 @@ impl Scenario {
         self.script(number, attempts, Does::PredictAfter(10))
     }
 
+    /// What becomes of the first attempts at record `number`, and of all that follow.
+    pub(crate) fn attempts_then(self, number: usize, attempts: &[Does], then: Does) -> Self {
+        self.script(number, attempts, then)
+    }
+
     fn script(mut self, number: usize, attempts: &[Does], then: Does) -> Self {
         let attempts = attempts.to_vec();
         self.script.insert(number.to_string(), Script { attempts, then });
@@ -102,6 +112,12 @@ impl Scenario {
     pub(crate) fn body(mut self, body: &str, then: Does) -> Self {
         let attempts = Vec::new();
         self.script.insert(body.to_owned(), Script { attempts, then });
+        self
+    }
+
+    /// The records arrived so many seconds before the handler starts.
+    pub(crate) fn arrived_before(mut self, seconds: f64) -> Self {
+        self.arrival = Some(NOW_S - seconds);
         self
     }
 
@@ -160,6 +176,7 @@ impl Scenario {
         let handler = Handler::new(&config, endpoint, output, dead_letter);
         let Self {
             records,
+            arrival,
             deadline,
             output,
             dead_letter,
@@ -169,6 +186,7 @@ impl Scenario {
             handler,
             seen,
             records,
+            arrival,
             deadline,
             output,
             dead_letter,
@@ -189,6 +207,7 @@ pub(crate) struct Running {
     handler: Handler<Scripted>,
     pub(crate) seen: Arc<Mutex<Seen>>,
     records: usize,
+    arrival: Option<f64>,
     deadline: Option<Duration>,
     output: Page,
     dead_letter: Page,
@@ -198,7 +217,7 @@ pub(crate) struct Running {
 impl Running {
     /// Sends the records with these numbers as one event, and returns the answer.
     pub(crate) async fn invoke(&self, records: impl IntoIterator<Item = usize>) -> Result<Value, HandlerError> {
-        self.handle(&event(records), self.deadline).await
+        self.handle(&self.event(records), self.deadline).await
     }
 
     /// As [`invoke`](Self::invoke), with another deadline.
@@ -207,7 +226,7 @@ impl Running {
         records: impl IntoIterator<Item = usize>,
         time: Duration,
     ) -> Result<Value, HandlerError> {
-        self.handle(&event(records), Some(time)).await
+        self.handle(&self.event(records), Some(time)).await
     }
 
     pub(crate) async fn invoke_event(&self, event: &Value) -> Result<Value, HandlerError> {
@@ -216,7 +235,7 @@ impl Running {
 
     async fn handle(&self, event: &Value, time: Option<Duration>) -> Result<Value, HandlerError> {
         let payload = RawValue::from_string(event.to_string()).unwrap();
-        let now = SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000, 0);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(NOW_S) + self.elapsed();
         let deadline = time.map_or(SystemTime::UNIX_EPOCH, |time| now + time);
         let since_1970 = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let deadline_ms = since_1970.as_millis().try_into().unwrap();
@@ -229,6 +248,33 @@ impl Running {
         let handling = self.handler.handle(&payload, invocation);
         let response = timeout(Duration::from_hours(1), handling).await;
         Ok(serde_json::to_value(response.expect("the invocation ends")?).unwrap())
+    }
+
+    /// The event with the records of these numbers.
+    fn event(&self, records: impl IntoIterator<Item = usize>) -> Value {
+        let entry = |number: usize| {
+            let mut entry = entry(&number.to_string());
+            if let Some(arrival) = self.arrival {
+                entry["kinesis"]["approximateArrivalTimestamp"] = arrival.into();
+            }
+            entry
+        };
+        let entries: Vec<_> = records.into_iter().map(entry).collect();
+        json!({ "Records": entries })
+    }
+
+    /// Delivers the batch again and again, as the mapping does, from the record that each answer names on, up to so many
+    /// times; returns the last answer.
+    pub(crate) async fn deliver_again(&self, records: std::ops::Range<usize>, times: usize) -> Value {
+        let mut from = records.start;
+        let mut answer = Value::Null;
+        for _ in 0..times {
+            answer = self.invoke(from..records.end).await.unwrap();
+            let named = answer["batchItemFailures"][0]["itemIdentifier"].as_str();
+            let Some(named) = named else { break };
+            from = named.parse().unwrap();
+        }
+        answer
     }
 
     /// From the start of the handler on.
@@ -258,12 +304,6 @@ impl Running {
             seen,
         }
     }
-}
-
-/// The event with the records of these numbers.
-fn event(records: impl IntoIterator<Item = usize>) -> Value {
-    let entries: Vec<_> = records.into_iter().map(|number| entry(&number.to_string())).collect();
-    json!({ "Records": entries })
 }
 
 /// A well-formed record whose body and sequence number are `number`.

@@ -1,0 +1,162 @@
+//! How far each user record of one invocation has come.
+
+use super::Line;
+use super::writer::Writer;
+use crate::checkpoint::nameable;
+use crate::config::OutputMode;
+use crate::decode::Batch;
+use crate::outcome::Outcome;
+
+/// The outcomes of one invocation's user records, and which of them have arrived.
+#[derive(Debug)]
+pub struct Progress<'b> {
+    batch: Batch<'b>,
+    mode: OutputMode,
+    outcomes: Vec<Option<Outcome>>,
+    has_arrived: Vec<bool>,
+    /// Lines that wait for their delivery; in `ordered` mode, those of a prefix.
+    ready: Vec<Line>,
+    /// In `ordered` mode, the first user record that has no line yet.
+    next: usize,
+    /// In `ordered` mode, whether that one is unfinished for good.
+    is_at_its_end: bool,
+    /// Whether a delivery fell short. Another one is not begun.
+    fell_short: bool,
+    /// How the user records ended in this invocation.
+    pub counts: Counts,
+}
+
+/// How many user records ended how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub predicted: usize,
+    pub rejected: usize,
+    pub failed: usize,
+    /// Delivered before.
+    pub delivered: usize,
+}
+
+impl Counts {
+    fn of(&mut self, outcome: &Outcome) -> &mut usize {
+        match outcome {
+            Outcome::Predicted(_) => &mut self.predicted,
+            Outcome::Rejected(_) => &mut self.rejected,
+            Outcome::Failed(_) => &mut self.failed,
+            Outcome::Delivered => &mut self.delivered,
+        }
+    }
+}
+
+impl<'b> Progress<'b> {
+    pub(super) fn new(batch: Batch<'b>, mode: OutputMode) -> Self {
+        let count = batch.user_records.len();
+        Self {
+            batch,
+            mode,
+            outcomes: (0..count).map(|_| None).collect(),
+            has_arrived: vec![false; count],
+            ready: Vec::new(),
+            next: 0,
+            is_at_its_end: false,
+            fell_short: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes in an outcome. Returns the index of a record that turns out to be unfinished, though its outcome was not that
+    /// it failed: its line cannot be made, or there is no place for it.
+    pub(super) fn settle(&mut self, index: usize, outcome: Outcome, writer: &Writer<'_>) -> Option<usize> {
+        *self.counts.of(&outcome) += 1;
+        let slot = self.outcomes.get_mut(index).expect("an index of this batch");
+        assert!(slot.is_none(), "a record has one outcome");
+        *slot = Some(outcome);
+        if self.mode == OutputMode::Unordered {
+            return self.write(index, writer).unwrap_or_default();
+        }
+        while !self.is_at_its_end && self.outcomes.get(self.next).is_some_and(Option::is_some) {
+            if let Some(unfinished) = self.write(self.next, writer) {
+                self.is_at_its_end = true;
+                return unfinished;
+            }
+            self.next += 1;
+        }
+        None
+    }
+
+    /// Makes the line of a settled record. `Some` if it is unfinished: nothing in it if that was known.
+    #[expect(clippy::option_option, reason = "unfinished or not, and if so, news or not")]
+    fn write(&mut self, index: usize, writer: &Writer<'_>) -> Option<Option<usize>> {
+        let outcome = self.outcomes.get_mut(index)?.as_mut()?;
+        match outcome {
+            Outcome::Failed(_) => return Some(None),
+            Outcome::Delivered => {
+                self.has_arrived.get_mut(index).map(|has_arrived| *has_arrived = true)?;
+                return None;
+            }
+            Outcome::Predicted(_) | Outcome::Rejected(_) => {}
+        }
+        *self.counts.of(outcome) -= 1;
+        let line = writer.line(index, outcome);
+        *self.counts.of(outcome) += 1;
+        let Some(line) = line else {
+            return Some(Some(index));
+        };
+        self.ready.push(line);
+        None
+    }
+
+    /// Takes the lines that may be delivered, in batch order, if there are at least `count` of them.
+    pub(super) fn take_ready(&mut self, count: usize) -> Option<Vec<Line>> {
+        if self.fell_short || self.ready.len() < count {
+            return None;
+        }
+        if self.mode == OutputMode::Unordered {
+            let mut lines = std::mem::take(&mut self.ready);
+            lines.sort_by_key(|line| line.index);
+            return Some(lines);
+        }
+        // Were the rest of the batch to fail, this is where it would come again from.
+        let whole = self.batch.user_records.get(self.next);
+        let whole = whole.map_or(self.batch.records.len(), |user_record| user_record.position);
+        let from = nameable(self.batch.records, whole).unwrap_or_default();
+        let may_go = self.ready.partition_point(|line| line.position < from);
+        (may_go >= count).then(|| self.ready.drain(..may_go).collect())
+    }
+
+    /// Takes down that the lines of these user records were delivered, but for those that are `left`.
+    pub(super) fn shipped(&mut self, places: &[usize], left: &[usize]) {
+        let mut is_left = vec![false; self.has_arrived.len()];
+        for index in left {
+            is_left.get_mut(*index).map(|slot| *slot = true).unwrap_or_default();
+        }
+        self.fell_short |= !left.is_empty();
+        let arrived = places.iter().filter(|index| is_left.get(**index) == Some(&false));
+        for index in arrived {
+            if let (Some(slot), Some(has_arrived)) = (self.outcomes.get_mut(*index), self.has_arrived.get_mut(*index)) {
+                // What it said is not needed any more.
+                *slot = Some(Outcome::Delivered);
+                *has_arrived = true;
+            }
+        }
+    }
+
+    /// How many Kinesis records, from the first on, are finished: all of their user records have arrived.
+    pub fn finished(&self) -> usize {
+        let unfinished = self.has_arrived.iter().position(|has_arrived| !has_arrived);
+        let user_record = unfinished.and_then(|index| self.batch.user_records.get(index));
+        user_record.map_or(self.batch.records.len(), |user_record| user_record.position)
+    }
+
+    /// The outcomes, with their indexes; [`Outcome::Delivered`] for those that have arrived.
+    pub fn into_outcomes(self) -> impl Iterator<Item = (usize, Outcome)> {
+        let numbered = self.outcomes.into_iter().enumerate();
+        numbered.filter_map(|(index, outcome)| Some((index, outcome?)))
+    }
+
+    /// As [`into_outcomes`](Self::into_outcomes).
+    pub fn outcomes(&self) -> impl Iterator<Item = (usize, &Outcome)> {
+        let numbered = self.outcomes.iter().enumerate();
+        numbered.filter_map(|(index, outcome)| Some((index, outcome.as_ref()?)))
+    }
+}

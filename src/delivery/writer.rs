@@ -1,0 +1,71 @@
+//! What a user record's outcome is delivered as.
+
+use super::Line;
+use crate::config::OutputFormat;
+use crate::decode::Batch;
+use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, contain};
+use crate::output::{Entry, Output, envelope};
+
+/// All that goes into the lines of one invocation.
+#[derive(Debug)]
+pub(super) struct Writer<'w> {
+    pub(super) output: &'w Output,
+    pub(super) dead_letter: Option<&'w Output>,
+    pub(super) format: OutputFormat,
+    pub(super) batch: Batch<'w>,
+    pub(super) endpoint: &'w str,
+}
+
+impl Writer<'_> {
+    /// The line for the user record of this index, where its outcome is delivered. A record whose line cannot be made has
+    /// failed, one whose prediction is too large for OUTPUT is rejected.
+    pub(super) fn line(&self, index: usize, outcome: &mut Outcome) -> Option<Line> {
+        contain(|| self.write(index, outcome)).unwrap_or_else(|panicked| {
+            *outcome = panicked;
+            None
+        })
+    }
+
+    fn write(&self, index: usize, outcome: &mut Outcome) -> Option<Line> {
+        let user_record = self.batch.user_records.get(index)?;
+        let record = self.batch.records.get(user_record.position)?;
+        let line = self.text(index, outcome)?;
+        Some(Line {
+            index,
+            position: user_record.position,
+            is_dead_letter: matches!(outcome, Outcome::Rejected(_)),
+            entry: Entry {
+                line,
+                partition_key: record.partition_key.as_deref().unwrap_or("none").to_owned(),
+                id: self.batch.id(index).unwrap_or_default(),
+                arrival_ms: record.approximate_arrival_ms.unwrap_or_default(),
+            },
+        })
+    }
+
+    fn text(&self, index: usize, outcome: &mut Outcome) -> Option<String> {
+        let user_record = self.batch.user_records.get(index)?;
+        let record = self.batch.records.get(user_record.position)?;
+        if let Outcome::Predicted(prediction) = outcome {
+            let line = match self.format {
+                OutputFormat::Envelope => envelope::prediction(record, user_record, self.endpoint, prediction),
+                OutputFormat::Raw => envelope::raw(prediction),
+            };
+            let Some(max) = self.output.exceeded(&line) else {
+                return Some(line);
+            };
+            *outcome = Outcome::Rejected(Rejection {
+                kind: RejectionKind::PredictionTooLarge,
+                message: format!("the prediction has {} bytes, OUTPUT takes {max}", line.len()),
+            });
+        }
+        if let (Outcome::Rejected(reason), Some(dead_letter)) = (&outcome, self.dead_letter) {
+            let line = envelope::dead_letter(record, user_record, self.endpoint, reason);
+            if dead_letter.exceeded(&line).is_none() {
+                return Some(line);
+            }
+            *outcome = Outcome::Failed(Failure::DeadLetterTooLarge);
+        }
+        None
+    }
+}

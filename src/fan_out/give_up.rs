@@ -1,0 +1,76 @@
+//! The end of an old record that keeps failing by what may be its own fault.
+//!
+//! The endpoint may be at fault as well, and an outage must never empty the stream into the dead letters. So the last
+//! attempt at such a record comes when all others have ended, and counts against it only if the endpoint answered another
+//! record both between the attempt before and this one, and after this one. Where there was no such answer, since the
+//! others' outcomes are remembered, a record that was answered before is called once more to find out.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::FanOut;
+use super::batch::{Batch, Suspect};
+use crate::endpoint::{Endpoint, Fault};
+use crate::outcome::{Outcome, Rejection, RejectionKind, contain_async};
+use crate::prediction::Prediction;
+use crate::request::InferenceRequest;
+
+impl<E: Endpoint> FanOut<E> {
+    /// Gives the suspects of the batch their outcomes, the lowest first. The first for which the endpoint does not speak
+    /// is the last: it speaks for none.
+    pub(super) async fn settle_suspects(&self, batch: &mut Batch) {
+        while let Some((index, suspect)) = batch.first_suspect() {
+            let request = batch.request(index);
+            if suspect.has_attempt {
+                if !self.answers_others(batch, suspect.failed_at, request.as_deref()).await {
+                    return;
+                }
+                let request = request.as_ref().expect("only a request has an attempt left");
+                match self.attempt(batch, request).await {
+                    Ok(Ok(prediction)) => batch.settle(index, Outcome::Predicted(prediction)),
+                    Ok(Err(fault)) => batch.has_spent_its_attempts(index, fault),
+                    Err(panicked) => batch.end_with(index, panicked),
+                }
+            } else if self.answers_others(batch, suspect.failed_at, request.as_deref()).await {
+                batch.settle(index, given_up(&suspect).into());
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Whether the endpoint has answered another record since this `moment`, or does so when it is asked.
+    async fn answers_others(&self, batch: &mut Batch, moment: Instant, request: Option<&InferenceRequest>) -> bool {
+        let inference_id = request.map_or("", |request| &request.inference_id);
+        let answers = self.caller.answers();
+        if answers.answered_another_since(moment, inference_id) {
+            return true;
+        }
+        let Some(another) = answers.another_request(inference_id) else {
+            return false;
+        };
+        matches!(self.attempt(batch, &another).await, Ok(Ok(_)))
+    }
+
+    async fn attempt(
+        &self,
+        batch: &mut Batch,
+        request: &Arc<InferenceRequest>,
+    ) -> Result<Result<Prediction, Fault>, Outcome> {
+        let _permit = self.capacity.acquire().await;
+        batch.count_attempt();
+        contain_async(self.caller.attempt(request)).await
+    }
+}
+
+fn given_up(suspect: &Suspect) -> Rejection {
+    let message = format!(
+        "it is older than GIVE_UP_AFTER_S, and the endpoint answers others: {}",
+        suspect.fault.describe()
+    );
+    Rejection {
+        kind: RejectionKind::GivenUp,
+        message,
+    }
+}
