@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod cloud;
 mod replay;
 mod scripted;
 mod support;
@@ -9,7 +10,7 @@ mod support;
 mod capacity;
 mod deadline;
 mod delivery;
-
+mod destinations;
 mod evidence;
 mod give_up;
 mod kinesis_output;

@@ -1,0 +1,315 @@
+//! Kinesis, Firehose, SQS and S3: what they are sent, and what becomes of what they do not take.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use instream::config::Destination;
+use instream::endpoint::FaultKind;
+use serde_json::json;
+
+use crate::cloud::{Cloud, Fate};
+use crate::support::{Does, Scenario, entry};
+
+fn kinesis() -> Destination {
+    Destination::Kinesis("scores".to_owned())
+}
+
+fn firehose() -> Destination {
+    Destination::Firehose("scores".to_owned())
+}
+
+fn queue() -> Destination {
+    Destination::Sqs("https://sqs.eu-central-1.amazonaws.com/123456789012/scores".to_owned())
+}
+
+fn fifo_queue() -> Destination {
+    Destination::Sqs("https://sqs.eu-central-1.amazonaws.com/123456789012/scores.fifo".to_owned())
+}
+
+fn bucket() -> Destination {
+    Destination::S3 {
+        bucket: "scores".to_owned(),
+        prefix: "fraud".to_owned(),
+    }
+}
+
+/// The numbers of the records whose envelopes arrived, in the order in which they did.
+fn numbers(cloud: &Cloud) -> Vec<usize> {
+    let objects = cloud.objects();
+    let lines = objects.values().flat_map(|object| object.lines());
+    let lines = lines.map(|line| serde_json::from_str(line).unwrap());
+    let envelopes = cloud.envelopes().into_iter().chain(lines);
+    let number = |envelope: serde_json::Value| {
+        let id = envelope["eventId"].as_str().unwrap();
+        id.strip_prefix("shard:").unwrap().parse().unwrap()
+    };
+    envelopes.map(number).collect()
+}
+
+fn sorted(mut numbers: Vec<usize>) -> Vec<usize> {
+    numbers.sort_unstable();
+    numbers
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_destination_gets_predictions_and_dead_letters() {
+    for destination in [kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
+        let (output, dead_letter) = (Cloud::default(), Cloud::default());
+        let ran = Scenario::of(1200)
+            .output(output.open(&destination))
+            .dead_letter(dead_letter.open(&destination))
+            .record(700, Does::Fail(FaultKind::Refused))
+            .run()
+            .await;
+        ran.is_finished();
+        let expected: Vec<_> = (0..1200).filter(|number| *number != 700).collect();
+        assert_eq!(sorted(numbers(&output)), expected, "{destination:?}");
+        assert_eq!(numbers(&dead_letter), [700], "{destination:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_destination_does_not_take_in_is_sent_again_alone_and_arrives_once() {
+    for destination in [kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
+        let mut random = fastrand::Rng::with_seed(7);
+        let cloud = Cloud::that(move |_, entries| Fate::Partly((0..entries).map(|_| random.f64() > 0.3).collect()));
+        let ran = Scenario::of(1200).output(cloud.open(&destination)).run().await;
+        ran.is_finished();
+        assert_eq!(
+            sorted(numbers(&cloud)),
+            (0..1200).collect::<Vec<_>>(),
+            "{destination:?}"
+        );
+        assert_eq!(ran.seen.calls.len(), 1200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_holds_more_than_the_service_takes() {
+    const MIB: usize = 1024 * 1024;
+    for (destination, entries, bytes) in [
+        (kinesis(), 500, 5 * MIB),
+        (firehose(), 500, 4 * MIB),
+        (queue(), 10, MIB),
+        (bucket(), 1, usize::MAX),
+    ] {
+        let cloud = Cloud::default();
+        let mut scenario = Scenario::of(1100).output(cloud.open(&destination));
+        for number in (0..1100).step_by(40) {
+            scenario = scenario.record(number, Does::PredictBytes(600_000));
+        }
+        scenario.run().await.is_finished();
+        let requests = cloud.requests();
+        assert!(
+            requests
+                .iter()
+                .all(|request| request.entries <= entries && request.bytes <= bytes),
+            "{destination:?}"
+        );
+        assert_eq!(numbers(&cloud).len(), 1100);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn predictions_are_delivered_while_later_calls_are_in_flight() {
+    for destination in [kinesis(), firehose(), queue(), fifo_queue()] {
+        let cloud = Cloud::default();
+        let scenario = Scenario::of(3000).output(cloud.open(&destination));
+        let running = scenario.with("CAPACITY", "10").start();
+        running.invoke(0..3000).await.unwrap();
+        let last_call = *running.seen.lock().unwrap().started.last().unwrap();
+        let early: usize = cloud
+            .requests()
+            .iter()
+            .filter(|it| it.at < last_call)
+            .map(|it| it.entries)
+            .sum();
+        assert!(
+            early >= 2500,
+            "{destination:?}: {early} of 3,000 were delivered before the last call"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_delivery_holds_nothing_that_may_come_again() {
+    let cloud = Cloud::default();
+    let scenario = Scenario::of(2000).output(cloud.open(&kinesis()));
+    let scenario = scenario
+        .with("CAPACITY", "10")
+        .record(800, Does::FailAfter(500, FaultKind::Suspect));
+    let ran = scenario.run().await;
+    ran.comes_again_from(800);
+    assert_eq!(numbers(&cloud), (0..800).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_one_object() {
+    let cloud = Cloud::default();
+    Scenario::of(2000)
+        .output(cloud.open(&bucket()))
+        .run()
+        .await
+        .is_finished();
+    let objects = cloud.objects();
+    assert_eq!(objects.len(), 1);
+    let (key, object) = objects.first_key_value().unwrap();
+    assert!(key.contains("/fraud/1970/01/01/00/shard-0-0-"), "{key}");
+    assert_eq!(object.lines().count(), 2000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_records_delivered_again_take_the_place_of_their_object() {
+    let cloud = Cloud::that(|request, _| {
+        if request == 0 {
+            Fate::TakenInSilence
+        } else {
+            Fate::Taken(5)
+        }
+    });
+    Scenario::of(20).output(cloud.open(&bucket())).run().await.is_finished();
+    assert_eq!((cloud.requests().len(), cloud.objects().len()), (2, 1));
+    // And so it is where another process delivers them.
+    Scenario::of(20).output(cloud.open(&bucket())).run().await.is_finished();
+    assert_eq!((cloud.requests().len(), cloud.objects().len()), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fifo_queue_gets_one_request_at_a_time_with_group_and_deduplication() {
+    let cloud = Cloud::that(|request, _| {
+        if request == 1 {
+            Fate::TakenInSilence
+        } else {
+            Fate::Taken(5)
+        }
+    });
+    Scenario::of(45)
+        .output(cloud.open(&fifo_queue()))
+        .run()
+        .await
+        .is_finished();
+    assert_eq!(numbers(&cloud), (0..45).collect::<Vec<_>>(), "in order, each once");
+    assert_eq!(cloud.most_in_flight(), 1);
+    assert_eq!(cloud.requests().len(), 6, "one was sent twice");
+    for (number, taken) in cloud.taken().iter().enumerate() {
+        assert_eq!(
+            (&*taken.key, taken.deduplication.clone()),
+            ("key", format!("shard:{number}-0"))
+        );
+    }
+    let cloud = Cloud::default();
+    Scenario::of(400).output(cloud.open(&queue())).run().await.is_finished();
+    assert!(cloud.most_in_flight() > 1, "a queue without order need not wait");
+    assert!(cloud.taken().iter().all(|taken| taken.deduplication.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn firehose_gets_lines() {
+    let cloud = Cloud::default();
+    Scenario::of(3)
+        .output(cloud.open(&firehose()))
+        .run()
+        .await
+        .is_finished();
+    assert!(cloud.taken().iter().all(|taken| taken.text.ends_with("}\n")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn raw_output_is_the_answer_alone_and_a_dead_letter_keeps_its_envelope() {
+    let (output, dead_letter) = (Cloud::default(), Cloud::default());
+    let scenario = Scenario::of(3).with("OUTPUT_FORMAT", "raw");
+    let scenario = scenario
+        .output(output.open(&queue()))
+        .dead_letter(dead_letter.open(&queue()));
+    scenario
+        .record(1, Does::Fail(FaultKind::Refused))
+        .run()
+        .await
+        .is_finished();
+    let texts: Vec<_> = output.taken().into_iter().map(|taken| taken.text).collect();
+    assert_eq!(texts, [r#"{"of":"0"}"#, r#"{"of":"2"}"#]);
+    assert_eq!(numbers(&dead_letter), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_arrived_behind_a_record_that_output_refused_is_not_delivered_again() {
+    for destination in [kinesis(), firehose(), queue()] {
+        // Until a minute has passed, every second entry is refused each time.
+        let mut started = None;
+        let cloud = Cloud::that(move |_, entries| {
+            let started = *started.get_or_insert_with(tokio::time::Instant::now);
+            if started.elapsed() > Duration::from_secs(60) {
+                return Fate::Taken(5);
+            }
+            Fate::Partly((0..entries).map(|place| entries > 1 && place % 2 == 0).collect())
+        });
+        let scenario = Scenario::of(0).output(cloud.open(&destination));
+        let running = scenario.deadline(Some(Duration::from_secs(20))).start();
+        let answer = running.deliver_again(0..40, 5).await;
+        let ran = running.ran(answer);
+        ran.is_finished();
+        assert_eq!(
+            sorted(numbers(&cloud)),
+            (0..40).collect::<Vec<_>>(),
+            "{destination:?}: each once"
+        );
+        assert_eq!(ran.seen.calls.len(), 40);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_output_is_gone_calls_are_not_made_in_vain() {
+    let cloud = Cloud::that(|_, _| Fate::Refused(400, "ResourceNotFoundException"));
+    let ran = Scenario::of(10_000).output(cloud.open(&kinesis())).run().await;
+    ran.comes_again_from(0);
+    assert!(ran.seen.calls.len() < 700, "{} calls were made", ran.seen.calls.len());
+    assert_eq!(cloud.requests().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_does_not_answer_is_given_until_the_deadline() {
+    for destination in [kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
+        let cloud = Cloud::that(|_, _| Fate::Hangs);
+        let scenario = Scenario::of(1200).output(cloud.open(&destination));
+        let ran = scenario.deadline(Some(Duration::from_secs(20))).run().await;
+        ran.comes_again_from(0);
+        assert!(ran.elapsed <= Duration::from_millis(19_800), "{:?}", ran.elapsed);
+        assert!(cloud.requests().len() > 2, "it was asked again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prediction_that_is_too_large_is_rejected_where_there_is_a_limit() {
+    for (destination, size, is_rejected) in [
+        (firehose(), 1000 * 1024, true),
+        (queue(), 1024 * 1024, true),
+        (kinesis(), 1024 * 1024, true),
+        (bucket(), 9 * 1024 * 1024, false),
+    ] {
+        let cloud = Cloud::default();
+        let scenario = Scenario::of(3).output(cloud.open(&destination));
+        let ran = scenario.record(1, Does::PredictBytes(size)).run().await;
+        ran.is_finished();
+        let expected = if is_rejected { vec![1] } else { vec![] };
+        assert_eq!(ran.dead_lettered, expected, "{destination:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_of_any_size_goes_to_s3() {
+    let large = "x".repeat(9 * 1024 * 1024);
+    let mut poison = entry("1");
+    poison["kinesis"]["data"] = BASE64.encode(&large).into();
+    let cloud = Cloud::default();
+    let scenario = Scenario::of(0)
+        .with("MAX_PAYLOAD_BYTES", "26214400")
+        .dead_letter(cloud.open(&bucket()));
+    let running = scenario.body(&large, Does::Fail(FaultKind::Refused)).start();
+    let event = json!({ "Records": [entry("0"), poison, entry("2")] });
+    let answer = running.invoke_event(&event).await.unwrap();
+    running.ran(answer).is_finished();
+    let objects = cloud.objects();
+    let letter: serde_json::Value = serde_json::from_str(objects.values().next().unwrap()).unwrap();
+    assert_eq!(letter["data"], BASE64.encode(&large), "whole");
+}
