@@ -147,14 +147,16 @@ mod tests {
     }
 
     fn texts(outcomes: &[Option<Outcome>]) -> Vec<Option<&str>> {
-        let text = |outcome: &Outcome| match outcome {
-            Outcome::Predicted(Prediction {
-                output: ModelOutput::Json(json),
-                ..
-            }) => Some(json.get().to_owned().leak() as &str),
-            Outcome::Delivered => Some("delivered"),
-            _ => None,
-        };
+        fn text(outcome: &Outcome) -> Option<&str> {
+            match outcome {
+                Outcome::Predicted(prediction) => match &prediction.output {
+                    ModelOutput::Json(json) => Some(json.get()),
+                    ModelOutput::Text(_) | ModelOutput::Bytes(_) => None,
+                },
+                Outcome::Delivered => Some("delivered"),
+                Outcome::Rejected(_) | Outcome::Failed(_) => None,
+            }
+        }
         outcomes.iter().map(|outcome| outcome.as_ref().and_then(text)).collect()
     }
 

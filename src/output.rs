@@ -29,7 +29,7 @@ use kinesis::Kinesis;
 #[cfg(feature = "s3")]
 use s3::S3;
 #[cfg(any(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs"))]
-use service::{Service as _, deliver};
+use service::{deliver, worth_a_delivery};
 #[cfg(feature = "sqs")]
 use sqs::Sqs;
 use stdout::Lines;
@@ -112,7 +112,10 @@ impl Output {
             Destination::S3 { bucket, prefix } => Self::S3(S3::new(environment, bucket.clone(), prefix.clone())),
             Destination::None => Self::None,
             #[cfg(not(all(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs")))]
-            _ => unreachable!("the configuration has no destination that is not built, such as {environment:?}"),
+            _ => {
+                _ = environment;
+                unreachable!("the configuration has no destination that is not built")
+            }
         }
     }
 
@@ -137,13 +140,13 @@ impl Output {
     pub fn worth_a_delivery(&self) -> Option<usize> {
         match self {
             #[cfg(feature = "kinesis")]
-            Self::Kinesis(kinesis) => Some(kinesis.limits().entries),
+            Self::Kinesis(kinesis) => Some(worth_a_delivery(kinesis)),
             #[cfg(feature = "firehose")]
-            Self::Firehose(firehose) => Some(firehose.limits().entries),
+            Self::Firehose(firehose) => Some(worth_a_delivery(firehose)),
             #[cfg(feature = "sqs")]
-            Self::Sqs(sqs) => Some(sqs.limits().entries * sqs.limits().at_once),
+            Self::Sqs(sqs) => Some(worth_a_delivery(sqs)),
             #[cfg(feature = "s3")]
-            Self::S3(_) => None,
+            Self::S3(s3) => Some(worth_a_delivery(s3)),
             Self::Stdout(_) | Self::None => None,
         }
     }

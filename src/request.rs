@@ -60,13 +60,18 @@ fn check_size(body: &Bytes, max_payload_bytes: usize) -> Result<(), Rejection> {
     })
 }
 
-/// Hashed where it would not fit the header that carries it: SHA-256 in hexadecimal has just 64 characters.
+/// Hashed where it would not fit the header that carries it.
 fn inference_id(sequence_number: &str, sub_sequence_number: u64) -> String {
     let id = format!("{sequence_number}-{sub_sequence_number}");
     if id.len() <= INFERENCE_ID_MAX && id.bytes().all(|byte| byte.is_ascii_graphic()) {
         return id;
     }
-    format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(id)))
+    sha256(&id)
+}
+
+/// The text's SHA-256 in hexadecimal, 64 characters.
+pub(crate) fn sha256(text: &str) -> String {
+    format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(text)))
 }
 
 #[cfg(test)]

@@ -191,9 +191,10 @@ impl Batch {
 
     /// Ends a request with an outcome that it has without an answer.
     pub(super) fn end_with(&mut self, index: usize, outcome: Outcome) {
-        match outcome {
-            Outcome::Failed(Failure::Fault(fault)) => self.has_spent_its_attempts(index, fault),
-            outcome => self.settle(index, outcome),
+        if let Outcome::Failed(Failure::Fault(fault)) = outcome {
+            self.has_spent_its_attempts(index, fault);
+        } else {
+            self.settle(index, outcome);
         }
     }
 

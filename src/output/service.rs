@@ -86,6 +86,12 @@ impl Refusal {
     }
 }
 
+/// How many entries keep the service busy.
+pub(super) fn worth_a_delivery(service: &impl Service) -> usize {
+    let Limits { entries, at_once, .. } = service.limits();
+    entries.saturating_mul(at_once)
+}
+
 /// Delivers `entries` to the service, until `end` at the latest. Those that it does not take at first are sent alone
 /// again, so that their order among the others may change. After a request that came to nothing, no other is made.
 pub(super) async fn deliver<S: Service>(service: &S, entries: &[Entry], end: Instant) -> Delivered {

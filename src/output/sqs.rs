@@ -8,10 +8,10 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::{self, StalledStreamProtectionConfig};
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
-use sha2::{Digest as _, Sha256};
 
 use super::Entry;
 use super::service::{Limits, Refusal, Service, timeouts};
+use crate::request::sha256;
 
 /// `SendMessageBatch` takes so many messages at once, and so many bytes in all:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>.
@@ -42,7 +42,7 @@ impl Sqs {
             .build();
         Self {
             client: Client::from_conf(config),
-            is_fifo: url.ends_with(".fifo"),
+            is_fifo: url.strip_suffix(".fifo").is_some(),
             url,
         }
     }
@@ -121,7 +121,7 @@ fn identifier(text: &str) -> String {
     if fits {
         return text.to_owned();
     }
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(text)
 }
 
 #[cfg(test)]

@@ -145,14 +145,14 @@ impl Cloud {
         match &fate {
             Fate::Taken(after) => sleep(Duration::from_millis(*after)).await,
             Fate::Hangs => std::future::pending().await,
-            _ => sleep(Duration::from_millis(5)).await,
+            Fate::Partly(_) | Fate::Refused(..) | Fate::TakenInSilence => sleep(Duration::from_millis(5)).await,
         }
         if let Fate::Refused(status, code) = fate {
             return Ok(answer(status, &[("x-amzn-errortype", code)], "{}"));
         }
         let is_taken = |place: usize| match &fate {
             Fate::Partly(taken) => *taken.get(place).unwrap_or(&true),
-            _ => true,
+            Fate::Taken(_) | Fate::Refused(..) | Fate::TakenInSilence | Fate::Hangs => true,
         };
         let codes: Vec<_> = (0..put.entries.len()).map(is_taken).collect();
         self.take(&put, &codes);
