@@ -5,28 +5,24 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::deadline::Limits;
 use crate::endpoint::sagemaker::InvokeParameters;
-use crate::retry::{Backoff, Retry};
+use crate::retry::Retry;
 
 mod destination;
+mod reader;
 mod variables;
 
 pub use destination::Destination;
+use reader::{Reader, whole};
 use variables::{
-    ACCEPT, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, DEADLINE_RESERVE_MS,
-    ENDPOINT_NAME, GIVE_UP_AFTER_S, INFERENCE_COMPONENT_NAME, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MAX_PAYLOAD_BYTES,
-    MEMO_BYTES, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE, RETRY_BASE_MS, RETRY_CAP_MS, TARGET_CONTAINER_HOSTNAME,
-    TARGET_MODEL, TARGET_VARIANT,
+    ACCEPT, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, ENDPOINT_NAME, GIVE_UP_AFTER_S,
+    INFERENCE_COMPONENT_NAME, MAX_PAYLOAD_BYTES, MEMO_BYTES, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE,
+    TARGET_CONTAINER_HOSTNAME, TARGET_MODEL, TARGET_VARIANT,
 };
 pub use variables::{VARIABLES, Variable};
-
-/// How much of a wrong value an error shows, in characters.
-const VALUE_SHOWN: usize = 100;
 
 /// The function's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +112,8 @@ impl Config {
         let max_payload_bytes = reader.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400));
         let give_up_after_s = reader.optional(GIVE_UP_AFTER_S, |value| whole(value, 1..=604_800));
         let memo_bytes = reader.required(MEMO_BYTES, |value| whole(value, 0..=1_073_741_824));
+        reader.check_memory(output_mode, memo_bytes);
+        reader.check_give_up(give_up_after_s, dead_letter.as_ref());
         let content_type = reader.required(CONTENT_TYPE, header);
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
@@ -152,107 +150,6 @@ impl Config {
         let faults = reader.faults;
         assemble().filter(|_| faults.is_empty()).ok_or(ConfigError { faults })
     }
-}
-
-/// Reads variables one by one and collects what is wrong with them, so that the user mends all of it at once.
-struct Reader<L> {
-    lookup: L,
-    faults: Vec<String>,
-}
-
-impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    /// The variable's value, or its default; a fault if there is neither.
-    fn required<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let Some(value) = self.value(variable) else {
-            let parsed = variable.default.and_then(parse);
-            if parsed.is_none() {
-                let default = variable.default.map(|value| format!(" and its default is {value}"));
-                let default = default.unwrap_or_default();
-                self.faults.push(format!(
-                    "{} is not set{default}; allowed: {}",
-                    variable.name, variable.allowed
-                ));
-            }
-            return parsed;
-        };
-        self.parse(variable, &value, parse)
-    }
-
-    /// The variable's value, if it is set.
-    fn optional<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let value = self.value(variable)?;
-        self.parse(variable, &value, parse)
-    }
-
-    fn retry(&mut self) -> Option<Retry> {
-        let max_attempts = self.required(MAX_ATTEMPTS, |value| whole(value, 1..=10));
-        let base = self.required(RETRY_BASE_MS, |value| whole(value, 1..=60_000));
-        let cap = self.required(RETRY_CAP_MS, |value| whole(value, base.unwrap_or(1)..=60_000));
-        Some(Retry {
-            max_attempts: max_attempts?,
-            backoff: Backoff {
-                base: Duration::from_millis(base?),
-                cap: Duration::from_millis(cap?),
-            },
-        })
-    }
-
-    fn limits(&mut self) -> Option<Limits> {
-        let reserve = self.required(DEADLINE_RESERVE_MS, |value| whole(value, 300..=60_000));
-        let more_than_that = reserve.unwrap_or_default() + 1;
-        let budget = self.required(INVOCATION_BUDGET_MS, |value| whole(value, more_than_that..=900_000));
-        Some(Limits {
-            reserve: Duration::from_millis(reserve?),
-            budget: Duration::from_millis(budget?),
-        })
-    }
-
-    /// Lambda takes a line on standard output without a level for one of level INFO, and drops it where its JSON log
-    /// format is on with a higher level:
-    /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>.
-    fn check_log_level(&mut self, variable: Variable, destination: Option<&Destination>) {
-        let set_to = |name: &str, values: &[&str]| {
-            let value = (self.lookup)(name).unwrap_or_default();
-            values.iter().any(|it| value.eq_ignore_ascii_case(it))
-        };
-        let dropped =
-            set_to("AWS_LAMBDA_LOG_FORMAT", &["json"]) && set_to("AWS_LAMBDA_LOG_LEVEL", &["warn", "error", "fatal"]);
-        if dropped && destination == Some(&Destination::Stdout) {
-            self.faults.push(format!(
-                "{}=\"stdout:\" with AWS_LAMBDA_LOG_FORMAT=JSON and AWS_LAMBDA_LOG_LEVEL above INFO, which drops its \
-                 lines; allowed: a level of INFO or below, or {}",
-                variable.name, variable.allowed
-            ));
-        }
-    }
-
-    /// Each destination in AWS is a cargo feature, which a build may leave out.
-    fn check_is_built(&mut self, variable: Variable, destination: Option<&Destination>) {
-        if let Some(feature) = destination.and_then(Destination::missing_feature) {
-            self.faults.push(format!(
-                "{} is a destination that this build of the function leaves out; build it with the feature {feature}",
-                variable.name
-            ));
-        }
-    }
-
-    fn value(&self, variable: Variable) -> Option<String> {
-        (self.lookup)(variable.name).filter(|value| !value.is_empty())
-    }
-
-    fn parse<T>(&mut self, variable: Variable, value: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let parsed = parse(value);
-        if parsed.is_none() {
-            let shown: String = value.chars().take(VALUE_SHOWN).collect();
-            self.faults
-                .push(format!("{}={shown:?}; allowed: {}", variable.name, variable.allowed));
-        }
-        parsed
-    }
-}
-
-fn whole<T: FromStr + PartialOrd>(value: &str, range: RangeInclusive<T>) -> Option<T> {
-    value.parse().ok().filter(|number| range.contains(number))
 }
 
 /// As `SageMaker` names endpoints, variants, containers and components.
@@ -390,7 +287,7 @@ mod tests {
             ("TARGET_MODEL", &["models/a.tar.gz"], &["$.model"]),
             ("OUTPUT_FORMAT", &["envelope", "raw"], &["Raw", "json"]),
             ("OUTPUT_MODE", &["ordered", "unordered"], &["any"]),
-            ("GIVE_UP_AFTER_S", &["1", "604800"], &["0", "604801", "1h"]),
+            ("GIVE_UP_AFTER_S", &[], &["0", "604801", "1h"]),
             ("MEMO_BYTES", &["0", "1073741824"], &["-1", "1073741825"]),
             ("OUTPUT", &["stdout:", "none:"], &["stdout", "nowhere:"]),
             ("DEAD_LETTER", &["stdout:", "none:"], &["stderr:"]),
@@ -402,6 +299,34 @@ mod tests {
                 let error = read_with(name, value).unwrap_err().to_string();
                 assert!(error.contains(name), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn unordered_output_without_a_memory_is_refused() {
+        let read_with = |mode, bytes| read(&[MINIMAL[0], MINIMAL[1], ("OUTPUT_MODE", mode), ("MEMO_BYTES", bytes)]);
+        let error = read_with("unordered", "0").unwrap_err().to_string();
+        assert!(
+            error.contains("OUTPUT_MODE=\"unordered\" with MEMO_BYTES=\"0\""),
+            "{error}"
+        );
+        assert!(read_with("ordered", "0").is_ok() && read_with("unordered", "1").is_ok());
+    }
+
+    #[test]
+    fn giving_up_without_dead_letters_is_refused() {
+        let read_with = |seconds, dead_letter| {
+            let settings = [("GIVE_UP_AFTER_S", seconds), ("DEAD_LETTER", dead_letter)];
+            read(&[MINIMAL[0], MINIMAL[1], settings[0], settings[1]])
+        };
+        for seconds in ["1", "604800"] {
+            let error = read_with(seconds, "").unwrap_err().to_string();
+            assert!(error.contains("without DEAD_LETTER"), "{error}");
+            let config = read_with(seconds, "none:").unwrap();
+            assert_eq!(
+                config.give_up_after,
+                Some(Duration::from_secs(seconds.parse().unwrap()))
+            );
         }
     }
 

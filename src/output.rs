@@ -121,17 +121,19 @@ impl Output {
 
     /// The limit in bytes that the line is too long for, where the destination has one.
     pub fn exceeded(&self, line: &str) -> Option<usize> {
-        let longer_than = |max: usize| (line.len() > max).then_some(max);
         match self {
             #[cfg(feature = "kinesis")]
-            Self::Kinesis(_) => longer_than(Kinesis::LINE_BYTES_MAX),
+            Self::Kinesis(_) => Kinesis::exceeded(line),
             #[cfg(feature = "firehose")]
-            Self::Firehose(_) => longer_than(Firehose::LINE_BYTES_MAX),
+            Self::Firehose(_) => Firehose::exceeded(line),
             #[cfg(feature = "sqs")]
             Self::Sqs(_) => Sqs::exceeded(line),
             #[cfg(feature = "s3")]
             Self::S3(_) => None,
-            Self::Stdout(_) | Self::None => longer_than(usize::MAX),
+            Self::Stdout(_) | Self::None => {
+                _ = line;
+                None
+            }
         }
     }
 

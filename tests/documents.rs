@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use instream::config::{Config, VARIABLES};
+use instream::config::{Config, Destination, VARIABLES};
 
 const README: &str = include_str!("../README.md");
 const TEMPLATE: &str = include_str!("../template.yaml");
@@ -53,16 +53,56 @@ fn number(name: &str) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
+/// The default of a parameter of the template's.
+fn default(parameter: &str) -> String {
+    let described = TEMPLATE.split(&format!("\n  {parameter}:\n")).nth(1).unwrap();
+    let default = described.lines().find_map(|line| line.strip_prefix("    Default: "));
+    default.unwrap().trim_matches('"').to_owned()
+}
+
 /// The settings that the template gives the function, its parameters filled in.
 fn settings(name: &str) -> Option<String> {
     let value = TEMPLATE
         .lines()
         .find_map(|line| line.strip_prefix(&format!("          {name}: ")))?;
-    Some(match value {
-        "!Ref EndpointName" => "an-endpoint".to_owned(),
-        "!Ref Capacity" => number("MinValue").to_string(),
-        literal => literal.trim_matches('"').to_owned(),
+    Some(match value.strip_prefix("!Ref ") {
+        Some("EndpointName") => "an-endpoint".to_owned(),
+        Some(parameter) => default(parameter),
+        None if value.starts_with("!If [DeadLettersToBucket, !Sub \"s3:${DeadLetterBucket}/dead-letters\"") => {
+            "s3:a-bucket/dead-letters".to_owned()
+        }
+        None => value.trim_matches('"').to_owned(),
     })
+}
+
+#[test]
+fn the_templates_ages_follow_each_other() {
+    let seconds = |parameter: &str| default(parameter).parse::<u64>().unwrap();
+    let give_up = Config::from_lookup(settings).unwrap().give_up_after.unwrap().as_secs();
+    let (record_age, retention) = (
+        seconds("MaximumRecordAgeSeconds"),
+        seconds("RetentionPeriodHours") * 3600,
+    );
+    assert_eq!(give_up, seconds("GiveUpAfterSeconds"));
+    // What is at fault itself goes alone, before the mapping discards it with its neighbours; and that before it expires.
+    assert!(
+        give_up < record_age && record_age < retention,
+        "{give_up} {record_age} {retention}"
+    );
+}
+
+#[test]
+fn the_templates_mapping_keeps_what_it_discards_and_counts_no_retries() {
+    for line in [
+        "MaximumRetryAttempts: -1",
+        "MaximumRecordAgeInSeconds: !Ref MaximumRecordAgeSeconds",
+        "Destination: !GetAtt DeadLetterBucket.Arn",
+        "StartingPosition: !Ref StartingPosition",
+        "Enabled: !Ref MappingEnabled",
+        "EventSourceArn: !If [MakesStream, !GetAtt Stream.Arn, !Ref StreamArn]",
+    ] {
+        assert!(TEMPLATE.lines().any(|it| it.trim() == line), "{line}");
+    }
 }
 
 #[test]
@@ -73,7 +113,7 @@ fn the_template_reports_partial_failures() {
 #[test]
 fn the_templates_settings_start_the_function() {
     let config = Config::from_lookup(settings).unwrap();
-    assert!(config.dead_letter.is_some());
+    assert!(matches!(config.dead_letter, Some(Destination::S3 { .. })));
 }
 
 #[test]

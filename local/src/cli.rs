@@ -10,6 +10,10 @@ use instream_local::faults::Rates;
 use instream_local::function::Program;
 use instream_local::setup::{EndpointOptions, Options};
 
+mod stream;
+
+pub(crate) use stream::StreamArgs;
+
 /// Runs the function on this machine: a stream of records through it, by way of a local Lambda, a local SageMaker
 /// endpoint and a local event source mapping. Settings of the function's come from the environment, as in
 /// `CAPACITY=64 cargo local`.
@@ -55,39 +59,12 @@ pub(crate) enum Command {
 }
 
 #[derive(Args)]
-pub(crate) struct StreamArgs {
-    /// Your own records, a line each, instead of the sample transactions
-    #[arg(long, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
-    /// Take only the first N records
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) limit: Option<u32>,
-    /// Records in a batch at most, 1–10000
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub(crate) batch_size: u16,
-    /// How often a batch comes again without any progress before the rest of it is discarded
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub(crate) max_retries: usize,
-    /// Discard records that are older than this, counted from the start of the run
-    #[arg(long, value_name = "TIME", value_parser = some_time)]
-    pub(crate) max_record_age: Option<Duration>,
-    /// Split a batch that fails as a whole in two halves
-    #[arg(long)]
-    pub(crate) bisect: bool,
-    /// Print the summary as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) function: FunctionArgs,
-}
-
-#[derive(Args)]
 pub(crate) struct FunctionArgs {
     /// Run this instead of building the function: one plain command that starts any Lambda binary for Kinesis events
     #[arg(long, value_name = "CMD")]
     pub(crate) function: Option<String>,
     /// Call your own SageMaker endpoint, with this machine's AWS credentials
-    #[arg(long, value_name = "NAME", conflicts_with = "local_endpoint")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = OF_THE_LOCAL_ENDPOINT)]
     pub(crate) endpoint: Option<String>,
     /// Time for one invocation, as in template.yaml
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = some_time)]
@@ -96,8 +73,18 @@ pub(crate) struct FunctionArgs {
     pub(crate) local_endpoint: EndpointArgs,
 }
 
+/// What only the local endpoint has. The seed is that of killed processes, too.
+const OF_THE_LOCAL_ENDPOINT: [&str; 6] = [
+    "model_server",
+    "latency",
+    "throttle",
+    "error_rate",
+    "hang_rate",
+    "refuse_rate",
+];
+
 #[derive(Args)]
-#[group(id = "local_endpoint", multiple = true)]
+#[group(skip)]
 pub(crate) struct EndpointArgs {
     /// Call a model container on this machine instead of the built-in model
     #[arg(long, value_name = "URL")]
@@ -117,12 +104,16 @@ pub(crate) struct EndpointArgs {
     /// Refuse this share of the records, whenever they are called, with the container's status 400
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) refuse_rate: Option<f64>,
-    /// The same seed brings the same faults
+    /// The same seed brings the same faults and mishaps
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 }
 
 impl EndpointArgs {
+    fn seed(&self) -> u64 {
+        self.seed.unwrap_or(1)
+    }
+
     pub(crate) fn options(self) -> Result<EndpointOptions> {
         // The built-in model answers at once, which no endpoint does.
         let of_the_model = if self.model_server.is_some() {
@@ -135,7 +126,7 @@ impl EndpointArgs {
             error: self.error_rate.unwrap_or_default(),
             hang: self.hang_rate.unwrap_or_default(),
             refuse: self.refuse_rate.unwrap_or_default(),
-            seed: self.seed.unwrap_or(1),
+            seed: self.seed(),
         };
         ensure!(
             rates.throttle + rates.error + rates.hang <= 1.0,

@@ -117,6 +117,11 @@ impl Deliveries {
         })
     }
 
+    /// Where everything is written.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
     /// Takes one line.
     ///
     /// # Errors

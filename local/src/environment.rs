@@ -13,8 +13,14 @@ pub const LOCAL_ENDPOINT: &str = "fraud-detector";
 /// The function's memory on one machine, in MB, unless `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` is set: as in template.yaml.
 const MEMORY_MB: &str = "512";
 
-/// Where a Kinesis on this machine is, for a function that delivers to a stream.
-const KINESIS_URL: &str = "AWS_ENDPOINT_URL_KINESIS";
+/// What a function delivers to, as OUTPUT and `DEAD_LETTER` begin, and where such a service on this machine is.
+const SERVICES: [(&str, &str, &str); 4] = [
+    ("kinesis:", "AWS_ENDPOINT_URL_KINESIS", "a Kinesis"),
+    ("firehose:", "AWS_ENDPOINT_URL_FIREHOSE", "a Firehose"),
+    // The queue's URL does not say where the SDK sends its requests.
+    ("sqs:", "AWS_ENDPOINT_URL_SQS", "an SQS"),
+    ("s3:", "AWS_ENDPOINT_URL_S3", "an S3"),
+];
 
 /// Environment variables and their values.
 pub type Settings = HashMap<String, String>;
@@ -54,10 +60,10 @@ pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
 }
 
 /// Nothing of the user's AWS settings reaches a function that calls this machine, no profile, no real credentials and no
-/// proxy that would carry the calls away from it, but for the place of a stream to deliver to.
+/// proxy that would carry the calls away from it, but for the places of services to deliver to.
 fn local(own: Settings, address: SocketAddr) -> Result<Settings> {
     let foreign = |name: &str| {
-        let own = name.starts_with("AWS_LAMBDA_") || name == KINESIS_URL;
+        let own = name.starts_with("AWS_LAMBDA_") || SERVICES.iter().any(|(_, url, _)| *url == name);
         let of_aws = name.starts_with("AWS_") && !own;
         of_aws || name.to_ascii_uppercase().ends_with("_PROXY")
     };
@@ -71,11 +77,15 @@ fn local(own: Settings, address: SocketAddr) -> Result<Settings> {
     ];
     environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
     for name in ["OUTPUT", "DEAD_LETTER"] {
-        let to_a_stream = environment.get(name).is_some_and(|value| value.starts_with("kinesis:"));
-        ensure!(
-            !to_a_stream || environment.contains_key(KINESIS_URL),
-            "{name} is a stream, which would be in AWS: set {KINESIS_URL} to a Kinesis on this machine"
-        );
+        let destination = environment.get(name).map(|value| value.trim()).unwrap_or_default();
+        let service = SERVICES.iter().find(|(scheme, ..)| destination.starts_with(scheme));
+        if let Some((scheme, url, service)) = service {
+            let is_here = environment.get(*url).is_some_and(|url| !url.is_empty());
+            ensure!(
+                is_here,
+                "{name} is {scheme}, which would be in AWS: set {url} to {service} on this machine"
+            );
+        }
     }
     Ok(environment)
 }
@@ -145,18 +155,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_local_run_delivers_to_no_stream_in_aws() {
+    async fn a_local_run_delivers_to_no_service_in_aws() {
         let target = Target::Local(([127, 0, 0, 1], 9001).into());
-        let settings = |more: &[(&str, &str)]| {
-            let output = [("OUTPUT", "kinesis:scores")];
-            let all = output.iter().chain(more);
-            all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect()
-        };
-        let error = for_function(settings(&[]), &target).await.unwrap_err();
-        assert!(error.to_string().contains("AWS_ENDPOINT_URL_KINESIS"), "{error}");
-        let here = (KINESIS_URL, "http://127.0.0.1:4567");
-        let environment = for_function(settings(&[here]), &target).await.unwrap();
-        assert_eq!(environment[KINESIS_URL], here.1);
+        let here = "http://127.0.0.1:4567";
+        for (destination, url) in [
+            ("kinesis:scores", "AWS_ENDPOINT_URL_KINESIS"),
+            ("firehose:scores", "AWS_ENDPOINT_URL_FIREHOSE"),
+            ("sqs:http://127.0.0.1:4567/000000000000/scores", "AWS_ENDPOINT_URL_SQS"),
+            ("s3:scores/today", "AWS_ENDPOINT_URL_S3"),
+        ] {
+            for name in ["OUTPUT", "DEAD_LETTER"] {
+                let mut settings = Settings::from([(name.to_owned(), destination.to_owned())]);
+                let error = for_function(settings.clone(), &target).await.unwrap_err();
+                assert!(error.to_string().contains(url), "{error}");
+                settings.insert(url.to_owned(), String::new());
+                assert!(for_function(settings.clone(), &target).await.is_err(), "{url} is empty");
+                settings.insert(url.to_owned(), here.to_owned());
+                let environment = for_function(settings, &target).await.unwrap();
+                assert_eq!(environment[url], here);
+            }
+        }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! records ─ esm ─▶ runtime_api ◀─ the function's own process ─▶ sagemaker ─▶ model, or model_server
-//!                                  └─ standard output ─▶ deliveries ─▶ files, summary
+//!    ▲              (as many as there are batches at once)
+//!    │                             └─ standard output ─▶ deliveries ─▶ files, summary
+//!    └─ a file, or a stream behind a Kinesis API: source
 //! ```
 //!
 //! Nothing here knows the function's code: any Lambda binary that reads Kinesis events can be driven.
@@ -21,11 +23,19 @@ pub mod environment;
 
 pub mod function;
 
-pub mod warm;
+pub mod processes;
+
+pub mod cargo_lambda;
+
+pub mod lambda;
 
 pub mod runtime_api;
 
 pub mod stream;
+
+pub mod source;
+
+pub mod kinesis;
 
 pub mod esm;
 

@@ -6,12 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use instream_local::esm::Mapping;
 use instream_local::function::Answer;
 use instream_local::interrupt::interrupted;
 use instream_local::setup::start_endpoint;
-use instream_local::stream_command::{self, Stream};
-use instream_local::{build, environment, event_command, transactions};
+use instream_local::stream_command;
+use instream_local::{environment, event_command, transactions};
 
 mod cli;
 
@@ -46,21 +45,10 @@ async fn main() -> ExitCode {
 }
 
 async fn stream(args: StreamArgs) -> Result<ExitCode> {
-    let sample = || build::workspace().join("events/transactions.jsonl");
-    let mapping = Mapping {
-        batch_size: usize::from(args.batch_size),
-        max_retries: args.max_retries,
-        max_record_age: args.max_record_age,
-        bisect: args.bisect,
-    };
-    let stream = Stream {
-        input: args.input.unwrap_or_else(sample),
-        limit: args.limit.map(|limit| limit as usize),
-        mapping,
-        folder: build::workspace().join("target/local"),
-    };
-    let summary = stream_command::run(stream, args.function.options()?).await?;
-    if args.json {
+    let json = args.json;
+    let (stream, lambda) = args.options()?;
+    let summary = stream_command::run(stream, lambda).await?;
+    if json {
         writeln!(io::stdout(), "{}", serde_json::to_string(&summary)?)?;
     } else {
         write!(io::stdout(), "{summary}")?;

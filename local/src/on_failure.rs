@@ -6,7 +6,7 @@ use aws_smithy_types::date_time::Format;
 use serde_json::{Value, json};
 
 use crate::esm::{Condition, Discarded};
-use crate::stream::{self, FUNCTION_ARN, SHARD, STREAM_ARN, StreamRecord};
+use crate::stream::{self, FUNCTION_ARN, StreamRecord};
 
 /// The destination's object for `discarded`, at `now_ms` milliseconds since 1970.
 pub fn object(discarded: &Discarded, now_ms: u64) -> Value {
@@ -26,13 +26,13 @@ pub fn object(discarded: &Discarded, now_ms: u64) -> Value {
         "version": "1.0",
         "timestamp": time(now_ms),
         "KinesisBatchInfo": {
-            "shardId": SHARD,
+            "shardId": first.map(|record| record.shard.clone()),
             "startSequenceNumber": number(first),
             "endSequenceNumber": number(last),
             "approximateArrivalOfFirstRecord": arrival(first),
             "approximateArrivalOfLastRecord": arrival(last),
             "batchSize": discarded.records.len(),
-            "streamArn": STREAM_ARN,
+            "streamArn": first.map(|record| record.stream_arn.to_string()),
         },
         "payload": String::from_utf8_lossy(&stream::event(&discarded.records)),
     })
@@ -50,9 +50,11 @@ mod tests {
 
     #[test]
     fn an_object_holds_the_event_that_was_given_up() {
-        let records: Vec<_> = (1..=2)
-            .map(|number| StreamRecord::from_line(number, b"x", 1_795_419_096_520))
-            .collect();
+        let record = |number| StreamRecord {
+            shard: stream::shard_id(3),
+            ..StreamRecord::from_line(number, b"x", 1_795_419_096_520)
+        };
+        let records: Vec<_> = (1..=2).map(record).collect();
         let discarded = Discarded {
             records: records.clone(),
             condition: Condition::RetryAttemptsExhausted,
@@ -62,6 +64,8 @@ mod tests {
         assert_eq!(object["requestContext"]["condition"], "RetryAttemptsExhausted");
         assert_eq!(object["timestamp"], "2026-11-23T07:31:40Z");
         let batch = &object["KinesisBatchInfo"];
+        assert_eq!(batch["shardId"], "shardId-000000000003");
+        assert_eq!(batch["streamArn"], *records[0].stream_arn);
         assert_eq!(batch["batchSize"], 2);
         assert_eq!(batch["endSequenceNumber"], *records[1].sequence_number);
         assert_eq!(batch["approximateArrivalOfFirstRecord"], "2026-11-23T07:31:36.52Z");

@@ -1,23 +1,28 @@
-//! Records of a Kinesis stream with one shard, and the events that an event source mapping makes of them.
+//! Records of a Kinesis stream, and the events that an event source mapping makes of them.
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-/// The stream.
+/// The stream, where it is none of a real Kinesis API's.
 pub(crate) const STREAM_ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/transactions";
 /// The function that reads it.
 pub(crate) const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:instream";
-/// The only shard.
-pub(crate) const SHARD: &str = "shardId-000000000000";
 /// Sequence numbers have 56 digits; these are the first 40 of them.
 const SEQUENCE_START: &str = "4959033827149025660855969253836157109592";
 
 /// One record of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamRecord {
-    /// 56 digits, rising along the shard.
+    /// The stream that holds it.
+    pub stream_arn: Arc<str>,
+    /// The shard that holds it, such as `shardId-000000000000`.
+    pub shard: String,
+    /// 56 digits, rising along the shard and unique in it.
     pub sequence_number: String,
     /// The producer's partition key.
     pub partition_key: String,
@@ -25,16 +30,22 @@ pub struct StreamRecord {
     pub data: Bytes,
     /// When the stream took the record, in milliseconds since 1970.
     pub arrival_ms: u64,
+    /// The same on Tokio's clock: the record's age is counted from here.
+    pub entered: Instant,
 }
 
 impl StreamRecord {
-    /// The record that holds line `number`, counted from 1, of a file: `line-NUMBER` is its partition key.
+    /// The record that holds line `number`, counted from 1, of a file: `line-NUMBER` is its partition key. It enters the
+    /// first shard now.
     pub fn from_line(number: u64, line: &[u8], arrival_ms: u64) -> Self {
         Self {
+            stream_arn: Arc::from(STREAM_ARN),
+            shard: shard_id(0),
             sequence_number: format!("{SEQUENCE_START}{number:016}"),
             partition_key: format!("line-{number}"),
             data: Bytes::copy_from_slice(line),
             arrival_ms,
+            entered: Instant::now(),
         }
     }
 
@@ -55,13 +66,18 @@ impl StreamRecord {
             },
             "eventSource": "aws:kinesis",
             "eventVersion": "1.0",
-            "eventID": format!("{SHARD}:{}", self.sequence_number),
+            "eventID": format!("{}:{}", self.shard, self.sequence_number),
             "eventName": "aws:kinesis:record",
             "invokeIdentityArn": "arn:aws:iam::000000000000:role/instream",
-            "awsRegion": "us-east-1",
-            "eventSourceARN": STREAM_ARN,
+            "awsRegion": self.stream_arn.split(':').nth(3).unwrap_or_default(),
+            "eventSourceARN": *self.stream_arn,
         })
     }
+}
+
+/// The name of shard `number`, counted from 0.
+pub fn shard_id(number: usize) -> String {
+    format!("shardId-{number:012}")
 }
 
 /// The event that hands `records` to a function.
@@ -70,10 +86,68 @@ pub fn event<'r>(records: impl IntoIterator<Item = &'r StreamRecord>) -> Bytes {
     Bytes::from(json!({ "Records": entries }).to_string())
 }
 
+/// What partition keys are spread over. The one must not follow from the other: else a shard's records would leave
+/// some of its lanes empty.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Over {
+    Shards = 0x5348,
+    Lanes = 0x4C41,
+}
+
+/// Which of `count` places, from 0, a partition key has: evenly spread, and the same in every run.
+pub(crate) fn place(partition_key: &str, over: Over, count: usize) -> usize {
+    // FNV-1a, and a last step that lets every bit of it count.
+    let hash = partition_key
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325 ^ over as u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+        });
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+    let mixed = (mixed ^ (mixed >> 33)) % (count.max(1) as u64);
+    usize::try_from(mixed).unwrap_or_default()
+}
+
 #[expect(
     clippy::cast_precision_loss,
     reason = "times before the year 9999 stay far below 2^53 ms"
 )]
 fn seconds(milliseconds: u64) -> f64 {
     milliseconds as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partition_keys_spread_evenly_over_shards_and_over_the_lanes_of_each() {
+        let mut counts = [[0; 4]; 2];
+        for number in 0..8000 {
+            let key = format!("line-{number}");
+            counts[place(&key, Over::Shards, 2)][place(&key, Over::Lanes, 4)] += 1;
+        }
+        let even = counts.iter().flatten().all(|count| (900..1100).contains(count));
+        assert!(even, "{counts:?}");
+    }
+
+    #[test]
+    fn an_event_names_the_shard_of_each_record() {
+        let mut records = [1, 2].map(|number| StreamRecord::from_line(number, b"x", 0));
+        records[1].shard = shard_id(7);
+        records[1].stream_arn = Arc::from("arn:aws:kinesis:eu-west-1:000000000000:stream/orders");
+        let event: Value = serde_json::from_slice(&event(&records)).unwrap();
+        for (place, (shard, region)) in [
+            ("shardId-000000000000", "us-east-1"),
+            ("shardId-000000000007", "eu-west-1"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let entry = &event["Records"][place];
+            let id = format!("{shard}:{}", records[place].sequence_number);
+            assert_eq!(entry["eventID"], *id);
+            assert_eq!(entry["eventSourceARN"], *records[place].stream_arn);
+            assert_eq!(entry["awsRegion"], region);
+        }
+    }
 }

@@ -1,25 +1,26 @@
 //! `cargo local`: a stream of records through the function, and what came of it.
 
+use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::deliveries::{Counted, Deliveries, Files, Highest};
-use crate::esm::{Discarded, Mapping, Report};
+use crate::esm::{Mapping, Report};
 use crate::function::Line;
 use crate::interrupt::interrupted;
+use crate::lambda::Lambda;
 use crate::on_failure;
 use crate::sagemaker::SageMakerRuntime;
-use crate::setup::{Options, Setup};
-use crate::stream::StreamRecord;
+use crate::source::{OpenSource, Source, now_ms};
 use crate::summary::{Summary, Tally};
-use crate::warm::Warm;
 
 /// How much of a record stands beside its score, in characters.
 const RECORD_SHOWN: usize = 160;
@@ -27,9 +28,9 @@ const RECORD_SHOWN: usize = 160;
 /// What to stream, and how.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    /// A file with a record a line.
-    pub input: PathBuf,
-    /// How many lines to take at most.
+    /// Where the records come from.
+    pub source: Source,
+    /// How many records to take at most.
     pub limit: Option<usize>,
     /// The event source mapping.
     pub mapping: Mapping,
@@ -41,58 +42,46 @@ pub struct Stream {
 ///
 /// # Errors
 ///
-/// If the input cannot be read, or the function or its endpoint cannot be started.
-pub async fn run(stream: Stream, options: Options) -> Result<Summary> {
-    let records = read(&stream.input, stream.limit)?;
-    let input = records.clone();
-    let Setup {
-        endpoint,
-        launch,
-        lines,
-    } = Setup::new(options).await?;
-    let goes_to = |name: &str| launch.environment.get(name).map(String::as_str).unwrap_or_default();
-    let sees_predictions = goes_to("OUTPUT") == "stdout:";
-    let sees_dead_letters = ["stdout:", ""].contains(&goes_to("DEAD_LETTER"));
-    let taker = tokio::spawn(take_all(lines, Deliveries::create(&stream.folder)?));
-    let mut function = tokio::select! {
-        started = Warm::start(launch) => started?,
-        () = interrupted() => bail!("interrupted while the function started"),
-    };
-    let progress = progress_bar(input.len())?;
-    let mut tally = Tally::default();
+/// If the records cannot be read, or the function or its endpoint cannot be started.
+pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
+    let source = stream.source.open(stream.limit).await?;
+    let (function, lines) = lambda.start().await?;
+    let deliveries = Deliveries::create(&stream.folder)?;
+    let observer = Observer::new(&source, &deliveries.files().on_failure)?;
+    let taker = tokio::spawn(take_all(lines, deliveries));
     let started = Instant::now();
-    let invoke = async |event| function.invoke(event).await;
-    let feed = stream.mapping.run(records, invoke, |report| {
-        progress.inc(match &report {
-            Report::Invoked(invoked) => invoked.finished as u64,
-            Report::Discarded(discarded) => discarded.records.len() as u64,
-        });
-        tally.add(report);
-        if tally.redelivered > 0 {
-            let discarded = tally.count_discarded();
-            progress.set_message(format!(", {} again, {discarded} discarded", tally.redelivered));
-        }
-    });
-    let interrupted = tokio::select! {
-        () = feed => false,
-        () = interrupted() => true,
+    let invoke = async |event: Bytes| function.invoke(event).await;
+    let report = |report| observer.take(report);
+    let feed = async {
+        let (shards, read) = source.channels();
+        let process = stream.mapping.run(shards, &invoke, &report);
+        tokio::try_join!(biased; read, async {
+            process.await;
+            Ok(())
+        })
+    };
+    let done = tokio::select! {
+        biased;
+        () = interrupted() => None,
+        done = feed => Some(done),
     };
     let elapsed = started.elapsed();
-    function.stop().await;
-    progress.finish_and_clear();
+    let (shows_predictions, shows_dead_letters) = (function.shows_predictions, function.shows_dead_letters);
+    let (endpoint, processes) = function.stop().await;
+    let tally = observer.finish()?;
     let (files, counted) = taker.await??;
-    let discarded = tally.count_discarded();
-    keep(&tally.discarded, &files.on_failure)?;
+    let done = done.transpose()?;
     Ok(Summary {
-        records: input.len(),
-        predicted: sees_predictions.then_some(counted.predicted),
-        rejected: sees_dead_letters.then_some(counted.rejected),
+        records: source.count_read(),
+        predicted: shows_predictions.then_some(counted.predicted),
+        rejected: shows_dead_letters.then_some(counted.rejected),
         redelivered: tally.redelivered,
-        discarded,
+        discarded: tally.discarded,
         repeated: counted.repeated,
         batches: tally.batches,
         batch_latency_ms: tally.percentiles(),
         last_failure: tally.last_failure,
+        processes,
         calls: endpoint.as_ref().map(SageMakerRuntime::calls),
         most_in_flight: endpoint.as_ref().map(SageMakerRuntime::most_in_flight),
         faults: endpoint
@@ -100,54 +89,81 @@ pub async fn run(stream: Stream, options: Options) -> Result<Summary> {
             .map(|endpoint| endpoint.faults().counts())
             .unwrap_or_default(),
         seconds: elapsed.as_secs_f64(),
-        interrupted,
-        highest_scores: with_records(counted.highest, &input),
+        interrupted: done.is_none(),
+        highest_scores: with_records(counted.highest, &source),
         files,
     })
 }
 
-/// The lines of `input` as records that have just arrived. Empty lines are no records.
-fn read(input: &Path, limit: Option<usize>) -> Result<Vec<StreamRecord>> {
-    let text = std::fs::read(input).with_context(|| format!("cannot read {}", input.display()))?;
-    let arrival_ms = now_ms();
-    let lines = text
-        .split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let records: Vec<_> = (1..)
-        .zip(lines)
-        .filter(|(_, line)| !line.is_empty())
-        .take(limit.unwrap_or(usize::MAX))
-        .map(|(number, line)| StreamRecord::from_line(number, line, arrival_ms))
-        .collect();
-    ensure!(!records.is_empty(), "{} holds no records", input.display());
-    Ok(records)
+/// Takes what the mapping reports: adds it up, shows it, and keeps what was given up.
+struct Observer<'s> {
+    source: &'s OpenSource,
+    progress: ProgressBar,
+    seen: RefCell<Seen>,
 }
 
-/// Writes the destination for failures: a file that is empty where nothing was given up.
-fn keep(discarded: &[Discarded], file: &Path) -> io::Result<()> {
-    let now_ms = now_ms();
-    let mut file = BufWriter::new(File::create(file)?);
-    for discarded in discarded {
-        writeln!(file, "{}", on_failure::object(discarded, now_ms))?;
+struct Seen {
+    tally: Tally,
+    /// The destination for failures: empty where nothing was given up. It is written at once, so that a run that is
+    /// interrupted keeps it.
+    on_failure: File,
+    /// The first error of that file.
+    written: io::Result<()>,
+}
+
+impl<'s> Observer<'s> {
+    fn new(source: &'s OpenSource, on_failure: &std::path::Path) -> Result<Self> {
+        let on_failure = File::create(on_failure).with_context(|| format!("cannot write {}", on_failure.display()))?;
+        let seen = RefCell::new(Seen {
+            tally: Tally::default(),
+            on_failure,
+            written: Ok(()),
+        });
+        Ok(Self {
+            source,
+            progress: progress_bar(source.expected())?,
+            seen,
+        })
     }
-    file.flush()
-}
 
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or_default()
+    fn take(&self, report: Report) {
+        let mut seen = self.seen.borrow_mut();
+        let (shard, done) = match &report {
+            Report::Invoked(invoked) => (Some(&invoked.shard), invoked.finished),
+            Report::Discarded(discarded) => {
+                let object = on_failure::object(discarded, now_ms());
+                if seen.written.is_ok() {
+                    seen.written = writeln!(seen.on_failure, "{object}");
+                }
+                let first = discarded.records.first();
+                (first.map(|record| &record.shard), discarded.records.len())
+            }
+        };
+        self.source.done(shard.map_or("", String::as_str), done);
+        self.progress.inc(done as u64);
+        seen.tally.add(report);
+        if seen.tally.redelivered > 0 {
+            let Tally {
+                redelivered, discarded, ..
+            } = seen.tally;
+            let message = format!(", {redelivered} again, {discarded} discarded");
+            self.progress.set_message(message);
+        }
+    }
+
+    fn finish(self) -> Result<Tally> {
+        self.progress.finish_and_clear();
+        let Seen { tally, written, .. } = self.seen.into_inner();
+        written.context("cannot write what was given up")?;
+        Ok(tally)
+    }
 }
 
 /// Puts the beginning of its record beside each of the highest scores.
-fn with_records(highest: Vec<Highest>, input: &[StreamRecord]) -> Vec<Highest> {
+fn with_records(highest: Vec<Highest>, source: &OpenSource) -> Vec<Highest> {
     let beginning = |partition_key: &str| {
-        let record = input.iter().find(|record| record.partition_key == partition_key)?;
-        Some(
-            String::from_utf8_lossy(&record.data)
-                .chars()
-                .take(RECORD_SHOWN)
-                .collect(),
-        )
+        let data = source.data(partition_key)?;
+        Some(String::from_utf8_lossy(data).chars().take(RECORD_SHOWN).collect())
     };
     let fill = |kept: Highest| Highest {
         record: beginning(&kept.partition_key).unwrap_or_default(),
@@ -167,9 +183,18 @@ async fn take_all(
 }
 
 /// Shown where standard error is a terminal.
-fn progress_bar(records: usize) -> Result<ProgressBar> {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records after {elapsed}{msg}")?;
-    let progress = ProgressBar::new(records as u64).with_style(style);
+fn progress_bar(records: Option<usize>) -> Result<ProgressBar> {
+    let (progress, template) = match records {
+        Some(records) => (
+            ProgressBar::new(records as u64),
+            "{bar:40} {pos}/{len} records after {elapsed}{msg}",
+        ),
+        None => (
+            ProgressBar::no_length(),
+            "{spinner} {pos} records after {elapsed}{msg}, until Ctrl-C",
+        ),
+    };
+    let progress = progress.with_style(ProgressStyle::with_template(template)?);
     progress.enable_steady_tick(Duration::from_millis(100));
     Ok(progress)
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::deliveries::{Files, Highest};
 use crate::esm::{Discarded, Invoked, Report};
 use crate::faults::Counts;
+use crate::processes;
 
 /// The outcome of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -16,9 +17,9 @@ use crate::faults::Counts;
 pub struct Summary {
     /// Records that were put in.
     pub records: usize,
-    /// Records with a prediction; unknown where OUTPUT is not `stdout:`.
+    /// Records with a prediction; unknown where OUTPUT is not `stdout:`, or the function does not run here.
     pub predicted: Option<u64>,
-    /// Records with a dead letter; unknown where `DEAD_LETTER` is not `stdout:`.
+    /// Records with a dead letter; unknown where `DEAD_LETTER` is not `stdout:`, or the function does not run here.
     pub rejected: Option<u64>,
     /// Records that were delivered to the function again, each time counted.
     pub redelivered: usize,
@@ -30,7 +31,9 @@ pub struct Summary {
     pub batches: usize,
     /// Why invocations failed as a whole, the last one.
     pub last_failure: Option<String>,
-    /// Calls to the endpoint; unknown for one in AWS.
+    /// The function's processes; unknown where it runs under `cargo lambda watch`.
+    pub processes: Option<processes::Counts>,
+    /// Calls to the endpoint; unknown for one that is not part of the run, as those in AWS.
     pub calls: Option<u64>,
     /// The most calls in flight at once; unknown for an endpoint in AWS.
     pub most_in_flight: Option<u64>,
@@ -62,8 +65,8 @@ pub struct Percentiles {
 pub struct Tally {
     /// As in [`Summary`].
     pub redelivered: usize,
-    /// What was given up.
-    pub discarded: Vec<Discarded>,
+    /// As in [`Summary`].
+    pub discarded: usize,
     /// As in [`Summary`].
     pub batches: usize,
     /// As in [`Summary`].
@@ -76,7 +79,7 @@ impl Default for Tally {
         let latency_us = Histogram::new(3).expect("three digits are in range");
         Self {
             redelivered: 0,
-            discarded: Vec::new(),
+            discarded: 0,
             batches: 0,
             last_failure: None,
             latency_us,
@@ -89,7 +92,7 @@ impl Tally {
     pub fn add(&mut self, report: Report) {
         match report {
             Report::Invoked(invoked) => self.add_invoked(invoked),
-            Report::Discarded(discarded) => self.add_discarded(discarded),
+            Report::Discarded(discarded) => self.add_discarded(&discarded),
         }
     }
 
@@ -103,18 +106,13 @@ impl Tally {
         self.last_failure = invoked.failure.or(self.last_failure.take());
     }
 
-    fn add_discarded(&mut self, discarded: Discarded) {
+    fn add_discarded(&mut self, discarded: &Discarded) {
         let count = discarded.records.len();
         // What was left of its last invocation does not come again after all.
         if discarded.invocations > 0 {
             self.redelivered -= count;
         }
-        self.discarded.push(discarded);
-    }
-
-    /// How many records were given up.
-    pub fn count_discarded(&self) -> usize {
-        self.discarded.iter().map(|discarded| discarded.records.len()).sum()
+        self.discarded += count;
     }
 
     /// The batch latency.
@@ -171,7 +169,10 @@ impl Summary {
     fn records(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |count: Option<u64>, name| {
             count.map_or_else(
-                || format!("not counted, since {name} is not stdout:"),
+                || match self.processes {
+                    Some(_) => format!("not counted, since {name} is not stdout:"),
+                    None => "not counted, since the function does not run here".to_owned(),
+                },
                 |count| count.to_string(),
             )
         };
@@ -202,8 +203,11 @@ impl Summary {
 
     /// What was asked of the endpoint.
     fn endpoint(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known =
-            |count: Option<u64>| count.map_or_else(|| "unknown for an endpoint in AWS".to_owned(), |it| it.to_string());
+        let unknown = match self.processes {
+            Some(_) => "unknown for an endpoint in AWS",
+            None => "unknown for an endpoint that is not part of the run",
+        };
+        let known = |count: Option<u64>| count.map_or_else(|| unknown.to_owned(), |it| it.to_string());
         row(f, "calls", known(self.calls))?;
         row(f, "most in flight", known(self.most_in_flight))?;
         if self.faults == Counts::default() {
@@ -226,19 +230,30 @@ impl Summary {
             batches => format!("p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms (batches: {batches})"),
         };
         row(f, "batch latency", latency)?;
+        if let Some(processes::Counts { started, killed }) = self.processes
+            && started > 1
+        {
+            row(
+                f,
+                "processes",
+                format_args!("{started} started, {killed} killed on purpose"),
+            )?;
+        }
         row(f, "time", format_args!("{:.1} s", self.seconds))
     }
 
     /// Where everything was written.
     fn places(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        row(f, "predictions", self.files.predictions.display())?;
-        row(f, "dead letters", self.files.dead_letters.display())?;
-        let says_why = if self.redelivered > 0 {
-            ", which says why records came again"
-        } else {
-            ""
-        };
-        row(f, "log", format_args!("{}{says_why}", self.files.log.display()))?;
+        if self.processes.is_some() {
+            row(f, "predictions", self.files.predictions.display())?;
+            row(f, "dead letters", self.files.dead_letters.display())?;
+            let says_why = if self.redelivered > 0 {
+                ", which says why records came again"
+            } else {
+                ""
+            };
+            row(f, "log", format_args!("{}{says_why}", self.files.log.display()))?;
+        }
         if self.interrupted {
             row(f, "interrupted", "what was under way is not in this table")?;
         }

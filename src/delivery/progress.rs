@@ -160,3 +160,88 @@ impl<'b> Progress<'b> {
         numbered.filter_map(|(index, outcome)| Some((index, outcome.as_ref()?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::config::OutputFormat;
+    use crate::decode::UserRecord;
+    use crate::endpoint::Response;
+    use crate::event;
+    use crate::outcome::Failure;
+    use crate::output::Output;
+    use crate::prediction::Prediction;
+
+    fn predicted() -> Outcome {
+        Outcome::Predicted(Prediction::read(Response {
+            body: Bytes::from_static(b"1"),
+            content_type: None,
+            variant: None,
+        }))
+    }
+
+    /// Three Kinesis records with two user records each, all predicted but the last of the second.
+    fn with_progress(mode: OutputMode, check: impl FnOnce(&mut Progress<'_>)) {
+        let entry = |number: u32| format!(r#"{{"kinesis":{{"sequenceNumber":"{number}","data":""}}}}"#);
+        let entries = [7, 8, 9].map(entry).join(",");
+        let payload = RawValue::from_string(format!(r#"{{"Records":[{entries}]}}"#)).unwrap();
+        let event = event::read(&payload).unwrap();
+        let user_record = |number: usize| UserRecord {
+            position: number / 2,
+            sub_sequence_number: (number % 2) as u64,
+            data: Ok(Bytes::new()),
+        };
+        let user_records: Vec<_> = (0..6).map(user_record).collect();
+        let batch = Batch {
+            records: &event.records,
+            user_records: &user_records,
+            stream_arn: "",
+        };
+        let writer = Writer {
+            output: &Output::None,
+            dead_letter: None,
+            format: OutputFormat::Envelope,
+            batch,
+            endpoint: "fraud",
+        };
+        let mut progress = Progress::new(batch, mode);
+        for index in [5, 4, 0, 2, 1] {
+            progress.settle(index, predicted(), &writer);
+        }
+        progress.settle(3, Outcome::Failed(Failure::OutOfTime), &writer);
+        check(&mut progress);
+    }
+
+    fn indexes(lines: &[Line]) -> Vec<usize> {
+        lines.iter().map(|line| line.index).collect()
+    }
+
+    #[test]
+    fn only_whole_kinesis_records_are_delivered_in_order() {
+        with_progress(OutputMode::Ordered, |progress| {
+            assert!(progress.take_ready(3).is_none());
+            let lines = progress.take_ready(1).unwrap();
+            assert_eq!(indexes(&lines), [0, 1], "half of the second record would come again");
+            progress.shipped(&[0, 1], &[]);
+            assert_eq!(progress.finished(), 1);
+            assert!(progress.take_ready(1).is_none());
+        });
+    }
+
+    #[test]
+    fn what_arrived_out_of_order_is_told_by_user_record() {
+        with_progress(OutputMode::Unordered, |progress| {
+            let lines = progress.take_ready(1).unwrap();
+            assert_eq!(indexes(&lines), [0, 1, 2, 4, 5]);
+            progress.shipped(&[0, 1, 2, 4, 5], &[1, 4]);
+            assert_eq!(progress.finished(), 0);
+            let arrived = |(index, outcome): (usize, &Outcome)| matches!(outcome, Outcome::Delivered).then_some(index);
+            assert_eq!(progress.outcomes().filter_map(arrived).collect::<Vec<_>>(), [0, 2, 5]);
+            let counts = progress.counts;
+            assert_eq!((counts.predicted, counts.failed), (5, 1));
+        });
+    }
+}

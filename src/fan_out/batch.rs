@@ -231,7 +231,8 @@ impl Batch {
     /// The suspect with the lowest position, if nothing before it brings it back anyway.
     pub(super) fn first_suspect(&self) -> Option<(usize, Suspect)> {
         let (index, suspect) = self.suspects.first_key_value()?;
-        (*index <= self.stop && !self.out_of_time).then(|| (*index, suspect.clone()))
+        let stop = self.stop.min(*self.stopped_elsewhere.borrow());
+        (*index <= stop && !self.out_of_time).then(|| (*index, suspect.clone()))
     }
 
     /// Whether what lies behind a record with this outcome must not go on.

@@ -42,8 +42,11 @@ impl Firehose {
         }
     }
 
-    /// How long a line may be for its record to fit, in bytes, beside its line break.
-    pub(super) const LINE_BYTES_MAX: usize = RECORD_BYTES_MAX - 1;
+    /// The limit in bytes that the line is too long for: a line break fits beside it.
+    pub(super) fn exceeded(line: &str) -> Option<usize> {
+        const MAX: usize = RECORD_BYTES_MAX - 1;
+        (line.len() > MAX).then_some(MAX)
+    }
 }
 
 impl Service for Firehose {

@@ -43,8 +43,11 @@ impl Kinesis {
         }
     }
 
-    /// How long a line may be for its record to fit, in bytes: the longest partition key fits beside it.
-    pub(super) const LINE_BYTES_MAX: usize = RECORD_BYTES_MAX - 4 * PARTITION_KEY_MAX;
+    /// The limit in bytes that the line is too long for: the longest partition key fits beside it.
+    pub(super) fn exceeded(line: &str) -> Option<usize> {
+        const MAX: usize = RECORD_BYTES_MAX - 4 * PARTITION_KEY_MAX;
+        (line.len() > MAX).then_some(MAX)
+    }
 
     /// Whether `stream_arn` is this very stream, for a function of this `account`. Where an account is not known, it is
     /// taken for the same.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +39,16 @@ pub(crate) enum Fate {
     Hangs,
 }
 
+impl Fate {
+    fn is_fault(&self) -> bool {
+        match self {
+            Self::Taken(_) => false,
+            Self::Partly(taken) => taken.contains(&false),
+            Self::Refused(..) | Self::TakenInSilence | Self::Hangs => true,
+        }
+    }
+}
+
 /// Decides about each request: which one it is, counted from 0, and how many entries it has.
 pub(crate) type Decide = Box<dyn FnMut(usize, usize) -> Fate + Send>;
 
@@ -66,12 +77,24 @@ struct State {
     objects: BTreeMap<String, String>,
     in_flight: usize,
     most_in_flight: usize,
+    faults: u64,
+    while_frozen: u64,
 }
 
 /// The services, and what they hold. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Cloud {
     state: Arc<Mutex<State>>,
+    gate: Arc<Gate>,
+}
+
+/// What one execution environment may do, and does.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// Whether an invocation is under way: without one, Lambda has the environment frozen.
+    pub(crate) is_running: AtomicBool,
+    /// Requests to destinations that have begun and not ended.
+    pub(crate) in_flight: AtomicUsize,
 }
 
 impl fmt::Debug for Cloud {
@@ -86,6 +109,24 @@ impl Cloud {
         let cloud = Self::default();
         cloud.state.lock().unwrap().decide = Some(Box::new(decide));
         cloud
+    }
+
+    /// The same services, as one execution environment reaches them.
+    pub(crate) fn behind(&self, gate: &Arc<Gate>) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            gate: Arc::clone(gate),
+        }
+    }
+
+    /// Requests that did not go well.
+    pub(crate) fn faults(&self) -> u64 {
+        self.state.lock().unwrap().faults
+    }
+
+    /// Requests that began while their environment was frozen.
+    pub(crate) fn while_frozen(&self) -> u64 {
+        self.state.lock().unwrap().while_frozen
     }
 
     /// A destination here.
@@ -136,10 +177,14 @@ impl Cloud {
                 entries: put.entries.len(),
                 bytes: put.entries.iter().map(|entry| entry.text.len()).sum(),
             });
+            state.while_frozen += u64::from(!self.gate.is_running.load(Ordering::Relaxed));
+            self.gate.in_flight.fetch_add(1, Ordering::Relaxed);
             state.in_flight += 1;
             state.most_in_flight = state.most_in_flight.max(state.in_flight);
             let decide = state.decide.as_mut();
-            decide.map_or(Fate::Taken(5), |decide| decide(number, put.entries.len()))
+            let fate = decide.map_or(Fate::Taken(5), |decide| decide(number, put.entries.len()));
+            state.faults += u64::from(fate.is_fault());
+            fate
         };
         let _in_flight = InFlight(&self);
         match &fate {
@@ -187,6 +232,7 @@ struct InFlight<'c>(&'c Cloud);
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.state.lock().unwrap().in_flight -= 1;
+        self.0.gate.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

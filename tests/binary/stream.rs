@@ -1,9 +1,15 @@
 //! `cargo local`, its parts in one run: the sample transactions through the function.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use instream_local::esm::Mapping;
 use instream_local::faults::{Faults, Injected, Rates};
+use instream_local::lambda::Lambda;
+use instream_local::processes::Mishaps;
+use instream_local::setup::Options;
+use instream_local::source::Source;
 use instream_local::stream::StreamRecord;
 use instream_local::stream_command::{self, Stream};
 use serde_json::Value;
@@ -12,21 +18,38 @@ use crate::{options, repository};
 
 const MAPPING: Mapping = Mapping {
     batch_size: 100,
-    max_retries: 0,
+    batch_window: Duration::ZERO,
+    parallelization_factor: 1,
+    max_retries: Some(0),
     max_record_age: None,
     bisect: false,
 };
+
+fn file(path: PathBuf) -> Source {
+    Source::File { path, shards: 1 }
+}
+
+fn transactions() -> Source {
+    file(repository("events/transactions.jsonl"))
+}
+
+fn here(options: Options) -> Lambda {
+    Lambda::Here {
+        options,
+        mishaps: Mishaps::default(),
+    }
+}
 
 #[tokio::test]
 async fn a_thousand_transactions_are_predicted_each_once() {
     let folder = std::env::temp_dir().join(format!("instream-stream-{}", std::process::id()));
     let stream = Stream {
-        input: repository("events/transactions.jsonl"),
+        source: transactions(),
         limit: None,
         mapping: MAPPING,
         folder: folder.clone(),
     };
-    let summary = stream_command::run(stream, options(&[])).await.unwrap();
+    let summary = stream_command::run(stream, here(options(&[]))).await.unwrap();
     assert_eq!(
         (summary.records, summary.predicted, summary.rejected),
         (1000, Some(1000), Some(0))
@@ -51,13 +74,13 @@ async fn only_so_many_lines_are_taken_and_empty_ones_are_no_records() {
         ..MAPPING
     };
     let stream = Stream {
-        input,
+        source: file(input),
         limit: Some(2),
         mapping,
         folder: folder.clone(),
     };
     // The model refuses what is no transaction.
-    let summary = stream_command::run(stream, options(&[])).await.unwrap();
+    let summary = stream_command::run(stream, here(options(&[]))).await.unwrap();
     assert_eq!(
         (summary.records, summary.predicted, summary.rejected, summary.batches),
         (2, Some(0), Some(2), 2)
@@ -94,17 +117,17 @@ fn lines(file: &Path) -> Vec<u64> {
 async fn a_faulty_endpoint_loses_nothing_and_only_refused_records_are_dead_lettered() {
     let folder = std::env::temp_dir().join(format!("instream-faults-{}", std::process::id()));
     let stream = Stream {
-        input: repository("events/transactions.jsonl"),
+        source: transactions(),
         limit: None,
         mapping: Mapping {
-            max_retries: 5,
+            max_retries: Some(5),
             ..MAPPING
         },
         folder: folder.clone(),
     };
     let mut options = options(&[("CALL_TIMEOUT_MS", "200")]);
     options.local_endpoint.rates = RATES;
-    let summary = stream_command::run(stream, options).await.unwrap();
+    let summary = stream_command::run(stream, here(options)).await.unwrap();
     assert!(summary.is_complete(), "{summary}");
     assert_eq!((summary.discarded, summary.repeated), (0, 0));
     assert!(
@@ -131,18 +154,18 @@ async fn a_faulty_endpoint_loses_nothing_and_only_refused_records_are_dead_lette
 async fn in_a_total_outage_no_record_is_lost() {
     let folder = std::env::temp_dir().join(format!("instream-outage-{}", std::process::id()));
     let mapping = Mapping {
-        max_retries: 3,
+        max_retries: Some(3),
         ..MAPPING
     };
     let stream = Stream {
-        input: repository("events/transactions.jsonl"),
+        source: transactions(),
         limit: Some(200),
         mapping,
         folder: folder.clone(),
     };
     let mut options = options(&[]);
     options.local_endpoint.rates.throttle = 1.0;
-    let summary = stream_command::run(stream, options).await.unwrap();
+    let summary = stream_command::run(stream, here(options)).await.unwrap();
     assert!(!summary.is_complete());
     // Had an answer named any other record than the first, fewer would be given up at the end.
     assert_eq!(
@@ -159,5 +182,45 @@ async fn in_a_total_outage_no_record_is_lost() {
         let payload: Value = serde_json::from_str(object["payload"].as_str().unwrap()).unwrap();
         assert_eq!(payload["Records"].as_array().unwrap().len(), 100, "the payload is kept");
     }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_nothing() {
+    let folder = std::env::temp_dir().join(format!("instream-killed-{}", std::process::id()));
+    let stream = Stream {
+        source: Source::File {
+            path: repository("events/transactions.jsonl"),
+            shards: 2,
+        },
+        limit: Some(300),
+        mapping: Mapping {
+            batch_size: 20,
+            parallelization_factor: 2,
+            max_retries: None,
+            ..MAPPING
+        },
+        folder: folder.clone(),
+    };
+    let mut options = options(&[("CAPACITY", "4")]);
+    options.local_endpoint.latency = Duration::from_millis(20);
+    let mishaps = Mishaps {
+        fresh: 0.1,
+        kill: 0.5,
+        kills_max: Some(8),
+        seed: 1,
+    };
+    let summary = stream_command::run(stream, Lambda::Here { options, mishaps })
+        .await
+        .unwrap();
+    let processes = summary.processes.unwrap();
+    assert!(
+        processes.killed >= 3 && processes.started > processes.killed,
+        "{summary}"
+    );
+    assert!(summary.redelivered > 0 && summary.is_complete(), "{summary}");
+    assert_eq!((summary.predicted, summary.discarded), (Some(300), 0));
+    let predicted: HashSet<_> = lines(&summary.files.predictions).into_iter().collect();
+    assert_eq!(predicted, (1..=300).collect(), "none is lost");
     std::fs::remove_dir_all(folder).unwrap();
 }

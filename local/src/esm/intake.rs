@@ -1,0 +1,81 @@
+//! Records of a lane, gathered into batches.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, error::TryRecvError};
+use tokio::time::{Instant, timeout_at};
+
+use crate::stream::StreamRecord;
+
+/// An event holds at most 6 MB, base64 included.
+const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// What waits to be processed by a lane.
+#[derive(Debug)]
+pub(super) struct Intake {
+    records: mpsc::UnboundedReceiver<StreamRecord>,
+    /// The record that was too much for the last batch.
+    held: Option<StreamRecord>,
+}
+
+impl Intake {
+    pub(super) fn new(records: mpsc::UnboundedReceiver<StreamRecord>) -> Self {
+        Self { records, held: None }
+    }
+
+    /// The next batch, up to `size` records that came within `window` of the first; none when the stream has ended.
+    pub(super) async fn batch(&mut self, size: usize, window: Duration) -> Option<VecDeque<StreamRecord>> {
+        let first = match self.held.take() {
+            Some(held) => held,
+            None => self.records.recv().await?,
+        };
+        let closes = Instant::now() + window;
+        let mut bytes = first.size_in_event();
+        let mut batch = VecDeque::from([first]);
+        while batch.len() < size {
+            let Some(record) = self.next_before(closes).await else {
+                break;
+            };
+            bytes += record.size_in_event();
+            // A record that is too large alone goes alone.
+            if bytes > EVENT_BYTES_MAX {
+                self.held = Some(record);
+                break;
+            }
+            batch.push_back(record);
+        }
+        Some(batch)
+    }
+
+    async fn next_before(&mut self, closes: Instant) -> Option<StreamRecord> {
+        match self.records.try_recv() {
+            Ok(record) => Some(record),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) if Instant::now() >= closes => None,
+            // A stream that ends while the batch waits closes it as well.
+            Err(TryRecvError::Empty) => timeout_at(closes, self.records.recv()).await.ok().flatten(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_closes_at_6_mb_and_a_record_that_is_too_large_goes_alone() {
+        let (sender, records) = mpsc::unbounded_channel();
+        for (number, size) in (1..).zip([1_500_000, 2_500_000, 2_500_000, 6_000_000, 10]) {
+            let record = StreamRecord::from_line(number, &vec![b'x'; size], 0);
+            sender.send(record).unwrap();
+        }
+        drop(sender);
+        let mut intake = Intake::new(records);
+        let mut sizes = Vec::new();
+        while let Some(batch) = intake.batch(4, Duration::ZERO).await {
+            sizes.push(batch.len());
+        }
+        assert_eq!(sizes, [2, 1, 1, 1]);
+    }
+}

@@ -1,0 +1,140 @@
+//! Reading variables, each by itself and one against the other.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::variables::{
+    DEAD_LETTER, DEADLINE_RESERVE_MS, GIVE_UP_AFTER_S, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MEMO_BYTES, OUTPUT_MODE,
+    RETRY_BASE_MS, RETRY_CAP_MS, Variable,
+};
+use super::{Destination, OutputMode};
+use crate::deadline::Limits;
+use crate::retry::{Backoff, Retry};
+
+/// How much of a wrong value an error shows, in characters.
+const VALUE_SHOWN: usize = 100;
+
+/// Reads variables one by one and collects what is wrong with them, so that the user mends all of it at once.
+pub(super) struct Reader<L> {
+    pub(super) lookup: L,
+    pub(super) faults: Vec<String>,
+}
+
+impl<L: Fn(&str) -> Option<String>> Reader<L> {
+    /// The variable's value, or its default; a fault if there is neither.
+    pub(super) fn required<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let Some(value) = self.value(variable) else {
+            let parsed = variable.default.and_then(parse);
+            if parsed.is_none() {
+                let default = variable.default.map(|value| format!(" and its default is {value}"));
+                let default = default.unwrap_or_default();
+                self.faults.push(format!(
+                    "{} is not set{default}; allowed: {}",
+                    variable.name, variable.allowed
+                ));
+            }
+            return parsed;
+        };
+        self.parse(variable, &value, parse)
+    }
+
+    /// The variable's value, if it is set.
+    pub(super) fn optional<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let value = self.value(variable)?;
+        self.parse(variable, &value, parse)
+    }
+
+    pub(super) fn retry(&mut self) -> Option<Retry> {
+        let max_attempts = self.required(MAX_ATTEMPTS, |value| whole(value, 1..=10));
+        let base = self.required(RETRY_BASE_MS, |value| whole(value, 1..=60_000));
+        let cap = self.required(RETRY_CAP_MS, |value| whole(value, base.unwrap_or(1)..=60_000));
+        Some(Retry {
+            max_attempts: max_attempts?,
+            backoff: Backoff {
+                base: Duration::from_millis(base?),
+                cap: Duration::from_millis(cap?),
+            },
+        })
+    }
+
+    pub(super) fn limits(&mut self) -> Option<Limits> {
+        let reserve = self.required(DEADLINE_RESERVE_MS, |value| whole(value, 300..=60_000));
+        let more_than_that = reserve.unwrap_or_default() + 1;
+        let budget = self.required(INVOCATION_BUDGET_MS, |value| whole(value, more_than_that..=900_000));
+        Some(Limits {
+            reserve: Duration::from_millis(reserve?),
+            budget: Duration::from_millis(budget?),
+        })
+    }
+
+    /// Lambda takes a line on standard output without a level for one of level INFO, and drops it where its JSON log
+    /// format is on with a higher level:
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>.
+    pub(super) fn check_log_level(&mut self, variable: Variable, destination: Option<&Destination>) {
+        let set_to = |name: &str, values: &[&str]| {
+            let value = (self.lookup)(name).unwrap_or_default();
+            values.iter().any(|it| value.eq_ignore_ascii_case(it))
+        };
+        let dropped =
+            set_to("AWS_LAMBDA_LOG_FORMAT", &["json"]) && set_to("AWS_LAMBDA_LOG_LEVEL", &["warn", "error", "fatal"]);
+        if dropped && destination == Some(&Destination::Stdout) {
+            self.faults.push(format!(
+                "{}=\"stdout:\" with AWS_LAMBDA_LOG_FORMAT=JSON and AWS_LAMBDA_LOG_LEVEL above INFO, which drops its \
+                 lines; allowed: a level of INFO or below, or {}",
+                variable.name, variable.allowed
+            ));
+        }
+    }
+
+    /// Each destination in AWS is a cargo feature, which a build may leave out.
+    pub(super) fn check_is_built(&mut self, variable: Variable, destination: Option<&Destination>) {
+        if let Some(feature) = destination.and_then(Destination::missing_feature) {
+            self.faults.push(format!(
+                "{} is a destination that this build of the function leaves out; build it with the feature {feature}",
+                variable.name
+            ));
+        }
+    }
+
+    /// What lies behind an unfinished record is delivered out of order, and then comes again: without a memory it would
+    /// be delivered as often as it comes.
+    pub(super) fn check_memory(&mut self, output_mode: Option<OutputMode>, memo_bytes: Option<usize>) {
+        if output_mode == Some(OutputMode::Unordered) && memo_bytes == Some(0) {
+            self.faults.push(format!(
+                "{}=\"unordered\" with {}=\"0\", by which records would be delivered again and again; allowed: ordered, or \
+                 more memory",
+                OUTPUT_MODE.name, MEMO_BYTES.name
+            ));
+        }
+    }
+
+    /// What is given up goes to the dead letters, or it is not given up at all.
+    pub(super) fn check_give_up(&mut self, give_up_after_s: Option<u64>, dead_letter: Option<&Destination>) {
+        if let (Some(seconds), None) = (give_up_after_s, dead_letter) {
+            self.faults.push(format!(
+                "{}=\"{seconds}\" without {}, where records that are given up would go; allowed: both or neither",
+                GIVE_UP_AFTER_S.name, DEAD_LETTER.name
+            ));
+        }
+    }
+
+    fn value(&self, variable: Variable) -> Option<String> {
+        (self.lookup)(variable.name).filter(|value| !value.is_empty())
+    }
+
+    fn parse<T>(&mut self, variable: Variable, value: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let parsed = parse(value);
+        if parsed.is_none() {
+            let shown: String = value.chars().take(VALUE_SHOWN).collect();
+            self.faults
+                .push(format!("{}={shown:?}; allowed: {}", variable.name, variable.allowed));
+        }
+        parsed
+    }
+}
+
+/// A whole number in `range`.
+pub(super) fn whole<T: FromStr + PartialOrd>(value: &str, range: RangeInclusive<T>) -> Option<T> {
+    value.parse().ok().filter(|number| range.contains(number))
+}

@@ -1,0 +1,278 @@
+"""Streams of records through the function and real parts, and the account of every record.
+
+Each scenario puts card transactions into a Kinesis stream of its own, lets `cargo local` run them through the function,
+and then looks for each of them where it must be: by its event identifier, in OUTPUT or in DEAD_LETTER.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "target" / "e2e"
+LOCAL = ROOT / "target" / "debug" / "instream-local"
+KINESIS, MOTO = sys.argv[1], sys.argv[2]
+ONLY = sys.argv[3:]
+ACCOUNT = dict(region_name="us-east-1", aws_access_key_id="local", aws_secret_access_key="local")
+PATIENT = Config(retries={"max_attempts": 10, "mode": "standard"})
+
+
+def client(service):
+    return boto3.client(service, endpoint_url=KINESIS if service == "kinesis" else MOTO, config=PATIENT, **ACCOUNT)
+
+
+kinesis, sqs, firehose, s3 = (client(service) for service in ("kinesis", "sqs", "firehose", "s3"))
+
+
+def wait_for(what, ready):
+    for _ in range(300):
+        try:
+            if ready():
+                return
+        except Exception:  # whatever it is, it may be up in a moment
+            pass
+        time.sleep(0.1)
+    sys.exit(f"{what} is not there after 30 s")
+
+
+def make_stream(name, shards=2):
+    kinesis.create_stream(StreamName=name, ShardCount=shards)
+    summary = lambda: kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
+    wait_for(f"the stream {name}", lambda: summary()["StreamStatus"] == "ACTIVE")
+
+
+def fill(name, count):
+    """Puts transactions into a new stream, and returns their event identifiers."""
+    make_stream(name)
+    lines = (ROOT / "events" / "transactions.jsonl").read_text().splitlines()
+    ids = []
+    for start in range(0, count, 500):
+        numbers = range(start, min(start + 500, count))
+        entries = [{"Data": lines[n % len(lines)].encode(), "PartitionKey": f"card-{n % 997}"} for n in numbers]
+        answer = kinesis.put_records(StreamName=name, Records=entries)
+        assert answer["FailedRecordCount"] == 0, answer
+        ids += [f"{record['ShardId']}:{record['SequenceNumber']}" for record in answer["Records"]]
+    return ids
+
+
+def in_stream(name):
+    lines = []
+    for shard in kinesis.list_shards(StreamName=name)["Shards"]:
+        iterator = kinesis.get_shard_iterator(
+            StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while True:
+            page = kinesis.get_records(ShardIterator=iterator, Limit=10000)
+            lines += [(record["Data"].decode(), record["PartitionKey"]) for record in page["Records"]]
+            iterator = page["NextShardIterator"]
+            if not page["Records"]:
+                break
+    for line, key in lines:
+        assert json.loads(line)["partitionKey"] == key, "the partition key is that of the source"
+    return [line for line, _ in lines]
+
+
+def in_queue(url):
+    lines = []
+    while True:
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages", [])
+        if not messages:
+            return lines
+        lines += [message["Body"] for message in messages]
+        done = [{"Id": str(n), "ReceiptHandle": it["ReceiptHandle"]} for n, it in enumerate(messages)]
+        sqs.delete_message_batch(QueueUrl=url, Entries=done)
+
+
+def in_bucket(bucket, prefix=""):
+    lines = []
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    for item in (item for page in pages for item in page.get("Contents", [])):
+        lines += s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().decode().splitlines()
+    return lines
+
+
+def environment(settings):
+    return {
+        **os.environ,
+        "AWS_ENDPOINT_URL_KINESIS": KINESIS,
+        "AWS_ENDPOINT_URL_SQS": MOTO,
+        "AWS_ENDPOINT_URL_FIREHOSE": MOTO,
+        "AWS_ENDPOINT_URL_S3": MOTO,
+        "CALL_TIMEOUT_MS": "500",
+        "CAPACITY": "64",
+        **settings,
+    }
+
+
+def run(stream, count, settings, flags):
+    command = [LOCAL, "--kinesis", KINESIS, "--stream", stream, "--limit", str(count), "--json", *flags]
+    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return json.loads(done.stdout)
+
+
+def account(name, ids, predicted, dead, summary, started, may_repeat=False):
+    """Every record is in one of the two, in no other state, and in none twice without a cause."""
+    predicted = [json.loads(line) for line in predicted]
+    dead = [json.loads(line) for line in dead]
+    seen = Counter(envelope["eventId"] for envelope in predicted + dead)
+    lost = [record for record in ids if record not in seen]
+    assert not lost, f"{name}: {len(lost)} records are lost, such as {lost[:3]}"
+    assert len(seen) == len(ids), f"{name}: records that nobody put in"
+    assert all("output" in envelope for envelope in predicted) and all("reason" in envelope for envelope in dead)
+    repeated = sum(seen.values()) - len(seen)
+    assert may_repeat or repeated == 0, f"{name}: {repeated} records came twice"
+    faults = summary.get("faults", {})
+    print(
+        f"{name}: {len(ids)} records, {len(set(e['eventId'] for e in predicted))} predicted, "
+        f"{len(set(e['eventId'] for e in dead))} dead letters, {repeated} repeated, "
+        f"{summary.get('redelivered', '?')} redelivered, faults {faults}, {time.time() - started:.1f} s",
+        flush=True,
+    )
+    return dead
+
+
+FAULTS = ["--throttle", "5%", "--error-rate", "3%", "--hang-rate", "0.5%", "--max-retries", "-1"]
+LANES = ["--parallelization-factor", "2", "--batch-size", "500"]
+
+
+def kinesis_to_kinesis():
+    ids, started = fill("source-kinesis", 10_000), time.time()
+    make_stream("scores")
+    s3.create_bucket(Bucket="dead-letters")
+    settings = {"OUTPUT": "kinesis:scores", "DEAD_LETTER": "s3:dead-letters/fraud"}
+    summary = run("source-kinesis", len(ids), settings, FAULTS + LANES + ["--refuse-rate", "1%"])
+    dead = account("kinesis", ids, in_stream("scores"), in_bucket("dead-letters", "fraud/"), summary, started)
+    assert 50 < len(dead) < 200 and all(letter["reason"]["kind"] == "Refused" for letter in dead)
+
+
+def kinesis_to_itself():
+    ids = fill("ouroboros", 10)
+    settings = {"OUTPUT": "kinesis:ouroboros"}
+    command = [LOCAL, "--kinesis", KINESIS, "--stream", "ouroboros", "--limit", "10", "--max-retries", "0", "--json"]
+    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "feed itself for ever" in done.stdout, done.stdout
+    assert len(in_stream_raw("ouroboros")) == len(ids)
+    print("kinesis, its own stream: refused", flush=True)
+
+
+def in_stream_raw(name):
+    records = []
+    for shard in kinesis.list_shards(StreamName=name)["Shards"]:
+        iterator = kinesis.get_shard_iterator(
+            StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        records += kinesis.get_records(ShardIterator=iterator)["Records"]
+    return records
+
+
+def queue(name, fifo):
+    attributes = {"FifoQueue": "true"} if fifo else {}
+    return sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+
+
+def kinesis_to_queues():
+    for name, fifo in (("scores", False), ("scores.fifo", True)):
+        ids, started = fill(f"source-{name}", 1000), time.time()
+        output, dead = queue(name, fifo), queue(f"dead-{name}", fifo)
+        settings = {"OUTPUT": f"sqs:{output}", "DEAD_LETTER": f"sqs:{dead}"}
+        summary = run(f"source-{name}", len(ids), settings, FAULTS + ["--refuse-rate", "2%"])
+        account(f"sqs {name}", ids, in_queue(output), in_queue(dead), summary, started)
+
+
+def kinesis_to_firehose():
+    ids, started = fill("source-firehose", 1000), time.time()
+    s3.create_bucket(Bucket="firehose")
+    for name in ("scores", "dead"):
+        place = {"RoleARN": "arn:aws:iam::000000000000:role/firehose", "BucketARN": "arn:aws:s3:::firehose"}
+        firehose.create_delivery_stream(
+            DeliveryStreamName=name, ExtendedS3DestinationConfiguration={**place, "Prefix": f"{name}/"}
+        )
+    settings = {"OUTPUT": "firehose:scores", "DEAD_LETTER": "firehose:dead"}
+    summary = run("source-firehose", len(ids), settings, FAULTS + ["--refuse-rate", "2%"])
+    predicted, dead = in_bucket("firehose", "scores/"), in_bucket("firehose", "dead/")
+    account("firehose", ids, predicted, dead, summary, started)
+
+
+def kinesis_to_s3_with_kills():
+    ids, started = fill("source-s3", 2000), time.time()
+    for bucket in ("scores", "dead"):
+        s3.create_bucket(Bucket=bucket)
+    settings = {"OUTPUT": "s3:scores", "DEAD_LETTER": "s3:dead/letters"}
+    flags = FAULTS + ["--refuse-rate", "2%", "--kill", "20%", "--fresh", "10%"]
+    summary = run("source-s3", len(ids), settings, flags)
+    assert summary["processes"]["killed"] > 0, summary
+    account("s3, with kills", ids, in_bucket("scores"), in_bucket("dead"), summary, started, may_repeat=True)
+
+
+def free_port():
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return it.getsockname()[1]
+
+
+def under_cargo_lambda():
+    """The function under the emulator of cargo-lambda, invoked by its URL."""
+    if shutil.which("cargo-lambda") is None:
+        sys.exit("cargo-lambda is not installed: pip install cargo-lambda")
+    ids, started = fill("source-watch", 1000), time.time()
+    output = queue("watched", False)
+    endpoint_port, port = free_port(), free_port()
+    settings = {
+        "OUTPUT": f"sqs:{output}",
+        "DEAD_LETTER": "none:",
+        "ENDPOINT_NAME": "fraud-detector",
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://127.0.0.1:{endpoint_port}",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+    watch = f"cargo lambda watch --invoke-address 127.0.0.1 --invoke-port {port} --ignore-changes"
+    with open(TOOLS / "watch.log", "w") as log:
+        start = lambda command: subprocess.Popen(
+            command, env=environment(settings), cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
+        processes = [start([LOCAL, "endpoint", "--port", str(endpoint_port)]), start(watch.split())]
+        try:
+            # The first invocation waits for the build.
+            url = f"http://127.0.0.1:{port}"
+            wait_for("cargo lambda watch", lambda: socket.create_connection(("127.0.0.1", port)).close() or True)
+            empty = urllib.request.Request(
+                f"{url}/2015-03-31/functions/instream/invocations", data=b'{"Records":[]}', method="POST"
+            )
+            urllib.request.urlopen(empty, timeout=600).read()
+            summary = run("source-watch", len(ids), {}, ["--invoke", url, "--max-retries", "-1"])
+        finally:
+            for process in processes:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+    account("under cargo lambda watch, to sqs", ids, in_queue(output), [], summary, started)
+
+
+SCENARIOS = [
+    kinesis_to_kinesis,
+    kinesis_to_itself,
+    kinesis_to_queues,
+    kinesis_to_firehose,
+    kinesis_to_s3_with_kills,
+    under_cargo_lambda,
+]
+
+wait_for("kinesis-local", lambda: kinesis.list_streams() is not None)
+wait_for("moto_server", lambda: s3.list_buckets() is not None)
+begun = time.time()
+for scenario in SCENARIOS:
+    if not ONLY or scenario.__name__ in ONLY:
+        scenario()
+print(f"every record is accounted for, in {time.time() - begun:.0f} s")
