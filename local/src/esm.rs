@@ -149,14 +149,9 @@ impl Mapping {
             })
             .unzip();
         let distribute = async move {
-            while let Some(first) = shard.recv().await {
-                // All that is there at once: else a batch without a window would hold less than there is.
-                let mut next = Some(first);
-                while let Some(record) = next {
-                    if let Some(lane) = entrances.get(place(&record.partition_key, Over::Lanes, count)) {
-                        lane.send(record).expect("a lane lives as long as its entrance");
-                    }
-                    next = shard.try_recv().ok();
+            while let Some(record) = shard.recv().await {
+                if let Some(lane) = entrances.get(place(&record.partition_key, Over::Lanes, count)) {
+                    lane.send(record).expect("a lane lives as long as its entrance");
                 }
             }
         };

@@ -13,6 +13,7 @@ use instream_local::processes::{Counts, Mishaps, Processes};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 const ANSWER: &[u8] = b"{}";
 const HANG: &[u8] = br#"{"hang":true}"#;
@@ -64,7 +65,9 @@ fn process(answer: Answer) -> u32 {
 /// The processes that have started, once all have ended.
 async fn all_started(mut lines: mpsc::UnboundedReceiver<Line>) -> Vec<u32> {
     let mut processes = Vec::new();
-    while let Some(line) = lines.recv().await {
+    // Only a guard: the lines of a process that goes on have no end.
+    let mut next = async || timeout(Duration::from_mins(1), lines.recv()).await;
+    while let Some(line) = next().await.expect("all processes end") {
         if let Line::Output(line) = line
             && let Some(process) = line.strip_prefix("process ")
         {

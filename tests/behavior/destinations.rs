@@ -268,6 +268,21 @@ async fn when_output_is_gone_calls_are_not_made_in_vain() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_request_that_came_to_nothing_no_other_is_made() {
+    for mode in ["ordered", "unordered"] {
+        let cloud = Cloud::that(|_, _| Fate::Refused(400, "ResourceNotFoundException"));
+        let mut scenario = Scenario::of(12)
+            .with("OUTPUT_MODE", mode)
+            .output(cloud.open(&kinesis()));
+        for number in 0..12 {
+            scenario = scenario.record(number, Does::PredictBytes(1_000_000));
+        }
+        scenario.run().await.comes_again_from(0);
+        assert_eq!(cloud.requests().len(), 1, "of three");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_destination_that_does_not_answer_is_given_until_the_deadline() {
     for destination in [kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
         let cloud = Cloud::that(|_, _| Fate::Hangs);

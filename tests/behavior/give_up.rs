@@ -144,6 +144,21 @@ async fn poison_records_next_to_each_other_are_given_up_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_called_to_find_out_takes_a_permit_like_any_call() {
+    let mut scenario = old()
+        .with("CAPACITY", "1")
+        .record(5, Does::FailAfter(50, FaultKind::Suspect));
+    for number in 100..200 {
+        scenario = scenario.record(number, Does::PredictAfter(100));
+    }
+    let running = scenario.start();
+    running.invoke(0..5).await.unwrap();
+    let (lone, beside) = tokio::join!(running.invoke([5]), running.invoke(100..200));
+    assert_eq!((named(&lone.unwrap()), named(&beside.unwrap())), (None, None));
+    assert_eq!(running.seen.lock().unwrap().most_in_flight, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_attempt_may_succeed() {
     let running = old().attempts(5, &[Does::Fail(FaultKind::Suspect); 2]).start();
     let answer = running.invoke(0..10).await.unwrap();

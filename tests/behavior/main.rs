@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+#[allow(dead_code, reason = "the simulation uses other parts of it")]
 mod cloud;
 mod replay;
 mod scripted;

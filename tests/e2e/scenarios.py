@@ -184,7 +184,7 @@ def queue(name, fifo):
 
 def kinesis_to_queues():
     for name, fifo in (("scores", False), ("scores.fifo", True)):
-        ids, started = fill(f"source-{name}", 1000), time.time()
+        ids, started = fill(f"source-{name}", 300), time.time()
         output, dead = queue(name, fifo), queue(f"dead-{name}", fifo)
         settings = {"OUTPUT": f"sqs:{output}", "DEAD_LETTER": f"sqs:{dead}"}
         summary = run(f"source-{name}", len(ids), settings, FAULTS + ["--refuse-rate", "2%"])

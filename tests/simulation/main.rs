@@ -6,13 +6,14 @@
 //! on a paused clock and on one thread, so that a seed brings the same run each time.
 //!
 //! ```sh
-//! SEEDS=10000 cargo test --release --test simulation -- --nocapture    # all
+//! SEEDS=10000 cargo test --test simulation -- --nocapture              # more, some ten minutes
 //! SEED=4711 cargo test --test simulation -- --nocapture                # the run of one seed, told in full
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 #[path = "../behavior/cloud.rs"]
+#[allow(dead_code, reason = "the tests of behavior use other parts of it")]
 mod cloud;
 
 mod endpoint;
