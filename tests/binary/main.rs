@@ -6,6 +6,7 @@ mod capacity;
 mod connections;
 mod deadline;
 mod events;
+mod give_up;
 mod start_up;
 mod stream;
 

@@ -47,12 +47,16 @@ async fn a_missing_dead_letter_is_told_of() {
 
 #[tokio::test]
 async fn a_call_timeout_that_does_not_fit_is_told_of_at_the_first_event() {
-    for (timeout_s, expected) in [
-        (1, Some("no call can start")),
-        (30, Some("a slow call is cut")),
-        (60, None),
+    for (timeout_s, give_up_after_s, expected) in [
+        (1, "", Some("no call can start")),
+        (30, "", Some("a slow call is cut")),
+        (60, "", None),
+        // Three attempts do not fit.
+        (60, "3600", Some("is never given up")),
+        (100, "3600", None),
     ] {
-        let mut options = options(&[("CALL_TIMEOUT_MS", "30000")]);
+        let settings = [("CALL_TIMEOUT_MS", "30000"), ("GIVE_UP_AFTER_S", give_up_after_s)];
+        let mut options = options(&settings);
         options.timeout = Duration::from_mins(1);
         let time = Duration::from_secs(timeout_s);
         let setup = Setup::new(options).await.unwrap();

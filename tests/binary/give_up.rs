@@ -1,0 +1,73 @@
+//! One record that never succeeds does not block the stream, and in an outage nothing is given up.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use instream_local::esm::Mapping;
+use instream_local::faults::Rates;
+use instream_local::lambda::Lambda;
+use instream_local::processes::Mishaps;
+use instream_local::source::Source;
+use instream_local::stream_command::{self, Stream};
+use instream_local::summary::Summary;
+
+use crate::{options, repository};
+
+/// Runs the lines through the function, which gives up after a second.
+async fn run(name: &str, lines: &[String], rates: Rates) -> (Summary, String) {
+    let folder = std::env::temp_dir().join(format!("instream-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path: PathBuf = folder.join("input");
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    let mapping = Mapping {
+        batch_size: 100,
+        batch_window: Duration::ZERO,
+        parallelization_factor: 1,
+        max_retries: None,
+        max_record_age: Some(Duration::from_secs(4)),
+        bisect: false,
+    };
+    let stream = Stream {
+        source: Source::File { path, shards: 1 },
+        limit: None,
+        mapping,
+        folder: folder.clone(),
+    };
+    let mut options = options(&[("GIVE_UP_AFTER_S", "1")]);
+    options.local_endpoint.rates = rates;
+    let mishaps = Mishaps::default();
+    let summary = stream_command::run(stream, Lambda::Here { options, mishaps })
+        .await
+        .unwrap();
+    let dead_letters = std::fs::read_to_string(&summary.files.dead_letters).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    (summary, dead_letters)
+}
+
+fn transactions() -> Vec<String> {
+    let text = std::fs::read_to_string(repository("events/transactions.jsonl")).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn one_endlessly_failing_record_among_a_thousand_is_dead_lettered_alone() {
+    let mut lines = transactions();
+    lines[499] = lines[499].replacen('{', r#"{"$fault":"always error","#, 1);
+    let (summary, dead_letters) = run("poison", &lines, Rates::default()).await;
+    assert!(summary.is_complete(), "{summary}");
+    assert_eq!((summary.predicted, summary.rejected), (Some(999), Some(1)));
+    assert!(dead_letters.contains(r#""partitionKey":"line-500""#), "{dead_letters}");
+    assert!(dead_letters.contains(r#""kind":"GivenUp""#), "{dead_letters}");
+    assert_eq!(summary.repeated, 0);
+}
+
+#[tokio::test]
+async fn in_an_outage_nothing_is_dead_lettered_though_it_lasts_longer() {
+    let rates = Rates {
+        error: 1.0,
+        ..Rates::default()
+    };
+    let (summary, dead_letters) = run("suspects", &transactions()[..100], rates).await;
+    assert_eq!((summary.predicted, summary.discarded), (Some(0), 100));
+    assert_eq!(dead_letters, "");
+}
