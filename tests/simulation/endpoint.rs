@@ -57,10 +57,9 @@ impl Service {
             return Err(Ends::With(kinds[random.usize(..3)]));
         }
         match self.world.nature(record) {
-            Nature::Good | Nature::Refused => Ok(()),
             Nature::Hopeless(ends) => Err(ends),
             Nature::Flaky(times, ends) if *calls <= times => Err(ends),
-            Nature::Flaky(..) => Ok(()),
+            Nature::Good | Nature::Refused | Nature::Flaky(..) => Ok(()),
         }
     }
 
