@@ -2,13 +2,11 @@
 //! records together as they are.
 
 use aws_sdk_firehose::Client;
-use aws_sdk_firehose::config::retry::RetryConfig;
-use aws_sdk_firehose::config::{self, StalledStreamProtectionConfig};
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::Record;
 
 use super::Entry;
-use super::service::{Limits, Refusal, Service, timeouts};
+use super::service::{Limits, Refusal, Service, client_config};
 
 /// `PutRecordBatch` takes so many records at once, and so many bytes:
 /// <https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html>.
@@ -30,14 +28,8 @@ pub struct Firehose {
 impl Firehose {
     /// The Firehose stream of this name.
     pub fn new(environment: &aws_config::SdkConfig, stream: String) -> Self {
-        let config = config::Builder::from(environment)
-            .timeout_config(timeouts())
-            // Records that were not taken in are put again by us, until the time for delivery is over.
-            .retry_config(RetryConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build();
         Self {
-            client: Client::from_conf(config),
+            client: Client::new(&client_config(environment)),
             stream,
         }
     }

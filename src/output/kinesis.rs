@@ -1,13 +1,11 @@
 //! `kinesis:STREAM`: a record of a data stream for each line, with the partition key of the record that it comes from.
 
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::config::retry::RetryConfig;
-use aws_sdk_kinesis::config::{self, StalledStreamProtectionConfig};
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 
 use super::Entry;
-use super::service::{Limits, Refusal, Service, timeouts};
+use super::service::{Limits, Refusal, Service, client_config};
 
 /// `PutRecords` takes so many records at once, and so many bytes of data and partition keys:
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>. A stream may be set up for more bytes.
@@ -31,14 +29,8 @@ pub struct Kinesis {
 impl Kinesis {
     /// The data stream of this name.
     pub fn new(environment: &aws_config::SdkConfig, stream: String) -> Self {
-        let config = config::Builder::from(environment)
-            .timeout_config(timeouts())
-            // Records that were not taken in are put again by us, until the time for delivery is over.
-            .retry_config(RetryConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build();
         Self {
-            client: Client::from_conf(config),
+            client: Client::new(&client_config(environment)),
             stream,
         }
     }

@@ -5,12 +5,10 @@
 //! hash of the identities of all. So the same records delivered again take the place of what is there, and no others do.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::{self, StalledStreamProtectionConfig};
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
 
 use super::Entry;
-use super::service::{Limits, Refusal, Service, timeouts};
+use super::service::{Limits, Refusal, Service, client_config};
 use crate::request::sha256;
 
 /// One request takes all: an object may have 5 GB, a batch has 6 MB.
@@ -33,14 +31,8 @@ pub struct S3 {
 impl S3 {
     /// Objects in `bucket` whose keys begin with `prefix`.
     pub fn new(environment: &aws_config::SdkConfig, bucket: String, prefix: String) -> Self {
-        let config = config::Builder::from(environment)
-            .timeout_config(timeouts())
-            // What was not taken is put again by us, until the time for delivery is over.
-            .retry_config(RetryConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build();
         Self {
-            client: Client::from_conf(config),
+            client: Client::new(&client_config(environment)),
             bucket,
             prefix,
         }

@@ -3,6 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
+use aws_sdk_sagemakerruntime::config::StalledStreamProtectionConfig;
+use aws_sdk_sagemakerruntime::config::retry::RetryConfig;
 use aws_sdk_sagemakerruntime::config::timeout::TimeoutConfig;
 use aws_sdk_sagemakerruntime::error::{ProvideErrorMetadata, SdkError};
 use futures_util::future::join_all;
@@ -19,9 +22,16 @@ const AGAIN: Backoff = Backoff {
 };
 
 /// A connection that died while Lambda had the process frozen must not take all the time for delivery.
-pub(super) fn timeouts() -> TimeoutConfig {
-    let attempt_max = Duration::from_secs(5);
-    TimeoutConfig::builder().operation_attempt_timeout(attempt_max).build()
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+
+/// What the client of a service is made from. The SDK's own retries are off: what was not taken is sent again by us.
+pub(super) fn client_config(environment: &SdkConfig) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_MAX).build();
+    let config = environment.clone().into_builder().timeout_config(timeouts);
+    let config = config.retry_config(RetryConfig::disabled());
+    config
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build()
 }
 
 /// What fits into one request, and how many requests may be under way.

@@ -5,12 +5,10 @@
 use std::borrow::Cow;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::config::retry::RetryConfig;
-use aws_sdk_sqs::config::{self, StalledStreamProtectionConfig};
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 
 use super::Entry;
-use super::service::{Limits, Refusal, Service, timeouts};
+use super::service::{Limits, Refusal, Service, client_config};
 use crate::request::sha256;
 
 /// `SendMessageBatch` takes so many messages at once, and so many bytes in all:
@@ -34,14 +32,8 @@ pub struct Sqs {
 impl Sqs {
     /// The queue behind `url`.
     pub fn new(environment: &aws_config::SdkConfig, url: String) -> Self {
-        let config = config::Builder::from(environment)
-            .timeout_config(timeouts())
-            // Messages that were not taken are sent again by us, until the time for delivery is over.
-            .retry_config(RetryConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build();
         Self {
-            client: Client::from_conf(config),
+            client: Client::new(&client_config(environment)),
             is_fifo: url.strip_suffix(".fifo").is_some(),
             url,
         }

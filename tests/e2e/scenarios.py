@@ -66,21 +66,25 @@ def fill(name, count):
     return ids
 
 
-def in_stream(name):
-    lines = []
+def records(name):
     for shard in kinesis.list_shards(StreamName=name)["Shards"]:
         iterator = kinesis.get_shard_iterator(
             StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
         while True:
             page = kinesis.get_records(ShardIterator=iterator, Limit=10000)
-            lines += [(record["Data"].decode(), record["PartitionKey"]) for record in page["Records"]]
+            yield from page["Records"]
             iterator = page["NextShardIterator"]
             if not page["Records"]:
                 break
-    for line, key in lines:
-        assert json.loads(line)["partitionKey"] == key, "the partition key is that of the source"
-    return [line for line, _ in lines]
+
+
+def in_stream(name):
+    lines = []
+    for record in records(name):
+        lines.append(record["Data"].decode())
+        assert json.loads(lines[-1])["partitionKey"] == record["PartitionKey"], "the partition key is that of the source"
+    return lines
 
 
 def in_queue(url):
@@ -163,18 +167,8 @@ def kinesis_to_itself():
     command = [LOCAL, "--kinesis", KINESIS, "--stream", "ouroboros", "--limit", "10", "--max-retries", "0", "--json"]
     done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=60)
     assert done.returncode != 0 and "feed itself for ever" in done.stdout, done.stdout
-    assert len(in_stream_raw("ouroboros")) == len(ids)
+    assert len(list(records("ouroboros"))) == len(ids)
     print("kinesis, its own stream: refused", flush=True)
-
-
-def in_stream_raw(name):
-    records = []
-    for shard in kinesis.list_shards(StreamName=name)["Shards"]:
-        iterator = kinesis.get_shard_iterator(
-            StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        records += kinesis.get_records(ShardIterator=iterator)["Records"]
-    return records
 
 
 def queue(name, fifo):
