@@ -66,11 +66,12 @@ impl Answers {
         found
     }
 
-    /// Whether the endpoint has answered another record than that behind `inference_id` since this `moment`.
+    /// Whether the endpoint was called with another record than that behind `inference_id` since this `moment`, and has
+    /// answered. An answer to a call that was under way says nothing of how calls fare that begin now.
     pub fn answered_another_since(&self, moment: Instant, inference_id: &str) -> bool {
         let record = hash(inference_id);
         let latest = self.latest();
-        let mut since = latest.iter().rev().take_while(|answer| answer.at >= moment);
+        let mut since = latest.iter().filter(|answer| answer.at >= moment + answer.latency);
         since.any(|answer| answer.record != record)
     }
 
@@ -155,6 +156,12 @@ mod tests {
             "that is the record itself"
         );
         assert!(answers.answered_another_since(moment, "a"));
+        answers.add(&request("c"), Duration::from_millis(1));
+        assert!(!answers.answered_another_since(moment, "b"), "that call began before");
+        advance(Duration::from_millis(1)).await;
+        answers.add(&request("c"), Duration::from_millis(1));
+        assert!(answers.answered_another_since(moment, "b"));
+        answers.add(&request("b"), Duration::ZERO);
         assert_eq!(answers.another_request("a"), Some(request("b")));
         assert_eq!(answers.another_request("b"), None);
     }

@@ -174,13 +174,14 @@ impl Batch {
         let spent = self.spent.get_mut(index).expect("an index of this batch");
         *spent += 1;
         let attempts = *spent;
+        // What may be given up has a last attempt when all others have ended, and so needs two at least.
+        let before_the_last = self.rules.retry.max_attempts.max(2) - 1;
+        if attempts == before_the_last && fault.kind == FaultKind::Suspect && self.is_old(index) {
+            return self.suspect(index, fault, true);
+        }
         let Some(wait) = self.rules.retry.wait(attempts, fault.kind) else {
             return self.has_spent_its_attempts(index, fault);
         };
-        let is_last = attempts + 1 == self.rules.retry.max_attempts;
-        if is_last && self.rules.others_go_on && fault.kind == FaultKind::Suspect && self.is_old(index) {
-            return self.suspect(index, fault, true);
-        }
         let over = Instant::now() + wait;
         if over < self.end && index < self.stop && !self.out_of_time {
             self.waiting.push(Reverse((over, index)));

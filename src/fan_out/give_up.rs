@@ -1,9 +1,10 @@
 //! The end of an old record that keeps failing by what may be its own fault.
 //!
 //! The endpoint may be at fault as well, and an outage must never empty the stream into the dead letters. So the last
-//! attempt at such a record comes when all others have ended, and counts against it only if the endpoint answered another
-//! record both between the attempt before and this one, and after this one. Where there was no such answer, since the
-//! others' outcomes are remembered, a record that was answered before is called once more to find out.
+//! attempt at such a record, its second at least, comes when all others have ended, and counts against it only if a call
+//! for another record began and was answered between the attempt before and this one, and one more after this one. Where
+//! there was none, since the others' outcomes are remembered, a record that was answered before is called to find out.
+//! What has no further attempt by its nature, a panic or a refusal in doubtful words, needs only the answer after it.
 
 use std::sync::Arc;
 

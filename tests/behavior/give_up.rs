@@ -159,6 +159,26 @@ async fn what_is_called_to_find_out_takes_a_permit_like_any_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_that_failed_at_the_end_of_an_outage_is_not_given_up() {
+    for max_attempts in ["1", "2", "3"] {
+        for memo_bytes in ["0", "16777216"] {
+            // All attempts fail but the last, and by then the endpoint answers again.
+            let failed = max_attempts.parse::<usize>().unwrap().max(2) - 1;
+            let running = old()
+                .with("MAX_ATTEMPTS", max_attempts)
+                .with("MEMO_BYTES", memo_bytes)
+                .attempts(5, &vec![Does::Fail(FaultKind::Suspect); failed])
+                .start();
+            running.invoke(0..5).await.unwrap();
+            let answer = running.invoke([5]).await.unwrap();
+            let ran = running.ran(answer);
+            ran.is_finished();
+            assert!(ran.dead_lettered.is_empty(), "{max_attempts} {memo_bytes}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_attempt_may_succeed() {
     let running = old().attempts(5, &[Does::Fail(FaultKind::Suspect); 2]).start();
     let answer = running.invoke(0..10).await.unwrap();

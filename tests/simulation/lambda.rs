@@ -202,10 +202,10 @@ impl<'w> Lambda<'w> {
         counts.left_behind += (environment.in_flight + process.gate.in_flight.load(Ordering::Relaxed)) as u64;
         counts.over_capacity += u64::from(environment.most_in_flight > config.capacity.get());
         let attempts = environment.attempts.iter();
-        // A record that was answered may be called once more for each that is about to be given up, before and after it.
-        let too_many = |(name, count): &(&String, &u32)| {
-            **count > config.retry.max_attempts && !environment.answered.contains(*name)
-        };
+        // What is given up has two attempts at least, and a record that was answered may be called once more for it.
+        let attempts_max = config.retry.max_attempts.max(config.give_up_after.map_or(1, |_| 2));
+        let too_many =
+            |(name, count): &(&String, &u32)| **count > attempts_max && !environment.answered.contains(*name);
         counts.too_many_attempts += attempts.filter(too_many).count() as u64;
     }
 
