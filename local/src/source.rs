@@ -209,3 +209,38 @@ pub(crate) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_line_is_in_one_shard_in_the_order_of_the_file() {
+        let path = std::env::temp_dir().join(format!("instream-source-{}", std::process::id()));
+        let text: Vec<_> = (0..100).map(|line| format!("{line}\r\n\n")).collect();
+        std::fs::write(&path, text.concat()).unwrap();
+        let source = Source::File {
+            path: path.clone(),
+            shards: 3,
+        };
+        let source = source.open(Some(90)).await.unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(source.expected(), Some(90));
+        let (shards, read) = source.channels();
+        read.await.unwrap();
+        assert_eq!(source.count_read(), 90);
+        let mut all = Vec::new();
+        for (number, mut shard) in shards.into_iter().enumerate() {
+            let mut lines = Vec::new();
+            while let Some(record) = shard.recv().await {
+                assert_eq!(record.shard, shard_id(number));
+                lines.push(String::from_utf8_lossy(&record.data).parse::<u64>().unwrap());
+            }
+            assert!(lines.is_sorted() && lines.len() > 10, "{lines:?}");
+            all.extend(lines);
+        }
+        all.sort_unstable();
+        assert_eq!(all, (0..90).collect::<Vec<_>>());
+        assert_eq!(source.data("line-3"), Some(b"1".as_slice()), "empty lines are counted");
+    }
+}
