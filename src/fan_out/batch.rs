@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::give_up::Suspect;
 use super::{Rules, Work};
 use crate::capacity::Permit;
 use crate::endpoint::{Endpoint, Fault, FaultKind};
@@ -45,17 +46,6 @@ pub(super) struct Batch {
     /// Calls in flight are cut here.
     end: Instant,
     out_of_time: bool,
-}
-
-/// An old record that may be at fault itself.
-#[derive(Debug, Clone)]
-pub(super) struct Suspect {
-    /// When its last attempt ended.
-    pub(super) failed_at: Instant,
-    /// How.
-    pub(super) fault: Fault,
-    /// Whether it has one more.
-    pub(super) has_attempt: bool,
 }
 
 impl Batch {
