@@ -2,7 +2,7 @@
 //!
 //! An object's key follows from the records that it holds:
 //! `PREFIX/YYYY/MM/DD/HH/FIRST_RECORD-HASH.jsonl`, with the hour at which the first of them arrived in the stream, and a
-//! hash of the identities of all. So the same records delivered again take the place of what is there, and no others do.
+//! hash of the identities of all. So the same records delivered again take the place of what is there. Another function's must not share the prefix: its keys are made alike.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
