@@ -170,6 +170,10 @@ impl Batch {
             return self.suspect(index, fault, true);
         }
         let Some(wait) = self.rules.retry.wait(attempts, fault.kind) else {
+            // The attempt before may have failed by the endpoint's fault: such a record is not given up this time.
+            if fault.kind == FaultKind::Suspect {
+                return self.settle(index, fault.into());
+            }
             return self.has_spent_its_attempts(index, fault);
         };
         let over = Instant::now() + wait;

@@ -179,6 +179,16 @@ async fn a_record_that_failed_at_the_end_of_an_outage_is_not_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_that_was_throttled_before_its_only_suspect_fault_is_not_given_up() {
+    let faults = [FaultKind::Overload, FaultKind::Overload, FaultKind::Suspect].map(Does::Fail);
+    let running = old().attempts(5, &faults).start();
+    let answer = running.invoke(0..10).await.unwrap();
+    let ran = running.ran(answer);
+    ran.comes_again_from(5);
+    assert!(ran.dead_lettered.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_attempt_may_succeed() {
     let running = old().attempts(5, &[Does::Fail(FaultKind::Suspect); 2]).start();
     let answer = running.invoke(0..10).await.unwrap();
