@@ -62,7 +62,7 @@ pub struct Entry {
     pub line: String,
     /// The partition key of the record that it is about.
     pub partition_key: String,
-    /// What tells the record from all others, the same for every delivery of it.
+    /// What tells the record from all others, the same for every delivery of it: its place, and behind a space the rest.
     pub id: String,
     /// When the stream took the record, in milliseconds since 1970; 0 where that is not known.
     pub arrival_ms: u64,

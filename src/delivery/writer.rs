@@ -3,8 +3,10 @@
 use super::Line;
 use crate::config::OutputFormat;
 use crate::decode::Batch;
+use crate::event::KinesisRecord;
 use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, contain};
 use crate::output::{Entry, Output, envelope};
+use crate::request::sha256;
 
 /// All that goes into the lines of one invocation.
 #[derive(Debug)]
@@ -37,10 +39,18 @@ impl Writer<'_> {
             entry: Entry {
                 line,
                 partition_key: record.partition_key.as_deref().unwrap_or("none").to_owned(),
-                id: self.batch.id(index).unwrap_or_default(),
+                id: self.id(index, record),
                 arrival_ms: record.approximate_arrival_ms.unwrap_or_default(),
             },
         })
+    }
+
+    /// The record's place in its shard, then what else may deliver to the same destination: another endpoint's function,
+    /// another stream's. A record without a place is told by all that came of it.
+    fn id(&self, index: usize, record: &KinesisRecord<'_>) -> String {
+        let Batch { stream_arn, .. } = self.batch;
+        let place = self.batch.id(index).unwrap_or_else(|| sha256(record.raw.get()));
+        format!("{place} {} {stream_arn}", self.endpoint)
     }
 
     fn text(&self, index: usize, outcome: &mut Outcome) -> Option<String> {

@@ -2,7 +2,7 @@
 //!
 //! An object's key follows from the records that it holds:
 //! `PREFIX/YYYY/MM/DD/HH/FIRST_RECORD-HASH.jsonl`, with the hour at which the first of them arrived in the stream, and a
-//! hash of the identities of all. So the same records delivered again take the place of what is there. Another function's must not share the prefix: its keys are made alike.
+//! hash of the identities of all. So the same records delivered again take the place of what is there, and no others do.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
@@ -79,7 +79,8 @@ fn key(prefix: &str, entries: &[&Entry]) -> String {
             '-'
         }
     };
-    let id: String = id.chars().take(128).map(safe).collect();
+    let place = id.split(' ').next().unwrap_or_default();
+    let id: String = place.chars().take(128).map(safe).collect();
     let slash = if prefix.is_empty() { "" } else { "/" };
     format!("{prefix}{slash}{}/{id}-{hash}.jsonl", hour(arrival_ms))
 }
@@ -120,15 +121,16 @@ mod tests {
         for others in [
             &["shardId-0:7-0"][..],
             &["shardId-0:7-0", "shardId-0:9-0"],
+            &["shardId-0:7-0 other", "shardId-0:8-0"],
             &["shardId-0:7-0shardId-0:8-0"],
         ] {
             assert_ne!(one, key_of("fraud/dead", others, 1_795_419_096_520), "{others:?}");
         }
         assert!(key_of("", &["a"], 0).starts_with("1970/01/01/00/a-"));
         assert!(
-            key_of("", &["../x y"], u64::MAX).contains("/---x-y-"),
+            key_of("", &["../x,y"], u64::MAX).contains("/---x-y-"),
             "{}",
-            key_of("", &["../x y"], u64::MAX)
+            key_of("", &["../x,y"], u64::MAX)
         );
     }
 }

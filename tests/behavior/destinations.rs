@@ -192,12 +192,9 @@ async fn a_fifo_queue_gets_one_request_at_a_time_with_group_and_deduplication() 
     assert_eq!(numbers(&cloud), (0..45).collect::<Vec<_>>(), "in order, each once");
     assert_eq!(cloud.most_in_flight(), 1);
     assert_eq!(cloud.requests().len(), 6, "one was sent twice");
-    for (number, taken) in cloud.taken().iter().enumerate() {
-        assert_eq!(
-            (&*taken.key, taken.deduplication.clone()),
-            ("key", format!("shard:{number}-0"))
-        );
-    }
+    assert!(cloud.taken().iter().all(|taken| taken.key == "key"));
+    let identities: std::collections::HashSet<_> = cloud.taken().into_iter().map(|it| it.deduplication).collect();
+    assert_eq!(identities.len(), 45);
     let cloud = Cloud::default();
     Scenario::of(400).output(cloud.open(&queue())).run().await.is_finished();
     assert!(cloud.most_in_flight() > 1, "a queue without order need not wait");
