@@ -202,6 +202,27 @@ async fn a_fifo_queue_gets_one_request_at_a_time_with_group_and_deduplication() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn streams_and_records_without_a_place_do_not_take_each_others_place() {
+    for destination in [bucket(), fifo_queue()] {
+        let cloud = Cloud::default();
+        let dead_letter = Cloud::default();
+        let scenario = Scenario::of(0).output(cloud.open(&destination));
+        let running = scenario.dead_letter(dead_letter.open(&destination)).start();
+        for stream in ["one", "two"] {
+            let mut record = entry("7");
+            record["eventSourceARN"] = format!("arn:aws:kinesis:eu-central-1:123456789012:stream/{stream}").into();
+            running.invoke_event(&json!({ "Records": [record] })).await.unwrap();
+            // Two broken entries, of which only the stray member tells them apart.
+            let broken = json!({ "kinesis": {}, "stray": stream });
+            running.invoke_event(&json!({ "Records": [broken] })).await.unwrap();
+        }
+        for cloud in [cloud, dead_letter] {
+            assert_eq!(cloud.objects().len() + cloud.taken().len(), 2, "{destination:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn firehose_gets_lines() {
     let cloud = Cloud::default();
     Scenario::of(3)
