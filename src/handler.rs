@@ -206,7 +206,7 @@ impl Times {
                 "CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a slow call is cut before its \
                  timeout; raise the function's timeout or lower CALL_TIMEOUT_MS"
             );
-        } else if self.give_up_after.is_some() && left < self.call_timeout * self.max_attempts + reserve {
+        } else if self.give_up_after.is_some() && left < self.call_timeout * self.max_attempts.max(2) + reserve {
             warn!(
                 left_ms,
                 "MAX_ATTEMPTS x CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a record that \
