@@ -99,7 +99,10 @@ impl<E: Endpoint> FanOut<E> {
     async fn drive(&self, batch: &mut Batch) {
         while batch.has_work() {
             let Some(permit) = self.permit(batch).await else {
-                batch.advance().await;
+                // The call that ended last may have left nothing to wait for.
+                if batch.has_work() {
+                    batch.advance().await;
+                }
                 continue;
             };
             if self.caller.is_too_late(Instant::now(), batch.end()) {

@@ -53,6 +53,16 @@ async fn a_record_has_failed_by_what_may_be_its_own_fault() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_answer_does_not_wait_for_the_deadline_when_the_last_call_in_flight_has_failed() {
+    for fails in FAILED {
+        let scenario = Scenario::of(10).with("CAPACITY", "1").with("MAX_ATTEMPTS", "1");
+        let ran = scenario.record(2, fails).run().await;
+        ran.comes_again_from(2);
+        assert!(ran.elapsed.as_millis() < 100, "{:?}", ran.elapsed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_in_flight_behind_a_failed_record_finish_and_are_not_repeated() {
     let ran = Scenario::of(20)
         .with("CAPACITY", "4")
