@@ -24,6 +24,7 @@ use crate::retry::Retry;
 
 mod batch;
 mod give_up;
+mod suspects;
 
 use batch::Batch;
 
@@ -87,13 +88,26 @@ impl<E: Endpoint> FanOut<E> {
         let end = work.end;
         let mut batch = Batch::new(work, self.rules);
         let all = async {
-            self.drive(&mut batch).await;
+            self.drive_in_time(&mut batch).await;
             self.settle_suspects(&mut batch).await;
         };
         // At the end, the calls that are still in flight are the batch's to cut.
         _ = timeout_at(end, all).await;
         batch.cut().await;
         batch.finish()
+    }
+
+    /// Drives the batch to its end, or only until a last attempt just fits, if one is due: else calls that hang, each
+    /// waiting for those before it, would leave none of them the time for it, however often they come.
+    async fn drive_in_time(&self, batch: &mut Batch) {
+        let for_one = self.caller.longest_last_attempt();
+        let latest = batch.end().checked_sub(for_one).unwrap_or_else(Instant::now);
+        let done = timeout_at(latest, self.drive(batch)).await;
+        match (done, batch.first_suspect()) {
+            (Ok(()), _) => {}
+            (Err(_elapsed), Some(_)) => batch.cut_calls().await,
+            (Err(_elapsed), None) => self.drive(batch).await,
+        }
     }
 
     async fn drive(&self, batch: &mut Batch) {

@@ -75,6 +75,12 @@ impl<E: Endpoint> Caller<E> {
         &self.answers
     }
 
+    /// What a last attempt takes at most: the call itself, and about as much as usual for a call before and one after it.
+    pub fn longest_last_attempt(&self) -> Duration {
+        const ROOM: Duration = Duration::from_millis(100);
+        self.call_timeout + self.answers.median_latency().unwrap_or_default() * 4 + ROOM
+    }
+
     /// Whether a call that starts at `start` would likely be cut at `end`: less is left than the median of the latest
     /// calls.
     pub fn is_too_late(&self, start: Instant, end: Instant) -> bool {

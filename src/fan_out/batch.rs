@@ -1,7 +1,7 @@
 //! The state of one invocation's fan-out: which request is ready, in flight, waiting or ended.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::future::pending;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::give_up::Suspect;
+use super::suspects::{Suspect, Suspects};
 use super::{Rules, Work};
 use crate::capacity::Permit;
 use crate::endpoint::{Endpoint, Fault, FaultKind};
@@ -25,7 +25,6 @@ type Ended = (usize, Result<Result<Prediction, Fault>, Outcome>, Permit);
 pub(super) struct Batch {
     rules: Rules,
     requests: Vec<Option<Arc<InferenceRequest>>>,
-    is_old: Vec<bool>,
     /// Attempts that each request has spent.
     spent: Vec<u32>,
     /// Which indexes have their outcomes, and where these went.
@@ -36,8 +35,7 @@ pub(super) struct Batch {
     /// Requests between two attempts, those first that are ready first.
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
     calls: JoinSet<Ended>,
-    /// Old records that wait for the end of all others.
-    suspects: BTreeMap<usize, Suspect>,
+    suspects: Suspects,
     /// Attempts that were started.
     attempts: usize,
     /// The first index that is left unfinished, and brings back all behind it: no attempt starts from here on.
@@ -54,14 +52,13 @@ impl Batch {
         let mut batch = Self {
             rules,
             requests: Vec::with_capacity(count),
-            is_old: work.is_old,
             spent: vec![0; count],
             is_settled: vec![false; count],
             outcomes: work.outcomes,
             ready: BinaryHeap::with_capacity(count),
             waiting: BinaryHeap::new(),
             calls: JoinSet::new(),
-            suspects: BTreeMap::new(),
+            suspects: Suspects::new(work.is_old),
             attempts: 0,
             stop: count,
             stopped_elsewhere: work.stop,
@@ -166,7 +163,7 @@ impl Batch {
         let attempts = *spent;
         // What may be given up has a last attempt when all others have ended, and so needs two at least.
         let before_the_last = self.rules.retry.max_attempts.max(2) - 1;
-        if attempts == before_the_last && fault.kind == FaultKind::Suspect && self.is_old(index) {
+        if attempts == before_the_last && fault.kind == FaultKind::Suspect && self.suspects.may_include(index, &fault) {
             return self.suspect(index, fault, true);
         }
         let Some(wait) = self.rules.retry.wait(attempts, fault.kind) else {
@@ -196,38 +193,25 @@ impl Batch {
     /// Ends a request with a fault that no further attempt follows. Whether an old record is given up is seen when all
     /// others have ended.
     pub(super) fn has_spent_its_attempts(&mut self, index: usize, fault: Fault) {
-        let may_be_its_own = fault.kind == FaultKind::Suspect || fault.is_doubtful;
-        if may_be_its_own && self.is_old(index) {
+        if self.suspects.may_include(index, &fault) {
             self.suspect(index, fault, false);
         } else {
             self.settle(index, fault.into());
         }
     }
 
-    fn is_old(&self, index: usize) -> bool {
-        self.is_old.get(index).is_some_and(|is_old| *is_old)
-    }
-
     fn suspect(&mut self, index: usize, fault: Fault, has_attempt: bool) {
         if self.leaves_unfinished(&fault.clone().into()) {
             self.stop_at(index);
         }
-        let failed_at = Instant::now();
-        self.suspects.insert(
-            index,
-            Suspect {
-                failed_at,
-                fault,
-                has_attempt,
-            },
-        );
+        self.suspects.add(index, fault, has_attempt);
     }
 
     /// The suspect with the lowest position, if nothing before it brings it back anyway.
     pub(super) fn first_suspect(&self) -> Option<(usize, Suspect)> {
-        let (index, suspect) = self.suspects.first_key_value()?;
         let stop = self.stop.min(*self.stopped_elsewhere.borrow());
-        (*index <= stop && !self.out_of_time).then(|| (*index, suspect.clone()))
+        let first = self.suspects.first();
+        first.filter(|(index, _)| *index <= stop && !self.out_of_time)
     }
 
     /// Whether what lies behind a record with this outcome must not go on.
@@ -246,7 +230,7 @@ impl Batch {
         if self.leaves_unfinished(&outcome) {
             self.stop_at(index);
         }
-        self.suspects.remove(&index);
+        self.suspects.remove(index);
         let is_settled = self.is_settled.get_mut(index).expect("an index of this batch");
         assert!(!*is_settled, "a record has one outcome");
         *is_settled = true;
@@ -267,9 +251,14 @@ impl Batch {
         self.waiting.clear();
     }
 
-    /// Cancels the calls in flight and waits until they are gone. One that has just ended still counts.
+    /// Starts no other call, and cancels those in flight.
     pub(super) async fn cut(&mut self) {
         self.start_no_more();
+        self.cut_calls().await;
+    }
+
+    /// Cancels the calls in flight and waits until they are gone. One that has just ended still counts.
+    pub(super) async fn cut_calls(&mut self) {
         self.calls.abort_all();
         while let Some(done) = self.calls.join_next().await {
             self.take(done);
@@ -278,7 +267,7 @@ impl Batch {
 
     /// Gives what has no outcome yet the one that it has for want of an answer, and returns the number of attempts.
     pub(super) fn finish(mut self) -> usize {
-        for (index, suspect) in std::mem::take(&mut self.suspects) {
+        for (index, suspect) in self.suspects.take_all() {
             self.settle(index, suspect.fault.into());
         }
         let failed_first = self.stop;

@@ -12,21 +12,11 @@ use tokio::time::Instant;
 
 use super::FanOut;
 use super::batch::Batch;
+use super::suspects::Suspect;
 use crate::endpoint::{Endpoint, Fault};
 use crate::outcome::{Outcome, Rejection, RejectionKind, contain_async};
 use crate::prediction::Prediction;
 use crate::request::InferenceRequest;
-
-/// An old record that may be at fault itself.
-#[derive(Debug, Clone)]
-pub(super) struct Suspect {
-    /// When its last attempt ended.
-    pub(super) failed_at: Instant,
-    /// How.
-    pub(super) fault: Fault,
-    /// Whether it has one more.
-    pub(super) has_attempt: bool,
-}
 
 impl<E: Endpoint> FanOut<E> {
     /// Gives the suspects of the batch their outcomes, the lowest first. The first for which the endpoint does not speak

@@ -189,6 +189,24 @@ async fn a_record_that_was_throttled_before_its_only_suspect_fault_is_not_given_
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_hanging_records_than_permits_are_given_up_one_by_one() {
+    let mut scenario = old()
+        .with("CAPACITY", "2")
+        .with("MAX_ATTEMPTS", "2")
+        .with("CALL_TIMEOUT_MS", "10000");
+    for number in 0..6 {
+        scenario = scenario.record(number, Does::Hang);
+    }
+    let running = scenario.deadline(Some(Duration::from_secs(35))).start();
+    running.invoke([100]).await.unwrap();
+    let answer = running.deliver_again(0..8, 10).await;
+    let ran = running.ran(answer);
+    ran.is_finished();
+    assert_eq!(ran.dead_lettered, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(ran.predicted, [100, 6, 7]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_attempt_may_succeed() {
     let running = old().attempts(5, &[Does::Fail(FaultKind::Suspect); 2]).start();
     let answer = running.invoke(0..10).await.unwrap();

@@ -1,0 +1,65 @@
+//! Old records that may be at fault themselves, and wait for the end of all others.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use crate::endpoint::{Fault, FaultKind};
+
+/// The suspects of one batch.
+#[derive(Debug)]
+pub(super) struct Suspects {
+    is_old: Vec<bool>,
+    waiting: BTreeMap<usize, Suspect>,
+}
+
+/// An old record that may be at fault itself.
+#[derive(Debug, Clone)]
+pub(super) struct Suspect {
+    /// When its last attempt ended.
+    pub(super) failed_at: Instant,
+    /// How.
+    pub(super) fault: Fault,
+    /// Whether it has one more.
+    pub(super) has_attempt: bool,
+}
+
+impl Suspects {
+    /// None yet, of a batch in which these records are old; those that are not listed are not.
+    pub(super) fn new(is_old: Vec<bool>) -> Self {
+        let waiting = BTreeMap::new();
+        Self { is_old, waiting }
+    }
+
+    /// Whether the record is old, and this fault may be its own.
+    pub(super) fn may_include(&self, index: usize, fault: &Fault) -> bool {
+        let may_be_its_own = fault.kind == FaultKind::Suspect || fault.is_doubtful;
+        may_be_its_own && self.is_old.get(index).is_some_and(|is_old| *is_old)
+    }
+
+    /// Adds a record whose last attempt has just ended.
+    pub(super) fn add(&mut self, index: usize, fault: Fault, has_attempt: bool) {
+        let failed_at = Instant::now();
+        let suspect = Suspect {
+            failed_at,
+            fault,
+            has_attempt,
+        };
+        self.waiting.insert(index, suspect);
+    }
+
+    /// The one with the lowest position.
+    pub(super) fn first(&self) -> Option<(usize, Suspect)> {
+        let (index, suspect) = self.waiting.first_key_value()?;
+        Some((*index, suspect.clone()))
+    }
+
+    pub(super) fn remove(&mut self, index: usize) {
+        self.waiting.remove(&index);
+    }
+
+    /// Those that are left, from the lowest position on.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = (usize, Suspect)> + use<> {
+        std::mem::take(&mut self.waiting).into_iter()
+    }
+}
