@@ -83,7 +83,9 @@ impl Refusal {
             };
         };
         let (status, code) = (raw.status().as_u16(), error.code().unwrap_or("an error"));
-        let is_final = status < 500 && status != 429 && !is_throttling(code);
+        let passes =
+            status >= 500 || [408, 409, 429].contains(&status) || is_throttling(code) || code == "RequestTimeout";
+        let is_final = !passes;
         let remedy = if is_final {
             "; check the destination's name and the function's role"
         } else {

@@ -141,7 +141,10 @@ async fn a_stream_that_does_not_answer_is_asked_again_until_the_time_is_over() {
 #[tokio::test(start_paused = true)]
 async fn an_error_of_the_service_that_passes_is_waited_for() {
     const SLOW: &[(&str, &str)] = &[("x-amzn-errortype", "LimitExceededException")];
+    const TIMEOUT: &[(&str, &str)] = &[("x-amzn-errortype", "RequestTimeout")];
     for passing in [
+        Answer::Http(400, TIMEOUT, "{}"),
+        Answer::Http(409, &[], "{}"),
         Answer::Http(500, &[], "{}"),
         Answer::Http(400, SLOW, "{}"),
         Answer::Io(std::io::ErrorKind::ConnectionReset),
