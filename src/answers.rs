@@ -1,7 +1,6 @@
 //! What the endpoint answered lately, in this process: how long that took, and whether it answers at all.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,14 +17,14 @@ const EVIDENCE: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub struct Answers {
     latest: Mutex<VecDeque<Answer>>,
-    /// The request that was answered last.
+    /// The request that was answered last, or the first record's part of it: enough to ask once more.
     last_request: Mutex<Option<Arc<InferenceRequest>>>,
 }
 
 #[derive(Debug)]
 struct Answer {
-    /// Hash of the record's inference identifier.
-    record: u64,
+    /// The inference identifier of the request, which is that of its first record.
+    id: String,
     at: Instant,
     latency: Duration,
     /// Whether it has been held against a record.
@@ -36,7 +35,7 @@ impl Answers {
     /// Takes down that the endpoint has just answered `request`.
     pub fn add(&self, request: &Arc<InferenceRequest>, latency: Duration) {
         let answer = Answer {
-            record: hash(&request.inference_id),
+            id: request.inference_id().to_owned(),
             at: Instant::now(),
             latency,
             is_used: false,
@@ -46,39 +45,47 @@ impl Answers {
             latest.pop_front();
         }
         latest.push_back(answer);
-        *self.last_request() = Some(Arc::clone(request));
+        *self.last_request() = Some(match request.is_lone() {
+            true => Arc::clone(request),
+            false => Arc::new(request.only_first()),
+        });
     }
 
     /// The evidence rule: a fault that may be the record's own or the endpoint's is held against the record only if the
     /// endpoint answered another one within the last minute, and after the last fault that was held against a record.
     /// So an outage, which nothing is answered in, costs one record at most, by what was answered just before it.
-    pub fn testify_against(&self, inference_id: &str) -> bool {
-        let record = hash(inference_id);
+    ///
+    /// A request for several records is only split by it, and so leaves the evidence for the record that it finds.
+    pub fn testify_against(&self, request: &InferenceRequest) -> bool {
         let mut latest = self.latest();
         let mut evidence = latest
             .iter()
             .rev()
             .take_while(|answer| answer.at.elapsed() <= EVIDENCE && !answer.is_used);
-        let found = evidence.any(|answer| answer.record != record);
-        if found {
+        let found = evidence.any(|answer| !request.includes(&answer.id));
+        if found && request.is_lone() {
             latest.iter_mut().for_each(|answer| answer.is_used = true);
         }
         found
     }
 
-    /// Whether the endpoint was called with another record than that behind `inference_id` since this `moment`, and has
-    /// answered. An answer to a call that was under way says nothing of how calls fare that begin now.
-    pub fn answered_another_since(&self, moment: Instant, inference_id: &str) -> bool {
-        let record = hash(inference_id);
+    /// Whether the endpoint was called with another record than those of `request` since this `moment`, and has answered.
+    /// An answer to a call that was under way says nothing of how calls fare that begin now.
+    pub fn answered_another_since(&self, moment: Instant, request: Option<&InferenceRequest>) -> bool {
         let latest = self.latest();
         let mut since = latest.iter().filter(|answer| answer.at >= moment + answer.latency);
-        since.any(|answer| answer.record != record)
+        since.any(|answer| is_another(&answer.id, request))
     }
 
-    /// The request that was answered last, if it is not the one of `inference_id`.
-    pub fn another_request(&self, inference_id: &str) -> Option<Arc<InferenceRequest>> {
+    /// The request that was answered last, if it is for another record than those of `request`.
+    pub fn another_request(&self, request: Option<&InferenceRequest>) -> Option<Arc<InferenceRequest>> {
         let last = self.last_request().clone();
-        last.filter(|request| request.inference_id != inference_id)
+        last.filter(|last| is_another(last.inference_id(), request))
+    }
+
+    /// Whether nothing has been answered in this process.
+    pub fn are_none(&self) -> bool {
+        self.last_request().is_none()
     }
 
     /// What half of the latest answers took at most. `None` before the first.
@@ -97,10 +104,8 @@ impl Answers {
     }
 }
 
-fn hash(inference_id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    inference_id.hash(&mut hasher);
-    hasher.finish()
+fn is_another(id: &str, request: Option<&InferenceRequest>) -> bool {
+    request.is_none_or(|request| !request.includes(id))
 }
 
 #[cfg(test)]
@@ -110,25 +115,25 @@ mod tests {
     use super::*;
 
     fn request(id: &str) -> Arc<InferenceRequest> {
-        Arc::new(InferenceRequest {
-            body: bytes::Bytes::new(),
-            inference_id: id.to_owned(),
-        })
+        Arc::new(InferenceRequest::alone(0, id, ""))
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_a_recent_answer_to_another_record_speaks_against_one() {
         let answers = Answers::default();
-        assert!(!answers.testify_against("a"), "nothing was answered");
+        assert!(!answers.testify_against(&request("a")), "nothing was answered");
         answers.add(&request("a"), Duration::ZERO);
-        assert!(!answers.testify_against("a"), "only the record itself was answered");
-        assert!(answers.testify_against("b"));
+        assert!(
+            !answers.testify_against(&request("a")),
+            "only the record itself was answered"
+        );
+        assert!(answers.testify_against(&request("b")));
         answers.add(&request("a"), Duration::ZERO);
         advance(EVIDENCE).await;
-        assert!(answers.testify_against("b"));
+        assert!(answers.testify_against(&request("b")));
         answers.add(&request("a"), Duration::ZERO);
         advance(EVIDENCE + Duration::from_millis(1)).await;
-        assert!(!answers.testify_against("b"), "that was too long ago");
+        assert!(!answers.testify_against(&request("b")), "that was too long ago");
     }
 
     #[tokio::test(start_paused = true)]
@@ -137,10 +142,10 @@ mod tests {
         for record in ["a", "b", "c"] {
             answers.add(&request(record), Duration::ZERO);
         }
-        assert!(answers.testify_against("d"));
-        assert!(!answers.testify_against("e") && !answers.testify_against("d"));
+        assert!(answers.testify_against(&request("d")));
+        assert!(!answers.testify_against(&request("e")) && !answers.testify_against(&request("d")));
         answers.add(&request("f"), Duration::ZERO);
-        assert!(answers.testify_against("e"), "the endpoint answers again");
+        assert!(answers.testify_against(&request("e")), "the endpoint answers again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -149,21 +154,24 @@ mod tests {
         answers.add(&request("a"), Duration::ZERO);
         advance(Duration::from_millis(1)).await;
         let moment = Instant::now();
-        assert!(!answers.answered_another_since(moment, "b"));
+        assert!(!answers.answered_another_since(moment, Some(&request("b"))));
         answers.add(&request("b"), Duration::ZERO);
         assert!(
-            !answers.answered_another_since(moment, "b"),
+            !answers.answered_another_since(moment, Some(&request("b"))),
             "that is the record itself"
         );
-        assert!(answers.answered_another_since(moment, "a"));
+        assert!(answers.answered_another_since(moment, Some(&request("a"))));
         answers.add(&request("c"), Duration::from_millis(1));
-        assert!(!answers.answered_another_since(moment, "b"), "that call began before");
+        assert!(
+            !answers.answered_another_since(moment, Some(&request("b"))),
+            "that call began before"
+        );
         advance(Duration::from_millis(1)).await;
         answers.add(&request("c"), Duration::from_millis(1));
-        assert!(answers.answered_another_since(moment, "b"));
+        assert!(answers.answered_another_since(moment, Some(&request("b"))));
         answers.add(&request("b"), Duration::ZERO);
-        assert_eq!(answers.another_request("a"), Some(request("b")));
-        assert_eq!(answers.another_request("b"), None);
+        assert_eq!(answers.another_request(Some(&request("a"))), Some(request("b")));
+        assert_eq!(answers.another_request(Some(&request("b"))), None);
     }
 
     #[tokio::test(start_paused = true)]

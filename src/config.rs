@@ -8,19 +8,23 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::deadline::Limits;
+use crate::decode::Unpacking;
 use crate::endpoint::sagemaker::InvokeParameters;
+use crate::prediction::shown::View;
+use crate::request::Rules;
 use crate::retry::Retry;
 
 mod destination;
 mod reader;
+mod shape;
 mod variables;
 
 pub use destination::Destination;
 use reader::{Reader, whole};
 use variables::{
     ACCEPT, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, ENDPOINT_NAME, GIVE_UP_AFTER_S,
-    INFERENCE_COMPONENT_NAME, MAX_PAYLOAD_BYTES, MEMO_BYTES, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE,
-    TARGET_CONTAINER_HOSTNAME, TARGET_MODEL, TARGET_VARIANT,
+    INFERENCE_COMPONENT_NAME, MEMO_BYTES, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE, TARGET_CONTAINER_HOSTNAME,
+    TARGET_VARIANT,
 };
 pub use variables::{VARIABLES, Variable};
 
@@ -45,8 +49,12 @@ pub struct Config {
     pub retry: Retry,
     /// What of an invocation's time is whose.
     pub limits: Limits,
-    /// Largest request body in bytes, 1–26,214,400. The default is `InvokeEndpoint`'s long-standing limit.
-    pub max_payload_bytes: usize,
+    /// How Kinesis records are unpacked.
+    pub unpacking: Unpacking,
+    /// How requests are made of records.
+    pub requests: Rules,
+    /// What of a prediction and its record is delivered.
+    pub view: View,
     /// From which age on, 1–604,800 s, a record that keeps failing by what may be its own fault is rejected; never where
     /// unset.
     pub give_up_after: Option<Duration>,
@@ -109,7 +117,6 @@ impl Config {
         let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| whole(value, 1..=70_000));
         let retry = reader.retry();
         let limits = reader.limits();
-        let max_payload_bytes = reader.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400));
         let give_up_after_s = reader.optional(GIVE_UP_AFTER_S, |value| whole(value, 1..=604_800));
         let memo_bytes = reader.required(MEMO_BYTES, |value| whole(value, 0..=1_073_741_824));
         reader.check_memory(output_mode, memo_bytes);
@@ -117,11 +124,13 @@ impl Config {
         let content_type = reader.required(CONTENT_TYPE, header);
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
-        let target_model = reader.optional(TARGET_MODEL, target_model);
+        let unpacking = reader.unpacking();
+        let (target_model, shape) = reader.shape(content_type.as_deref());
         let target_variant = reader.optional(TARGET_VARIANT, resource_name);
         let target_container_hostname = reader.optional(TARGET_CONTAINER_HOSTNAME, resource_name);
         let inference_component_name = reader.optional(INFERENCE_COMPONENT_NAME, resource_name);
         let assemble = || {
+            let (requests, view) = shape?;
             let parameters = InvokeParameters {
                 endpoint_name: endpoint_name?,
                 content_type: content_type?,
@@ -142,7 +151,9 @@ impl Config {
                 call_timeout: Duration::from_millis(call_timeout_ms?),
                 retry: retry?,
                 limits: limits?,
-                max_payload_bytes: max_payload_bytes?,
+                unpacking: unpacking?,
+                requests,
+                view,
                 give_up_after: give_up_after_s.map(Duration::from_secs),
                 memo_bytes: memo_bytes?,
             })
@@ -165,11 +176,6 @@ fn resource_name(value: &str) -> Option<String> {
 fn header(value: &str) -> Option<String> {
     let printable = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
     (printable && (1..=1024).contains(&value.len())).then(|| value.to_owned())
-}
-
-/// A leading `$` is kept free for a path into the record, which a later version takes.
-fn target_model(value: &str) -> Option<String> {
-    header(value).filter(|value| !value.starts_with('$'))
 }
 
 fn output_format(value: &str) -> Option<OutputFormat> {
@@ -226,7 +232,12 @@ mod tests {
         );
         assert_eq!(config.limits.reserve, Duration::from_secs(1));
         assert_eq!(config.limits.budget, Duration::from_mins(1));
-        assert_eq!(config.max_payload_bytes, 6_291_456);
+        assert_eq!(
+            (config.requests.max_payload_bytes, config.requests.max_records),
+            (6_291_456, 1)
+        );
+        assert!(config.requests.rows.input_filter.is_whole() && config.view.output_filter.is_whole());
+        assert!(config.unpacking.decompress && config.unpacking.limit_bytes == 10_485_760);
         assert_eq!((config.give_up_after, config.memo_bytes), (None, 16_777_216));
         assert_eq!(
             (config.output_format, config.output_mode),
@@ -284,7 +295,19 @@ mod tests {
                 &["text/csv; charset=utf-8"],
                 &["text\n", "é", &"a".repeat(1025)],
             ),
-            ("TARGET_MODEL", &["models/a.tar.gz"], &["$.model"]),
+            (
+                "TARGET_MODEL",
+                &["models/a.tar.gz", "$.model"],
+                &["$..model", "$['a','b']", "$[*]"],
+            ),
+            ("BATCH_STRATEGY", &["SingleRecord", "MultiRecord"], &["multi"]),
+            ("MAX_RECORDS_PER_REQUEST", &["1", "10000"], &["0", "10001"]),
+            ("FEATURES", &["$.a,$['b']"], &["$.a,", "a", "$.a[*]", "$['a','b']"]),
+            ("INPUT_FILTER", &["$", "$.a"], &["a", "$..a"]),
+            ("OUTPUT_FILTER", &["$", "$.a"], &["a", "$..a"]),
+            ("JOIN_SOURCE", &["None", "Input"], &["input"]),
+            ("COMPRESSION", &["auto", "none"], &["gzip"]),
+            ("DECOMPRESS_LIMIT_BYTES", &["1", "268435456"], &["0", "268435457"]),
             ("OUTPUT_FORMAT", &["envelope", "raw"], &["Raw", "json"]),
             ("OUTPUT_MODE", &["ordered", "unordered"], &["any"]),
             ("GIVE_UP_AFTER_S", &[], &["0", "604801", "1h"]),

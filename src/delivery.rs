@@ -16,6 +16,7 @@ use crate::config::{OutputFormat, OutputMode};
 use crate::decode::Batch;
 use crate::outcome::Outcome;
 use crate::output::{Delivered, Entry, Output};
+use crate::prediction::shown::View;
 
 mod progress;
 mod writer;
@@ -28,8 +29,17 @@ use writer::Writer;
 pub struct Delivery {
     output: Output,
     dead_letter: Option<Output>,
-    format: OutputFormat,
+    form: Form,
     mode: OutputMode,
+}
+
+/// In what form predictions are delivered.
+#[derive(Debug, Clone)]
+pub struct Form {
+    /// With the record's place or without.
+    pub format: OutputFormat,
+    /// What of a prediction and its record.
+    pub view: View,
 }
 
 /// What one user record is delivered as.
@@ -66,11 +76,11 @@ pub struct FeedsItself {
 
 impl Delivery {
     /// Delivers predictions to `output` and rejected records to `dead_letter`.
-    pub fn new(output: Output, dead_letter: Option<Output>, format: OutputFormat, mode: OutputMode) -> Self {
+    pub fn new(output: Output, dead_letter: Option<Output>, form: Form, mode: OutputMode) -> Self {
         Self {
             output,
             dead_letter,
-            format,
+            form,
             mode,
         }
     }
@@ -112,7 +122,7 @@ impl Delivery {
         let writer = Writer {
             output: &self.output,
             dead_letter: self.dead_letter.as_ref(),
-            format: self.format,
+            form: &self.form,
             batch,
             endpoint,
         };

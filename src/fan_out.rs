@@ -3,8 +3,9 @@
 //! Each invocation runs one scheduler. It waits for one process-wide permit at a time, gives it to the ready request
 //! with the lowest position, and starts the attempt as a task of its own: one that panics ends as a failed record, not
 //! as a failed batch. No more tasks exist than permits, whatever the size of the batch. A request whose attempt failed
-//! for a while waits without a permit, and is then ready again. When all others have ended, old records that may be at
-//! fault themselves are tried for the last time.
+//! for a while waits without a permit, and is then ready again. A request for several records that is refused is split in
+//! halves until the refused record stands alone. When all others have ended, requests that may be at fault themselves are
+//! split in the same way, and old records that may be are tried for the last time.
 //!
 //! What it never does: leave a call running when it has returned or was dropped.
 
@@ -19,7 +20,7 @@ use crate::capacity::{Capacity, Permit};
 use crate::endpoint::Endpoint;
 use crate::invoke::Caller;
 use crate::outcome::Outcome;
-use crate::request::InferenceRequest;
+use crate::request::Requests;
 use crate::retry::Retry;
 
 mod batch;
@@ -53,14 +54,16 @@ pub struct Rules {
     pub others_go_on: bool,
 }
 
-/// An invocation's requests, and where their outcomes go.
+/// An invocation's requests, and where the outcomes of their records go.
 #[derive(Debug)]
 pub struct Work {
-    /// In the order of the batch. What has an outcome before it became a request keeps it.
-    pub requests: Vec<Result<InferenceRequest, Outcome>>,
-    /// Which of them are old enough to be given up. Those that are not listed are not.
+    /// How many user records there are.
+    pub records: usize,
+    /// Each of them is in one request, or has its outcome without one.
+    pub requests: Requests,
+    /// Which user records are old enough to be given up. Those that are not listed are not.
     pub is_old: Vec<bool>,
-    /// Gets the outcome of each request, with its index, once.
+    /// Gets the outcome of each user record, with its index, once.
     pub outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
     /// The first index that is unfinished for a reason that lies elsewhere: no attempt starts from there on.
     pub stop: watch::Receiver<usize>,
@@ -83,7 +86,7 @@ impl<E: Endpoint> FanOut<E> {
         self.caller.endpoint()
     }
 
-    /// Sends every request and waits until each has its outcome. Returns the number of attempts that were started.
+    /// Sends every request and waits until each record has its outcome. Returns the number of attempts that were started.
     pub async fn run(&self, work: Work) -> usize {
         let end = work.end;
         let mut batch = Batch::new(work, self.rules);

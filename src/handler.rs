@@ -12,16 +12,16 @@ use crate::capacity::Capacity;
 use crate::checkpoint::{BatchResponse, Unnamable, checkpoint, nameable};
 use crate::config::Config;
 use crate::deadline::{Deadline, Invocation, Limits};
-use crate::decode::{Batch, decode};
-use crate::delivery::{Counts, Delivery, FeedsItself, Outcomes, Progress};
+use crate::decode::{Batch, Unpacking, decode};
+use crate::delivery::{Counts, Delivery, FeedsItself, Form, Outcomes, Progress};
 use crate::endpoint::{Endpoint, FaultKind};
 use crate::event::{self, KinesisRecord, NotKinesis};
-use crate::fan_out::{FanOut, Rules, Work};
+use crate::fan_out::{self, FanOut, Work};
 use crate::invoke::Caller;
 use crate::memo::Memo;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Output;
-use crate::request::{self, InferenceRequest};
+use crate::request::{self, Requests, Rules};
 
 /// Everything that invocations share. One per process.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ pub struct Handler<E> {
     fan_out: FanOut<E>,
     delivery: Delivery,
     memo: Memo,
-    max_payload_bytes: usize,
+    unpacking: Unpacking,
+    requests: Rules,
     times: Times,
     is_checked: AtomicBool,
 }
@@ -65,9 +66,13 @@ impl From<HandlerError> for Diagnostic {
 impl<E: Endpoint> Handler<E> {
     /// A handler that calls `endpoint` and delivers to these outputs.
     pub fn new(config: &Config, endpoint: E, output: Output, dead_letter: Option<Output>) -> Self {
-        let delivery = Delivery::new(output, dead_letter, config.output_format, config.output_mode);
+        let form = Form {
+            format: config.output_format,
+            view: config.view.clone(),
+        };
+        let delivery = Delivery::new(output, dead_letter, form, config.output_mode);
         let memo = Memo::new(config.memo_bytes);
-        let rules = Rules {
+        let rules = fan_out::Rules {
             retry: config.retry,
             rejected_fails: delivery.rejected_fails(),
             others_go_on: memo.is_on(),
@@ -77,7 +82,8 @@ impl<E: Endpoint> Handler<E> {
             fan_out: FanOut::new(caller, Capacity::new(config.capacity), rules),
             delivery,
             memo,
-            max_payload_bytes: config.max_payload_bytes,
+            unpacking: config.unpacking,
+            requests: config.requests.clone(),
             times: Times {
                 call_timeout: config.call_timeout,
                 max_attempts: config.retry.max_attempts,
@@ -103,14 +109,14 @@ impl<E: Endpoint> Handler<E> {
         let event = event::read(payload)?;
         let stream_arn = event.stream_arn.as_deref().unwrap_or_default();
         self.delivery.check_source(stream_arn, invocation.account())?;
-        let user_records = decode(&event.records);
+        let user_records = decode(&event.records, self.unpacking);
         let batch = Batch {
             records: &event.records,
             user_records: &user_records,
             stream_arn,
         };
         let remembered = self.memo.recall(&batch);
-        let requests = request::build(&batch, remembered, self.max_payload_bytes);
+        let requests = request::build(&batch, remembered, &self.requests);
         let is_old = self.times.old(&batch, invocation.now);
         // Boxed, since the futures inside are deep and large.
         let (attempts, progress) = Box::pin(self.call_and_deliver(batch, requests, is_old, deadline)).await;
@@ -128,13 +134,14 @@ impl<E: Endpoint> Handler<E> {
     async fn call_and_deliver<'b>(
         &self,
         batch: Batch<'b>,
-        requests: Vec<Result<InferenceRequest, Outcome>>,
+        requests: Requests,
         is_old: Vec<bool>,
         deadline: Deadline,
     ) -> (usize, Progress<'b>) {
         let (settle, settled) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(usize::MAX);
         let work = Work {
+            records: batch.user_records.len(),
             requests,
             is_old,
             outcomes: settle,
@@ -233,8 +240,12 @@ fn summarise(batch: &Batch<'_>, progress: &Progress<'_>, attempts: usize) {
         delivered,
     } = progress.counts;
     let (records, finished) = (batch.records.len(), progress.finished());
+    let user_records = batch.user_records.len();
     let Some(unfinished) = batch.records.get(finished) else {
-        info!(records, predicted, rejected, delivered, attempts, "batch finished");
+        info!(
+            records,
+            user_records, predicted, rejected, delivered, attempts, "batch finished"
+        );
         return;
     };
     // The rejection's message may quote the record: its kind has to do.
@@ -249,6 +260,7 @@ fn summarise(batch: &Batch<'_>, progress: &Progress<'_>, attempts: usize) {
     });
     warn!(
         records,
+        user_records,
         predicted,
         rejected,
         failed,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::answers::Answers;
-use crate::endpoint::{Endpoint, Fault, FaultKind};
+use crate::endpoint::{Endpoint, Fault, FaultKind, Response};
 use crate::prediction::Prediction;
+use crate::prediction::split::split;
 use crate::request::InferenceRequest;
 
 /// What all calls of the process share.
@@ -16,6 +17,24 @@ pub struct Caller<E> {
     endpoint: E,
     call_timeout: Duration,
     answers: Answers,
+}
+
+/// What an endpoint's answer is to the records of its request.
+#[derive(Debug)]
+pub enum Answer {
+    /// A prediction for each, in their order.
+    Predictions(Vec<Prediction>),
+    /// Predictions of another number, so that nobody knows which is whose.
+    Unassignable,
+}
+
+impl Answer {
+    fn of(response: Response, request: &InferenceRequest) -> Self {
+        if !request.is_packed() {
+            return Self::Predictions(vec![Prediction::read(response)]);
+        }
+        split(response, request.records().len()).map_or(Self::Unassignable, Self::Predictions)
+    }
 }
 
 impl<E: Endpoint> Caller<E> {
@@ -40,13 +59,13 @@ impl<E: Endpoint> Caller<E> {
     ///
     /// The [`Fault`] that the attempt ended with. A doubtful one is settled, as Refused, or else as Misconfigured; the
     /// latter stays in doubt.
-    pub async fn attempt(&self, request: &Arc<InferenceRequest>) -> Result<Prediction, Fault> {
+    pub async fn attempt(&self, request: &Arc<InferenceRequest>) -> Result<Answer, Fault> {
         let started = Instant::now();
         let answer = timeout(self.call_timeout, self.endpoint.invoke(request)).await;
         match answer {
             Ok(Ok(response)) => {
                 self.answers.add(request, started.elapsed());
-                Ok(Prediction::read(response))
+                Ok(Answer::of(response, request))
             }
             Ok(Err(fault)) => Err(self.judge(fault, request)),
             Err(_elapsed) => {
@@ -62,7 +81,7 @@ impl<E: Endpoint> Caller<E> {
         if !fault.is_doubtful {
             return fault;
         }
-        if self.answers.testify_against(&request.inference_id) {
+        if self.answers.testify_against(request) {
             let is_doubtful = false;
             return Fault { is_doubtful, ..fault };
         }

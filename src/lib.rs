@@ -16,7 +16,8 @@
 //! - Every user record ends in exactly one [`Outcome`](outcome::Outcome).
 //! - No call starts behind a record that has failed by the endpoint's fault, none goes on when the answer is sent, and the
 //!   answer is in time.
-//! - A record is read, decoded and called on its own: neither a broken one nor a call that panics fails another.
+//! - A record is read and decoded on its own, and is alone in a call before that is held against it: neither a broken one
+//!   nor a call that panics fails another for good.
 //! - No more than CAPACITY calls are in flight in the process, however many invocations share it.
 //! - In `ordered` mode what is delivered is a prefix of the batch, in its order; the answer names the first record that is
 //!   not delivered. What ended behind it is remembered for the next time.
@@ -36,6 +37,14 @@ pub mod decode;
 pub mod memo;
 
 pub mod request;
+
+pub mod path;
+
+pub mod media;
+
+pub mod json;
+
+pub mod row;
 
 pub mod fan_out;
 

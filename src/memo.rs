@@ -98,7 +98,7 @@ fn size(key: &str, outcome: &Outcome) -> usize {
                 ModelOutput::Text(text) => text.len(),
                 ModelOutput::Bytes(bytes) => bytes.len(),
             };
-            output + prediction.variant.as_ref().map_or(0, String::len)
+            output + prediction.variant.as_ref().map_or(0, |variant| variant.len())
         }
         Outcome::Rejected(rejection) => rejection.message.len(),
         Outcome::Failed(_) | Outcome::Delivered => 0,
@@ -128,7 +128,7 @@ mod tests {
         let user_record = |number: usize| UserRecord {
             position: number / 3,
             sub_sequence_number: (number % 3) as u64,
-            data: Ok(Bytes::new()),
+            ..UserRecord::whole(0, &event.records[0], Ok(Bytes::new()))
         };
         let user_records: Vec<_> = (0..6).map(user_record).collect();
         check(&Batch {

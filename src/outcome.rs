@@ -48,6 +48,8 @@ pub enum Failure {
     OutOfTime,
     /// It is rejected, and larger than `DEAD_LETTER` takes.
     DeadLetterTooLarge,
+    /// The records before it are all that one invocation may hold, unpacked.
+    TooMuchAtOnce,
     /// A record before it has failed. The mapping delivers this one again in any case, so no attempt was made any more.
     Behind,
 }
@@ -58,7 +60,7 @@ impl Failure {
         match self {
             Self::Fault(fault) => fault.kind == FaultKind::Suspect,
             Self::DeadLetterTooLarge => true,
-            Self::OutOfTime | Self::Behind => false,
+            Self::OutOfTime | Self::TooMuchAtOnce | Self::Behind => false,
         }
     }
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Failure {
             Self::Fault(fault) => fault.fmt(f),
             Self::OutOfTime => f.write_str("the deadline came first"),
             Self::DeadLetterTooLarge => f.write_str("its dead letter is larger than DEAD_LETTER takes"),
+            Self::TooMuchAtOnce => f.write_str("the batch unpacks to more than one invocation may hold"),
             Self::Behind => f.write_str("a record before it failed"),
         }
     }
@@ -92,8 +95,13 @@ impl From<Rejection> for Outcome {
 /// The sorts of reason for which a record is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum RejectionKind {
-    /// The record's entry in the event cannot be read: its JSON has not the right shape, or its data is not base64.
+    /// The record cannot be read: its entry in the event has not the right shape, its data is not base64, or its compression
+    /// or aggregation is broken.
     BrokenRecord,
+    /// The record unpacks to more than `DECOMPRESS_LIMIT_BYTES`, or to more user records than there may be in one.
+    UnpackedTooLarge,
+    /// The record is not of the shape that a setting takes for granted: no JSON, no row, or nothing where a path looks.
+    WrongShape,
     /// The request's body would be larger than `MAX_PAYLOAD_BYTES`.
     PayloadTooLarge,
     /// The endpoint refused the record.

@@ -1,9 +1,15 @@
 //! Response bytes in, predictions out: what the endpoint said, in the form in which the envelope carries it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::endpoint::Response;
+use crate::json::one_line;
+
+pub mod shown;
+pub mod split;
 
 /// One record's prediction.
 #[derive(Debug, Clone)]
@@ -11,7 +17,7 @@ pub struct Prediction {
     /// What the model answered.
     pub output: ModelOutput,
     /// The production variant that answered, where the endpoint told one.
-    pub variant: Option<String>,
+    pub variant: Option<Arc<str>>,
 }
 
 /// A model's answer, by what it can be shown as.
@@ -26,7 +32,7 @@ pub enum ModelOutput {
 }
 
 impl Prediction {
-    /// Reads a response. No response is unreadable: what is neither JSON nor text stays bytes.
+    /// Reads a response as one record's prediction. No response is unreadable: what is neither JSON nor text stays bytes.
     pub fn read(response: Response) -> Self {
         let Response {
             body,
@@ -35,7 +41,7 @@ impl Prediction {
         } = response;
         Self {
             output: read_body(body, content_type.as_deref().unwrap_or_default()),
-            variant,
+            variant: variant.map(Arc::from),
         }
     }
 }
@@ -59,11 +65,6 @@ fn is_text(content_type: &str) -> bool {
         .trim_start()
         .get(..5)
         .is_some_and(|start| start.eq_ignore_ascii_case("text/"))
-}
-
-/// JSON on one line: inside a JSON string a line break is always escaped, so the bare ones are only white space.
-pub(crate) fn one_line(json: &str) -> String {
-    json.trim().replace(['\n', '\r'], " ")
 }
 
 #[cfg(test)]

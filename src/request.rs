@@ -1,63 +1,241 @@
 //! User records in, inference requests out: bodies and identities, ready to be sent. Calls nothing.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::decode::{Batch, UserRecord};
-use crate::event::KinesisRecord;
 use crate::outcome::{Outcome, Rejection, RejectionKind, contain};
+
+mod frame;
+mod row;
+
+pub use frame::Frame;
+pub use row::Rows;
 
 /// `InferenceId` has 1 to 64 characters:
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
 const INFERENCE_ID_MAX: usize = 64;
 
+/// How requests are made of records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// How a record becomes a row.
+    pub rows: Rows,
+    /// What stands around and between the rows.
+    pub frame: Arc<Frame>,
+    /// Records in one request at most, 1–10,000: 1 with `SingleRecord`.
+    pub max_records: usize,
+    /// Bytes of a body at most, 1–26,214,400.
+    pub max_payload_bytes: usize,
+}
+
 /// One call to be made: what differs between calls. What is the same for all of them, the endpoint holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InferenceRequest {
-    /// The body, as the model gets it.
-    pub body: Bytes,
+    /// The records, one at least, in batch order.
+    parts: Vec<Part>,
+    frame: Arc<Frame>,
+    /// The model of a multi-model endpoint, where the records name it.
+    target_model: Option<Arc<str>>,
+}
+
+/// One record of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    /// Of the user record.
+    index: usize,
     /// `SEQUENCE-SUB`: the same for every delivery of a record, so that a repeat can be seen in the data capture.
-    pub inference_id: String,
+    id: String,
+    row: Bytes,
 }
 
-/// Builds the requests, a `SingleRecord` one for each user record and in their order; where there can be none, the
-/// outcome that the record has already, which may be a `remembered` one.
-pub fn build(
-    batch: &Batch<'_>,
-    remembered: Vec<Option<Outcome>>,
-    max_payload_bytes: usize,
-) -> Vec<Result<InferenceRequest, Outcome>> {
-    let build = |user_record| contain(|| build_one(batch.records, user_record, max_payload_bytes)).flatten();
-    let user_records = batch.user_records.iter().zip(remembered);
-    user_records
-        .map(|(user_record, remembered)| remembered.map_or_else(|| build(user_record), Err))
-        .collect()
+/// What a batch is to the endpoint.
+#[derive(Debug, Default)]
+pub struct Requests {
+    /// The calls to be made, in the order of their first records.
+    pub to_call: Vec<InferenceRequest>,
+    /// The user records that have their outcomes without a call.
+    pub ended: Vec<(usize, Outcome)>,
 }
 
-fn build_one(
-    records: &[KinesisRecord<'_>],
-    user_record: &UserRecord,
-    max_payload_bytes: usize,
-) -> Result<InferenceRequest, Outcome> {
-    let body = user_record.data.clone()?;
-    check_size(&body, max_payload_bytes)?;
-    let sequence_number = records
-        .get(user_record.position)
-        .and_then(|record| record.sequence_number.as_deref());
-    let inference_id = inference_id(sequence_number.unwrap_or_default(), user_record.sub_sequence_number);
-    Ok(InferenceRequest { body, inference_id })
-}
-
-fn check_size(body: &Bytes, max_payload_bytes: usize) -> Result<(), Rejection> {
-    if body.len() <= max_payload_bytes {
-        return Ok(());
+/// Builds the requests: of `SingleRecord`, one for each user record; of `MultiRecord`, as many records in each as there may
+/// be, and each model its own. Records keep their order. What can be in none has its outcome already, which may be a
+/// `remembered` one.
+pub fn build(batch: &Batch<'_>, remembered: Vec<Option<Outcome>>, rules: &Rules) -> Requests {
+    let mut packing = Packing {
+        rules,
+        requests: Vec::new(),
+        open: HashMap::new(),
+    };
+    let mut ended = Vec::new();
+    let user_records = batch.user_records.iter().zip(remembered).enumerate();
+    for (index, (user_record, remembered)) in user_records {
+        let part = match remembered {
+            Some(outcome) => Err(outcome),
+            None => contain(|| rules.part(batch, index, user_record)).flatten(),
+        };
+        match part {
+            Ok((part, target_model)) => packing.add(part, target_model),
+            Err(outcome) => ended.push((index, outcome)),
+        }
     }
-    let size = body.len();
-    let message = format!("the body has {size} bytes, MAX_PAYLOAD_BYTES allows {max_payload_bytes}");
-    Err(Rejection {
-        kind: RejectionKind::PayloadTooLarge,
-        message,
-    })
+    Requests {
+        to_call: packing.requests.into_iter().map(|(request, _)| request).collect(),
+        ended,
+    }
+}
+
+/// The requests so far, with the bytes of their bodies.
+struct Packing<'r> {
+    rules: &'r Rules,
+    requests: Vec<(InferenceRequest, usize)>,
+    /// The last request for each model.
+    open: HashMap<Option<Arc<str>>, usize>,
+}
+
+impl Packing<'_> {
+    fn add(&mut self, part: Part, target_model: Option<Arc<str>>) {
+        let Rules {
+            frame,
+            max_records,
+            max_payload_bytes,
+            ..
+        } = self.rules;
+        let last = self.open.get(&target_model);
+        if let Some((request, bytes)) = last.and_then(|place| self.requests.get_mut(*place)) {
+            let with_this = *bytes + frame.bytes_between() + part.row.len();
+            if request.parts.len() < *max_records && with_this <= *max_payload_bytes {
+                request.parts.push(part);
+                *bytes = with_this;
+                return;
+            }
+        }
+        self.open.insert(target_model.clone(), self.requests.len());
+        let bytes = frame.bytes_around() + part.row.len();
+        let request = InferenceRequest {
+            parts: vec![part],
+            frame: Arc::clone(frame),
+            target_model,
+        };
+        self.requests.push((request, bytes));
+    }
+}
+
+impl Rules {
+    fn part(
+        &self,
+        batch: &Batch<'_>,
+        index: usize,
+        user_record: &UserRecord,
+    ) -> Result<(Part, Option<Arc<str>>), Outcome> {
+        let row::Row { data, target_model } = self.rows.row(user_record.data.as_ref().map_err(Clone::clone)?)?;
+        self.check_size(data.len())?;
+        let record = batch.records.get(user_record.position);
+        let sequence_number = record.and_then(|record| record.sequence_number.as_deref());
+        let id = inference_id(sequence_number.unwrap_or_default(), user_record.sub_sequence_number);
+        Ok((Part { index, id, row: data }, target_model))
+    }
+
+    fn check_size(&self, row: usize) -> Result<(), Rejection> {
+        let size = self.frame.bytes_around() + row;
+        let max_payload_bytes = self.max_payload_bytes;
+        if size <= max_payload_bytes {
+            return Ok(());
+        }
+        Err(Rejection {
+            kind: RejectionKind::PayloadTooLarge,
+            message: format!("the body has {size} bytes, MAX_PAYLOAD_BYTES allows {max_payload_bytes}"),
+        })
+    }
+}
+
+impl InferenceRequest {
+    /// A request for one record, without anything around it.
+    pub fn alone(index: usize, id: impl Into<String>, row: impl Into<Bytes>) -> Self {
+        let (id, row) = (id.into(), row.into());
+        Self {
+            parts: vec![Part { index, id, row }],
+            frame: Arc::new(Frame::NONE),
+            target_model: None,
+        }
+    }
+
+    /// The body, as the model gets it. It is made for each attempt anew, so that no more of them take memory than there
+    /// are calls.
+    pub fn body(&self) -> Vec<u8> {
+        self.frame.around(self.parts.iter().map(|part| &part.row))
+    }
+
+    /// `InferenceId`: the first record's `SEQUENCE-SUB`.
+    pub fn inference_id(&self) -> &str {
+        &self.first().id
+    }
+
+    /// The model that the records name.
+    pub fn target_model(&self) -> Option<&str> {
+        self.target_model.as_deref()
+    }
+
+    /// The indexes of its user records, lowest first.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.parts.iter().map(|part| part.index)
+    }
+
+    /// The lowest of them.
+    pub fn first_record(&self) -> usize {
+        self.first().index
+    }
+
+    /// The highest of them.
+    pub fn last_record(&self) -> usize {
+        self.parts.last().expect("a request has a record").index
+    }
+
+    /// Whether it is for one record alone.
+    pub fn is_lone(&self) -> bool {
+        self.parts.len() == 1
+    }
+
+    /// Whether its answer may hold a prediction for each of many records.
+    pub fn is_packed(&self) -> bool {
+        self.frame.is_of_many
+    }
+
+    /// Whether the record with this inference identifier is one of its own.
+    pub fn includes(&self, id: &str) -> bool {
+        self.parts.iter().any(|part| part.id == id)
+    }
+
+    /// Two requests in place of this one, for the first and the second half of its records.
+    pub fn halves(&self) -> [Self; 2] {
+        let (first, second) = self.parts.split_at(self.parts.len() / 2);
+        [first, second].map(|parts| self.of(parts))
+    }
+
+    /// A request for each of its records.
+    pub fn singles(&self) -> Vec<Self> {
+        self.parts.chunks(1).map(|part| self.of(part)).collect()
+    }
+
+    /// The request for its first record alone.
+    pub fn only_first(&self) -> Self {
+        self.of(std::slice::from_ref(self.first()))
+    }
+
+    fn first(&self) -> &Part {
+        self.parts.first().expect("a request has a record")
+    }
+
+    fn of(&self, parts: &[Part]) -> Self {
+        Self {
+            parts: parts.to_vec(),
+            frame: Arc::clone(&self.frame),
+            target_model: self.target_model.clone(),
+        }
+    }
 }
 
 /// Hashed where it would not fit the header that carries it.
@@ -77,6 +255,8 @@ pub(crate) fn sha256(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::Media;
+    use crate::path::Path;
 
     const SEQUENCE: &str = "49590338271490256608559692538361571095921575989136588898";
 
@@ -91,27 +271,116 @@ mod tests {
         }
     }
 
+    fn rules(media: Option<Media>, max_records: usize, max_payload_bytes: usize) -> Rules {
+        Rules {
+            rows: Rows {
+                records: media,
+                requests: media,
+                features: Vec::new(),
+                input_filter: Path::read("$").unwrap(),
+                target_model: None,
+                are_packed: media.is_some(),
+            },
+            frame: Arc::new(media.map_or(Frame::NONE, |media| Frame::of_many(media, None))),
+            max_records,
+            max_payload_bytes,
+        }
+    }
+
+    fn requests(data: &[&str], rules: &Rules) -> Requests {
+        let user_record = |data: &&str| UserRecord {
+            position: 0,
+            sub_sequence_number: 0,
+            partition_key: None,
+            explicit_hash_key: None,
+            original: None,
+            data: Ok(Bytes::copy_from_slice(data.as_bytes())),
+        };
+        let user_records: Vec<_> = data.iter().map(user_record).collect();
+        let batch = Batch {
+            records: &[],
+            user_records: &user_records,
+            stream_arn: "",
+        };
+        let remembered = user_records.iter().map(|_| None).collect();
+        build(&batch, remembered, rules)
+    }
+
+    fn bodies(requests: &Requests) -> Vec<String> {
+        let bodies = requests.to_call.iter().map(InferenceRequest::body);
+        bodies.map(|body| String::from_utf8(body).unwrap()).collect()
+    }
+
     #[test]
     fn a_body_may_have_max_payload_bytes_and_no_more() {
-        let build_one = |length: usize| {
-            let data = Ok(Bytes::from(vec![b'x'; length]));
-            let user_records = [UserRecord {
-                position: 0,
-                sub_sequence_number: 0,
-                data,
-            }];
-            let batch = Batch {
-                records: &[],
-                user_records: &user_records,
-                stream_arn: "",
-            };
-            build(&batch, vec![None], 10).pop().unwrap()
-        };
-        assert_eq!(build_one(10).unwrap().body.len(), 10);
-        let Outcome::Rejected(rejection) = build_one(11).unwrap_err() else {
+        let ten = "x".repeat(10);
+        let built = requests(&[&ten, &format!("{ten}x")], &rules(None, 1, 10));
+        assert_eq!(bodies(&built), [ten]);
+        let [(1, Outcome::Rejected(rejection))] = built.ended.as_slice() else {
             panic!("not rejected");
         };
         assert_eq!(rejection.kind, RejectionKind::PayloadTooLarge);
         assert_eq!(rejection.message, "the body has 11 bytes, MAX_PAYLOAD_BYTES allows 10");
+        let instances = requests(&["1", "12"], &rules(Some(Media::Json), 9, r#"{"instances":[1]}"#.len()));
+        assert_eq!(
+            (bodies(&instances).len(), instances.ended.len()),
+            (1, 1),
+            "what is around a row counts"
+        );
+    }
+
+    #[test]
+    fn records_are_packed_in_order_up_to_both_limits() {
+        let numbers = ["1", "22", "3", "44", "5"];
+        let packed =
+            |media, max_records, max_bytes| bodies(&requests(&numbers, &rules(Some(media), max_records, max_bytes)));
+        assert_eq!(packed(Media::JsonLines, 2, 100), ["1\n22", "3\n44", "5"]);
+        assert_eq!(packed(Media::Csv, 100, 6), ["1\n22\n3", "44\n5"], "six bytes, and four");
+        assert_eq!(
+            packed(Media::Json, 4, 100),
+            [r#"{"instances":[1,22,3,44]}"#, r#"{"instances":[5]}"#]
+        );
+        let header = Rules {
+            frame: Arc::new(Frame::of_many(Media::Csv, Some("n"))),
+            ..rules(Some(Media::Csv), 3, 6)
+        };
+        assert_eq!(bodies(&requests(&numbers, &header)), ["n\n1\n22", "n\n3\n44", "n\n5"]);
+    }
+
+    #[test]
+    fn each_model_has_its_own_requests() {
+        let by_model = Rules {
+            rows: Rows {
+                target_model: Path::read("$[0]"),
+                ..rules(Some(Media::Csv), 2, 100).rows
+            },
+            ..rules(Some(Media::Csv), 2, 100)
+        };
+        let built = requests(&["a,1", "b,2", "a,3", "a,4", "b,5"], &by_model);
+        assert_eq!(bodies(&built), ["a,1\na,3", "b,2\nb,5", "a,4"]);
+        let targets: Vec<_> = built
+            .to_call
+            .iter()
+            .filter_map(InferenceRequest::target_model)
+            .collect();
+        assert_eq!(targets, ["a", "b", "a"]);
+        let records: Vec<Vec<_>> = built
+            .to_call
+            .iter()
+            .map(|request| request.records().collect())
+            .collect();
+        assert_eq!(records, [vec![0, 2], vec![1, 4], vec![3]]);
+    }
+
+    #[test]
+    fn halves_and_singles_hold_all_records_and_none_twice() {
+        let built = requests(&["1", "2", "3", "4", "5"], &rules(Some(Media::Csv), 5, 100));
+        let whole = &built.to_call[0];
+        let records = |requests: &[InferenceRequest]| -> Vec<Vec<usize>> {
+            requests.iter().map(|request| request.records().collect()).collect()
+        };
+        assert_eq!(records(&whole.halves()), [vec![0, 1], vec![2, 3, 4]]);
+        assert_eq!(records(&whole.singles()).concat(), [0, 1, 2, 3, 4]);
+        assert_eq!(whole.only_first().body(), b"1");
     }
 }

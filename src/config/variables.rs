@@ -17,6 +17,7 @@ const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'
 
 const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
 const HEADER: &str = "1–1024 printable ASCII characters";
+const PATH: &str = "a path of $, .name, ['a','b'], [n,…], [a:b], [*]";
 const DESTINATION: &str = "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:";
 
 pub(super) const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
@@ -42,18 +43,33 @@ pub(super) const MAX_PAYLOAD_BYTES: Variable =
     variable("MAX_PAYLOAD_BYTES", Some("6291456"), "a whole number, 1–26214400");
 pub(super) const CONTENT_TYPE: Variable = variable("CONTENT_TYPE", Some("application/json"), HEADER);
 pub(super) const ACCEPT: Variable = variable("ACCEPT", Some("application/json"), HEADER);
+pub(super) const BATCH_STRATEGY: Variable =
+    variable("BATCH_STRATEGY", Some("SingleRecord"), "SingleRecord, MultiRecord");
+pub(super) const MAX_RECORDS_PER_REQUEST: Variable =
+    variable("MAX_RECORDS_PER_REQUEST", Some("100"), "a whole number, 1–10000");
+pub(super) const FEATURES: Variable = variable("FEATURES", None, "paths to one value each, with commas between them");
+pub(super) const CSV_HEADER: Variable = variable("CSV_HEADER", None, "1–1024 printable ASCII characters");
+pub(super) const INPUT_FILTER: Variable = variable("INPUT_FILTER", Some("$"), PATH);
+pub(super) const JOIN_SOURCE: Variable = variable("JOIN_SOURCE", Some("None"), "None, Input");
+pub(super) const OUTPUT_FILTER: Variable = variable("OUTPUT_FILTER", Some("$"), PATH);
+pub(super) const COMPRESSION: Variable = variable("COMPRESSION", Some("auto"), "auto, none");
+pub(super) const DECOMPRESS_LIMIT_BYTES: Variable = variable(
+    "DECOMPRESS_LIMIT_BYTES",
+    Some("10485760"),
+    "a whole number, 1–268435456",
+);
 pub(super) const CUSTOM_ATTRIBUTES: Variable = variable("CUSTOM_ATTRIBUTES", None, HEADER);
 pub(super) const TARGET_MODEL: Variable = variable(
     "TARGET_MODEL",
     None,
-    "1–1024 printable ASCII characters, no $ at the start",
+    "1–1024 printable ASCII characters, or a path into the record",
 );
 pub(super) const TARGET_VARIANT: Variable = variable("TARGET_VARIANT", None, RESOURCE_NAME);
 pub(super) const TARGET_CONTAINER_HOSTNAME: Variable = variable("TARGET_CONTAINER_HOSTNAME", None, RESOURCE_NAME);
 pub(super) const INFERENCE_COMPONENT_NAME: Variable = variable("INFERENCE_COMPONENT_NAME", None, RESOURCE_NAME);
 
 /// All variables, in the order of the README's table.
-pub const VARIABLES: [Variable; 22] = [
+pub const VARIABLES: [Variable; 31] = [
     ENDPOINT_NAME,
     OUTPUT,
     OUTPUT_FORMAT,
@@ -71,6 +87,15 @@ pub const VARIABLES: [Variable; 22] = [
     MAX_PAYLOAD_BYTES,
     CONTENT_TYPE,
     ACCEPT,
+    BATCH_STRATEGY,
+    MAX_RECORDS_PER_REQUEST,
+    FEATURES,
+    CSV_HEADER,
+    INPUT_FILTER,
+    JOIN_SOURCE,
+    OUTPUT_FILTER,
+    COMPRESSION,
+    DECOMPRESS_LIMIT_BYTES,
     CUSTOM_ATTRIBUTES,
     TARGET_MODEL,
     TARGET_VARIANT,

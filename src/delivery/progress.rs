@@ -169,11 +169,14 @@ mod tests {
     use super::*;
     use crate::config::OutputFormat;
     use crate::decode::UserRecord;
+    use crate::delivery::Form;
     use crate::endpoint::Response;
     use crate::event;
     use crate::outcome::Failure;
     use crate::output::Output;
+    use crate::path::Path;
     use crate::prediction::Prediction;
+    use crate::prediction::shown::View;
 
     fn predicted() -> Outcome {
         Outcome::Predicted(Prediction::read(Response {
@@ -192,7 +195,7 @@ mod tests {
         let user_record = |number: usize| UserRecord {
             position: number / 2,
             sub_sequence_number: (number % 2) as u64,
-            data: Ok(Bytes::new()),
+            ..UserRecord::whole(0, &event.records[0], Ok(Bytes::new()))
         };
         let user_records: Vec<_> = (0..6).map(user_record).collect();
         let batch = Batch {
@@ -200,10 +203,18 @@ mod tests {
             user_records: &user_records,
             stream_arn: "",
         };
+        let form = Form {
+            format: OutputFormat::Envelope,
+            view: View {
+                join_input: false,
+                output_filter: Path::read("$").unwrap(),
+                records: None,
+            },
+        };
         let writer = Writer {
             output: &Output::None,
             dead_letter: None,
-            format: OutputFormat::Envelope,
+            form: &form,
             batch,
             endpoint: "fraud",
         };

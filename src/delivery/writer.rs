@@ -1,11 +1,14 @@
 //! What a user record's outcome is delivered as.
 
-use super::Line;
+use bytes::Bytes;
+
+use super::{Form, Line};
 use crate::config::OutputFormat;
-use crate::decode::Batch;
+use crate::decode::{Batch, UserRecord};
 use crate::event::KinesisRecord;
 use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, contain};
 use crate::output::{Entry, Output, envelope};
+use crate::prediction::Prediction;
 use crate::request::sha256;
 
 /// All that goes into the lines of one invocation.
@@ -13,7 +16,7 @@ use crate::request::sha256;
 pub(super) struct Writer<'w> {
     pub(super) output: &'w Output,
     pub(super) dead_letter: Option<&'w Output>,
-    pub(super) format: OutputFormat,
+    pub(super) form: &'w Form,
     pub(super) batch: Batch<'w>,
     pub(super) endpoint: &'w str,
 }
@@ -38,7 +41,9 @@ impl Writer<'_> {
             is_dead_letter: matches!(outcome, Outcome::Rejected(_)),
             entry: Entry {
                 line,
-                partition_key: record.partition_key.as_deref().unwrap_or("none").to_owned(),
+                partition_key: envelope::partition_key(record, user_record)
+                    .unwrap_or("none")
+                    .to_owned(),
                 id: self.id(index, record),
                 arrival_ms: record.approximate_arrival_ms.unwrap_or_default(),
             },
@@ -53,21 +58,44 @@ impl Writer<'_> {
         format!("{place} {} {stream_arn}", self.endpoint)
     }
 
+    fn prediction(
+        &self,
+        record: &KinesisRecord<'_>,
+        user_record: &UserRecord,
+        prediction: &Prediction,
+    ) -> Result<String, Rejection> {
+        let no_bytes = Bytes::new();
+        let data = user_record.data.as_ref().unwrap_or(&no_bytes);
+        let in_envelope = self.form.format == OutputFormat::Envelope;
+        let shown = self.form.view.show(data, &prediction.output, in_envelope)?;
+        let line = if in_envelope {
+            envelope::prediction(
+                record,
+                user_record,
+                self.endpoint,
+                &shown,
+                prediction.variant.as_deref(),
+            )
+        } else {
+            envelope::raw(&shown.output)
+        };
+        match self.output.exceeded(&line) {
+            None => Ok(line),
+            Some(max) => Err(Rejection {
+                kind: RejectionKind::PredictionTooLarge,
+                message: format!("the prediction has {} bytes, OUTPUT takes {max}", line.len()),
+            }),
+        }
+    }
+
     fn text(&self, index: usize, outcome: &mut Outcome) -> Option<String> {
         let user_record = self.batch.user_records.get(index)?;
         let record = self.batch.records.get(user_record.position)?;
         if let Outcome::Predicted(prediction) = outcome {
-            let line = match self.format {
-                OutputFormat::Envelope => envelope::prediction(record, user_record, self.endpoint, prediction),
-                OutputFormat::Raw => envelope::raw(prediction),
-            };
-            let Some(max) = self.output.exceeded(&line) else {
-                return Some(line);
-            };
-            *outcome = Outcome::Rejected(Rejection {
-                kind: RejectionKind::PredictionTooLarge,
-                message: format!("the prediction has {} bytes, OUTPUT takes {max}", line.len()),
-            });
+            match self.prediction(record, user_record, prediction) {
+                Ok(line) => return Some(line),
+                Err(rejection) => *outcome = rejection.into(),
+            }
         }
         if let (Outcome::Rejected(reason), Some(dead_letter)) = (&outcome, self.dead_letter) {
             let line = envelope::dead_letter(record, user_record, self.endpoint, reason);

@@ -85,18 +85,19 @@ impl SageMaker {
 
     async fn call(&self, client: &Client, request: &InferenceRequest) -> Result<InvokeEndpointOutput, CallError> {
         let parameters = &self.parameters;
+        let target_model = request.target_model();
         client
             .invoke_endpoint()
             .endpoint_name(&parameters.endpoint_name)
             .content_type(&parameters.content_type)
             .accept(&parameters.accept)
             .set_custom_attributes(parameters.custom_attributes.clone())
-            .set_target_model(parameters.target_model.clone())
+            .set_target_model(target_model.or(parameters.target_model.as_deref()).map(str::to_owned))
             .set_target_variant(parameters.target_variant.clone())
             .set_target_container_hostname(parameters.target_container_hostname.clone())
             .set_inference_component_name(parameters.inference_component_name.clone())
-            .inference_id(&request.inference_id)
-            .body(Blob::new(request.body.as_ref()))
+            .inference_id(request.inference_id())
+            .body(Blob::new(request.body()))
             .send()
             .await
     }
@@ -134,7 +135,7 @@ impl Endpoint for SageMaker {
                     fresh = self.refreshed(&fresh);
                 }
                 Err(error) if !has_reconnected && lost_its_connection(&error) => has_reconnected = true,
-                answer => break answer.map_err(|error| fault(&error))?,
+                answer => break answer.map_err(|error| fault(&error, request.target_model().is_some()))?,
             }
         };
         Ok(Response {

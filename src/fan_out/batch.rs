@@ -1,4 +1,6 @@
 //! The state of one invocation's fan-out: which request is ready, in flight, waiting or ended.
+//!
+//! A request goes by the index of its first record. That is its own, since each record is in one request at a time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,26 +10,25 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
+use tracing::warn;
 
 use super::suspects::{Suspect, Suspects};
 use super::{Rules, Work};
 use crate::capacity::Permit;
 use crate::endpoint::{Endpoint, Fault, FaultKind};
-use crate::invoke::Caller;
+use crate::invoke::{Answer, Caller};
 use crate::outcome::{Failure, Outcome, contain_async};
-use crate::prediction::Prediction;
 use crate::request::InferenceRequest;
 
 /// The request of this index, how the attempt at it ended, or the outcome of a panic, and its permit: given back only
 /// when all of this has been taken down, lest it start an attempt that what is to be taken down forbids.
-type Ended = (usize, Result<Result<Prediction, Fault>, Outcome>, Permit);
+type Ended = (usize, Result<Result<Answer, Fault>, Outcome>, Permit);
 
 pub(super) struct Batch {
     rules: Rules,
-    requests: Vec<Option<Arc<InferenceRequest>>>,
-    /// Attempts that each request has spent.
-    spent: Vec<u32>,
-    /// Which indexes have their outcomes, and where these went.
+    /// By the index of the first record.
+    requests: Vec<Option<Live>>,
+    /// Which records have their outcomes, and where these went.
     is_settled: Vec<bool>,
     outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
     /// Indexes of the requests that wait for a permit, the lowest first.
@@ -46,16 +47,25 @@ pub(super) struct Batch {
     out_of_time: bool,
 }
 
+/// A request whose records have no outcomes yet.
+#[derive(Clone)]
+struct Live {
+    request: Arc<InferenceRequest>,
+    /// Attempts that it has spent.
+    spent: u32,
+    /// When it was split off a request that may be at fault itself: since then, it has one attempt.
+    split_off: Option<Instant>,
+}
+
 impl Batch {
     pub(super) fn new(work: Work, rules: Rules) -> Self {
-        let count = work.requests.len();
+        let count = work.records;
         let mut batch = Self {
             rules,
-            requests: Vec::with_capacity(count),
-            spent: vec![0; count],
+            requests: vec![None; count],
             is_settled: vec![false; count],
             outcomes: work.outcomes,
-            ready: BinaryHeap::with_capacity(count),
+            ready: BinaryHeap::with_capacity(work.requests.to_call.len()),
             waiting: BinaryHeap::new(),
             calls: JoinSet::new(),
             suspects: Suspects::new(work.is_old),
@@ -65,19 +75,24 @@ impl Batch {
             end: work.end,
             out_of_time: false,
         };
-        for (index, request) in work.requests.into_iter().enumerate() {
-            match request {
-                Ok(request) => {
-                    batch.requests.push(Some(Arc::new(request)));
-                    batch.ready.push(Reverse(index));
-                }
-                Err(outcome) => {
-                    batch.requests.push(None);
-                    batch.end_with(index, outcome);
-                }
-            }
+        for request in work.requests.to_call {
+            batch.add(request, None);
+        }
+        for (index, outcome) in work.requests.ended {
+            batch.end_with(index, outcome);
         }
         batch
+    }
+
+    fn add(&mut self, request: InferenceRequest, split_off: Option<Instant>) {
+        let index = request.first_record();
+        let live = Live {
+            request: Arc::new(request),
+            spent: 0,
+            split_off,
+        };
+        *self.requests.get_mut(index).expect("an index of this batch") = Some(live);
+        self.ready.push(Reverse(index));
     }
 
     pub(super) fn end(&self) -> Instant {
@@ -93,7 +108,16 @@ impl Batch {
     }
 
     pub(super) fn request(&self, index: usize) -> Option<Arc<InferenceRequest>> {
-        self.requests.get(index).and_then(Clone::clone)
+        self.live(index).map(|live| Arc::clone(&live.request))
+    }
+
+    fn live(&self, index: usize) -> Option<&Live> {
+        self.requests.get(index)?.as_ref()
+    }
+
+    /// Whether the index is that of a request for several records.
+    pub(super) fn has_several(&self, index: usize) -> bool {
+        self.live(index).is_some_and(|live| !live.request.is_lone())
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -149,26 +173,57 @@ impl Batch {
     /// Takes down how a call ended. One that was cancelled has not: its record was not attempted in time.
     fn take(&mut self, done: Result<Ended, JoinError>) {
         match done {
-            Ok((index, Ok(Ok(prediction)), _permit)) => self.settle(index, Outcome::Predicted(prediction)),
+            Ok((index, Ok(Ok(answer)), _permit)) => self.answered(index, answer),
             Ok((index, Ok(Err(fault)), _permit)) => self.try_again(index, fault),
             Ok((index, Err(panicked), _permit)) => self.end_with(index, panicked),
             Err(error) => assert!(error.is_cancelled(), "a call's panic is its outcome"),
         }
     }
 
+    /// Gives the records of a request their predictions, or lets each of them go alone.
+    pub(super) fn answered(&mut self, index: usize, answer: Answer) {
+        let request = self.request(index).expect("only a request is answered");
+        match answer {
+            Answer::Predictions(predictions) => {
+                self.suspects.remove(index);
+                for (record, prediction) in request.records().zip(predictions) {
+                    self.settle_one(record, Outcome::Predicted(prediction));
+                }
+            }
+            Answer::Unassignable => {
+                let records = request.records().len();
+                warn!(
+                    records,
+                    "an answer has not one prediction for each record: called one by one"
+                );
+                for single in request.singles() {
+                    self.add(single, None);
+                }
+            }
+        }
+    }
+
     /// Lets the request wait for its next attempt, or ends it with `fault` where it has none.
     fn try_again(&mut self, index: usize, fault: Fault) {
-        let spent = self.spent.get_mut(index).expect("an index of this batch");
-        *spent += 1;
-        let attempts = *spent;
+        if fault.kind == FaultKind::Refused && self.has_several(index) {
+            return self.split(index, self.live(index).and_then(|live| live.split_off));
+        }
+        let max_attempts = self.rules.retry.max_attempts;
+        let live = self.requests.get_mut(index).and_then(Option::as_mut);
+        let live = live.expect("only a request is tried");
+        live.spent += 1;
+        let has_one = live.split_off.is_some();
+        let attempts = if has_one { max_attempts } else { live.spent };
         // What may be given up has a last attempt when all others have ended, and so needs two at least.
-        let before_the_last = self.rules.retry.max_attempts.max(2) - 1;
-        if attempts == before_the_last && fault.kind == FaultKind::Suspect && self.suspects.may_include(index, &fault) {
+        let is_before_the_last = has_one || attempts == max_attempts.max(2) - 1;
+        let is_suspect = fault.kind == FaultKind::Suspect;
+        let is_lone = !self.has_several(index);
+        if is_lone && is_before_the_last && is_suspect && self.suspects.may_include(index, &fault) {
             return self.suspect(index, fault, true);
         }
         let Some(wait) = self.rules.retry.wait(attempts, fault.kind) else {
             // The attempt before may have failed by the endpoint's fault: such a record is not given up this time.
-            if fault.kind == FaultKind::Suspect {
+            if is_suspect && is_lone {
                 return self.settle(index, fault.into());
             }
             return self.has_spent_its_attempts(index, fault);
@@ -181,6 +236,20 @@ impl Batch {
         }
     }
 
+    /// Puts two halves in the place of a request. Where it was split off one that may be at fault itself, or is now, each
+    /// has one attempt.
+    pub(super) fn split(&mut self, index: usize, split_off: Option<Instant>) {
+        self.suspects.remove(index);
+        let request = self.request(index).expect("only a request is split");
+        if self.stop == index && *self.stopped_elsewhere.borrow() > index {
+            // It stopped what is behind it, and has come back to life.
+            self.stop = request.last_record() + 1;
+        }
+        for half in request.halves() {
+            self.add(half, split_off);
+        }
+    }
+
     /// Ends a request with an outcome that it has without an answer.
     pub(super) fn end_with(&mut self, index: usize, outcome: Outcome) {
         if let Outcome::Failed(Failure::Fault(fault)) = outcome {
@@ -190,10 +259,11 @@ impl Batch {
         }
     }
 
-    /// Ends a request with a fault that no further attempt follows. Whether an old record is given up is seen when all
-    /// others have ended.
+    /// Ends a request with a fault that no further attempt follows. Whether one for several records is split, or an old
+    /// record is given up, is seen when all others have ended.
     pub(super) fn has_spent_its_attempts(&mut self, index: usize, fault: Fault) {
-        if self.suspects.may_include(index, &fault) {
+        let is_split = fault.kind == FaultKind::Suspect && self.has_several(index);
+        if is_split || self.suspects.may_include(index, &fault) {
             self.suspect(index, fault, false);
         } else {
             self.settle(index, fault.into());
@@ -204,7 +274,10 @@ impl Batch {
         if self.leaves_unfinished(&fault.clone().into()) {
             self.stop_at(index);
         }
-        self.suspects.add(index, fault, has_attempt);
+        // Halves of one request speak for one another from when they were split off.
+        let split_off = self.live(index).and_then(|live| live.split_off);
+        let since = split_off.filter(|_| self.has_several(index));
+        self.suspects.add(index, fault, has_attempt, since);
     }
 
     /// The suspect with the lowest position, if nothing before it brings it back anyway.
@@ -212,6 +285,11 @@ impl Batch {
         let stop = self.stop.min(*self.stopped_elsewhere.borrow());
         let first = self.suspects.first();
         first.filter(|(index, _)| *index <= stop && !self.out_of_time)
+    }
+
+    /// Whether the record of this index is old enough to be given up.
+    pub(super) fn is_old(&self, index: usize) -> bool {
+        self.suspects.is_old(index)
     }
 
     /// Whether what lies behind a record with this outcome must not go on.
@@ -224,13 +302,23 @@ impl Batch {
         }
     }
 
-    /// Gives a request its outcome. One that leaves its record unfinished brings back all records behind it, so that no
-    /// attempt starts for them any more, unless theirs are remembered.
+    /// Gives all records of a request their outcome, or the one record that has no request.
     pub(super) fn settle(&mut self, index: usize, outcome: Outcome) {
+        self.suspects.remove(index);
+        let request = self.request(index);
+        let others = request.iter().flat_map(|request| request.records()).skip(1);
+        for record in others {
+            self.settle_one(record, outcome.clone());
+        }
+        self.settle_one(index, outcome);
+    }
+
+    /// Gives a record its outcome. One that leaves it unfinished brings back all records behind it, so that no attempt
+    /// starts for them any more, unless theirs are remembered.
+    fn settle_one(&mut self, index: usize, outcome: Outcome) {
         if self.leaves_unfinished(&outcome) {
             self.stop_at(index);
         }
-        self.suspects.remove(index);
         let is_settled = self.is_settled.get_mut(index).expect("an index of this batch");
         assert!(!*is_settled, "a record has one outcome");
         *is_settled = true;

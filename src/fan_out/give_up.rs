@@ -1,10 +1,16 @@
-//! The end of an old record that keeps failing by what may be its own fault.
+//! The end of a request that keeps failing by what may be its own fault: one for several records is split, an old record is
+//! given up.
 //!
 //! The endpoint may be at fault as well, and an outage must never empty the stream into the dead letters. So the last
 //! attempt at such a record, its second at least, comes when all others have ended, and counts against it only if a call
 //! for another record began and was answered between the attempt before and this one, and one more after this one. Where
 //! there was none, since the others' outcomes are remembered, a record that was answered before is called to find out.
 //! What has no further attempt by its nature, a panic or a refusal in doubtful words, needs only the answer after it.
+//!
+//! A request is split if a call for another record began and was answered after its last attempt; the halves, which have
+//! one attempt each, are split further if another was answered since they were split off. Where a process has never had
+//! any answer there is nothing to ask with, and the first old request is split all the same, so that one bad record in it
+//! does not keep it for ever.
 
 use std::sync::Arc;
 
@@ -14,8 +20,8 @@ use super::FanOut;
 use super::batch::Batch;
 use super::suspects::Suspect;
 use crate::endpoint::{Endpoint, Fault};
+use crate::invoke::Answer;
 use crate::outcome::{Outcome, Rejection, RejectionKind, contain_async};
-use crate::prediction::Prediction;
 use crate::request::InferenceRequest;
 
 impl<E: Endpoint> FanOut<E> {
@@ -24,13 +30,21 @@ impl<E: Endpoint> FanOut<E> {
     pub(super) async fn settle_suspects(&self, batch: &mut Batch) {
         while let Some((index, suspect)) = batch.first_suspect() {
             let request = batch.request(index);
-            if suspect.has_attempt {
+            if batch.has_several(index) {
+                let has_no_answers = batch.is_old(index) && self.caller.answers().are_none();
+                let is_its_own = self.answers_others(batch, suspect.failed_at, request.as_deref()).await;
+                if !(is_its_own || has_no_answers) {
+                    return;
+                }
+                batch.split(index, Some(Instant::now()));
+                self.drive(batch).await;
+            } else if suspect.has_attempt {
                 if !self.answers_others(batch, suspect.failed_at, request.as_deref()).await {
                     return;
                 }
                 let request = request.as_ref().expect("only a request has an attempt left");
                 match self.attempt(batch, request).await {
-                    Ok(Ok(prediction)) => batch.settle(index, Outcome::Predicted(prediction)),
+                    Ok(Ok(answer)) => batch.answered(index, answer),
                     Ok(Err(fault)) => batch.has_spent_its_attempts(index, fault),
                     Err(panicked) => batch.end_with(index, panicked),
                 }
@@ -44,12 +58,11 @@ impl<E: Endpoint> FanOut<E> {
 
     /// Whether the endpoint has answered another record since this `moment`, or does so when it is asked.
     async fn answers_others(&self, batch: &mut Batch, moment: Instant, request: Option<&InferenceRequest>) -> bool {
-        let inference_id = request.map_or("", |request| &request.inference_id);
         let answers = self.caller.answers();
-        if answers.answered_another_since(moment, inference_id) {
+        if answers.answered_another_since(moment, request) {
             return true;
         }
-        let Some(another) = answers.another_request(inference_id) else {
+        let Some(another) = answers.another_request(request) else {
             return false;
         };
         matches!(self.attempt(batch, &another).await, Ok(Ok(_)))
@@ -59,7 +72,7 @@ impl<E: Endpoint> FanOut<E> {
         &self,
         batch: &mut Batch,
         request: &Arc<InferenceRequest>,
-    ) -> Result<Result<Prediction, Fault>, Outcome> {
+    ) -> Result<Result<Answer, Fault>, Outcome> {
         let _permit = self.capacity.acquire().await;
         batch.count_attempt();
         contain_async(self.caller.attempt(request)).await

@@ -1,4 +1,4 @@
-//! Old records that may be at fault themselves, and wait for the end of all others.
+//! Old records, and requests for several, that may be at fault themselves, and wait for the end of all others.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,11 @@ pub(super) struct Suspects {
     waiting: BTreeMap<usize, Suspect>,
 }
 
-/// An old record that may be at fault itself.
+/// An old record that may be at fault itself, or a request for several that holds one, old or not.
 #[derive(Debug, Clone)]
 pub(super) struct Suspect {
-    /// When its last attempt ended.
+    /// When its last attempt ended; of what was split off another request, when that was. An answer to a call that began
+    /// later speaks against it.
     pub(super) failed_at: Instant,
     /// How.
     pub(super) fault: Fault,
@@ -34,14 +35,18 @@ impl Suspects {
     /// Whether the record is old, and this fault may be its own.
     pub(super) fn may_include(&self, index: usize, fault: &Fault) -> bool {
         let may_be_its_own = fault.kind == FaultKind::Suspect || fault.is_doubtful;
-        may_be_its_own && self.is_old.get(index).is_some_and(|is_old| *is_old)
+        may_be_its_own && self.is_old(index)
     }
 
-    /// Adds a record whose last attempt has just ended.
-    pub(super) fn add(&mut self, index: usize, fault: Fault, has_attempt: bool) {
-        let failed_at = Instant::now();
+    pub(super) fn is_old(&self, index: usize) -> bool {
+        self.is_old.get(index).is_some_and(|is_old| *is_old)
+    }
+
+    /// Adds one whose last attempt has just ended, and which is judged by what was answered `since` some moment, or else
+    /// from now on.
+    pub(super) fn add(&mut self, index: usize, fault: Fault, has_attempt: bool, since: Option<Instant>) {
         let suspect = Suspect {
-            failed_at,
+            failed_at: since.unwrap_or_else(Instant::now),
             fault,
             has_attempt,
         };

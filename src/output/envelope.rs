@@ -9,8 +9,10 @@ use serde_json::value::RawValue;
 
 use crate::decode::UserRecord;
 use crate::event::KinesisRecord;
+use crate::json::one_line;
 use crate::outcome::Rejection;
-use crate::prediction::{ModelOutput, Prediction, one_line};
+use crate::prediction::ModelOutput;
+use crate::prediction::shown::Shown;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -18,6 +20,8 @@ struct Envelope<'a, B> {
     event_id: Option<&'a str>,
     sub_sequence_number: u64,
     partition_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explicit_hash_key: Option<&'a str>,
     approximate_arrival_timestamp: Option<f64>,
     endpoint: &'a str,
     #[serde(flatten)]
@@ -29,6 +33,10 @@ struct Envelope<'a, B> {
 struct PredictionBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     variant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<OutputValue<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_encoding: Option<&'static str>,
     output: OutputValue<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_encoding: Option<&'static str>,
@@ -53,25 +61,35 @@ struct DeadLetterBody<'a> {
     record: Option<Box<RawValue>>,
 }
 
-/// The line that OUTPUT gets for a predicted record.
+impl<'a> OutputValue<'a> {
+    /// The value, and its encoding where it has one.
+    fn of(value: &'a ModelOutput) -> (Self, Option<&'static str>) {
+        match value {
+            ModelOutput::Json(json) => (Self::Json(json), None),
+            ModelOutput::Text(text) => (Self::Text(text), None),
+            ModelOutput::Bytes(bytes) => (Self::Base64(BASE64.encode(bytes)), Some("base64")),
+        }
+    }
+}
+
+/// The line that OUTPUT gets for a predicted record: what is `shown` of it, and the `variant` that answered.
 pub fn prediction(
     record: &KinesisRecord<'_>,
     user_record: &UserRecord,
     endpoint: &str,
-    prediction: &Prediction,
+    shown: &Shown<'_>,
+    variant: Option<&str>,
 ) -> String {
-    let (output, output_encoding) = match &prediction.output {
-        ModelOutput::Json(json) => (OutputValue::Json(json), None),
-        ModelOutput::Text(text) => (OutputValue::Text(text), None),
-        ModelOutput::Bytes(bytes) => (OutputValue::Base64(BASE64.encode(bytes)), Some("base64")),
-    };
-    let variant = prediction.variant.as_deref();
+    let (output, output_encoding) = OutputValue::of(&shown.output);
+    let (input, input_encoding) = shown.input.as_ref().map(OutputValue::of).unzip();
     line(
         record,
         user_record,
         endpoint,
         PredictionBody {
             variant,
+            input,
+            input_encoding: input_encoding.flatten(),
             output,
             output_encoding,
         },
@@ -80,8 +98,8 @@ pub fn prediction(
 
 /// What OUTPUT gets in `raw` format: the model's answer alone. Text is without the line break at its end, bytes are in
 /// base64.
-pub fn raw(prediction: &Prediction) -> String {
-    match &prediction.output {
+pub fn raw(output: &ModelOutput) -> String {
+    match output {
         ModelOutput::Json(json) => json.get().to_owned(),
         ModelOutput::Text(text) => text.trim_end_matches(['\n', '\r']).to_owned(),
         ModelOutput::Bytes(bytes) => BASE64.encode(bytes),
@@ -90,7 +108,7 @@ pub fn raw(prediction: &Prediction) -> String {
 
 /// The line that `DEAD_LETTER` gets for a rejected record: its bytes, or where it has none, its entry of the event.
 pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, reason: &Rejection) -> String {
-    let data = user_record.data.as_ref().ok().map(|data| BASE64.encode(data));
+    let data = user_record.original.as_ref().map(|data| BASE64.encode(data));
     let as_it_came = || RawValue::from_string(one_line(record.raw.get())).expect("white space is all that changed");
     let record_json = data.is_none().then(as_it_came);
     line(
@@ -105,11 +123,18 @@ pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoin
     )
 }
 
+/// The user record's own partition key, where it was aggregated, else that of the record that is it.
+pub fn partition_key<'r>(record: &'r KinesisRecord<'_>, user_record: &'r UserRecord) -> Option<&'r str> {
+    let own = user_record.partition_key.as_deref();
+    own.or(record.partition_key.as_deref())
+}
+
 fn line(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, body: impl Serialize) -> String {
     let envelope = Envelope {
         event_id: record.event_id.as_deref(),
         sub_sequence_number: user_record.sub_sequence_number,
-        partition_key: record.partition_key.as_deref(),
+        partition_key: partition_key(record, user_record),
+        explicit_hash_key: user_record.explicit_hash_key.as_deref(),
         approximate_arrival_timestamp: record.approximate_arrival_ms.map(seconds),
         endpoint,
         body,
@@ -128,10 +153,13 @@ fn seconds(milliseconds: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use bytes::Bytes;
 
     use super::*;
     use crate::endpoint::Response;
+    use crate::prediction::Prediction;
     use crate::{decode, event};
 
     const EVENT: &str = r#"{"Records":[
@@ -143,7 +171,11 @@ mod tests {
     fn with_records(check: impl Fn(&[KinesisRecord<'_>], &[UserRecord])) {
         let payload = RawValue::from_string(EVENT.to_owned()).unwrap();
         let event = event::read(&payload).unwrap();
-        check(&event.records, &decode::decode(&event.records));
+        let unpacking = decode::Unpacking {
+            decompress: true,
+            limit_bytes: 1000,
+        };
+        check(&event.records, &decode::decode(&event.records, unpacking));
     }
 
     #[test]
@@ -156,7 +188,12 @@ mod tests {
                     content_type: None,
                     variant: Some("AllTraffic".to_owned()),
                 };
-                prediction(&records[0], &user_records[0], "fraud", &Prediction::read(response))
+                let Prediction { output, variant } = Prediction::read(response);
+                let shown = Shown {
+                    input: None,
+                    output: Cow::Owned(output),
+                };
+                prediction(&records[0], &user_records[0], "fraud", &shown, variant.as_deref())
             };
             let place = r#"{"eventId":"shardId-0:7","subSequenceNumber":0,"partitionKey":"a \"key\"","approximateArrivalTimestamp":1545084650.987,"endpoint":"fraud","variant":"AllTraffic","#;
             assert_eq!(
@@ -184,7 +221,7 @@ mod tests {
                 content_type: None,
                 variant: None,
             };
-            assert_eq!(raw(&Prediction::read(response)), expected);
+            assert_eq!(raw(&Prediction::read(response).output), expected);
         }
     }
 

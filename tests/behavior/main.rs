@@ -15,6 +15,7 @@ mod destinations;
 mod evidence;
 mod give_up;
 mod kinesis_output;
+mod multi_record;
 mod once_more;
 mod one_outcome;
 mod properties;

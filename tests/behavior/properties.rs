@@ -1,6 +1,5 @@
 //! What holds for every batch, whatever the endpoint does.
 
-use std::future::Future;
 use std::time::Duration;
 
 use instream::endpoint::FaultKind;
@@ -8,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::{Does, Running, Scenario};
+use crate::support::{Does, Running, Scenario, on_a_paused_clock};
 
 /// Records with numbers from here on are always predicted.
 const GOOD: usize = 1000;
@@ -80,7 +79,7 @@ impl Story {
                 Some(End::Failed)
             }
             Does::Fail(_) | Does::FailAfter(..) | Does::Hang => None,
-            Does::Doubt => unreachable!("not drawn: what becomes of it depends on the others"),
+            Does::Doubt | Does::Merge => unreachable!("not drawn: what becomes of it depends on the others"),
         };
         attempts.take(self.max_attempts).find_map(end).unwrap_or(End::Failed)
     }
@@ -89,11 +88,6 @@ impl Story {
     fn ending(&self, end: End, checkpoint: usize) -> Vec<usize> {
         (0..checkpoint).filter(|number| self.end(*number) == end).collect()
     }
-}
-
-fn on_a_paused_clock<T>(work: impl Future<Output = T>) -> T {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().start_paused(true).build().unwrap().block_on(work)
 }
 
 /// Where the answer says that the stream goes on, for a batch of so many records.

@@ -81,10 +81,7 @@ pub(crate) async fn call(settings: &[(&str, &str)], answers: &[Answer]) -> (Resu
 }
 
 pub(crate) fn request() -> InferenceRequest {
-    InferenceRequest {
-        body: "{\"amount\":1}".into(),
-        inference_id: "49590-0".to_owned(),
-    }
+    InferenceRequest::alone(0, "49590-0", "{\"amount\":1}")
 }
 
 /// The endpoint, and the requests that it will have made.

@@ -9,12 +9,14 @@ use instream::request::InferenceRequest;
 use tokio::time::{Instant, sleep};
 
 /// What the scripted endpoint does with an attempt at a record.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Does {
     /// Answers after so many milliseconds.
     PredictAfter(u64),
     /// Answers at once with a text of so many bytes.
     PredictBytes(usize),
+    /// Answers for all records of a request at once, as if there were one.
+    Merge,
     /// Answers at once with this fault.
     Fail(FaultKind),
     /// Answers after so many milliseconds with this fault.
@@ -44,10 +46,12 @@ pub(crate) struct Script {
 /// What was asked of the endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// The bodies, in the order in which their calls started.
+    /// The bodies, in the order in which their calls started: a record a line.
     pub(crate) calls: Vec<String>,
     /// When those calls started.
     pub(crate) started: Vec<Instant>,
+    /// What becomes of every call, whatever the script says.
+    pub(crate) down: Option<Does>,
     /// Calls that have started and not ended.
     pub(crate) in_flight: usize,
     /// The most there were of them.
@@ -61,11 +65,53 @@ impl Seen {
         self.calls.iter().filter(|call| **call == body).count()
     }
 
+    /// How many calls were made that held record `number`, alone or not.
+    pub(crate) fn calls_with(&self, number: usize) -> usize {
+        let body = number.to_string();
+        self.calls.iter().filter(|call| holds(call, &body)).count()
+    }
+
+    /// How many records each call held, in the order in which they started.
+    pub(crate) fn sizes(&self) -> Vec<usize> {
+        self.calls.iter().map(|call| call.lines().count()).collect()
+    }
+
     /// When the calls for record `number` started.
     pub(crate) fn times(&self, number: usize) -> Vec<Instant> {
         let body = number.to_string();
         let calls = self.calls.iter().zip(&self.started);
         calls.filter(|(call, _)| **call == body).map(|(_, at)| *at).collect()
+    }
+}
+
+fn holds(call: &str, body: &str) -> bool {
+    call.lines().any(|line| line == body)
+}
+
+impl Does {
+    /// The higher, the more of a request it decides.
+    fn weight(self) -> u8 {
+        match self {
+            Self::PredictAfter(_) | Self::PredictBytes(_) => 0,
+            Self::Merge => 1,
+            Self::Fail(_) | Self::FailAfter(..) => 2,
+            Self::Doubt => 3,
+            Self::Hang => 4,
+            Self::Panic => 5,
+        }
+    }
+}
+
+impl Scripted {
+    /// What becomes of a call with this body, by the record in it that has most to say.
+    fn decide(&self, body: &str, calls: &[String]) -> Does {
+        let of_record = |record: &str| {
+            let earlier = calls.iter().filter(|call| holds(call, record)).count();
+            let script = self.script.get(record)?;
+            Some(script.attempts.get(earlier).copied().unwrap_or(script.then))
+        };
+        let each = body.lines().filter_map(of_record);
+        each.max_by_key(|does| does.weight()).unwrap_or(Does::PredictAfter(10))
     }
 }
 
@@ -79,20 +125,18 @@ impl Drop for InFlight {
 
 impl Endpoint for Scripted {
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let body = String::from_utf8(request.body.to_vec()).unwrap();
-        let earlier = {
+        let body = String::from_utf8(request.body()).unwrap();
+        let does = {
             let mut seen = self.seen.lock().unwrap();
-            let earlier = seen.calls.iter().filter(|call| **call == body).count();
+            let does = seen.down.unwrap_or_else(|| self.decide(&body, &seen.calls));
             seen.calls.push(body.clone());
             seen.started.push(Instant::now());
             seen.in_flight += 1;
             seen.most_in_flight = seen.most_in_flight.max(seen.in_flight);
-            earlier
+            does
         };
-        let scripted = self.script.get(&body);
-        let does = scripted.map(|script| script.attempts.get(earlier).copied().unwrap_or(script.then));
         let _in_flight = InFlight(Arc::clone(&self.seen));
-        match does.unwrap_or(Does::PredictAfter(10)) {
+        match does {
             Does::PredictAfter(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
             Does::PredictBytes(bytes) => {
                 let (content_type, variant) = (None, None);
@@ -102,6 +146,14 @@ impl Endpoint for Scripted {
                     variant,
                 });
             }
+            Does::Merge if body.contains('\n') => {
+                return Ok(Response {
+                    body: "\"all\"".into(),
+                    content_type: None,
+                    variant: None,
+                });
+            }
+            Does::Merge => {}
             Does::Fail(kind) => return Err(Fault::new(kind, "as the script says")),
             Does::FailAfter(milliseconds, kind) => {
                 sleep(Duration::from_millis(milliseconds)).await;
@@ -116,8 +168,9 @@ impl Endpoint for Scripted {
             Does::Hang => std::future::pending().await,
             Does::Panic => panic!("as the script says"),
         }
+        let lines: Vec<_> = body.lines().map(|record| format!("{{\"of\":\"{record}\"}}")).collect();
         Ok(Response {
-            body: format!("{{\"of\":\"{body}\"}}").into(),
+            body: lines.join("\n").into(),
             content_type: None,
             variant: None,
         })

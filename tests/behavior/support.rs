@@ -132,6 +132,13 @@ impl Scenario {
         self
     }
 
+    /// Up to so many records a request, a line each.
+    pub(crate) fn packed(self, records: usize) -> Self {
+        self.with("BATCH_STRATEGY", "MultiRecord")
+            .with("CONTENT_TYPE", "application/jsonlines")
+            .with("MAX_RECORDS_PER_REQUEST", &records.to_string())
+    }
+
     pub(crate) fn broken_output(mut self) -> Self {
         self.output.broken = true;
         self
@@ -282,6 +289,16 @@ impl Running {
         self.started.elapsed()
     }
 
+    /// The lines in OUTPUT and in `DEAD_LETTER`.
+    pub(crate) fn lines(&self) -> (Vec<Value>, Vec<Value>) {
+        (self.output.lines(), self.dead_letter.lines())
+    }
+
+    /// From now on, this is what becomes of every call.
+    pub(crate) fn is_down(&self, does: Does) {
+        self.seen.lock().unwrap().down = Some(does);
+    }
+
     pub(crate) fn ran(self, answer: Value) -> Ran {
         let numbers = |page: &Page| {
             let number = |line: &Value| {
@@ -298,12 +315,19 @@ impl Running {
         let seen = std::mem::take(&mut *self.seen.lock().unwrap());
         Ran {
             answer,
+            outputs: self.output.lines().iter().map(|line| line["output"].clone()).collect(),
             predicted: numbers(&self.output),
             dead_lettered: numbers(&self.dead_letter),
             elapsed: self.elapsed(),
             seen,
         }
     }
+}
+
+/// Runs a future where no runtime is.
+pub(crate) fn on_a_paused_clock<T>(work: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().start_paused(true).build().unwrap().block_on(work)
 }
 
 /// A well-formed record whose body and sequence number are `number`.
@@ -319,6 +343,7 @@ pub(crate) fn entry(number: &str) -> Value {
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) answer: Value,
+    outputs: Vec<Value>,
     /// Numbers of the records in OUTPUT, in its order.
     pub(crate) predicted: Vec<usize>,
     /// Numbers of the records in `DEAD_LETTER`, in its order.
@@ -334,6 +359,11 @@ impl Ran {
     pub(crate) fn comes_again_from(&self, number: usize) {
         let expected = json!({ "batchItemFailures": [{ "itemIdentifier": number.to_string() }] });
         assert_eq!(self.answer, expected);
+    }
+
+    /// What the model said, in the order of OUTPUT.
+    pub(crate) fn answers(&self) -> &[Value] {
+        &self.outputs
     }
 
     /// Asserts that every record is finished.

@@ -5,6 +5,7 @@ and then looks for each of them where it must be: by its event identifier, in OU
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -120,7 +121,11 @@ def environment(settings):
 
 
 def run(stream, count, settings, flags):
-    command = [LOCAL, "--kinesis", KINESIS, "--stream", stream, "--limit", str(count), "--json", *flags]
+    return cargo_local(settings, ["--kinesis", KINESIS, "--stream", stream, "--limit", str(count), *flags])
+
+
+def cargo_local(settings, flags):
+    command = [LOCAL, "--json", *flags]
     done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return json.loads(done.stdout)
@@ -254,6 +259,46 @@ def under_cargo_lambda():
     account("under cargo lambda watch, to sqs", ids, in_queue(output), [], summary, started)
 
 
+def mlflow():
+    """A scikit-learn model behind MLflow's scoring server: a call for each batch, and to each record its own answer."""
+    url, path = os.environ["MLFLOW_URL"], os.environ["MLFLOW_RECORDS"]
+    wait_for("the MLflow server", lambda: urllib.request.urlopen(f"{url}/ping", timeout=5).status == 200)
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    expected = {f"line-{number}": line["expected"] for number, line in enumerate(lines, 1)}
+    shapes = {
+        "json": {"CONTENT_TYPE": "application/json", "INPUT_FILTER": "$['amount','hour','abroad']"},
+        "csv": {
+            "CONTENT_TYPE": "text/csv",
+            "ACCEPT": "application/json",
+            "FEATURES": "$.amount,$.hour,$.abroad",
+            # Without it, the server takes the first record for the names of the columns.
+            "CSV_HEADER": "amount,hour,abroad",
+        },
+    }
+    # The probabilities of both classes. How many records are asked about at once may move the last digit.
+    agree = lambda one, other: len(one) == len(other) == 2 and all(map(math.isclose, one, other))
+    outputs = {}
+    for name, settings in shapes.items():
+        started = time.time()
+        # Its first answer takes longer than the others.
+        settings = {"BATCH_STRATEGY": "MultiRecord", "CALL_TIMEOUT_MS": "10000", **settings}
+        summary = cargo_local(settings, ["--model-server", url, "--input", path])
+        assert summary["records"] == summary["predicted"] == len(lines) and summary["rejected"] == 0, summary
+        assert summary["calls"] == math.ceil(len(lines) / 100), summary
+        # The next run starts the file anew.
+        envelopes = map(json.loads, Path(summary["files"]["predictions"]).read_text().splitlines())
+        outputs[name] = {envelope["partitionKey"]: envelope["output"] for envelope in envelopes}
+        assert outputs[name].keys() == expected.keys()
+        wrong = [key for key, answer in expected.items() if not agree(outputs[name][key], answer)]
+        assert not wrong, f"mlflow, {name}: {len(wrong)} records have another's answer, such as {wrong[:3]}"
+        print(
+            f"mlflow, {name}: {len(lines)} records, {summary['predicted']} predicted, as the model says, "
+            f"in {summary['calls']} calls, {time.time() - started:.1f} s",
+            flush=True,
+        )
+    assert all(agree(outputs["json"][key], outputs["csv"][key]) for key in expected), "CSV says what JSON says"
+
+
 SCENARIOS = [
     kinesis_to_kinesis,
     kinesis_to_itself,
@@ -261,6 +306,7 @@ SCENARIOS = [
     kinesis_to_firehose,
     kinesis_to_s3_with_kills,
     under_cargo_lambda,
+    mlflow,
 ]
 
 wait_for("kinesis-local", lambda: kinesis.list_streams() is not None)

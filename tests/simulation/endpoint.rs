@@ -121,7 +121,8 @@ impl Seen {
 
 impl Endpoint for Seen {
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let record = std::str::from_utf8(&request.body).unwrap();
+        let record = String::from_utf8(request.body()).unwrap();
+        let record = record.as_str();
         let _in_flight = self.begin(record);
         let end = self.service.next(record);
         let latency = self.service.latency();

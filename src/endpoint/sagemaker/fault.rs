@@ -13,9 +13,12 @@ use crate::aws_error::{causes, chain, is_throttling, lacks_credentials, shorten}
 use crate::endpoint::{Fault, FaultKind};
 
 /// What the error means for what to do next.
-pub(super) fn fault(error: &SdkError<InvokeEndpointError>) -> Fault {
+/// Where `its_model_is_named` by the record, a model that there is not is the record's fault.
+pub(super) fn fault(error: &SdkError<InvokeEndpointError>, its_model_is_named: bool) -> Fault {
     match error {
-        SdkError::ServiceError(answer) => service_fault(answer.err(), answer.raw().status().as_u16()),
+        SdkError::ServiceError(answer) => {
+            service_fault(answer.err(), answer.raw().status().as_u16(), its_model_is_named)
+        }
         SdkError::ConstructionFailure(_) => Fault::new(
             FaultKind::Misconfigured,
             "the SDK could not build the request; check the AWS settings",
@@ -69,12 +72,19 @@ fn is_of_a_live_connection(error: &io::Error) -> bool {
     kinds.contains(&error.kind())
 }
 
-fn service_fault(error: &InvokeEndpointError, status: u16) -> Fault {
+fn service_fault(error: &InvokeEndpointError, status: u16, its_model_is_named: bool) -> Fault {
     if let InvokeEndpointError::ModelError(model) = error {
         let status = model
             .original_status_code()
             .and_then(|status| u16::try_from(status).ok());
-        return Fault::from_container(status.unwrap_or_default(), model.original_message());
+        let fault = Fault::from_container(status.unwrap_or_default(), model.original_message());
+        return match status {
+            Some(404) if its_model_is_named => Fault {
+                kind: FaultKind::Refused,
+                ..fault
+            },
+            _ => fault,
+        };
     }
     let code = error.code().unwrap_or_default();
     let message = error.message().unwrap_or_default();

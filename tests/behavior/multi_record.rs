@@ -1,0 +1,266 @@
+//! Many records in one request, and one bad record among them.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use instream::endpoint::FaultKind;
+use instream_local::aggregate::{Put, aggregate};
+use proptest::prelude::*;
+use serde_json::json;
+use tokio::time::advance;
+
+use crate::support::{Does, Scenario, entry, on_a_paused_clock};
+
+const SUSPECT: Does = Does::Fail(FaultKind::Suspect);
+const REFUSED: Does = Does::Fail(FaultKind::Refused);
+
+fn all_but(count: usize, bad: &[usize]) -> Vec<usize> {
+    (0..count).filter(|number| !bad.contains(number)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_records_share_a_request_and_each_has_its_own_prediction() {
+    let ran = Scenario::of(250).packed(100).run().await;
+    ran.is_finished();
+    assert_eq!(ran.predicted, all_but(250, &[]));
+    assert_eq!(ran.seen.sizes(), [100, 100, 50]);
+    assert_eq!(
+        ran.answers(),
+        (0..250)
+            .map(|number| json!({ "of": number.to_string() }))
+            .collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_refused_for_one_record() {
+    let ran = Scenario::of(100).packed(100).record(37, REFUSED).run().await;
+    ran.is_finished();
+    assert_eq!(ran.predicted, all_but(100, &[37]));
+    assert_eq!(ran.dead_lettered, [37]);
+    // One for each half on the way down, and the whole.
+    assert!(ran.seen.calls.len() <= 15, "{}", ran.seen.calls.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aggregate_with_one_bad_record_in_it_is_finished() {
+    let running = Scenario::of(0).packed(100).body("42", REFUSED).start();
+    let data: Vec<_> = (0..100).map(|number| number.to_string().into_bytes()).collect();
+    let (partition_key, explicit_hash_key) = ("key", None);
+    let puts = data.iter().map(|data| Put {
+        partition_key,
+        explicit_hash_key,
+        data,
+    });
+    let mut kinesis_record = entry("0");
+    kinesis_record["kinesis"]["data"] = BASE64.encode(aggregate(&puts.collect::<Vec<_>>())).into();
+    let answer = running
+        .invoke_event(&json!({ "Records": [kinesis_record] }))
+        .await
+        .unwrap();
+    let lines = running.lines();
+    let ran = running.ran(answer);
+    ran.is_finished();
+    assert_eq!((ran.predicted.len(), ran.dead_lettered.len()), (99, 1));
+    let sub_sequence_numbers: Vec<_> = lines
+        .0
+        .iter()
+        .map(|line| line["subSequenceNumber"].as_u64().unwrap())
+        .collect();
+    assert_eq!(
+        sub_sequence_numbers,
+        (0..100).filter(|number| *number != 42).collect::<Vec<_>>()
+    );
+    assert_eq!(lines.1[0]["subSequenceNumber"], 42);
+    assert_eq!(lines.1[0]["data"], BASE64.encode("42"));
+    assert!(ran.seen.calls.len() <= 15, "{}", ran.seen.calls.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_record_is_found_after_the_attempts_and_has_failed() {
+    for memo_bytes in ["16777216", "0"] {
+        let scenario = Scenario::of(300)
+            .packed(100)
+            .record(137, SUSPECT)
+            .with("MEMO_BYTES", memo_bytes);
+        let ran = scenario.run().await;
+        ran.comes_again_from(137);
+        assert_eq!(ran.predicted, (0..137).collect::<Vec<_>>());
+        assert!(ran.dead_lettered.is_empty(), "a lone suspect is not rejected");
+        let attempts = ran
+            .seen
+            .calls
+            .iter()
+            .filter(|call| call.lines().count() == 100 && call.contains("137"));
+        assert_eq!(attempts.count(), 3, "all of MAX_ATTEMPTS before it is split");
+        assert_eq!(ran.seen.attempts(137), 1, "one attempt for what was split off");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_split_only_if_the_endpoint_answers_another_after_it() {
+    let running = Scenario::of(600)
+        .packed(100)
+        .record(550, Does::Hang)
+        .with("CALL_TIMEOUT_MS", "1000")
+        .start();
+    let answer = running.invoke(500..600).await.unwrap();
+    let mut seen = running.seen.lock().unwrap().sizes();
+    assert_eq!(seen, [100; 3], "nothing was ever answered: {answer}");
+    running.invoke(0..100).await.unwrap();
+    running.invoke(500..600).await.unwrap();
+    seen = running.seen.lock().unwrap().sizes();
+    // What was answered before is asked for once more, a record of it; then all but the bad one have answers.
+    assert_eq!(seen[3..9], [100, 100, 100, 100, 1, 50], "{seen:?}");
+    assert_eq!(running.seen.lock().unwrap().attempts(550), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_is_split_while_the_container_is_down() {
+    for down in [
+        SUSPECT,
+        Does::Hang,
+        Does::Fail(FaultKind::Unreachable),
+        Does::Fail(FaultKind::Overload),
+    ] {
+        let scenario = Scenario::of(600).packed(100).with("CALL_TIMEOUT_MS", "1000");
+        let running = scenario.with("GIVE_UP_AFTER_S", "1").arrived_before(60.0).start();
+        let answer = running.invoke(0..300).await.unwrap();
+        assert_eq!(answer, json!({ "batchItemFailures": [] }));
+        running.is_down(down);
+        for _ in 0..5 {
+            running.invoke(300..600).await.unwrap();
+            advance(Duration::from_secs(5)).await;
+        }
+        let (_, dead_letters) = running.lines();
+        assert!(dead_letters.is_empty(), "{dead_letters:?}");
+        let seen = running.seen.lock().unwrap();
+        let (asked, whole): (Vec<_>, Vec<_>) = seen.calls.iter().partition(|call| call.lines().count() == 1);
+        assert!(whole.iter().all(|call| call.lines().count() == 100), "{down:?}");
+        assert!(
+            asked.iter().all(|call| **call == "200"),
+            "only what was answered is asked for again: {asked:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_record_in_the_only_request_is_found_and_given_up_when_it_is_old() {
+    let scenario = Scenario::of(100)
+        .packed(100)
+        .record(0, SUSPECT)
+        .with("GIVE_UP_AFTER_S", "30");
+    let running = scenario.arrived_before(60.0).start();
+    let answer = running.deliver_again(0..100, 3).await;
+    let ran = running.ran(answer);
+    ran.is_finished();
+    assert_eq!((ran.predicted, ran.dead_lettered), (all_but(100, &[0]), vec![0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_number_is_asked_for_record_by_record() {
+    let ran = Scenario::of(10).packed(5).record(7, Does::Merge).run().await;
+    ran.is_finished();
+    assert_eq!(ran.predicted, all_but(10, &[]));
+    let mut sizes = ran.seen.sizes();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [1, 1, 1, 1, 1, 5, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_over_one_record_of_a_request_is_that_records_alone() {
+    let ran = Scenario::of(200).packed(100).record(150, Does::Panic).run().await;
+    ran.comes_again_from(150);
+    assert_eq!(ran.predicted, (0..150).collect::<Vec<_>>());
+    assert!((151..200).all(|number| ran.seen.calls_with(number) > 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overloaded_endpoint_gets_the_whole_request_again() {
+    let overload = Does::Fail(FaultKind::Overload);
+    let ran = Scenario::of(100)
+        .packed(100)
+        .attempts(50, &[overload, overload])
+        .run()
+        .await;
+    ran.is_finished();
+    assert_eq!(ran.seen.sizes(), [100; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn doubtful_refusals_are_split_down_to_the_records_that_they_are_about() {
+    let running = Scenario::of(200)
+        .packed(100)
+        .record(110, Does::Doubt)
+        .record(190, Does::Doubt)
+        .start();
+    let answer = running.deliver_again(0..200, 5).await;
+    let ran = running.ran(answer);
+    ran.is_finished();
+    assert_eq!(
+        (ran.predicted, ran.dead_lettered),
+        (all_but(200, &[110, 190]), vec![110, 190])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_is_left_out_of_the_next_request() {
+    let scenario = Scenario::of(300).packed(100).attempts(137, &[SUSPECT; 11]);
+    let running = scenario.start();
+    let answer = running.deliver_again(0..300, 10).await;
+    let ran = running.ran(answer);
+    ran.is_finished();
+    assert_eq!(ran.predicted, all_but(300, &[]));
+    let of_others = (0..300)
+        .filter(|number| *number / 100 != 1)
+        .map(|number| ran.seen.calls_with(number));
+    assert!(
+        of_others.max() <= Some(2),
+        "once, and once more to ask whether the endpoint answers"
+    );
+}
+
+/// A batch, its request size, and the records that the endpoint refuses.
+fn batches() -> impl Strategy<Value = (usize, usize, Vec<usize>)> {
+    (1..120_usize, 1..50_usize).prop_flat_map(|(count, size)| {
+        let bad = proptest::collection::btree_set(0..count, 0..8.min(count));
+        (Just(count), Just(size), bad.prop_map(|bad| bad.into_iter().collect()))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn splitting_finds_exactly_the_bad_records_in_at_most_2n_minus_1_requests((count, size, bad) in batches()) {
+        on_a_paused_clock(async {
+            for does in [REFUSED, SUSPECT] {
+                let mut scenario = Scenario::of(count).packed(size);
+                for number in &bad {
+                    scenario = scenario.record(*number, does);
+                }
+                // What speaks for the endpoint.
+                let running = scenario.start();
+                running.invoke([1_000_000]).await.unwrap();
+                let answer = running.invoke(0..count).await.unwrap();
+                let ran = running.ran(answer);
+                let calls = ran.seen.calls.iter().filter(|call| **call != "1000000");
+                let distinct: std::collections::BTreeSet<_> = calls.collect();
+                let most: usize = (0..count).step_by(size).map(|first| 2 * size.min(count - first) - 1).sum();
+                assert!(distinct.len() <= most, "{} requests, at most {most}", distinct.len());
+                assert_eq!(ran.dead_lettered, if does == REFUSED { bad.clone() } else { Vec::new() });
+                let first = bad.first().copied().filter(|_| does == SUSPECT).unwrap_or(count);
+                assert_eq!(ran.predicted[1..], all_but(first, if does == REFUSED { &bad } else { &[] }));
+                for number in (0..count).filter(|number| !bad.contains(number)) {
+                    let alone_or_among_good = ran.seen.calls.iter().any(|call| {
+                        let mut records = call.lines().map(|line| line.parse::<usize>().unwrap());
+                        let has_it = call.lines().any(|line| line == number.to_string());
+                        has_it && !records.any(|record| bad.contains(&record))
+                    });
+                    assert!(alone_or_among_good, "{number} was answered");
+                }
+            }
+        });
+    }
+}
