@@ -45,9 +45,10 @@ impl Answers {
             latest.pop_front();
         }
         latest.push_back(answer);
-        *self.last_request() = Some(match request.is_lone() {
-            true => Arc::clone(request),
-            false => Arc::new(request.only_first()),
+        *self.last_request() = Some(if request.is_lone() {
+            Arc::clone(request)
+        } else {
+            Arc::new(request.only_first())
         });
     }
 

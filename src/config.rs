@@ -125,12 +125,13 @@ impl Config {
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
         let unpacking = reader.unpacking();
-        let (target_model, shape) = reader.shape(content_type.as_deref());
+        let shape = reader.shape(content_type.as_deref());
         let target_variant = reader.optional(TARGET_VARIANT, resource_name);
         let target_container_hostname = reader.optional(TARGET_CONTAINER_HOSTNAME, resource_name);
         let inference_component_name = reader.optional(INFERENCE_COMPONENT_NAME, resource_name);
         let assemble = || {
-            let (requests, view) = shape?;
+            let target_model = shape.target_model.clone();
+            let (requests, view) = shape.assemble()?;
             let parameters = InvokeParameters {
                 endpoint_name: endpoint_name?,
                 content_type: content_type?,

@@ -109,9 +109,13 @@ fn unpack(
 ) -> Result<usize, Rejection> {
     let original = record.data.clone()?;
     let mut allowance = Allowance::new(unpacking.limit_bytes);
-    let mut decompress = |data: &Bytes| match unpacking.decompress {
-        true => Ok(allowance.unpack(data)?.unwrap_or_else(|| data.clone())),
-        false => Ok(data.clone()),
+    let mut decompress = |data: &Bytes| {
+        let unpacked = if unpacking.decompress {
+            allowance.unpack(data)?
+        } else {
+            None
+        };
+        Ok(unpacked.unwrap_or_else(|| data.clone()))
     };
     let data = decompress(&original)?;
     let Some(puts) = kpl::deaggregate(&data)? else {

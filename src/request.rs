@@ -221,6 +221,7 @@ impl InferenceRequest {
     }
 
     /// The request for its first record alone.
+    #[must_use]
     pub fn only_first(&self) -> Self {
         self.of(std::slice::from_ref(self.first()))
     }

@@ -48,7 +48,6 @@ pub struct Deliveries {
     dead_letters: BufWriter<File>,
     log: BufWriter<File>,
     counted: Counted,
-    seen: HashSet<(String, u64)>,
     /// Held as long as this run writes.
     _lock: File,
 }
@@ -64,6 +63,22 @@ pub struct Counted {
     pub repeated: u64,
     /// The highest scores, the highest first, where the predictions have any.
     pub highest: Vec<Highest>,
+    /// The event identifier and the subsequence number of each record with a prediction or a dead letter.
+    told: HashSet<(String, u64)>,
+}
+
+impl Counted {
+    /// How many user records were told nothing of, of those that Kinesis records hold: the event identifier of each,
+    /// and how many it holds.
+    pub fn not_told_of(&self, kinesis_records: &[(String, usize)]) -> usize {
+        let not_told_of = |(event_id, user_records): &(String, usize)| {
+            let numbers = 0..*user_records as u64;
+            numbers
+                .filter(|number| !self.told.contains(&(event_id.clone(), *number)))
+                .count()
+        };
+        kinesis_records.iter().map(not_told_of).sum()
+    }
 }
 
 /// As much of an envelope as is needed here. What the model said is not looked into: it may be no number, or one that
@@ -105,14 +120,12 @@ impl Deliveries {
         let create = |path: &Path| File::create(path).map(BufWriter::new);
         let (predictions, dead_letters) = (create(&files.predictions)?, create(&files.dead_letters)?);
         let log = create(&files.log)?;
-        let (counted, seen) = Default::default();
         Ok(Self {
             files,
             predictions,
             dead_letters,
             log,
-            counted,
-            seen,
+            counted: Counted::default(),
             _lock: lock,
         })
     }
@@ -180,7 +193,8 @@ impl Deliveries {
     }
 
     fn is_first(&mut self, event_id: Option<String>, sub_sequence_number: u64) -> bool {
-        let first = self.seen.insert((event_id.unwrap_or_default(), sub_sequence_number));
+        let record = (event_id.unwrap_or_default(), sub_sequence_number);
+        let first = self.counted.told.insert(record);
         self.counted.repeated += u64::from(!first);
         first
     }
@@ -239,6 +253,8 @@ mod tests {
         let (files, counted) = deliveries.finish().unwrap();
         assert_eq!((counted.predicted, counted.rejected, counted.repeated), (3, 1, 1));
         assert_eq!(counted.highest.len(), 1);
+        let given_up = [("a", 3), ("b", 1), ("d", 4)].map(|(id, held)| (id.to_owned(), held));
+        assert_eq!(counted.not_told_of(&given_up), 5, "one of a, none of b, four of d");
         let count = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
         assert_eq!(
             (count(&files.predictions), count(&files.dead_letters), count(&files.log)),

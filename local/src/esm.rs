@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::function::Answer;
-use crate::stream::{Over, StreamRecord, place};
+use crate::stream::{Over, StreamRecord, place, user_records};
 
 mod answer;
 mod batch;
@@ -74,6 +74,10 @@ pub struct Invoked {
     pub records: usize,
     /// How many of them, from the first on, need not come again.
     pub finished: usize,
+    /// How many user records the event held.
+    pub user_records: usize,
+    /// How many of them need not come again.
+    pub finished_user_records: usize,
     /// From the event to the answer.
     pub latency: Duration,
     /// Why the whole batch failed, where it did.
@@ -98,6 +102,13 @@ pub enum Condition {
     RetryAttemptsExhausted,
     /// They are too old.
     RecordAgeExceeded,
+}
+
+impl Discarded {
+    /// How many user records they hold.
+    pub fn user_records(&self) -> usize {
+        user_records(&self.records)
+    }
 }
 
 impl Mapping {

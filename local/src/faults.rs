@@ -5,6 +5,9 @@
 //! What becomes of a call depends on the seed, the record and how many calls there were for that record before, and on
 //! nothing else. How often a record is called may differ from run to run, by timing. One that is refused is always refused.
 //!
+//! A call with several records is refused if any of them is. The other rates are shares of the calls: only a call's first
+//! record counts there. Of the faults of its records, the call has the most severe.
+//!
 //! # By marker
 //!
 //! The built-in model's records may have a member `"$fault"`, such as `"throttle, error"`: what becomes of the first
@@ -14,17 +17,21 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-/// A fault of the endpoint, or of the container behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+mod marker;
+
+pub use marker::Marker;
+
+/// A fault of the endpoint, or of the container behind it; the most severe comes last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Injected {
-    /// The service answers at once that there are too many calls.
-    Throttle,
-    /// The container answers with status 500.
-    Error,
     /// The container refuses the record with status 400.
     Refuse,
+    /// The container answers with status 500.
+    Error,
+    /// The service answers at once that there are too many calls.
+    Throttle,
     /// No answer comes.
     Hang,
 }
@@ -77,16 +84,21 @@ impl Faults {
         }
     }
 
-    /// What becomes of the next call for `record`, which is known by its inference identifier.
-    pub fn next(&self, record: &str, marker: Option<&Marker>) -> Option<Injected> {
-        let mut hasher = DefaultHasher::new();
-        record.hash(&mut hasher);
-        let hash = hasher.finish();
+    /// What becomes of the next call, which is for `records`: each what it is known by, and its marker. The built-in
+    /// model's records are known by their bytes, a model server's by their inference identifiers.
+    pub fn next(&self, records: &[(&[u8], Option<Marker>)]) -> Option<Injected> {
         let mut seen = self.seen();
-        let calls = seen.calls.entry(hash).or_default();
-        let earlier = *calls;
-        *calls += 1;
-        let injected = marker.map_or_else(|| self.rates.draw(hash, earlier), |marker| marker.at(earlier));
+        let faults = records.iter().enumerate().map(|(place, (record, marker))| {
+            let hash = hash(record);
+            let earlier = seen.call(hash);
+            match marker {
+                Some(marker) => marker.at(earlier),
+                None if self.rates.refuses(hash) => Some(Injected::Refuse),
+                None if place == 0 => self.rates.draw(hash, earlier),
+                None => None,
+            }
+        });
+        let injected = faults.max().flatten();
         if let Some(injected) = injected {
             seen.counts.add(injected);
         }
@@ -103,14 +115,30 @@ impl Faults {
     }
 }
 
+fn hash(record: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    record.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Seen {
+    /// Counts a call for a record; returns how many there were before.
+    fn call(&mut self, record: u64) -> usize {
+        let calls = self.calls.entry(record).or_default();
+        *calls += 1;
+        *calls - 1
+    }
+}
+
 impl Rates {
+    fn refuses(&self, record: u64) -> bool {
+        // No call has this salt.
+        self.share(record, u64::MAX) < self.refuse
+    }
+
+    /// What becomes of a call for a record that is not refused.
     fn draw(&self, record: u64, earlier: usize) -> Option<Injected> {
-        let share = |salt: u64| fastrand::Rng::with_seed(self.seed ^ record.rotate_left(17) ^ salt).f64();
-        // One salt is the record's own, the others one for each of its calls.
-        if share(u64::MAX) < self.refuse {
-            return Some(Injected::Refuse);
-        }
-        let share = share(earlier as u64);
+        let share = self.share(record, earlier as u64);
         let kinds = [
             (self.throttle, Injected::Throttle),
             (self.error, Injected::Error),
@@ -121,6 +149,10 @@ impl Rates {
             Some((*sum, *kind))
         });
         up_to.find(|(sum, _)| share < *sum).map(|(_, kind)| kind)
+    }
+
+    fn share(&self, record: u64, salt: u64) -> f64 {
+        fastrand::Rng::with_seed(self.seed ^ record.rotate_left(17) ^ salt).f64()
     }
 }
 
@@ -135,65 +167,6 @@ impl Counts {
     }
 }
 
-/// What a record asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marker {
-    calls: Vec<Injected>,
-    always: bool,
-}
-
-impl Marker {
-    /// The marker in a record, `None` if it has none.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the marker, and what is allowed.
-    pub fn find(record: &[u8]) -> Result<Option<Self>, String> {
-        const MEMBER: &[u8] = b"\"$fault\"";
-        #[derive(Deserialize)]
-        struct Marked {
-            #[serde(rename = "$fault")]
-            fault: Option<String>,
-        }
-        // Records without one, which is nearly all, are not parsed for it.
-        if !record.windows(MEMBER.len()).any(|window| window == MEMBER) {
-            return Ok(None);
-        }
-        let marked = serde_json::from_slice::<Marked>(record).ok();
-        marked
-            .and_then(|marked| marked.fault)
-            .map(|text| Self::read(&text))
-            .transpose()
-    }
-
-    fn read(text: &str) -> Result<Self, String> {
-        let (list, always) = match text.strip_prefix("always ") {
-            Some(list) => (list, true),
-            None => (text, false),
-        };
-        let calls = list.split(',').map(|word| match word.trim() {
-            "throttle" => Ok(Injected::Throttle),
-            "error" => Ok(Injected::Error),
-            "refuse" => Ok(Injected::Refuse),
-            "hang" => Ok(Injected::Hang),
-            other => Err(format!(
-                "$fault: {other:?}; allowed: throttle, error, refuse, hang, several with commas, \"always \" before one"
-            )),
-        });
-        let calls = calls.collect::<Result<_, _>>()?;
-        Ok(Self { calls, always })
-    }
-
-    fn at(&self, earlier: usize) -> Option<Injected> {
-        let place = if self.always {
-            earlier % self.calls.len()
-        } else {
-            earlier
-        };
-        self.calls.get(place).copied()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,7 +174,7 @@ mod tests {
     fn run(rates: Rates) -> (Vec<Option<Injected>>, Counts) {
         let faults = Faults::new(rates);
         let names = (0..10_000).map(|number| format!("49590{number}-0"));
-        let drawn = names.flat_map(|name| [faults.next(&name, None), faults.next(&name, None)]);
+        let drawn = names.flat_map(|name| [(); 2].map(|()| faults.next(&[(name.as_bytes(), None)])));
         (drawn.collect(), faults.counts())
     }
 
@@ -237,23 +210,69 @@ mod tests {
         assert_eq!(run(Rates::default()).1, Counts::default());
     }
 
+    fn plain(record: &[u8]) -> (&[u8], Option<Marker>) {
+        (record, None)
+    }
+
     #[test]
-    fn a_marker_scripts_its_records_calls() {
-        let find = |marker: &str| Marker::find(format!(r#"{{"$fault":"{marker}","amount":1}}"#).as_bytes());
+    fn a_record_that_is_refused_alone_is_refused_in_any_company_and_no_other_is() {
+        let rates = Rates {
+            refuse: 0.02,
+            ..Rates::default()
+        };
+        let names: Vec<_> = (0..1000).map(|number| format!("{number}").into_bytes()).collect();
+        let alone = Faults::new(rates);
+        let together = Faults::new(rates);
+        let mut calls_refused = 0;
+        for names in names.chunks(10) {
+            let refused = names.iter().filter_map(|name| alone.next(&[plain(name)])).count();
+            let records: Vec<_> = names.iter().map(|name| plain(name)).collect();
+            assert_eq!(together.next(&records).is_some(), refused > 0);
+            calls_refused += u64::from(refused > 0);
+        }
+        assert!(alone.counts().refused > calls_refused, "{:?}", alone.counts());
+        assert_eq!(together.counts().refused, calls_refused, "one for each call");
+    }
+
+    #[test]
+    fn calls_fail_at_their_rates_however_many_records_they_have() {
+        let faults = Faults::new(Rates {
+            throttle: 0.1,
+            hang: 0.05,
+            ..Rates::default()
+        });
+        for call in 0..2000 {
+            let names: Vec<_> = (0..50).map(|number| format!("{call}-{number}").into_bytes()).collect();
+            let records: Vec<_> = names.iter().map(|name| plain(name)).collect();
+            faults.next(&records);
+        }
+        let counts = faults.counts();
+        // Four standard deviations either way.
+        assert!((147..=253).contains(&counts.throttled), "{counts:?}");
+        assert!((62..=138).contains(&counts.hung), "{counts:?}");
+    }
+
+    #[test]
+    fn the_most_severe_of_its_records_faults_becomes_of_a_call_and_each_record_has_had_a_call() {
         let faults = Faults::new(Rates::default());
-        let next = |name: &str, marker: &Marker| [(); 4].map(|()| faults.next(name, Some(marker)));
-        let twice = find("throttle, error").unwrap().unwrap();
+        let marked = [
+            "refuse",
+            "error, refuse",
+            "throttle",
+            "hang",
+            "refuse, refuse, refuse, refuse, error",
+        ];
+        let next = |count: usize| {
+            let records = marked.iter().take(count);
+            let records = records.map(|marker| (marker.as_bytes(), Some(Marker::read(marker).unwrap())));
+            faults.next(&records.collect::<Vec<_>>())
+        };
+        assert_eq!(next(4), Some(Injected::Hang));
+        assert_eq!(next(4), Some(Injected::Refuse), "the second record's second fault");
+        assert_eq!(next(4), None);
         assert_eq!(
-            next("a", &twice),
-            [Some(Injected::Throttle), Some(Injected::Error), None, None]
-        );
-        let always = find("always hang").unwrap().unwrap();
-        assert_eq!(next("b", &always), [Some(Injected::Hang); 4]);
-        assert_eq!(Marker::find(b"{\"amount\":1}"), Ok(None));
-        let wrong = find("explode").unwrap_err();
-        assert!(
-            wrong.contains("explode") && wrong.contains("throttle, error, refuse, hang"),
-            "{wrong}"
+            [(); 5].map(|()| next(5))[3..],
+            [Some(Injected::Refuse), Some(Injected::Error)]
         );
     }
 }

@@ -15,6 +15,7 @@ use axum::http::Uri;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
+use crate::aggregate::user_records;
 use crate::stream::StreamRecord;
 
 /// How long to wait for records where there are none: a shard may be asked five times a second.
@@ -96,12 +97,14 @@ impl KinesisStream {
         let arrival = arrival.and_then(|milliseconds| u64::try_from(milliseconds).ok());
         let arrival = arrival.map_or(now, Duration::from_millis);
         let entered = Instant::now();
+        let data = Bytes::from(record.data.into_inner());
         StreamRecord {
             stream_arn: Arc::clone(&self.arn),
             shard: shard.to_owned(),
             sequence_number: record.sequence_number,
             partition_key: record.partition_key.unwrap_or_default(),
-            data: Bytes::from(record.data.into_inner()),
+            user_records: user_records(&data),
+            data,
             arrival_ms: u64::try_from(arrival.as_millis()).unwrap_or_default(),
             // A machine that has not been up for so long does not know such a time.
             entered: entered.checked_sub(now.saturating_sub(arrival)).unwrap_or(entered),

@@ -35,6 +35,10 @@ pub mod stream;
 
 pub mod source;
 
+pub mod packing;
+
+pub mod aggregate;
+
 pub mod kinesis;
 
 pub mod esm;
@@ -44,6 +48,8 @@ pub mod on_failure;
 pub mod sagemaker;
 
 pub mod faults;
+
+pub mod bodies;
 
 pub mod model;
 

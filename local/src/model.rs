@@ -12,6 +12,7 @@
 //! | `source_address` in 203.0.113.0/24 | 2.5 | here, the addresses of an anonymising proxy |
 //! | `time` from 00:00 to 05:59 | 1 | the owner sleeps |
 
+use std::fmt::Display;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ const NIGHT: f64 = 1.0;
 
 /// From this score on, the model calls a transaction fraud.
 const THRESHOLD: f64 = 0.5;
+
+/// How many values a transaction has.
+const COLUMNS: usize = 6;
 
 /// A card transaction, as the model reads it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,19 +56,44 @@ pub struct Score {
     pub fraud: bool,
 }
 
-/// Scores one request body.
+/// Scores a transaction in JSON: an object, or an array of its values in the order of [`Transaction`]'s fields.
 ///
 /// # Errors
 ///
 /// The message that goes with status 400: what is wrong with the body.
 pub fn score(body: &[u8]) -> Result<Score, String> {
-    let transaction: Transaction =
-        serde_json::from_slice(body).map_err(|error| format!("the body is no transaction: {error}"))?;
+    let transaction = serde_json::from_slice(body).map_err(|error| format!("the body is no transaction: {error}"))?;
+    judge(&transaction)
+}
+
+/// Scores a transaction as a row of CSV, its values in the order of [`Transaction`]'s fields.
+///
+/// # Errors
+///
+/// The message that goes with status 400: what is wrong with the row.
+pub fn score_row(row: &[u8]) -> Result<Score, String> {
+    let no_transaction = |why: &dyn Display| format!("the row is no transaction: {why}");
+    let mut values = csv::StringRecord::new();
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(row);
+    let read = reader.read_record(&mut values);
+    read.map_err(|error| no_transaction(&error))?;
+    // More would be passed over.
+    if values.len() != COLUMNS {
+        return Err(no_transaction(&format!(
+            "it has {} columns, not {COLUMNS}",
+            values.len()
+        )));
+    }
+    let transaction = values.deserialize(None).map_err(|error| no_transaction(&error))?;
+    judge(&transaction)
+}
+
+fn judge(transaction: &Transaction) -> Result<Score, String> {
     let hour = hour(&transaction.time).ok_or_else(|| "time is not like 2026-03-14T02:11:09Z".to_owned())?;
     if !(transaction.amount.is_finite() && transaction.amount >= 0.0) {
         return Err("amount is not a number from 0 up".to_owned());
     }
-    let probability = 1.0 / (1.0 + (-sum(&transaction, hour)).exp());
+    let probability = 1.0 / (1.0 + (-sum(transaction, hour)).exp());
     let score = (probability * 10_000.0).round() / 10_000.0;
     Ok(Score {
         score,

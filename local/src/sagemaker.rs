@@ -4,7 +4,6 @@
 //! back as a `ModelError` with status 424, the container's own status and its words, as `SageMaker` does:
 //! <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
 
-use std::borrow::Cow;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
@@ -15,15 +14,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, Response};
+use axum::http::{HeaderMap, HeaderValue, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::bodies::Bodies;
 use crate::faults::{Faults, Injected, Marker, Rates};
-use crate::model;
 use crate::model_server::ModelServer;
 use crate::server::Server;
 
@@ -189,7 +188,7 @@ async fn invoke_endpoint(
     let answer = match (injected, &shared.container) {
         (Some(Injected::Error), _) => ContainerAnswer::text(500, "an error, as asked for"),
         (Some(_), _) => ContainerAnswer::text(400, "refused, as asked for"),
-        (None, Container::FraudModel) => fraud_model(&body),
+        (None, Container::FraudModel) => fraud_model(&headers, &body),
         (None, Container::ModelServer(server)) => server.invoke(&headers, body).await,
     };
     if (200..300).contains(&answer.status) {
@@ -202,17 +201,25 @@ async fn invoke_endpoint(
 impl Shared {
     /// The fault that this call has on purpose.
     fn injected(&self, headers: &HeaderMap, body: &Bytes) -> Result<Option<Injected>, String> {
-        let marker = match self.container {
-            Container::FraudModel => Marker::find(body)?,
-            Container::ModelServer(_) => None,
-        };
-        let id = headers.get("x-amzn-sagemaker-inference-id");
-        // A function that tells none has its records known by their bytes.
-        let record = id
-            .and_then(|id| id.to_str().ok())
-            .map_or_else(|| String::from_utf8_lossy(body), Cow::Borrowed);
-        Ok(self.faults.next(&record, marker.as_ref()))
+        match self.container {
+            Container::FraudModel => {
+                let bodies = Bodies::split(content_type(headers), body)?;
+                let records = bodies.each(|record| Ok((record, Marker::find(record)?)))?;
+                Ok(self.faults.next(&records))
+            }
+            // Nobody but the user knows the model's shape of requests.
+            Container::ModelServer(_) => {
+                let id = headers.get("x-amzn-sagemaker-inference-id");
+                // A function that tells none has its records known by their bytes.
+                let record = id.map_or(&**body, HeaderValue::as_bytes);
+                Ok(self.faults.next(&[(record, None)]))
+            }
+        }
     }
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get("content-type").and_then(|value| value.to_str().ok())
 }
 
 impl ContainerAnswer {
@@ -234,12 +241,13 @@ fn service_error(error_type: &str, body: &Value) -> Response<Body> {
         .expect("the headers are ASCII")
 }
 
-fn fraud_model(body: &[u8]) -> ContainerAnswer {
-    match model::score(body) {
-        Ok(score) => ContainerAnswer {
+fn fraud_model(headers: &HeaderMap, body: &[u8]) -> ContainerAnswer {
+    let answer = Bodies::split(content_type(headers), body).and_then(|bodies| bodies.answer());
+    match answer {
+        Ok((content_type, body)) => ContainerAnswer {
             status: 200,
-            content_type: Some("application/json".to_owned()),
-            body: json!(score).to_string().into(),
+            content_type: Some(content_type.to_owned()),
+            body: body.into(),
         },
         Err(message) => ContainerAnswer::text(400, message),
     }

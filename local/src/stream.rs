@@ -28,6 +28,8 @@ pub struct StreamRecord {
     pub partition_key: String,
     /// The producer's bytes.
     pub data: Bytes,
+    /// How many user records it holds: one, unless a producer has put several into it.
+    pub user_records: usize,
     /// When the stream took the record, in milliseconds since 1970.
     pub arrival_ms: u64,
     /// The same on Tokio's clock: the record's age is counted from here.
@@ -44,6 +46,7 @@ impl StreamRecord {
             sequence_number: format!("{SEQUENCE_START}{number:016}"),
             partition_key: format!("line-{number}"),
             data: Bytes::copy_from_slice(line),
+            user_records: 1,
             arrival_ms,
             entered: Instant::now(),
         }
@@ -53,6 +56,11 @@ impl StreamRecord {
     pub fn size_in_event(&self) -> usize {
         const ENVELOPE: usize = 600;
         self.data.len().div_ceil(3) * 4 + self.partition_key.len() + ENVELOPE
+    }
+
+    /// What an event calls it.
+    pub fn event_id(&self) -> String {
+        format!("{}:{}", self.shard, self.sequence_number)
     }
 
     fn entry(&self) -> Value {
@@ -66,13 +74,18 @@ impl StreamRecord {
             },
             "eventSource": "aws:kinesis",
             "eventVersion": "1.0",
-            "eventID": format!("{}:{}", self.shard, self.sequence_number),
+            "eventID": self.event_id(),
             "eventName": "aws:kinesis:record",
             "invokeIdentityArn": "arn:aws:iam::000000000000:role/instream",
             "awsRegion": self.stream_arn.split(':').nth(3).unwrap_or_default(),
             "eventSourceARN": *self.stream_arn,
         })
     }
+}
+
+/// How many user records these records hold.
+pub fn user_records<'r>(records: impl IntoIterator<Item = &'r StreamRecord>) -> usize {
+    records.into_iter().map(|record| record.user_records).sum()
 }
 
 /// The name of shard `number`, counted from 0.

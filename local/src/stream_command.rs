@@ -76,7 +76,7 @@ pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
         predicted: shows_predictions.then_some(counted.predicted),
         rejected: shows_dead_letters.then_some(counted.rejected),
         redelivered: tally.redelivered,
-        discarded: tally.discarded,
+        discarded: counted.not_told_of(&tally.given_up),
         repeated: counted.repeated,
         batches: tally.batches,
         batch_latency_ms: tally.percentiles(),
@@ -128,19 +128,20 @@ impl<'s> Observer<'s> {
 
     fn take(&self, report: Report) {
         let mut seen = self.seen.borrow_mut();
-        let (shard, done) = match &report {
-            Report::Invoked(invoked) => (Some(&invoked.shard), invoked.finished),
+        let (shard, done, user_records) = match &report {
+            Report::Invoked(invoked) => (Some(&invoked.shard), invoked.finished, invoked.finished_user_records),
             Report::Discarded(discarded) => {
                 let object = on_failure::object(discarded, now_ms());
                 if seen.written.is_ok() {
                     seen.written = writeln!(seen.on_failure, "{object}");
                 }
                 let first = discarded.records.first();
-                (first.map(|record| &record.shard), discarded.records.len())
+                let shard = first.map(|record| &record.shard);
+                (shard, discarded.records.len(), discarded.user_records())
             }
         };
         self.source.done(shard.map_or("", String::as_str), done);
-        self.progress.inc(done as u64);
+        self.progress.inc(user_records as u64);
         seen.tally.add(report);
         if seen.tally.redelivered > 0 {
             let Tally {
@@ -162,8 +163,8 @@ impl<'s> Observer<'s> {
 /// Puts the beginning of its record beside each of the highest scores.
 fn with_records(highest: Vec<Highest>, source: &OpenSource) -> Vec<Highest> {
     let beginning = |partition_key: &str| {
-        let data = source.data(partition_key)?;
-        Some(String::from_utf8_lossy(data).chars().take(RECORD_SHOWN).collect())
+        let line = source.line(partition_key)?;
+        Some(String::from_utf8_lossy(line).chars().take(RECORD_SHOWN).collect())
     };
     let fill = |kept: Highest| Highest {
         record: beginning(&kept.partition_key).unwrap_or_default(),

@@ -1,17 +1,18 @@
 //! What a run came to, as a table for a person or JSON for a program.
 
 use std::fmt;
-use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::deliveries::{Files, Highest};
-use crate::esm::{Discarded, Invoked, Report};
 use crate::faults::Counts;
 use crate::processes;
 
-/// The outcome of a run.
+mod tally;
+
+pub use tally::Tally;
+
+/// The outcome of a run. Records are user records: those that a producer put together into one count each.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -23,7 +24,8 @@ pub struct Summary {
     pub rejected: Option<u64>,
     /// Records that were delivered to the function again, each time counted.
     pub redelivered: usize,
-    /// Records that the mapping gave up, because retries were exhausted or they were too old.
+    /// Records that the mapping gave up, because retries were exhausted or they were too old, and that were neither
+    /// predicted nor rejected before, as far as that is known.
     pub discarded: usize,
     /// Predictions and dead letters beyond the first of a record.
     pub repeated: u64,
@@ -60,74 +62,9 @@ pub struct Percentiles {
     pub p99: f64,
 }
 
-/// Adds up what the mapping reports.
-#[derive(Debug)]
-pub struct Tally {
-    /// As in [`Summary`].
-    pub redelivered: usize,
-    /// As in [`Summary`].
-    pub discarded: usize,
-    /// As in [`Summary`].
-    pub batches: usize,
-    /// As in [`Summary`].
-    pub last_failure: Option<String>,
-    latency_us: Histogram<u64>,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        let latency_us = Histogram::new(3).expect("three digits are in range");
-        Self {
-            redelivered: 0,
-            discarded: 0,
-            batches: 0,
-            last_failure: None,
-            latency_us,
-        }
-    }
-}
-
-impl Tally {
-    /// Takes what the mapping tells.
-    pub fn add(&mut self, report: Report) {
-        match report {
-            Report::Invoked(invoked) => self.add_invoked(invoked),
-            Report::Discarded(discarded) => self.add_discarded(&discarded),
-        }
-    }
-
-    fn add_invoked(&mut self, invoked: Invoked) {
-        self.batches += 1;
-        self.redelivered += invoked.records - invoked.finished;
-        // The histogram grows with its values; one of centuries would not fit, and is none.
-        _ = self
-            .latency_us
-            .record(u64::try_from(invoked.latency.as_micros()).unwrap_or(u64::MAX));
-        self.last_failure = invoked.failure.or(self.last_failure.take());
-    }
-
-    fn add_discarded(&mut self, discarded: &Discarded) {
-        let count = discarded.records.len();
-        // What was left of its last invocation does not come again after all.
-        if discarded.invocations > 0 {
-            self.redelivered -= count;
-        }
-        self.discarded += count;
-    }
-
-    /// The batch latency.
-    pub fn percentiles(&self) -> Percentiles {
-        let at = |quantile| Duration::from_micros(self.latency_us.value_at_quantile(quantile)).as_secs_f64() * 1000.0;
-        Percentiles {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-        }
-    }
-}
-
 impl Summary {
-    /// Whether the mapping got through the whole stream without giving anything up, and every record is accounted for.
+    /// Whether the mapping got through the whole stream, and every record was predicted or rejected, as far as that is
+    /// known.
     pub fn is_complete(&self) -> bool {
         !self.interrupted && self.discarded == 0 && self.unaccounted() == 0
     }

@@ -24,11 +24,7 @@ enum TargetModel {
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn unpacking(&mut self) -> Option<Unpacking> {
-        let decompress = self.required(COMPRESSION, |value| match value {
-            "auto" => Some(true),
-            "none" => Some(false),
-            _ => None,
-        });
+        let decompress = self.required(COMPRESSION, |value| either(value, "none", "auto"));
         let limit_bytes = self.required(DECOMPRESS_LIMIT_BYTES, |value| whole(value, 1..=268_435_456));
         Some(Unpacking {
             decompress: decompress?,
@@ -36,115 +32,145 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         })
     }
 
-    /// The model that all calls name, and what the rest says.
-    pub(super) fn shape(&mut self, content_type: Option<&str>) -> (Option<String>, Option<(Rules, View)>) {
+    /// What the records, requests and predictions look like, as far as the settings are right.
+    pub(super) fn shape(&mut self, content_type: Option<&str>) -> Shape {
         let requests = content_type.and_then(Media::of);
-        let is_multi = self.required(BATCH_STRATEGY, |value| match value {
-            "SingleRecord" => Some(false),
-            "MultiRecord" => Some(true),
-            _ => None,
-        });
-        let most = self.required(MAX_RECORDS_PER_REQUEST, |value| whole(value, 1..=10_000));
-        let max_payload_bytes = self.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400));
         let features = self.optional(FEATURES, features).unwrap_or_default();
         let records = if features.is_empty() {
             requests
         } else {
             Some(Media::Json)
         };
-        let csv_header = self.optional(CSV_HEADER, header);
-        let input_filter = self.required(INPUT_FILTER, Path::read);
-        let join_input = self.required(JOIN_SOURCE, |value| match value {
-            "None" => Some(false),
-            "Input" => Some(true),
-            _ => None,
-        });
-        let output_filter = self.required(OUTPUT_FILTER, Path::read);
-        let (target_model, path) = match self.optional(TARGET_MODEL, target_model) {
+        let (target_model, model_path) = match self.optional(TARGET_MODEL, target_model) {
             Some(TargetModel::InTheRecord(path)) => (None, Some(path)),
             Some(TargetModel::Named(name)) => (Some(name), None),
             None => (None, None),
         };
-
-        let looks_in = |path: Option<&Path>| path.is_some_and(|path| !path.is_whole());
-        let of_records = [
-            (INPUT_FILTER, input_filter.as_ref()),
-            (TARGET_MODEL, path.as_ref()),
-            (
-                OUTPUT_FILTER,
-                output_filter.as_ref().filter(|_| join_input == Some(true)),
-            ),
-        ];
-        for (variable, path) in of_records.into_iter().filter(|(_, path)| looks_in(*path)) {
-            self.needs_known(variable, records, "", content_type);
-            let by_name = path.is_some_and(|path| !path.is_by_column());
-            if records == Some(Media::Csv) && by_name {
-                let name = variable.name;
-                let fault = format!("{name} is a path by name, but CSV has columns; allowed: $, [n,…] or [a:b]");
-                self.faults.push(fault);
-            }
-        }
-        let is_packed = is_multi == Some(true);
-        if is_packed {
-            self.needs_known(BATCH_STRATEGY, requests, "=\"MultiRecord\"", content_type);
-        }
-        if join_input == Some(true) {
-            self.needs_known(JOIN_SOURCE, records, "=\"Input\"", content_type);
-        }
-        if !features.is_empty() {
-            self.needs_known(FEATURES, requests, "", content_type);
-            if looks_in(input_filter.as_ref()) {
-                let fault = "FEATURES and INPUT_FILTER both say what the model gets; allowed: one of them".to_owned();
-                self.faults.push(fault);
-            }
-        }
-        if csv_header.is_some() && requests != Some(Media::Csv) {
-            let shown = content_type.unwrap_or_default();
-            let fault = format!(
-                "{} with {}={shown:?}; allowed: text/csv",
-                CSV_HEADER.name, CONTENT_TYPE.name
-            );
-            self.faults.push(fault);
-        }
-
-        let frame = match requests.filter(|_| is_packed) {
-            Some(media) => Frame::of_many(media, csv_header.as_deref()),
-            None => Frame::of_one(csv_header.as_deref()),
+        let shape = Shape {
+            records,
+            requests,
+            features,
+            target_model,
+            model_path,
+            is_multi: self.required(BATCH_STRATEGY, |value| either(value, "SingleRecord", "MultiRecord")),
+            max_records: self.required(MAX_RECORDS_PER_REQUEST, |value| whole(value, 1..=10_000)),
+            max_payload_bytes: self.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400)),
+            csv_header: self.optional(CSV_HEADER, header),
+            input_filter: self.required(INPUT_FILTER, Path::read),
+            join_input: self.required(JOIN_SOURCE, |value| either(value, "None", "Input")),
+            output_filter: self.required(OUTPUT_FILTER, Path::read),
         };
-        let assemble = || {
-            let rows = Rows {
-                records,
-                requests,
-                features,
-                input_filter: input_filter?,
-                target_model: path,
-                are_packed: is_multi?,
-            };
-            let rules = Rules {
-                rows,
-                frame: Arc::new(frame),
-                max_records: if is_packed { most? } else { 1 },
-                max_payload_bytes: max_payload_bytes?,
-            };
-            let view = View {
-                join_input: join_input?,
-                output_filter: output_filter?,
-                records,
-            };
-            Some((rules, view))
+        if let Some(content_type) = content_type {
+            let faults = shape.faults();
+            let with_its_value =
+                |fault: String| fault.replace(CONTENT_TYPE.name, &format!("{}={content_type:?}", CONTENT_TYPE.name));
+            self.faults.extend(faults.into_iter().map(with_its_value));
+        }
+        shape
+    }
+}
+
+/// What was read of the settings.
+pub(super) struct Shape {
+    records: Option<Media>,
+    requests: Option<Media>,
+    features: Vec<Path>,
+    /// The model that all calls name.
+    pub(super) target_model: Option<String>,
+    model_path: Option<Path>,
+    is_multi: Option<bool>,
+    max_records: Option<usize>,
+    max_payload_bytes: Option<usize>,
+    csv_header: Option<String>,
+    input_filter: Option<Path>,
+    join_input: Option<bool>,
+    output_filter: Option<Path>,
+}
+
+impl Shape {
+    /// How requests are made and what is shown of predictions.
+    pub(super) fn assemble(self) -> Option<(Rules, View)> {
+        let is_multi = self.is_multi?;
+        let header = self.csv_header.as_deref();
+        let frame = match self.requests.filter(|_| is_multi) {
+            Some(media) => Frame::of_many(media, header),
+            None => Frame::of_one(header),
         };
-        (target_model, assemble())
+        let rows = Rows {
+            records: self.records,
+            requests: self.requests,
+            features: self.features,
+            input_filter: self.input_filter?,
+            target_model: self.model_path,
+            are_packed: is_multi,
+        };
+        let rules = Rules {
+            rows,
+            frame: Arc::new(frame),
+            max_records: if is_multi { self.max_records? } else { 1 },
+            max_payload_bytes: self.max_payload_bytes?,
+        };
+        let view = View {
+            join_input: self.join_input?,
+            output_filter: self.output_filter?,
+            records: self.records,
+        };
+        Some((rules, view))
     }
 
-    /// What looks into a record or packs it takes its shape for known.
-    fn needs_known(&mut self, variable: Variable, media: Option<Media>, value: &str, content_type: Option<&str>) {
-        if let (None, Some(content_type)) = (media, content_type) {
-            self.faults.push(format!(
-                "{}{value} with {}={content_type:?}, whose records the function cannot look into; allowed: {KNOWN}",
-                variable.name, CONTENT_TYPE.name
+    /// What does not fit together. What looks into a record or packs it takes its shape for known.
+    fn faults(&self) -> Vec<String> {
+        let is_joined = self.join_input == Some(true);
+        let looks_in = |path: &Option<Path>| path.as_ref().is_some_and(|path| !path.is_whole());
+        let by_name = |path: &Option<Path>| path.as_ref().is_some_and(|path| !path.is_by_column());
+        let unknown = |variable: Variable, value: &str| {
+            let (name, content_type) = (variable.name, CONTENT_TYPE.name);
+            format!("{name}{value} with {content_type}, whose records the function cannot look into; allowed: {KNOWN}")
+        };
+        let paths = [
+            (INPUT_FILTER, &self.input_filter),
+            (TARGET_MODEL, &self.model_path),
+            (OUTPUT_FILTER, if is_joined { &self.output_filter } else { &None }),
+        ];
+        let mut faults = Vec::new();
+        for (variable, _) in paths
+            .iter()
+            .filter(|(_, path)| self.records.is_none() && looks_in(path))
+        {
+            faults.push(unknown(*variable, ""));
+        }
+        for (Variable { name, .. }, _) in paths
+            .iter()
+            .filter(|(_, path)| self.records == Some(Media::Csv) && by_name(path))
+        {
+            faults.push(format!(
+                "{name} is a path by name, but CSV has columns; allowed: $, [n,…] or [a:b]"
             ));
         }
+        if self.requests.is_none() {
+            let is_multi = self.is_multi == Some(true);
+            faults.extend(is_multi.then(|| unknown(BATCH_STRATEGY, "=\"MultiRecord\"")));
+            faults.extend((!self.features.is_empty()).then(|| unknown(FEATURES, "")));
+        }
+        if is_joined && self.records.is_none() {
+            faults.push(unknown(JOIN_SOURCE, "=\"Input\""));
+        }
+        if !self.features.is_empty() && looks_in(&self.input_filter) {
+            faults.push("FEATURES and INPUT_FILTER both say what the model gets; allowed: one of them".to_owned());
+        }
+        if self.csv_header.is_some() && self.requests != Some(Media::Csv) {
+            faults.push(format!(
+                "{} with {}; allowed: text/csv",
+                CSV_HEADER.name, CONTENT_TYPE.name
+            ));
+        }
+        faults
     }
+}
+
+/// False for the first of two words, true for the second.
+fn either(value: &str, first: &str, second: &str) -> Option<bool> {
+    (value == first || value == second).then(|| value == second)
 }
 
 fn features(value: &str) -> Option<Vec<Path>> {
@@ -234,5 +260,6 @@ mod tests {
         assert_eq!(config.parameters.target_model.as_deref(), Some("a.tar.gz"));
         let multi = read(&[("BATCH_STRATEGY", "MultiRecord"), ("MAX_RECORDS_PER_REQUEST", "7")]).unwrap();
         assert_eq!(multi.requests.max_records, 7);
+        assert!(!read(&[("COMPRESSION", "none")]).unwrap().unpacking.decompress);
     }
 }

@@ -97,7 +97,8 @@ mod tests {
         Allowance::new(1000).unpack(data)
     }
 
-    const PACKERS: [fn(&[u8]) -> Vec<u8>; 2] = [gzip, zstd];
+    type Pack = fn(&[u8]) -> Vec<u8>;
+    const PACKERS: [Pack; 2] = [gzip, zstd];
 
     #[test]
     fn what_was_packed_comes_out_and_members_follow_one_another() {

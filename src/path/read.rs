@@ -40,12 +40,11 @@ fn end_of_path(text: &str) -> usize {
             _ if is_escaped => is_escaped = false,
             (Some(_), '\\') => is_escaped = true,
             (Some(open), _) if open == character => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') if in_brackets => quote = Some(character),
             (None, '[') => in_brackets = true,
             (None, ']') => in_brackets = false,
             (None, ',') if !in_brackets => return place,
-            (None, _) => {}
+            _ => {}
         }
     }
     text.len()

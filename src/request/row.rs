@@ -73,10 +73,10 @@ impl Rows {
             _ if !self.are_packed => {}
             Some(Media::Csv) => {
                 let row = row.slice_ref(row::trimmed(&row));
-                return match row::is_one(&row) {
-                    true => Ok(row),
-                    false => Err(wrong("the record is no single CSV row")),
-                };
+                let is_one = row::is_one(&row);
+                return Some(row)
+                    .filter(|_| is_one)
+                    .ok_or_else(|| wrong("the record is no single CSV row"));
             }
             Some(Media::JsonLines) if memchr::memchr2(b'\n', b'\r', &row).is_some() => {
                 return Ok(one_line(json(&row)?.get()).into());
@@ -117,7 +117,7 @@ impl Document<'_> {
         };
         let select = |path: &Path| path.select(record).ok_or_else(|| finds_nothing("FEATURES", path));
         if requests == Some(Media::Csv) {
-            let columns = paths.iter().map(|path| column(path, &*select(path)?));
+            let columns = paths.iter().map(|path| column(path, &select(path)?));
             let columns = columns.collect::<Result<Vec<_>, _>>()?;
             return Ok(row::write(columns).into());
         }
@@ -138,12 +138,11 @@ impl Document<'_> {
         };
         let name: String = found.ok_or_else(|| wrong(format!("TARGET_MODEL {path} finds no text in the record")))?;
         let fits = name.bytes().all(|byte| byte.is_ascii_graphic()) && (1..=1024).contains(&name.len());
-        match fits {
-            true => Ok(name.into()),
-            false => Err(wrong(format!(
-                "TARGET_MODEL {path} finds what is not 1–1024 printable ASCII characters"
-            ))),
+        if !fits {
+            let message = format!("TARGET_MODEL {path} finds what is not 1–1024 printable ASCII characters");
+            return Err(wrong(message));
         }
+        Ok(name.into())
     }
 }
 

@@ -78,7 +78,7 @@ async fn an_aggregate_with_one_bad_record_in_it_is_finished() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspect_record_is_found_after_the_attempts_and_has_failed() {
+async fn a_request_keeps_failing_for_one_record() {
     for memo_bytes in ["16777216", "0"] {
         let scenario = Scenario::of(300)
             .packed(100)
@@ -117,7 +117,7 @@ async fn a_request_is_split_only_if_the_endpoint_answers_another_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_request_is_split_while_the_container_is_down() {
+async fn the_container_is_down() {
     for down in [
         SUSPECT,
         Does::Hang,
@@ -159,7 +159,7 @@ async fn one_bad_record_in_the_only_request_is_found_and_given_up_when_it_is_old
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_another_number_is_asked_for_record_by_record() {
+async fn an_answer_has_not_one_prediction_for_each_record() {
     let ran = Scenario::of(10).packed(5).record(7, Does::Merge).run().await;
     ran.is_finished();
     assert_eq!(ran.predicted, all_but(10, &[]));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use instream_local::esm::Mapping;
 use instream_local::faults::Rates;
 use instream_local::lambda::Lambda;
+use instream_local::packing::Packing;
 use instream_local::processes::Mishaps;
 use instream_local::source::Source;
 use instream_local::stream_command::{self, Stream};
@@ -28,7 +29,11 @@ async fn run(name: &str, lines: &[String], rates: Rates) -> (Summary, String) {
         bisect: false,
     };
     let stream = Stream {
-        source: Source::File { path, shards: 1 },
+        source: Source::File {
+            path,
+            shards: 1,
+            packing: Packing::default(),
+        },
         limit: None,
         mapping,
         folder: folder.clone(),

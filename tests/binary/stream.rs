@@ -7,10 +7,10 @@ use std::time::Duration;
 use instream_local::esm::Mapping;
 use instream_local::faults::{Faults, Injected, Rates};
 use instream_local::lambda::Lambda;
+use instream_local::packing::Packing;
 use instream_local::processes::Mishaps;
 use instream_local::setup::Options;
 use instream_local::source::Source;
-use instream_local::stream::StreamRecord;
 use instream_local::stream_command::{self, Stream};
 use serde_json::Value;
 
@@ -26,7 +26,11 @@ const MAPPING: Mapping = Mapping {
 };
 
 fn file(path: PathBuf) -> Source {
-    Source::File { path, shards: 1 }
+    Source::File {
+        path,
+        shards: 1,
+        packing: Packing::default(),
+    }
 }
 
 fn transactions() -> Source {
@@ -136,10 +140,14 @@ async fn a_faulty_endpoint_loses_nothing_and_only_refused_records_are_dead_lette
         summary.faults
     );
     let faults = Faults::new(RATES);
-    let (refused, others): (Vec<_>, Vec<_>) = (1..=1000).partition(|number| {
-        let sequence_number = StreamRecord::from_line(*number, b"", 0).sequence_number;
-        faults.next(&format!("{sequence_number}-0"), None) == Some(Injected::Refuse)
-    });
+    let text = std::fs::read_to_string(repository("events/transactions.jsonl")).unwrap();
+    let is_refused = |line: &str| faults.next(&[(line.as_bytes(), None)]) == Some(Injected::Refuse);
+    let refused: Vec<u64> = (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| is_refused(line))
+        .map(|(number, _)| number)
+        .collect();
+    let others: Vec<_> = (1..=1000).filter(|number| !refused.contains(number)).collect();
     assert!(refused.len() > 5);
     assert_eq!(lines(&summary.files.dead_letters), refused, "those and only those");
     assert_eq!(
@@ -192,6 +200,7 @@ async fn a_killed_process_loses_nothing() {
         source: Source::File {
             path: repository("events/transactions.jsonl"),
             shards: 2,
+            packing: Packing::default(),
         },
         limit: Some(300),
         mapping: Mapping {

@@ -8,6 +8,7 @@ use clap::Args;
 use instream_local::build;
 use instream_local::esm::Mapping;
 use instream_local::lambda::Lambda;
+use instream_local::packing::Packing;
 use instream_local::processes::Mishaps;
 use instream_local::source::Source;
 use instream_local::stream_command::Stream;
@@ -21,7 +22,7 @@ pub(crate) struct StreamArgs {
     input: Option<PathBuf>,
     /// The records of a stream behind a Kinesis API, from the oldest on, until Ctrl-C; on this machine, no credentials
     /// are needed
-    #[arg(long, value_name = "URL", requires = "stream", conflicts_with_all = ["input", "shards"])]
+    #[arg(long, value_name = "URL", requires = "stream", conflicts_with_all = ["input", "shards", "aggregate", "gzip"])]
     kinesis: Option<String>,
     /// Name of the stream
     #[arg(long, value_name = "NAME", requires = "kinesis")]
@@ -29,6 +30,12 @@ pub(crate) struct StreamArgs {
     /// Take only the first N records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
+    /// Put up to N records, 1–10000, into one Kinesis record, as the Kinesis Producer Library does
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    aggregate: Option<u16>,
+    /// Compress each record by gzip
+    #[arg(long)]
+    gzip: bool,
     #[command(flatten)]
     mapping: MappingArgs,
     #[command(flatten)]
@@ -114,6 +121,10 @@ impl StreamArgs {
             _ => Source::File {
                 path: self.input.unwrap_or_else(sample),
                 shards: usize::from(self.mapping.shards),
+                packing: Packing {
+                    aggregate: self.aggregate.map(usize::from),
+                    gzip: self.gzip,
+                },
             },
         };
         let stream = Stream {

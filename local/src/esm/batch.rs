@@ -40,7 +40,8 @@ impl Batch {
             Verdict::Finished(finished) => (finished, None),
             Verdict::Failed(why) => (0, Some(why)),
         };
-        let records = self.records.len();
+        let (records, user_records) = (self.records.len(), stream::user_records(&self.records));
+        let finished_user_records = stream::user_records(self.records.iter().take(finished));
         self.records.drain(..finished);
         if finished > 0 {
             self.retries = 0;
@@ -50,6 +51,8 @@ impl Batch {
             lane,
             records,
             finished,
+            user_records,
+            finished_user_records,
             latency,
             failure,
         }

@@ -1,0 +1,281 @@
+//! Bodies with one record or many, told apart by their content type, and what the built-in model answers to them.
+//!
+//! | content type | records | answer |
+//! |---|---|---|
+//! | `application/json`, and any other | the body, or each of `{"instances":[…]}` | a score, or `{"predictions":[…]}` |
+//! | `application/jsonlines`, `x-ndjson`, `jsonl` | each line | a score a line |
+//! | `text/csv` | each row, without a header | `0.0082,false` a line |
+//!
+//! In JSON, a record is an object or an array of its six values.
+
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::model::{self, Score};
+
+/// A request's body, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Bodies<'b> {
+    shape: Shape,
+    records: Vec<&'b [u8]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Lone,
+    Instances,
+    Lines,
+    Rows,
+}
+
+#[derive(Deserialize)]
+struct Instances<'b> {
+    #[serde(borrow)]
+    instances: Vec<&'b RawValue>,
+}
+
+impl<'b> Bodies<'b> {
+    /// Takes a body apart. Whether its records are any good shows when they are scored.
+    ///
+    /// # Errors
+    ///
+    /// The message that goes with status 400: the body holds no records, or is no CSV.
+    pub fn split(content_type: Option<&str>, body: &'b [u8]) -> Result<Self, String> {
+        let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default();
+        let (shape, records) = match media_type.trim().to_ascii_lowercase().as_str() {
+            "application/jsonlines" | "application/x-ndjson" | "application/jsonl" => (Shape::Lines, lines(body)),
+            "text/csv" => (Shape::Rows, rows(body)?),
+            _ => match instances(body) {
+                Some(instances) => (Shape::Instances, instances),
+                None => (Shape::Lone, vec![body]),
+            },
+        };
+        if records.is_empty() {
+            return Err("the request holds no records".to_owned());
+        }
+        let records = records.into_iter().map(<[u8]>::trim_ascii).collect();
+        Ok(Self { shape, records })
+    }
+
+    /// The records' own bytes, without white space around them: the same for a record alone and for one among others.
+    pub fn records(&self) -> &[&'b [u8]] {
+        &self.records
+    }
+
+    /// Asks `each` about every record, in their order.
+    ///
+    /// # Errors
+    ///
+    /// The first message; among several records, it says which one it is about.
+    pub fn each<T>(&self, each: impl Fn(&'b [u8]) -> Result<T, String>) -> Result<Vec<T>, String> {
+        let count = self.records.len();
+        let named = |place: usize, message| match count {
+            1 => message,
+            _ => format!("record {place} of {count}: {message}"),
+        };
+        let records = (1..).zip(&self.records);
+        records
+            .map(|(place, record)| each(record).map_err(|message| named(place, message)))
+            .collect()
+    }
+
+    /// The model's answer: its content type and its body.
+    ///
+    /// # Errors
+    ///
+    /// The message that goes with status 400. One bad record has the whole request refused, as most containers have it.
+    pub fn answer(&self) -> Result<(&'static str, String), String> {
+        let scores = self.each(|record| match self.shape {
+            Shape::Lone | Shape::Instances | Shape::Lines => model::score(record),
+            Shape::Rows => model::score_row(record),
+        })?;
+        let line = |score: &Score| match self.shape {
+            Shape::Rows => format!("{},{}\n", score.score, score.fraud),
+            Shape::Lone | Shape::Instances | Shape::Lines => format!("{}\n", json!(score)),
+        };
+        Ok(match self.shape {
+            Shape::Lone => ("application/json", json!(scores.first()).to_string()),
+            Shape::Instances => ("application/json", json!({ "predictions": scores }).to_string()),
+            Shape::Lines => ("application/jsonlines", scores.iter().map(line).collect()),
+            Shape::Rows => ("text/csv", scores.iter().map(line).collect()),
+        })
+    }
+}
+
+fn instances(body: &[u8]) -> Option<Vec<&[u8]>> {
+    // Serde would take an array for the object as well.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    let Instances { instances } = serde_json::from_slice(body).ok()?;
+    Some(instances.into_iter().map(|raw| raw.get().as_bytes()).collect())
+}
+
+/// An empty line is a record, and a bad one; only after the last line feed there is none.
+fn lines(body: &[u8]) -> Vec<&[u8]> {
+    let body = body.strip_suffix(b"\n").unwrap_or(body);
+    if body.is_empty() {
+        return Vec::new();
+    }
+    body.split(|byte| *byte == b'\n').collect()
+}
+
+/// A quoted field may hold line feeds. Empty lines are no rows.
+fn rows(body: &[u8]) -> Result<Vec<&[u8]>, String> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(body);
+    let place = |reader: &csv::Reader<_>| usize::try_from(reader.position().byte()).unwrap_or(usize::MAX);
+    let (mut rows, mut row) = (Vec::new(), csv::ByteRecord::new());
+    loop {
+        let start = place(&reader);
+        let more = reader.read_byte_record(&mut row);
+        if !more.map_err(|error| format!("the body is no CSV: {error}"))? {
+            return Ok(rows);
+        }
+        rows.extend(body.get(start..place(&reader)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OBJECT: &str = r#"{"time":"2026-03-14T12:00:00Z","amount":9,"merchant_category":"groceries","country":"DE","card_country":"DE","source_address":"192.0.2.1"}"#;
+    const ARRAY: &str = r#"["2026-03-14T12:00:00Z",9,"groceries","DE","DE","192.0.2.1"]"#;
+    const ROW: &str = "2026-03-14T12:00:00Z,9,groceries,DE,DE,192.0.2.1";
+    const SCORE: &str = r#"{"fraud":false,"score":0.0082}"#;
+
+    fn answer(content_type: &str, body: &str) -> Result<(&'static str, String), String> {
+        Bodies::split(Some(content_type), body.as_bytes())?.answer()
+    }
+
+    fn objects(text: &str) -> Vec<serde_json::Value> {
+        let values = serde_json::Deserializer::from_str(text).into_iter();
+        values.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn each_shape_is_answered_in_kind() {
+        let instances = format!(r#"{{"instances":[{OBJECT}, {ARRAY}]}}"#);
+        let predictions = format!(r#"{{"predictions":[{SCORE},{SCORE}]}}"#);
+        let (two_scores, pretty) = (format!("{SCORE}\n{SCORE}\n"), format!(" \n{OBJECT}\r\n"));
+        for (asked, body, answered, expected) in [
+            ("application/json", OBJECT, "application/json", SCORE),
+            ("application/json", ARRAY, "application/json", SCORE),
+            ("application/octet-stream", &pretty, "application/json", SCORE),
+            (
+                "Application/JSON ; charset=utf-8",
+                &instances,
+                "application/json",
+                &predictions,
+            ),
+            (
+                "application/jsonlines",
+                &format!("{OBJECT}\n{ARRAY}"),
+                "application/jsonlines",
+                &two_scores,
+            ),
+            (
+                "application/x-ndjson",
+                &format!("{OBJECT}\r\n{OBJECT}\r\n"),
+                "application/jsonlines",
+                &two_scores,
+            ),
+            (
+                "application/jsonl",
+                &format!("{OBJECT}\n"),
+                "application/jsonlines",
+                SCORE,
+            ),
+        ] {
+            let (content_type, body) = answer(asked, body).unwrap();
+            assert_eq!((content_type, objects(&body)), (answered, objects(expected)), "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_score_stands_on_a_line_of_its_own() {
+        let (_, lines) = answer("application/jsonlines", &format!("{OBJECT}\n{ARRAY}\n")).unwrap();
+        assert_eq!(lines.matches('\n').count(), 2, "{lines:?}");
+        for body in [format!("{ROW}\n{ROW}"), format!("{ROW}\r\n{ROW}\r\n")] {
+            let expected = ("text/csv", "0.0082,false\n0.0082,false\n".to_owned());
+            assert_eq!(answer("text/csv; header=absent", &body), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_quoted_field_may_hold_commas_quotes_and_line_feeds() {
+        let quoted = ROW.replace("groceries", "\"shoes, \"\"used\"\"\nand new\"");
+        let body = format!("{quoted}\n{ROW}\n");
+        let bodies = Bodies::split(Some("text/csv"), body.as_bytes()).unwrap();
+        assert_eq!(bodies.records(), [quoted.as_bytes(), ROW.as_bytes()]);
+        assert_eq!(bodies.answer().unwrap().1, "0.0082,false\n0.0082,false\n");
+    }
+
+    #[test]
+    fn a_bad_record_is_named_and_has_the_whole_request_refused() {
+        let instances = |records: &[&str]| format!(r#"{{"instances":[{}]}}"#, records.join(","));
+        for (content_type, good) in [
+            ("application/json", ARRAY),
+            ("application/jsonlines", ARRAY),
+            ("text/csv", ROW),
+        ] {
+            let body = |records: &[&str]| match content_type {
+                "application/json" => instances(records),
+                _ => records.join("\n"),
+            };
+            let bad = good.replace(",9,", ",-9,");
+            let alone = answer(content_type, &body(&[&bad])).unwrap_err();
+            assert_eq!(alone, "amount is not a number from 0 up");
+            let message = answer(content_type, &body(&[good, good, &bad, good])).unwrap_err();
+            assert_eq!(message, format!("record 3 of 4: {alone}"));
+        }
+    }
+
+    #[test]
+    fn what_holds_no_transactions_is_refused() {
+        for (content_type, body, why) in [
+            ("application/json", r#"{"instances":[]}"#, "holds no records"),
+            ("application/jsonlines", "", "holds no records"),
+            ("application/jsonlines", "\n", "holds no records"),
+            ("text/csv", "\r\n", "holds no records"),
+            ("application/json", "", "the body is no transaction"),
+            ("application/json", r#"{"instances":5}"#, "the body is no transaction"),
+            (
+                "application/json",
+                &format!("[[{OBJECT}]]"),
+                "the body is no transaction",
+            ),
+            (
+                "application/jsonlines",
+                &format!("{OBJECT}\n\n{OBJECT}"),
+                "record 2 of 3: ",
+            ),
+            ("text/csv", "1,2", "the row is no transaction"),
+            ("text/csv", &format!("{ROW},7"), "the row is no transaction"),
+        ] {
+            let message = answer(content_type, body).unwrap_err();
+            assert!(message.contains(why), "{body}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_record_has_the_same_bytes_alone_and_in_company() {
+        let records = |content_type: Option<&str>, body: &str| {
+            let bodies = Bodies::split(content_type, body.as_bytes()).unwrap();
+            bodies
+                .records()
+                .iter()
+                .map(|record| String::from_utf8_lossy(record).into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(records(None, &format!("{OBJECT}\n")), [OBJECT]);
+        let instances = format!("{{\"instances\" : [ {ARRAY} , {OBJECT}\n]}}");
+        assert_eq!(records(None, &instances), [ARRAY, OBJECT]);
+        let lines = format!("{OBJECT}\r\n {ARRAY}");
+        assert_eq!(records(Some("application/jsonlines"), &lines), [OBJECT, ARRAY]);
+    }
+}

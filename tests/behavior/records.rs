@@ -1,0 +1,186 @@
+//! What producers put in, however it was packed.
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use instream::decode::{Unpacking, UserRecord, decode};
+use instream::event;
+use instream_local::aggregate::{Put, aggregate};
+use md5::{Digest as _, Md5};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::support::{Scenario, entry};
+
+const UNPACKING: Unpacking = Unpacking {
+    decompress: true,
+    limit_bytes: 10_000_000,
+};
+
+fn record(number: &str, data: &[u8]) -> Value {
+    let mut record = entry(number);
+    record["kinesis"]["data"] = BASE64.encode(data).into();
+    record
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The user records in one Kinesis record.
+fn decoded(data: &[u8]) -> Vec<UserRecord> {
+    let event = json!({ "Records": [record("7", data)] }).to_string();
+    let event = RawValue::from_string(event).unwrap();
+    decode(&event::read(&event).unwrap().records, UNPACKING)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Fixture {
+    put_in: Vec<PutIn>,
+    aggregated: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PutIn {
+    partition_key: String,
+    explicit_hash_key: Option<String>,
+    data: String,
+}
+
+#[test]
+fn what_another_implementation_aggregated_comes_out_exactly_as_it_was_put_in() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/aggregated");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|it| it == "json"))
+        .collect();
+    assert!(files.len() >= 8, "{files:?}");
+    for file in files {
+        let fixture: Fixture = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let user_records = decoded(&BASE64.decode(fixture.aggregated).unwrap());
+        assert_eq!(user_records.len(), fixture.put_in.len(), "{}", file.display());
+        for ((number, put), user_record) in (0..).zip(&fixture.put_in).zip(&user_records) {
+            assert_eq!(user_record.sub_sequence_number, number);
+            assert_eq!(user_record.partition_key.as_deref(), Some(&*put.partition_key));
+            assert_eq!(
+                user_record.explicit_hash_key.as_deref(),
+                put.explicit_hash_key.as_deref()
+            );
+            assert_eq!(BASE64.encode(user_record.data.as_ref().unwrap()), put.data);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aggregated_record_goes_by_its_own_keys_and_number() {
+    let running = Scenario::of(0).start();
+    let put = |partition_key, explicit_hash_key, data| Put {
+        partition_key,
+        explicit_hash_key,
+        data,
+    };
+    let data = aggregate(&[put("a", None, b"1"), put("b", Some("77"), b"2")]);
+    let answer = running
+        .invoke_event(&json!({ "Records": [record("7", &data)] }))
+        .await
+        .unwrap();
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    let (predictions, _) = running.lines();
+    let place = |line: &Value| {
+        ["eventId", "subSequenceNumber", "partitionKey", "explicitHashKey"].map(|name| line[name].clone())
+    };
+    assert_eq!(
+        place(&predictions[0]),
+        [json!("shard:7"), json!(0), json!("a"), Value::Null]
+    );
+    assert_eq!(
+        place(&predictions[1]),
+        [json!("shard:7"), json!(1), json!("b"), json!("77")]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_records_compression_or_aggregation_is_broken() {
+    let running = Scenario::of(0).start();
+    let cut = &gzip(b"1")[..15];
+    let bad_digest_is_none = [&[0xF3, 0x89, 0x9A, 0xC2][..], &[b'x'; 20]].concat();
+    let broken = {
+        let message = b"\x1A\x02\x08\x07";
+        [&[0xF3, 0x89, 0x9A, 0xC2][..], message, &Md5::digest(message)].concat()
+    };
+    let records = [
+        record("0", b"0"),
+        record("1", cut),
+        record("2", &broken),
+        record("3", &gzip(&vec![b'x'; 11_000_000])),
+        record("4", b"4"),
+    ];
+    let answer = running.invoke_event(&json!({ "Records": records })).await.unwrap();
+    let (_, dead_letters) = running.lines();
+    let ran = running.ran(answer);
+    ran.is_finished();
+    assert_eq!((ran.predicted, ran.dead_lettered), (vec![0, 4], vec![1, 2, 3]));
+    let kinds: Vec<_> = dead_letters
+        .iter()
+        .map(|line| line["reason"]["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["BrokenRecord", "BrokenRecord", "UnpackedTooLarge"]);
+    assert_eq!(dead_letters[0]["data"], BASE64.encode(cut), "its bytes, as they came");
+    assert_eq!(dead_letters[1]["data"], BASE64.encode(&broken));
+    let ordinary = decoded(&bad_digest_is_none);
+    assert_eq!(ordinary[0].data.as_ref().unwrap(), &bad_digest_is_none);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_unpacks_to_too_much_comes_again_from_there() {
+    let running = Scenario::of(0).with("DECOMPRESS_LIMIT_BYTES", "1000").start();
+    let packed = gzip(&[b'7'; 1000]);
+    let records: Vec<_> = (0..6).map(|number| record(&number.to_string(), &packed)).collect();
+    let answer = running.invoke_event(&json!({ "Records": records })).await.unwrap();
+    assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": "4" }] }));
+    let rest = running.invoke_event(&json!({ "Records": records[4..] })).await.unwrap();
+    let ran = running.ran(rest);
+    ran.is_finished();
+    assert_eq!(ran.predicted, [0, 1, 2, 3, 4, 5]);
+}
+
+/// What producers put in: keys from a small set, so that some are shared, and any bytes.
+fn puts() -> impl Strategy<Value = Vec<(String, Option<String>, Vec<u8>)>> {
+    let hash_key = proptest::option::of((0..4_u8).prop_map(|number| number.to_string()));
+    vec(("[a-cé]{1,3}", hash_key, vec(any::<u8>(), 0..100)), 0..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn aggregating_and_decoding_is_identity(puts in puts(), packed in any::<bool>(), each_packed in any::<bool>()) {
+        let data: Vec<Vec<u8>> = puts.iter().map(|(_, _, data)| if each_packed { gzip(data) } else { data.clone() }).collect();
+        let as_puts: Vec<_> = puts.iter().zip(&data).map(|((key, hash_key, _), data)| Put {
+            partition_key: key,
+            explicit_hash_key: hash_key.as_deref(),
+            data,
+        }).collect();
+        let aggregate = aggregate(&as_puts);
+        let user_records = decoded(&if packed { Bytes::from(gzip(&aggregate)) } else { aggregate });
+        prop_assert_eq!(user_records.len(), puts.len());
+        for ((number, (key, hash_key, data)), user_record) in (0..).zip(&puts).zip(&user_records) {
+            prop_assert_eq!(user_record.sub_sequence_number, number);
+            prop_assert_eq!(user_record.partition_key.as_deref(), Some(&**key));
+            prop_assert_eq!(user_record.explicit_hash_key.as_deref(), hash_key.as_deref());
+            // Bytes that happen to begin like a gzip member are drawn once in millions of runs.
+            prop_assert_eq!(&user_record.data.as_ref().unwrap()[..], &data[..]);
+        }
+    }
+}
