@@ -42,11 +42,15 @@ impl Service {
         }
     }
 
-    /// How the next call for `record` ends; `Ok` if it is answered or refused.
-    fn next(&self, record: &str) -> Result<(), Ends> {
+    /// How the next call for these `records` ends; `Ok` if it is answered or refused.
+    fn next(&self, records: &[&str]) -> Result<(), Ends> {
         let mut calls = self.calls.lock().unwrap();
-        let calls = calls.entry(record.to_owned()).or_default();
-        *calls += 1;
+        let mut count = |record: &str| {
+            let calls = calls.entry(record.to_owned()).or_default();
+            *calls += 1;
+            *calls
+        };
+        let so_far: Vec<_> = records.iter().map(|record| (record, count(record))).collect();
         let now = self.started.elapsed();
         if let Some((_, ends)) = self.world.outages.iter().find(|(outage, _)| outage.contains(&now)) {
             return Err(*ends);
@@ -56,11 +60,12 @@ impl Service {
             let kinds = [FaultKind::Suspect, FaultKind::Overload, FaultKind::Unreachable];
             return Err(Ends::With(kinds[random.usize(..3)]));
         }
-        match self.world.nature(record) {
-            Nature::Hopeless(ends) => Err(ends),
-            Nature::Flaky(times, ends) if *calls <= times => Err(ends),
-            Nature::Good | Nature::Refused | Nature::Flaky(..) => Ok(()),
-        }
+        let fails = |(record, calls): (&&str, u32)| match self.world.nature(record) {
+            Nature::Hopeless(ends) => Some(ends),
+            Nature::Flaky(times, ends) => (calls <= times).then_some(ends),
+            Nature::Good | Nature::Refused => None,
+        };
+        so_far.into_iter().find_map(fails).map_or(Ok(()), Err)
     }
 
     fn latency(&self) -> Duration {
@@ -95,15 +100,18 @@ impl Drop for InFlight<'_> {
 }
 
 impl Seen {
-    fn begin(&self, record: &str) -> InFlight<'_> {
+    fn begin(&self, records: &[&str]) -> InFlight<'_> {
         let mut environment = self.environment.lock().unwrap();
         environment.in_flight += 1;
         environment.most_in_flight = environment.most_in_flight.max(environment.in_flight);
-        *environment.attempts.entry(record.to_owned()).or_default() += 1;
+        for record in records {
+            *environment.attempts.entry((*record).to_owned()).or_default() += 1;
+        }
         let mut counts = self.service.counts.lock().unwrap();
         counts.calls += 1;
         counts.calls_while_frozen += u64::from(!self.gate.is_running.load(Ordering::Relaxed));
-        counts.calls_again += u64::from(environment.answered.contains(record));
+        let again = records.iter().filter(|record| environment.answered.contains(**record));
+        counts.calls_again += again.count() as u64;
         InFlight(self)
     }
 
@@ -121,10 +129,10 @@ impl Seen {
 
 impl Endpoint for Seen {
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let record = String::from_utf8(request.body()).unwrap();
-        let record = record.as_str();
-        let _in_flight = self.begin(record);
-        let end = self.service.next(record);
+        let body = String::from_utf8(request.body()).unwrap();
+        let records: Vec<_> = body.lines().collect();
+        let _in_flight = self.begin(&records);
+        let end = self.service.next(&records);
         let latency = self.service.latency();
         self.service.counts.lock().unwrap().endpoint_faults += u64::from(end.is_err());
         match end {
@@ -136,12 +144,17 @@ impl Endpoint for Seen {
             }
             Ok(()) => {
                 sleep(latency).await;
-                self.answered(record);
-                if self.service.world.nature(record) == Nature::Refused {
+                let is_refused = |record: &&str| self.service.world.nature(record) == Nature::Refused;
+                let refused = records.iter().any(is_refused);
+                if !refused || records.len() == 1 {
+                    records.iter().for_each(|record| self.answered(record));
+                }
+                if refused {
                     return Err(Fault::new(FaultKind::Refused, "as the seed says"));
                 }
+                let answers: Vec<_> = records.iter().map(|record| format!("\"{record}\"")).collect();
                 Ok(Response {
-                    body: format!("\"{record}\"").into(),
+                    body: answers.join("\n").into(),
                     content_type: None,
                     variant: None,
                 })

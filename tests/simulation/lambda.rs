@@ -9,7 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use instream::deadline::Invocation;
+use instream::decode::kpl::deaggregate;
 use instream::handler::Handler;
+use instream_local::aggregate::{Put, aggregate};
 use instream_local::esm::{Mapping, Report};
 use instream_local::function::Answer;
 use instream_local::runtime_api::FunctionError;
@@ -60,10 +62,7 @@ pub(crate) async fn run(world: &Arc<World>) -> Told {
             counts.redelivered += (invoked.records - invoked.finished) as u64;
         }
         Report::Discarded(it) => {
-            let names = it
-                .records
-                .iter()
-                .map(|record| String::from_utf8(record.data.to_vec()).unwrap());
+            let names = it.records.iter().flat_map(|record| names(&record.data));
             discarded.borrow_mut().extend(names);
         }
     };
@@ -78,16 +77,40 @@ fn stream(world: &World) -> Vec<mpsc::UnboundedReceiver<StreamRecord>> {
     let mut random = fastrand::Rng::with_seed(world.seed ^ 0x5713);
     let shard = |(shard, natures): (usize, &Vec<_>)| {
         let (sender, receiver) = mpsc::unbounded_channel();
-        for number in 0..natures.len() {
-            let mut record =
-                StreamRecord::from_line(number as u64 + 1, format!("{shard}-{number}").as_bytes(), START_MS);
+        let numbers: Vec<_> = (0..natures.len()).collect();
+        for group in numbers.chunks(world.aggregated) {
+            let partition_key = format!("key-{}", random.u64(..world.keys));
+            let data: Vec<_> = group.iter().map(|number| format!("{shard}-{number}")).collect();
+            let mut record = StreamRecord::from_line(group[0] as u64 + 1, data[0].as_bytes(), START_MS);
+            if world.aggregated > 1 {
+                let put = |data| put(&partition_key, data);
+                record.data = aggregate(&data.iter().map(put).collect::<Vec<_>>());
+            }
             record.shard = format!("shardId-{shard:012}");
-            record.partition_key = format!("key-{}", random.u64(..world.keys));
+            record.partition_key = partition_key;
+            record.user_records = group.len();
             sender.send(record).unwrap();
         }
         receiver
     };
     world.shards.iter().enumerate().map(shard).collect()
+}
+
+fn put<'p>(partition_key: &'p str, data: &'p String) -> Put<'p> {
+    Put {
+        partition_key,
+        explicit_hash_key: None,
+        data: data.as_bytes(),
+    }
+}
+
+/// The user records in a Kinesis record.
+fn names(data: &Bytes) -> Vec<String> {
+    let name = |data: &Bytes| String::from_utf8(data.to_vec()).unwrap();
+    match deaggregate(data).unwrap() {
+        Some(puts) => puts.iter().map(|put| name(&put.data)).collect(),
+        None => vec![name(data)],
+    }
 }
 
 impl<'w> Lambda<'w> {
@@ -189,8 +212,11 @@ impl<'w> Lambda<'w> {
         environment.attempts.clear();
         environment.most_in_flight = 0;
         let records = event["Records"].as_array().unwrap().iter();
-        let names = records.map(|record| decode(&record["kinesis"]["data"]));
-        let saved = names.filter(|name| environment.answered.contains(name)).count();
+        let data = records.map(|record| bytes(&record["kinesis"]["data"]));
+        let saved = data
+            .flat_map(|data| names(&data))
+            .filter(|name| environment.answered.contains(name))
+            .count();
         self.service.counts.lock().unwrap().answered_before += saved as u64;
     }
 
@@ -204,6 +230,9 @@ impl<'w> Lambda<'w> {
         let attempts = environment.attempts.iter();
         // What is given up has two attempts at least, and a record that was answered may be called once more for it.
         let attempts_max = config.retry.max_attempts.max(config.give_up_after.map_or(1, |_| 2));
+        // As often as a request for it can be halved, and once more for the whole.
+        let requests_max = self.world.packed.next_power_of_two().ilog2() + 1;
+        let attempts_max = attempts_max * requests_max;
         let too_many =
             |(name, count): &(&String, &u32)| **count > attempts_max && !environment.answered.contains(*name);
         counts.too_many_attempts += attempts.filter(too_many).count() as u64;
@@ -213,7 +242,7 @@ impl<'w> Lambda<'w> {
         let envelopes = |cloud: &Cloud| cloud.envelopes().into_iter();
         let predicted = envelopes(&self.output).map(|it| (it["output"].as_str().unwrap().to_owned(), key(&it)));
         let dead = envelopes(&self.dead_letter).map(|it| DeadLetter {
-            record: decode(&it["data"]),
+            record: String::from_utf8(bytes(&it["data"]).to_vec()).unwrap(),
             reason: it["reason"]["kind"].as_str().unwrap().to_owned(),
         });
         let mut counts = self.service.counts.lock().unwrap().clone();
@@ -237,6 +266,6 @@ fn key(envelope: &Value) -> String {
     envelope["partitionKey"].as_str().unwrap().to_owned()
 }
 
-fn decode(data: &Value) -> String {
-    String::from_utf8(BASE64.decode(data.as_str().unwrap()).unwrap()).unwrap()
+fn bytes(data: &Value) -> Bytes {
+    BASE64.decode(data.as_str().unwrap()).unwrap().into()
 }

@@ -64,6 +64,10 @@ pub(crate) struct World {
     /// What each record of each shard is like. A record's data is `SHARD-NUMBER`.
     pub(crate) shards: Vec<Vec<Nature>>,
     pub(crate) keys: u64,
+    /// Records that a producer puts into one Kinesis record at most; those of one have its partition key.
+    pub(crate) aggregated: usize,
+    /// Records in one request at most.
+    pub(crate) packed: usize,
     pub(crate) settings: HashMap<&'static str, String>,
     pub(crate) output: Destination,
     pub(crate) dead_letter: Option<Destination>,
@@ -160,7 +164,14 @@ impl World {
             .map(|_| (0..dice.0.usize(1..40)).map(|_| dice.nature()).collect())
             .collect();
         let dead_letter = dice.chance(0.85).then(|| dice.destination("dead"));
-        let settings = settings(&mut dice, dead_letter.is_some());
+        let (mut aggregated, mut packed) = (1, 1);
+        if dice.chance(0.4) {
+            aggregated = dice.0.usize(1..12);
+        }
+        if dice.chance(0.4) {
+            packed = dice.0.usize(2..20);
+        }
+        let settings = settings(&mut dice, dead_letter.is_some(), packed);
         let windows = dice.windows();
         let outages = windows.into_iter().map(|window| {
             let kind = dice.one_of(&[FaultKind::Misconfigured, FaultKind::Overload, FaultKind::Unreachable]);
@@ -173,6 +184,8 @@ impl World {
             seed,
             shards,
             keys: dice.0.u64(1..20),
+            aggregated,
+            packed,
             settings,
             output: dice.destination("scores"),
             dead_letter,
@@ -214,7 +227,7 @@ impl World {
     }
 }
 
-fn settings(dice: &mut Dice, has_dead_letter: bool) -> HashMap<&'static str, String> {
+fn settings(dice: &mut Dice, has_dead_letter: bool, packed: usize) -> HashMap<&'static str, String> {
     let number = |dice: &mut Dice, range: Range<u64>| dice.0.u64(range).to_string();
     let base = dice.0.u64(1..200);
     let mode = dice.one_of(&["ordered", "ordered", "unordered"]);
@@ -225,6 +238,10 @@ fn settings(dice: &mut Dice, has_dead_letter: bool) -> HashMap<&'static str, Str
         // The real destinations are opened over the simulated network.
         ("OUTPUT", "none:".to_owned()),
         ("DEAD_LETTER", if has_dead_letter { "none:" } else { "" }.to_owned()),
+        ("BATCH_STRATEGY", if packed > 1 { "MultiRecord" } else { "" }.to_owned()),
+        ("MAX_RECORDS_PER_REQUEST", packed.to_string()),
+        // Whatever a record is, a line can hold it.
+        ("CONTENT_TYPE", "application/jsonlines".to_owned()),
         ("CAPACITY", number(dice, 1..16)),
         ("MAX_ATTEMPTS", number(dice, 1..5)),
         ("CALL_TIMEOUT_MS", number(dice, 400..2000)),
