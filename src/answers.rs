@@ -63,14 +63,14 @@ impl Answers {
             .iter()
             .rev()
             .take_while(|answer| answer.at.elapsed() <= EVIDENCE && !answer.is_used);
-        let found = evidence.any(|answer| !request.includes(&answer.id));
+        let found = evidence.any(|answer| is_another(&answer.id, Some(request)));
         if found && request.is_lone() {
             latest.iter_mut().for_each(|answer| answer.is_used = true);
         }
         found
     }
 
-    /// Whether the endpoint was called with another record than those of `request` since this `moment`, and has answered.
+    /// Whether the endpoint was called with another record than that of `request` since this `moment`, and has answered.
     /// An answer to a call that was under way says nothing of how calls fare that begin now.
     pub fn answered_another_since(&self, moment: Instant, request: Option<&InferenceRequest>) -> bool {
         let latest = self.latest();
@@ -78,7 +78,7 @@ impl Answers {
         since.any(|answer| is_another(&answer.id, request))
     }
 
-    /// The request that was answered last, if it is for another record than those of `request`.
+    /// The request that was answered last, if it is for another record than that of `request`.
     pub fn another_request(&self, request: Option<&InferenceRequest>) -> Option<Arc<InferenceRequest>> {
         let last = self.last_request().clone();
         last.filter(|last| is_another(last.inference_id(), request))
@@ -105,8 +105,9 @@ impl Answers {
     }
 }
 
+/// What was answered is no request for several that has failed, though it may be for one of these.
 fn is_another(id: &str, request: Option<&InferenceRequest>) -> bool {
-    request.is_none_or(|request| !request.includes(id))
+    request.is_none_or(|request| !request.is_lone() || request.inference_id() != id)
 }
 
 #[cfg(test)]

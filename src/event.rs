@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::outcome::{Rejection, RejectionKind};
 
+mod plain;
 mod salvage;
 
 use salvage::salvage;
@@ -50,8 +51,8 @@ pub struct KinesisRecord<'e> {
     pub approximate_arrival_ms: Option<u64>,
     /// The record's bytes, or why there are none.
     pub data: Result<Bytes, Rejection>,
-    /// The entry as it came, for a dead letter that has no bytes to show.
-    pub raw: &'e RawValue,
+    /// The entry as it came, for a dead letter that has no bytes to show; left out where the whole event is in order.
+    pub raw: Option<&'e RawValue>,
 }
 
 /// The event is none that a Kinesis event source mapping sends.
@@ -68,6 +69,10 @@ pub struct NotKinesis {
 /// [`NotKinesis`] if the event has no `Records`, or a record of another source. A broken record is no error here: it
 /// becomes a [`KinesisRecord`] whose `data` says why it is rejected.
 pub fn read(payload: &RawValue) -> Result<Event<'_>, NotKinesis> {
+    plain::read(payload).map_or_else(|| read_one_by_one(payload), Ok)
+}
+
+fn read_one_by_one(payload: &RawValue) -> Result<Event<'_>, NotKinesis> {
     let Ok(shell) = serde_json::from_str::<Shell<'_>>(payload.get()) else {
         return Err(NotKinesis {
             came: describe(payload),
@@ -99,12 +104,10 @@ pub fn read(payload: &RawValue) -> Result<Event<'_>, NotKinesis> {
             came: "records without \"eventSource\" and \"kinesis\"".to_owned(),
         });
     }
-    let in_window = shell.window.is_some() || shell.state.is_some();
-    let window_state = in_window.then(|| shell.state.map_or_else(empty_state, Cow::Borrowed));
     Ok(Event {
         records,
         stream_arn,
-        window_state,
+        window_state: window_state(shell.window, shell.state),
     })
 }
 
@@ -201,7 +204,7 @@ fn read_envelope<'e>(entry: &'e RawValue, envelope: Envelope<'e>) -> (Source, Ki
         partition_key: non_empty(partition_key),
         approximate_arrival_ms: arrival.unwrap_or_default(),
         data,
-        raw: entry,
+        raw: Some(entry),
     };
     (Source::of(&envelope.event_source, true), record)
 }
@@ -232,6 +235,12 @@ fn broken(message: impl Into<String>) -> Rejection {
 
 fn non_empty(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then_some(text)
+}
+
+/// The state that the answer carries back, where the event is one of a window.
+fn window_state<'e>(window: Option<&RawValue>, state: Option<&'e RawValue>) -> Option<Cow<'e, RawValue>> {
+    let in_window = window.is_some() || state.is_some();
+    in_window.then(|| state.map_or_else(empty_state, Cow::Borrowed))
 }
 
 fn empty_state<'e>() -> Cow<'e, RawValue> {
@@ -352,6 +361,26 @@ mod tests {
     }
 
     #[test]
+    fn an_event_in_order_reads_the_same_in_one_go_and_one_by_one() {
+        for event in [
+            include_str!("../events/five.json"),
+            include_str!("../events/tumbling-window.json"),
+        ] {
+            let payload = raw(event);
+            let mut one_by_one = read_one_by_one(&payload).unwrap();
+            one_by_one.records.iter_mut().for_each(|record| record.raw = None);
+            let in_one_go = plain::read(&payload).unwrap();
+            assert_eq!(format!("{in_one_go:?}"), format!("{one_by_one:?}"));
+        }
+        for out_of_order in [
+            include_str!("../events/broken-envelope.json"),
+            include_str!("../events/not-kinesis.json"),
+        ] {
+            assert!(plain::read(&raw(out_of_order)).is_none());
+        }
+    }
+
+    #[test]
     fn a_broken_record_leaves_its_neighbours_readable() {
         let good = record(r#"{"sequenceNumber":"7","data":"aGk="}"#);
         let payload = raw(&format!(
@@ -360,7 +389,7 @@ mod tests {
         let event = read(&payload).unwrap();
         let readable: Vec<_> = event.records.iter().map(|record| record.data.is_ok()).collect();
         assert_eq!(readable, [true, false, false, false, false, true]);
-        assert_eq!(event.records[1].raw.get(), "42");
+        assert_eq!(event.records[1].raw.unwrap().get(), "42");
     }
 
     #[test]

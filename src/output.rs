@@ -63,6 +63,7 @@ pub struct Entry {
     /// The partition key of the record that it is about.
     pub partition_key: String,
     /// What tells the record from all others, the same for every delivery of it: its place, and behind a space the rest.
+    /// Empty where the destination makes nothing of it.
     pub id: String,
     /// When the stream took the record, in milliseconds since 1970; 0 where that is not known.
     pub arrival_ms: u64,
@@ -169,6 +170,21 @@ impl Output {
                 _ = (stream_arn, account);
                 false
             }
+        }
+    }
+
+    /// Whether the destination makes something of an entry's identity.
+    pub fn tells_by_id(&self) -> bool {
+        match self {
+            #[cfg(feature = "kinesis")]
+            Self::Kinesis(_) => false,
+            #[cfg(feature = "firehose")]
+            Self::Firehose(_) => false,
+            #[cfg(feature = "sqs")]
+            Self::Sqs(_) => true,
+            #[cfg(feature = "s3")]
+            Self::S3(_) => true,
+            Self::Stdout(_) | Self::None => false,
         }
     }
 

@@ -204,11 +204,6 @@ impl InferenceRequest {
         self.frame.is_of_many
     }
 
-    /// Whether the record with this inference identifier is one of its own.
-    pub fn includes(&self, id: &str) -> bool {
-        self.parts.iter().any(|part| part.id == id)
-    }
-
     /// Two requests in place of this one, for the first and the second half of its records.
     pub fn halves(&self) -> [Self; 2] {
         let (first, second) = self.parts.split_at(self.parts.len() / 2);

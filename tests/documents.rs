@@ -9,11 +9,12 @@ use std::time::Duration;
 use instream::config::{Config, Destination, VARIABLES};
 
 const README: &str = include_str!("../README.md");
+const SETTINGS: &str = include_str!("../docs/settings.md");
 const TEMPLATE: &str = include_str!("../template.yaml");
 
 #[test]
-fn the_readme_lists_every_variable_as_it_is() {
-    let table = README.split("| name | default | allowed | meaning |").nth(1).unwrap();
+fn the_settings_are_listed_as_they_are() {
+    let table = SETTINGS.split("| name | default | allowed | meaning |").nth(1).unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let written: Vec<_> = rows
         .map(|row| {
@@ -38,6 +39,7 @@ fn the_readme_lists_every_variable_as_it_is() {
         })
         .collect();
     assert_eq!(written, real);
+    assert!(README.contains(&format!("lists all {}", VARIABLES.len())));
 }
 
 #[test]

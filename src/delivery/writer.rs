@@ -1,6 +1,7 @@
 //! What a user record's outcome is delivered as.
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use super::{Form, Line};
 use crate::config::OutputFormat;
@@ -44,17 +45,33 @@ impl Writer<'_> {
                 partition_key: envelope::partition_key(record, user_record)
                     .unwrap_or("none")
                     .to_owned(),
-                id: self.id(index, record),
+                id: if self.is_told_by_id(outcome) {
+                    self.id(index, record)
+                } else {
+                    String::new()
+                },
                 arrival_ms: record.approximate_arrival_ms.unwrap_or_default(),
             },
         })
+    }
+
+    /// Most destinations make nothing of an identity.
+    fn is_told_by_id(&self, outcome: &Outcome) -> bool {
+        let destination = match outcome {
+            Outcome::Rejected(_) => self.dead_letter,
+            Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered => Some(self.output),
+        };
+        destination.is_some_and(Output::tells_by_id)
     }
 
     /// The record's place in its shard, then what else may deliver to the same destination: another endpoint's function,
     /// another stream's. A record without a place is told by all that came of it.
     fn id(&self, index: usize, record: &KinesisRecord<'_>) -> String {
         let Batch { stream_arn, .. } = self.batch;
-        let place = self.batch.id(index).unwrap_or_else(|| sha256(record.raw.get()));
+        let place = self
+            .batch
+            .id(index)
+            .unwrap_or_else(|| sha256(record.raw.map_or("", RawValue::get)));
         format!("{place} {} {stream_arn}", self.endpoint)
     }
 

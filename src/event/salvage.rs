@@ -42,7 +42,7 @@ pub(super) fn salvage<'e>(entry: &'e RawValue, error: &serde_json::Error) -> (So
         partition_key: text(inner.partition_key),
         approximate_arrival_ms: None,
         data: Err(broken(format!("the record's envelope is broken: {error}"))),
-        raw: entry,
+        raw: Some(entry),
     };
     let source = text(outer.event_source).unwrap_or_default();
     (Source::of(&source, outer.kinesis.is_some()), record)

@@ -7,8 +7,8 @@
 //! there was none, since the others' outcomes are remembered, a record that was answered before is called to find out.
 //! What has no further attempt by its nature, a panic or a refusal in doubtful words, needs only the answer after it.
 //!
-//! A request is split if a call for another record began and was answered after its last attempt; the halves, which have
-//! one attempt each, are split further if another was answered since they were split off. Where a process has never had
+//! A request is split if another call began and was answered after its last attempt, if need be one for a record of its
+//! own; the halves, which have one attempt each, are split further if another was answered since they were split off. Where a process has never had
 //! any answer there is nothing to ask with, and the first old request is split all the same, so that one bad record in it
 //! does not keep it for ever.
 

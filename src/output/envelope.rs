@@ -109,8 +109,9 @@ pub fn raw(output: &ModelOutput) -> String {
 /// The line that `DEAD_LETTER` gets for a rejected record: its bytes, or where it has none, its entry of the event.
 pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, reason: &Rejection) -> String {
     let data = user_record.original.as_ref().map(|data| BASE64.encode(data));
-    let as_it_came = || RawValue::from_string(one_line(record.raw.get())).expect("white space is all that changed");
-    let record_json = data.is_none().then(as_it_came);
+    let as_it_came =
+        |raw: &RawValue| RawValue::from_string(one_line(raw.get())).expect("white space is all that changed");
+    let record_json = record.raw.filter(|_| data.is_none()).map(as_it_came);
     line(
         record,
         user_record,

@@ -221,6 +221,25 @@ async fn what_is_remembered_is_left_out_of_the_next_request() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_record_of_the_request_itself_can_speak_for_the_endpoint() {
+    // Nothing is remembered, so that the only request comes again as it was, and what was answered last is in it.
+    let scenario = Scenario::of(10)
+        .packed(10)
+        .with("MEMO_BYTES", "1")
+        .with("GIVE_UP_AFTER_S", "30");
+    let running = scenario
+        .record(3, SUSPECT)
+        .record(8, Does::Panic)
+        .arrived_before(60.0)
+        .start();
+    running.invoke(4..8).await.unwrap();
+    let answer = running.deliver_again(0..10, 3).await;
+    let ran = running.ran(answer);
+    ran.is_finished();
+    assert_eq!(ran.dead_lettered, [3, 8]);
+}
+
 /// A batch, its request size, and the records that the endpoint refuses.
 fn batches() -> impl Strategy<Value = (usize, usize, Vec<usize>)> {
     (1..120_usize, 1..50_usize).prop_flat_map(|(count, size)| {

@@ -48,6 +48,8 @@ fn delivered(output: &[String]) -> Vec<String> {
     };
     let mut ids: Vec<_> = output.iter().map(id).collect();
     ids.sort();
+    // An aggregate is delivered record by record.
+    ids.dedup();
     ids
 }
 

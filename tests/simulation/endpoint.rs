@@ -147,7 +147,9 @@ impl Endpoint for Seen {
                 let is_refused = |record: &&str| self.service.world.nature(record) == Nature::Refused;
                 let refused = records.iter().any(is_refused);
                 if !refused || records.len() == 1 {
-                    records.iter().for_each(|record| self.answered(record));
+                    for record in &records {
+                        self.answered(record);
+                    }
                 }
                 if refused {
                     return Err(Fault::new(FaultKind::Refused, "as the seed says"));
