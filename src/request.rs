@@ -163,6 +163,13 @@ impl InferenceRequest {
         }
     }
 
+    /// The same for the model of this name.
+    #[must_use]
+    pub fn for_model(self, name: impl Into<Arc<str>>) -> Self {
+        let target_model = Some(name.into());
+        Self { target_model, ..self }
+    }
+
     /// The body, as the model gets it. It is made for each attempt anew, so that no more of them take memory than there
     /// are calls.
     pub fn body(&self) -> Vec<u8> {
@@ -236,7 +243,10 @@ impl InferenceRequest {
 
 /// Hashed where it would not fit the header that carries it.
 fn inference_id(sequence_number: &str, sub_sequence_number: u64) -> String {
-    let id = format!("{sequence_number}-{sub_sequence_number}");
+    let mut id = String::with_capacity(INFERENCE_ID_MAX);
+    id.push_str(sequence_number);
+    id.push('-');
+    id.push_str(&sub_sequence_number.to_string());
     if id.len() <= INFERENCE_ID_MAX && id.bytes().all(|byte| byte.is_ascii_graphic()) {
         return id;
     }

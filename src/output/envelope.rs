@@ -3,8 +3,9 @@
 //! `eventId` and `subSequenceNumber` are the same for every delivery of a record, so that a repeat can be seen.
 
 use base64::Engine as _;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::decode::UserRecord;
@@ -13,6 +14,9 @@ use crate::json::one_line;
 use crate::outcome::Rejection;
 use crate::prediction::ModelOutput;
 use crate::prediction::shown::Shown;
+
+/// What a line with a short answer takes, so that it is seldom moved while it grows.
+const LINE_BYTES: usize = 448;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,7 +51,17 @@ struct PredictionBody<'a> {
 enum OutputValue<'a> {
     Json(&'a RawValue),
     Text(&'a str),
-    Base64(String),
+    Base64(Base64<'a>),
+}
+
+/// Bytes that are written in base64.
+struct Base64<'a>(&'a [u8]);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Written piece by piece: a second copy of what may be ten megabytes is not made.
+        serializer.collect_str(&Base64Display::new(self.0, &BASE64))
+    }
 }
 
 #[derive(Serialize)]
@@ -55,7 +69,7 @@ struct DeadLetterBody<'a> {
     reason: &'a Rejection,
     /// Base64 of the original bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<String>,
+    data: Option<Base64<'a>>,
     /// The entry of the event as it came, where it has no bytes that could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<Box<RawValue>>,
@@ -67,7 +81,7 @@ impl<'a> OutputValue<'a> {
         match value {
             ModelOutput::Json(json) => (Self::Json(json), None),
             ModelOutput::Text(text) => (Self::Text(text), None),
-            ModelOutput::Bytes(bytes) => (Self::Base64(BASE64.encode(bytes)), Some("base64")),
+            ModelOutput::Bytes(bytes) => (Self::Base64(Base64(bytes)), Some("base64")),
         }
     }
 }
@@ -108,7 +122,7 @@ pub fn raw(output: &ModelOutput) -> String {
 
 /// The line that `DEAD_LETTER` gets for a rejected record: its bytes, or where it has none, its entry of the event.
 pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, reason: &Rejection) -> String {
-    let data = user_record.original.as_ref().map(|data| BASE64.encode(data));
+    let data = user_record.original.as_deref().map(Base64);
     let as_it_came =
         |raw: &RawValue| RawValue::from_string(one_line(raw.get())).expect("white space is all that changed");
     let record_json = record.raw.filter(|_| data.is_none()).map(as_it_came);
@@ -140,7 +154,9 @@ fn line(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, bo
         endpoint,
         body,
     };
-    serde_json::to_string(&envelope).expect("strings, numbers and JSON always serialise")
+    let mut line = Vec::with_capacity(LINE_BYTES);
+    serde_json::to_writer(&mut line, &envelope).expect("strings, numbers and JSON always serialise");
+    String::from_utf8(line).expect("JSON is text")
 }
 
 /// Seconds with a fraction, as AWS writes times. The nearest double prints as the very milliseconds it came from.

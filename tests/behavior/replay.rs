@@ -74,8 +74,17 @@ impl HttpClient for Replay {
 
 /// One call with these settings to a service that gives these answers: what came of it, and the requests that it took.
 pub(crate) async fn call(settings: &[(&str, &str)], answers: &[Answer]) -> (Result<Response, Fault>, Vec<HttpRequest>) {
+    call_with(&request(), settings, answers).await
+}
+
+/// As [`call`], with another request.
+pub(crate) async fn call_with(
+    request: &InferenceRequest,
+    settings: &[(&str, &str)],
+    answers: &[Answer],
+) -> (Result<Response, Fault>, Vec<HttpRequest>) {
     let (endpoint, requests) = endpoint(credentials(), settings, answers);
-    let answer = endpoint.invoke(&request()).await;
+    let answer = endpoint.invoke(request).await;
     let requests = std::mem::take(&mut *requests.lock().unwrap());
     (answer, requests)
 }

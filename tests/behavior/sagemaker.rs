@@ -4,7 +4,7 @@ use std::io;
 
 use instream::endpoint::{FaultKind, Response};
 
-use crate::replay::{Answer, call};
+use crate::replay::{Answer, call, call_with, request};
 
 #[tokio::test]
 async fn a_call_carries_every_parameter_that_is_set() {
@@ -36,6 +36,29 @@ async fn a_call_carries_every_parameter_that_is_set() {
     ] {
         assert_eq!(request.headers().get(name), Some(expected), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_record_that_names_its_model_is_sent_to_that_and_refused_where_there_is_none() {
+    const NOT_FOUND: Answer = Answer::Http(
+        424,
+        &[("x-amzn-errortype", "ModelError")],
+        r#"{"Message":"no","OriginalStatusCode":404,"OriginalMessage":"no such model"}"#,
+    );
+    let named = request().for_model("b.tar.gz");
+    let settings = [("TARGET_MODEL", "$.model")];
+    let (answer, requests) = call_with(&named, &settings, &[NOT_FOUND]).await;
+    assert_eq!(
+        requests[0].headers().get("x-amzn-sagemaker-target-model"),
+        Some("b.tar.gz")
+    );
+    assert_eq!(answer.unwrap_err().kind, FaultKind::Refused);
+    let (answer, _) = call(&[("TARGET_MODEL", "a.tar.gz")], &[NOT_FOUND]).await;
+    assert_eq!(
+        answer.unwrap_err().kind,
+        FaultKind::Misconfigured,
+        "then nobody but the settings names it"
+    );
 }
 
 #[tokio::test]
