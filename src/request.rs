@@ -10,9 +10,12 @@ use crate::decode::{Batch, UserRecord};
 use crate::outcome::{Outcome, Rejection, RejectionKind, contain};
 
 mod frame;
+mod inference;
 mod row;
 
 pub use frame::Frame;
+pub use inference::InferenceRequest;
+use inference::Part;
 pub use row::Rows;
 
 /// `InferenceId` has 1 to 64 characters:
@@ -30,26 +33,6 @@ pub struct Rules {
     pub max_records: usize,
     /// Bytes of a body at most, 1–26,214,400.
     pub max_payload_bytes: usize,
-}
-
-/// One call to be made: what differs between calls. What is the same for all of them, the endpoint holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InferenceRequest {
-    /// The records, one at least, in batch order.
-    parts: Vec<Part>,
-    frame: Arc<Frame>,
-    /// The model of a multi-model endpoint, where the records name it.
-    target_model: Option<Arc<str>>,
-}
-
-/// One record of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Part {
-    /// Of the user record.
-    index: usize,
-    /// `SEQUENCE-SUB`: the same for every delivery of a record, so that a repeat can be seen in the data capture.
-    id: String,
-    row: Bytes,
 }
 
 /// What a batch is to the endpoint.
@@ -149,95 +132,6 @@ impl Rules {
             kind: RejectionKind::PayloadTooLarge,
             message: format!("the body has {size} bytes, MAX_PAYLOAD_BYTES allows {max_payload_bytes}"),
         })
-    }
-}
-
-impl InferenceRequest {
-    /// A request for one record, without anything around it.
-    pub fn alone(index: usize, id: impl Into<String>, row: impl Into<Bytes>) -> Self {
-        let (id, row) = (id.into(), row.into());
-        Self {
-            parts: vec![Part { index, id, row }],
-            frame: Arc::new(Frame::NONE),
-            target_model: None,
-        }
-    }
-
-    /// The same for the model of this name.
-    #[must_use]
-    pub fn for_model(self, name: impl Into<Arc<str>>) -> Self {
-        let target_model = Some(name.into());
-        Self { target_model, ..self }
-    }
-
-    /// The body, as the model gets it. It is made for each attempt anew, so that no more of them take memory than there
-    /// are calls.
-    pub fn body(&self) -> Vec<u8> {
-        self.frame.around(self.parts.iter().map(|part| &part.row))
-    }
-
-    /// `InferenceId`: the first record's `SEQUENCE-SUB`.
-    pub fn inference_id(&self) -> &str {
-        &self.first().id
-    }
-
-    /// The model that the records name.
-    pub fn target_model(&self) -> Option<&str> {
-        self.target_model.as_deref()
-    }
-
-    /// The indexes of its user records, lowest first.
-    pub fn records(&self) -> impl ExactSizeIterator<Item = usize> {
-        self.parts.iter().map(|part| part.index)
-    }
-
-    /// The lowest of them.
-    pub fn first_record(&self) -> usize {
-        self.first().index
-    }
-
-    /// The highest of them.
-    pub fn last_record(&self) -> usize {
-        self.parts.last().expect("a request has a record").index
-    }
-
-    /// Whether it is for one record alone.
-    pub fn is_lone(&self) -> bool {
-        self.parts.len() == 1
-    }
-
-    /// Whether its answer may hold a prediction for each of many records.
-    pub fn is_packed(&self) -> bool {
-        self.frame.is_of_many
-    }
-
-    /// Two requests in place of this one, for the first and the second half of its records.
-    pub fn halves(&self) -> [Self; 2] {
-        let (first, second) = self.parts.split_at(self.parts.len() / 2);
-        [first, second].map(|parts| self.of(parts))
-    }
-
-    /// A request for each of its records.
-    pub fn singles(&self) -> Vec<Self> {
-        self.parts.chunks(1).map(|part| self.of(part)).collect()
-    }
-
-    /// The request for its first record alone.
-    #[must_use]
-    pub fn only_first(&self) -> Self {
-        self.of(std::slice::from_ref(self.first()))
-    }
-
-    fn first(&self) -> &Part {
-        self.parts.first().expect("a request has a record")
-    }
-
-    fn of(&self, parts: &[Part]) -> Self {
-        Self {
-            parts: parts.to_vec(),
-            frame: Arc::clone(&self.frame),
-            target_model: self.target_model.clone(),
-        }
     }
 }
 
