@@ -107,7 +107,10 @@ fn value(text: String) -> Box<RawValue> {
     RawValue::from_string(text).expect("it is made of JSON values")
 }
 
-/// JSON on one line: inside a JSON string a line break is always escaped, so the bare ones are only white space.
-pub fn one_line(json: &str) -> String {
-    json.trim().replace(['\n', '\r'], " ")
+/// The value on one line: inside a JSON string a line break is always escaped, so the bare ones are only white space.
+pub fn on_one_line(json: &RawValue) -> Box<RawValue> {
+    if memchr::memchr2(b'\n', b'\r', json.get().as_bytes()).is_none() {
+        return json.to_owned();
+    }
+    value(json.get().replace(['\n', '\r'], " "))
 }

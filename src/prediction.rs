@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::endpoint::Response;
-use crate::json::one_line;
+use crate::json::on_one_line;
 
 pub mod shown;
 pub mod split;
@@ -53,9 +53,9 @@ fn read_body(body: Bytes, content_type: &str) -> ModelOutput {
         return ModelOutput::Bytes(body);
     };
     if !is_text(content_type)
-        && let Ok(json) = RawValue::from_string(one_line(text))
+        && let Ok(json) = serde_json::from_str(text)
     {
-        return ModelOutput::Json(json);
+        return ModelOutput::Json(on_one_line(json));
     }
     ModelOutput::Text(text.to_owned())
 }
@@ -88,6 +88,7 @@ mod tests {
                 "application/json",
                 "json {   \"score\": 1  }",
             ),
+            (b"\"a\nb\"", "application/json", "text \"a\nb\""),
             (b"0.5", "", "json 0.5"),
             (b"0.5\n", "text/csv; charset=utf-8", "text 0.5\n"),
             (b"{\"score\":NaN}", "application/json", "text {\"score\":NaN}"),

@@ -1,6 +1,7 @@
 //! User records in, inference requests out: bodies and identities, ready to be sent. Calls nothing.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -138,9 +139,7 @@ impl Rules {
 /// Hashed where it would not fit the header that carries it.
 fn inference_id(sequence_number: &str, sub_sequence_number: u64) -> String {
     let mut id = String::with_capacity(INFERENCE_ID_MAX);
-    id.push_str(sequence_number);
-    id.push('-');
-    id.push_str(&sub_sequence_number.to_string());
+    write!(id, "{sequence_number}-{sub_sequence_number}").expect("memory takes everything");
     if id.len() <= INFERENCE_ID_MAX && id.bytes().all(|byte| byte.is_ascii_graphic()) {
         return id;
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::decode::UserRecord;
 use crate::event::KinesisRecord;
-use crate::json::one_line;
+use crate::json::on_one_line;
 use crate::outcome::Rejection;
 use crate::prediction::ModelOutput;
 use crate::prediction::shown::Shown;
@@ -123,9 +123,7 @@ pub fn raw(output: &ModelOutput) -> String {
 /// The line that `DEAD_LETTER` gets for a rejected record: its bytes, or where it has none, its entry of the event.
 pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, reason: &Rejection) -> String {
     let data = user_record.original.as_deref().map(Base64);
-    let as_it_came =
-        |raw: &RawValue| RawValue::from_string(one_line(raw.get())).expect("white space is all that changed");
-    let record_json = record.raw.filter(|_| data.is_none()).map(as_it_came);
+    let record_json = record.raw.filter(|_| data.is_none()).map(on_one_line);
     line(
         record,
         user_record,

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{ModelOutput, Prediction, is_text};
 use crate::endpoint::Response;
-use crate::json::one_line;
+use crate::json::on_one_line;
 use crate::media::Media;
 use crate::row;
 
@@ -101,12 +101,7 @@ fn as_text(line: &str) -> ModelOutput {
 }
 
 fn as_json(raw: &RawValue) -> ModelOutput {
-    let is_on_one_line = memchr::memchr2(b'\n', b'\r', raw.get().as_bytes()).is_none();
-    ModelOutput::Json(if is_on_one_line {
-        raw.to_owned()
-    } else {
-        RawValue::from_string(one_line(raw.get())).expect("white space is all that changed")
-    })
+    ModelOutput::Json(on_one_line(raw))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::json::{Level, array, one_line};
+use crate::json::{Level, array, on_one_line};
 use crate::media::Media;
 use crate::outcome::{Rejection, RejectionKind};
 use crate::path::Path;
@@ -79,7 +79,7 @@ impl Rows {
                     .ok_or_else(|| wrong("the record is no single CSV row"));
             }
             Some(Media::JsonLines) if memchr::memchr2(b'\n', b'\r', &row).is_some() => {
-                return Ok(one_line(json(&row)?.get()).into());
+                return Ok(on_one_line(json(&row)?).get().to_owned().into());
             }
             Some(Media::JsonLines) if row.trim_ascii().is_empty() => return Err(wrong("the record is an empty line")),
             Some(Media::JsonLines) => {}
