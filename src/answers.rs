@@ -1,9 +1,11 @@
 //! What the endpoint answered lately, in this process: how long that took, and whether it answers at all.
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lru::LruCache;
 use tokio::time::Instant;
 
 use crate::request::InferenceRequest;
@@ -13,22 +15,45 @@ const KEPT: usize = 64;
 /// How long an answer speaks for the endpoint.
 const EVIDENCE: Duration = Duration::from_mins(1);
 
+/// For how many models the last request is kept.
+const MODELS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
+
 /// The latest predictions. One for the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Answers {
     latest: Mutex<VecDeque<Answer>>,
-    /// The request that was answered last, or the first record's part of it: enough to ask once more.
-    last_request: Mutex<Option<Arc<InferenceRequest>>>,
+    /// For each model that records name, the request that was answered last, or the first record's part of it: enough to ask
+    /// once more.
+    last_requests: Mutex<LruCache<Model, Arc<InferenceRequest>>>,
 }
+
+/// One model says nothing of another. `None` where records name none.
+type Model = Option<Arc<str>>;
 
 #[derive(Debug)]
 struct Answer {
     /// The inference identifier of the request, which is that of its first record.
     id: String,
+    model: Model,
     at: Instant,
     latency: Duration,
     /// Whether it has been held against a record.
     is_used: bool,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self {
+            latest: Mutex::default(),
+            last_requests: Mutex::new(LruCache::new(MODELS)),
+        }
+    }
+}
+
+impl Answer {
+    fn is_another(&self, request: &InferenceRequest) -> bool {
+        self.model.as_ref() == request.target_model() && is_another(&self.id, request)
+    }
 }
 
 impl Answers {
@@ -36,6 +61,7 @@ impl Answers {
     pub fn add(&self, request: &Arc<InferenceRequest>, latency: Duration) {
         let answer = Answer {
             id: request.inference_id().to_owned(),
+            model: request.target_model().cloned(),
             at: Instant::now(),
             latency,
             is_used: false,
@@ -45,11 +71,12 @@ impl Answers {
             latest.pop_front();
         }
         latest.push_back(answer);
-        *self.last_request() = Some(if request.is_lone() {
+        let lone = if request.is_lone() {
             Arc::clone(request)
         } else {
             Arc::new(request.only_first())
-        });
+        };
+        self.last_requests().put(request.target_model().cloned(), lone);
     }
 
     /// The evidence rule: a fault that may be the record's own or the endpoint's is held against the record only if the
@@ -63,7 +90,7 @@ impl Answers {
             .iter()
             .rev()
             .take_while(|answer| answer.at.elapsed() <= EVIDENCE && !answer.is_used);
-        let found = evidence.any(|answer| is_another(&answer.id, Some(request)));
+        let found = evidence.any(|answer| answer.is_another(request));
         if found && request.is_lone() {
             latest.iter_mut().for_each(|answer| answer.is_used = true);
         }
@@ -75,18 +102,17 @@ impl Answers {
     pub fn answered_another_since(&self, moment: Instant, request: Option<&InferenceRequest>) -> bool {
         let latest = self.latest();
         let mut since = latest.iter().filter(|answer| answer.at >= moment + answer.latency);
-        since.any(|answer| is_another(&answer.id, request))
+        since.any(|answer| request.is_none_or(|request| answer.is_another(request)))
     }
 
-    /// The request that was answered last, if it is for another record than that of `request`.
+    /// The request to the same model that was answered last, if it is for another record than that of `request`.
     pub fn another_request(&self, request: Option<&InferenceRequest>) -> Option<Arc<InferenceRequest>> {
-        let last = self.last_request().clone();
+        let mut last = self.last_requests();
+        let Some(request) = request else {
+            return last.iter().next().map(|(_, last)| Arc::clone(last));
+        };
+        let last = last.get(&request.target_model().cloned()).cloned();
         last.filter(|last| is_another(last.inference_id(), request))
-    }
-
-    /// Whether nothing has been answered in this process.
-    pub fn are_none(&self) -> bool {
-        self.last_request().is_none()
     }
 
     /// What half of the latest answers took at most. `None` before the first.
@@ -96,8 +122,8 @@ impl Answers {
         Some(*latencies.select_nth_unstable(middle).1)
     }
 
-    fn last_request(&self) -> MutexGuard<'_, Option<Arc<InferenceRequest>>> {
-        self.last_request.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_requests(&self) -> MutexGuard<'_, LruCache<Model, Arc<InferenceRequest>>> {
+        self.last_requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn latest(&self) -> MutexGuard<'_, VecDeque<Answer>> {
@@ -106,8 +132,8 @@ impl Answers {
 }
 
 /// What was answered is no request for several that has failed, though it may be for one of these.
-fn is_another(id: &str, request: Option<&InferenceRequest>) -> bool {
-    request.is_none_or(|request| !request.is_lone() || request.inference_id() != id)
+fn is_another(id: &str, request: &InferenceRequest) -> bool {
+    !request.is_lone() || request.inference_id() != id
 }
 
 #[cfg(test)]
@@ -174,6 +200,23 @@ mod tests {
         answers.add(&request("b"), Duration::ZERO);
         assert_eq!(answers.another_request(Some(&request("a"))), Some(request("b")));
         assert_eq!(answers.another_request(Some(&request("b"))), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_model_says_nothing_of_another() {
+        let of = |id, model: &'static str| Arc::new(InferenceRequest::alone(0, id, "").for_model(model));
+        let answers = Answers::default();
+        let moment = Instant::now();
+        answers.add(&of("a", "A"), Duration::ZERO);
+        let of_b = of("b", "B");
+        assert!(!answers.answered_another_since(moment, Some(&of_b)));
+        assert!(!answers.testify_against(&of_b));
+        assert_eq!(answers.another_request(Some(&of_b)), None);
+        answers.add(&of("c", "B"), Duration::ZERO);
+        assert!(answers.answered_another_since(moment, Some(&of_b)));
+        assert_eq!(answers.another_request(Some(&of_b)), Some(of("c", "B")));
+        assert_eq!(answers.another_request(Some(&of("b", "A"))), Some(of("a", "A")));
+        assert!(answers.testify_against(&of_b));
     }
 
     #[tokio::test(start_paused = true)]

@@ -299,7 +299,7 @@ mod tests {
             (
                 "TARGET_MODEL",
                 &["models/a.tar.gz", "$.model"],
-                &["$..model", "$['a','b']", "$[*]"],
+                &["$", "$..model", "$['a','b']", "$[*]"],
             ),
             ("BATCH_STRATEGY", &["SingleRecord", "MultiRecord"], &["multi"]),
             ("MAX_RECORDS_PER_REQUEST", &["1", "10000"], &["0", "10001"]),

@@ -75,54 +75,48 @@ pub fn decode(records: &[KinesisRecord<'_>], unpacking: Unpacking) -> Vec<UserRe
     decode_by(records, unpacking, unpack)
 }
 
-type Unpack = fn(usize, &KinesisRecord<'_>, Unpacking, &mut Vec<UserRecord>) -> Result<usize, Rejection>;
+type Unpack = fn(usize, &KinesisRecord<'_>, Option<&mut Allowance>, &mut Vec<UserRecord>) -> Result<(), Rejection>;
 
 fn decode_by(records: &[KinesisRecord<'_>], unpacking: Unpacking, unpack: Unpack) -> Vec<UserRecord> {
     let mut decoded = Vec::with_capacity(records.len());
     let mut left = unpacking.limit_bytes.saturating_mul(LIMITS_IN_A_BATCH);
     for (position, record) in records.iter().enumerate() {
         let before = decoded.len();
+        let mut allowance = Allowance::new(unpacking.limit_bytes);
+        let allowed = unpacking.decompress.then_some(&mut allowance);
         let unpacked = if left == 0 {
             Err(Outcome::Failed(Failure::TooMuchAtOnce))
         } else {
-            let unpacked = contain(|| unpack(position, record, unpacking, &mut decoded));
+            let unpacked = contain(|| unpack(position, record, allowed, &mut decoded));
             unpacked.and_then(|unpacked| unpacked.map_err(Outcome::from))
         };
-        match unpacked {
-            Ok(bytes) => left = left.saturating_sub(bytes),
-            Err(outcome) => {
-                decoded.truncate(before);
-                decoded.push(UserRecord::whole(position, record, Err(outcome)));
-            }
+        if let Err(outcome) = unpacked {
+            decoded.truncate(before);
+            decoded.push(UserRecord::whole(position, record, Err(outcome)));
         }
+        let others = decoded.len().saturating_sub(before + 1);
+        left = left.saturating_sub(allowance.used() + others * USER_RECORD_BYTES);
     }
     decoded
 }
 
-/// Adds the user records of one Kinesis record to those that are `decoded`. Returns how many bytes they take beyond what
-/// the event holds.
+/// Adds the user records of one Kinesis record to those that are `decoded`, decompressed as far as that is allowed.
 fn unpack(
     position: usize,
     record: &KinesisRecord<'_>,
-    unpacking: Unpacking,
+    mut allowed: Option<&mut Allowance>,
     decoded: &mut Vec<UserRecord>,
-) -> Result<usize, Rejection> {
+) -> Result<(), Rejection> {
     let original = record.data.clone()?;
-    let mut allowance = Allowance::new(unpacking.limit_bytes);
     let mut decompress = |data: &Bytes| {
-        let unpacked = if unpacking.decompress {
-            allowance.unpack(data)?
-        } else {
-            None
-        };
-        Ok(unpacked.unwrap_or_else(|| data.clone()))
+        let unpacked = allowed.as_mut().map(|allowance| allowance.unpack(data)).transpose()?;
+        Ok(unpacked.flatten().unwrap_or_else(|| data.clone()))
     };
     let data = decompress(&original)?;
     let Some(puts) = kpl::deaggregate(&data)? else {
         decoded.push(UserRecord::whole(position, record, Ok(data)));
-        return Ok(allowance.used());
+        return Ok(());
     };
-    let overhead = puts.len() * USER_RECORD_BYTES;
     for (sub_sequence_number, put) in (0..).zip(puts) {
         decoded.push(UserRecord {
             position,
@@ -133,7 +127,7 @@ fn unpack(
             original: Some(put.data),
         });
     }
-    Ok(allowance.used() + overhead)
+    Ok(())
 }
 
 impl UserRecord {
@@ -268,7 +262,7 @@ mod tests {
                     record.data.clone().map_err(Outcome::from),
                 ));
                 assert_ne!(position, 1, "a defect in unpacking");
-                Ok(0)
+                Ok(())
             });
             let expected = ["0-0 hi", "1-0 Suspect: handling the record panicked", "2-0 hi"];
             assert_eq!(shown(&user_records), expected);

@@ -87,6 +87,7 @@ impl<E: Endpoint> Handler<E> {
             times: Times {
                 call_timeout: config.call_timeout,
                 max_attempts: config.retry.max_attempts,
+                max_records: config.requests.max_records,
                 give_up_after: config.give_up_after,
                 limits: config.limits,
             },
@@ -177,6 +178,7 @@ impl<E: Endpoint> Handler<E> {
 struct Times {
     call_timeout: Duration,
     max_attempts: u32,
+    max_records: usize,
     give_up_after: Option<Duration>,
     limits: Limits,
 }
@@ -197,6 +199,12 @@ impl Times {
         records.map(|record| record.is_some_and(is_old)).collect()
     }
 
+    /// Until a record that hangs stands alone and has had its last attempt.
+    fn attempts(&self) -> u32 {
+        let halvings = self.max_records.next_power_of_two().ilog2();
+        self.max_attempts.max(2) + halvings
+    }
+
     /// Warns of timeouts that the function's own does not leave room for. Only the first event tells what is `left`.
     fn check(&self, left: Duration) {
         let reserve = self.limits.reserve;
@@ -213,10 +221,11 @@ impl Times {
                 "CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a slow call is cut before its \
                  timeout; raise the function's timeout or lower CALL_TIMEOUT_MS"
             );
-        } else if self.give_up_after.is_some() && left < self.call_timeout * self.max_attempts.max(2) + reserve {
+        } else if self.give_up_after.is_some() && left < self.call_timeout * self.attempts() + reserve {
             warn!(
                 left_ms,
-                "MAX_ATTEMPTS x CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a record that \
+                attempts = self.attempts(),
+                "MAX_ATTEMPTS, and with MultiRecord one more for each halving, x CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a record that \
                  hangs cannot spend its attempts, and is never given up; raise the function's timeout or lower \
                  CALL_TIMEOUT_MS"
             );

@@ -257,11 +257,8 @@ mod tests {
         };
         let built = requests(&["a,1", "b,2", "a,3", "a,4", "b,5"], &by_model);
         assert_eq!(bodies(&built), ["a,1\na,3", "b,2\nb,5", "a,4"]);
-        let targets: Vec<_> = built
-            .to_call
-            .iter()
-            .filter_map(InferenceRequest::target_model)
-            .collect();
+        let targets = built.to_call.iter().filter_map(InferenceRequest::target_model);
+        let targets: Vec<_> = targets.map(|name| &**name).collect();
         assert_eq!(targets, ["a", "b", "a"]);
         let records: Vec<Vec<_>> = built
             .to_call

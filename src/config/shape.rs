@@ -179,7 +179,7 @@ fn features(value: &str) -> Option<Vec<Path>> {
 
 fn target_model(value: &str) -> Option<TargetModel> {
     if value.starts_with('$') {
-        let path = Path::read(value).filter(Path::is_of_one_value);
+        let path = Path::read(value).filter(|path| path.is_of_one_value() && !path.is_whole());
         return path.map(TargetModel::InTheRecord);
     }
     header(value).map(TargetModel::Named)

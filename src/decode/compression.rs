@@ -43,34 +43,38 @@ impl Allowance {
             ("gzip", self.read(MultiGzDecoder::new(data)))
         } else if data.starts_with(ZSTD) {
             let decoder = zstd::Decoder::with_buffer(data);
-            ("zstd", decoder.and_then(|decoder| self.read(decoder)))
+            let unpacked = decoder.map_or_else(|error| (Vec::new(), Err(error)), |decoder| self.read(decoder));
+            ("zstd", unpacked)
         } else {
             return Ok(None);
         };
-        let unpacked = unpacked.map_err(|error| Rejection {
+        let (mut unpacked, end) = unpacked;
+        let fits = unpacked.len() <= self.left;
+        // What was unpacked in vain has cost its time as well.
+        self.left = self.left.saturating_sub(unpacked.len());
+        if !fits {
+            let message = format!(
+                "the record unpacks from {name} to more than DECOMPRESS_LIMIT_BYTES allows, {}",
+                self.limit
+            );
+            let kind = RejectionKind::UnpackedTooLarge;
+            return Err(Rejection { kind, message });
+        }
+        end.map_err(|error| Rejection {
             kind: RejectionKind::BrokenRecord,
             message: format!("the record begins like {name}, but cannot be unpacked: {error}"),
         })?;
-        let Some(left) = self.left.checked_sub(unpacked.len()) else {
-            return Err(Rejection {
-                kind: RejectionKind::UnpackedTooLarge,
-                message: format!(
-                    "the record unpacks from {name} to more than DECOMPRESS_LIMIT_BYTES allows, {}",
-                    self.limit
-                ),
-            });
-        };
-        self.left = left;
-        Ok(Some(unpacked))
+        unpacked.shrink_to_fit();
+        Ok(Some(unpacked.into()))
     }
 
-    /// Reads one byte more than is left at most, which is enough to see that it is too much.
-    fn read(self, decoder: impl Read) -> io::Result<Bytes> {
+    /// Reads one byte more than is left at most, which is enough to see that it is too much. Returns what came, and how it
+    /// ended.
+    fn read(self, decoder: impl Read) -> (Vec<u8>, io::Result<usize>) {
         let mut unpacked = Vec::new();
         let most = u64::try_from(self.left).unwrap_or(u64::MAX).saturating_add(1);
-        decoder.take(most).read_to_end(&mut unpacked)?;
-        unpacked.shrink_to_fit();
-        Ok(unpacked.into())
+        let end = decoder.take(most).read_to_end(&mut unpacked);
+        (unpacked, end)
     }
 }
 
@@ -141,8 +145,11 @@ mod tests {
             assert!(rejection.message.contains("DECOMPRESS_LIMIT_BYTES allows, 1000"));
             let mut allowance = Allowance::new(1000);
             assert!(allowance.unpack(&pack(&[7; 600])).is_ok());
-            assert!(allowance.unpack(&pack(&[7; 401])).is_err());
             assert!(allowance.unpack(&pack(&[7; 400])).is_ok());
+            assert!(allowance.unpack(&pack(&[7; 1])).is_err());
+            let mut in_vain = Allowance::new(1000);
+            assert!(in_vain.unpack(&pack(&[7; 2000])).is_err());
+            assert_eq!(in_vain.used(), 1000, "what was unpacked in vain counts");
         }
     }
 }

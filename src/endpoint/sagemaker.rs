@@ -85,14 +85,14 @@ impl SageMaker {
 
     async fn call(&self, client: &Client, request: &InferenceRequest) -> Result<InvokeEndpointOutput, CallError> {
         let parameters = &self.parameters;
-        let target_model = request.target_model();
+        let target_model = request.target_model().map(ToString::to_string);
         client
             .invoke_endpoint()
             .endpoint_name(&parameters.endpoint_name)
             .content_type(&parameters.content_type)
             .accept(&parameters.accept)
             .set_custom_attributes(parameters.custom_attributes.clone())
-            .set_target_model(target_model.or(parameters.target_model.as_deref()).map(str::to_owned))
+            .set_target_model(target_model.or(parameters.target_model.clone()))
             .set_target_variant(parameters.target_variant.clone())
             .set_target_container_hostname(parameters.target_container_hostname.clone())
             .set_inference_component_name(parameters.inference_component_name.clone())

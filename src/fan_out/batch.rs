@@ -42,6 +42,8 @@ pub(super) struct Batch {
     attempts: usize,
     /// The first index that is left unfinished, and brings back all behind it: no attempt starts from here on.
     stop: usize,
+    /// The same, without what may still be split.
+    settled_stop: usize,
     stopped_elsewhere: watch::Receiver<usize>,
     /// Calls in flight are cut here.
     end: Instant,
@@ -72,6 +74,7 @@ impl Batch {
             suspects: Suspects::new(work.is_old),
             attempts: 0,
             stop: count,
+            settled_stop: count,
             stopped_elsewhere: work.stop,
             end: work.end,
             out_of_time: false,
@@ -176,11 +179,6 @@ impl Batch {
         let stop = self.stop.min(*self.stopped_elsewhere.borrow());
         let first = self.suspects.first();
         first.filter(|(index, _)| *index <= stop && !self.out_of_time)
-    }
-
-    /// Whether the record of this index is old enough to be given up.
-    pub(super) fn is_old(&self, index: usize) -> bool {
-        self.suspects.is_old(index)
     }
 
     /// Lets calls in flight end, but starts no other.

@@ -8,9 +8,8 @@
 //! What has no further attempt by its nature, a panic or a refusal in doubtful words, needs only the answer after it.
 //!
 //! A request is split if another call began and was answered after its last attempt, if need be one for a record of its
-//! own; the halves, which have one attempt each, are split further if another was answered since they were split off. Where a process has never had
-//! any answer there is nothing to ask with, and the first old request is split all the same, so that one bad record in it
-//! does not keep it for ever.
+//! own, any of them; the halves, which have one attempt each, are split further if another was answered since they were
+//! split off.
 
 use std::sync::Arc;
 
@@ -31,9 +30,7 @@ impl<E: Endpoint> FanOut<E> {
         while let Some((index, suspect)) = batch.first_suspect() {
             let request = batch.request(index);
             if batch.has_several(index) {
-                let has_no_answers = batch.is_old(index) && self.caller.answers().are_none();
-                let is_its_own = self.answers_others(batch, suspect.failed_at, request.as_deref()).await;
-                if !(is_its_own || has_no_answers) {
+                if !self.answers_others(batch, suspect.failed_at, request.as_deref()).await {
                     return;
                 }
                 batch.split(index, Some(Instant::now()));
@@ -62,7 +59,11 @@ impl<E: Endpoint> FanOut<E> {
         if answers.answered_another_since(moment, request) {
             return true;
         }
-        let Some(another) = answers.another_request(request) else {
+        let of_its_own = || {
+            let several = request.filter(|request| !request.is_lone())?;
+            Some(Arc::new(several.any_one()))
+        };
+        let Some(another) = answers.another_request(request).or_else(of_its_own) else {
             return false;
         };
         matches!(self.attempt(batch, &another).await, Ok(Ok(_)))

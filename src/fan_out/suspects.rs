@@ -38,7 +38,7 @@ impl Suspects {
         may_be_its_own && self.is_old(index)
     }
 
-    pub(super) fn is_old(&self, index: usize) -> bool {
+    fn is_old(&self, index: usize) -> bool {
         self.is_old.get(index).is_some_and(|is_old| *is_old)
     }
 

@@ -38,30 +38,47 @@ fn outputs(body: &Bytes, content_type: &str, count: usize) -> Option<Vec<ModelOu
     let text = std::str::from_utf8(body).ok()?;
     let fits = |outputs: Vec<ModelOutput>| (outputs.len() == count).then_some(outputs);
     match Media::of(content_type) {
-        Some(Media::Csv) => rows(text).and_then(fits),
+        Some(Media::Csv) => rows(text).and_then(fits).or_else(|| columns(text).and_then(fits)),
         _ if is_text(content_type) => fits(without_the_last_break(text).lines().map(as_text).collect()),
-        Some(Media::JsonLines) => json_lines(text)
+        Some(Media::JsonLines) => member(text)
             .and_then(fits)
+            .or_else(|| json_lines(text).and_then(fits))
             .or_else(|| elements(text).and_then(fits)),
-        Some(Media::Json) | None => elements(text)
+        Some(Media::Json) | None => member(text)
             .and_then(fits)
+            .or_else(|| elements(text).and_then(fits))
             // One line may be all that there is of an answer that is one JSON value, on several lines.
             .or_else(|| json_lines(text).filter(|_| count > 1).and_then(fits)),
     }
 }
 
-fn elements(text: &str) -> Option<Vec<ModelOutput>> {
+fn member(text: &str) -> Option<Vec<ModelOutput>> {
     #[derive(serde::Deserialize)]
     struct Predictions<'a> {
         #[serde(borrow)]
         predictions: Vec<&'a RawValue>,
     }
-    let elements = match text.trim_start().as_bytes().first()? {
-        b'{' => serde_json::from_str::<Predictions<'_>>(text).ok()?.predictions,
-        b'[' => serde_json::from_str(text).ok()?,
-        _ => return None,
-    };
+    let is_object = text.trim_start().starts_with('{');
+    let found = is_object.then(|| serde_json::from_str::<Predictions<'_>>(text).ok())??;
+    Some(found.predictions.into_iter().map(as_json).collect())
+}
+
+fn elements(text: &str) -> Option<Vec<ModelOutput>> {
+    let is_array = text.trim_start().starts_with('[');
+    let elements = is_array.then(|| serde_json::from_str::<Vec<&RawValue>>(text).ok())??;
     Some(elements.into_iter().map(as_json).collect())
+}
+
+/// The built-in `XGBoost` answers the rows of a real-time request in the columns of one:
+/// <https://github.com/aws/sagemaker-xgboost-container>.
+fn columns(text: &str) -> Option<Vec<ModelOutput>> {
+    let columns = row::columns(text).filter(|columns| columns.len() > 1)?;
+    Some(
+        columns
+            .into_iter()
+            .map(|column| ModelOutput::Text(row::write([column])))
+            .collect(),
+    )
 }
 
 fn json_lines(text: &str) -> Option<Vec<ModelOutput>> {
@@ -146,6 +163,7 @@ mod tests {
                 "text/csv",
                 ["text \"two\nlines\",1", "text 2,\"a \"\"b\"\"\""],
             ),
+            ("0.90,1\n", "text/csv", ["text 0.90", "text 1"]),
             ("yes\nno\n", "text/plain; charset=utf-8", ["text yes", "text no"]),
             (
                 "{\"predictions\": [0.90, {\n\"a\":1}],\"model\":\"m\"}",
@@ -167,7 +185,7 @@ mod tests {
     #[test]
     fn an_answer_with_another_number_of_predictions_is_not_used() {
         for (body, content_type) in [
-            ("0.1,0.2", "text/csv"),
+            ("0.1,0.2,0.3", "text/csv"),
             ("0.1\n0.2\n0.3\n", "text/csv"),
             ("0.1\n\n", "application/jsonlines"),
             ("{\"predictions\":[1]}", "application/json"),
@@ -192,6 +210,9 @@ mod tests {
             ("0.90\n", "text/csv", "text 0.90"),
             ("0.1\n0.9\n", "text/csv", "text 0.1\n0.9\n"),
             ("{\"score\":1}\n", "application/jsonlines", "json {\"score\":1}"),
+            ("{\"predictions\":[0.90]}", "application/jsonlines", "json 0.90"),
+            ("[0.90]", "application/jsonlines", "json [0.90]"),
+            ("0.1,0.9\n", "text/csv", "text 0.1,0.9"),
         ] {
             assert_eq!(
                 shown(body.as_bytes(), content_type, 1),

@@ -56,8 +56,8 @@ impl InferenceRequest {
     }
 
     /// The model that the records name.
-    pub fn target_model(&self) -> Option<&str> {
-        self.target_model.as_deref()
+    pub fn target_model(&self) -> Option<&Arc<str>> {
+        self.target_model.as_ref()
     }
 
     /// The indexes of its user records, lowest first.
@@ -100,6 +100,14 @@ impl InferenceRequest {
     #[must_use]
     pub fn only_first(&self) -> Self {
         self.of(std::slice::from_ref(self.first()))
+    }
+
+    /// The request for one of its records alone, any of them.
+    #[must_use]
+    pub fn any_one(&self) -> Self {
+        self.of(std::slice::from_ref(
+            fastrand::choice(&self.parts).expect("a request has a record"),
+        ))
     }
 
     fn first(&self) -> &Part {

@@ -95,25 +95,27 @@ async fn a_request_keeps_failing_for_one_record() {
             .filter(|call| call.lines().count() == 100 && call.contains("137"));
         assert_eq!(attempts.count(), 3, "all of MAX_ATTEMPTS before it is split");
         assert_eq!(ran.seen.attempts(137), 1, "one attempt for what was split off");
+        // Three requests, two more attempts, one to ask with, two a halving: halves speak for one another.
+        assert!(ran.seen.calls.len() <= 3 + 2 + 1 + 14, "{}", ran.seen.calls.len());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_is_split_only_if_the_endpoint_answers_another_after_it() {
-    let running = Scenario::of(600)
-        .packed(100)
-        .record(550, Does::Hang)
-        .with("CALL_TIMEOUT_MS", "1000")
-        .start();
-    let answer = running.invoke(500..600).await.unwrap();
-    let mut seen = running.seen.lock().unwrap().sizes();
-    assert_eq!(seen, [100; 3], "nothing was ever answered: {answer}");
-    running.invoke(0..100).await.unwrap();
+async fn a_request_is_split_only_if_the_endpoint_answers_another_call_after_it() {
+    // Which record of its own is asked for is drawn.
+    fastrand::seed(7);
+    let scenario = Scenario::of(600).packed(100).record(550, Does::Hang);
+    let running = scenario.with("CALL_TIMEOUT_MS", "1000").start();
     running.invoke(500..600).await.unwrap();
-    seen = running.seen.lock().unwrap().sizes();
-    // What was answered before is asked for once more, a record of it; then all but the bad one have answers.
-    assert_eq!(seen[3..9], [100, 100, 100, 100, 1, 50], "{seen:?}");
+    let sizes = running.seen.lock().unwrap().sizes();
+    // Nothing was ever answered: one of its own is asked for. Then all but the bad one have answers.
+    assert_eq!(sizes[..6], [100, 100, 100, 1, 50, 50], "{sizes:?}");
     assert_eq!(running.seen.lock().unwrap().attempts(550), 1);
+    running.invoke(0..100).await.unwrap();
+    let before = running.seen.lock().unwrap().calls.len();
+    running.invoke(550..551).await.unwrap();
+    let calls = running.seen.lock().unwrap().calls.split_off(before);
+    assert_eq!(calls, ["550"; 3], "a lone one is not split, and asks for nothing");
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,6 +149,7 @@ async fn the_container_is_down() {
 
 #[tokio::test(start_paused = true)]
 async fn one_bad_record_in_the_only_request_is_found_and_given_up_when_it_is_old() {
+    fastrand::seed(7);
     let scenario = Scenario::of(100)
         .packed(100)
         .record(0, SUSPECT)
@@ -238,6 +241,38 @@ async fn a_record_of_the_request_itself_can_speak_for_the_endpoint() {
     let ran = running.ran(answer);
     ran.is_finished();
     assert_eq!(ran.dead_lettered, [3, 8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_models_outage_is_not_held_against_its_records_by_anothers_answers() {
+    let running = Scenario::of(0)
+        .with("BATCH_STRATEGY", "MultiRecord")
+        .with("CONTENT_TYPE", "text/csv")
+        .with("TARGET_MODEL", "$[0]")
+        .with("GIVE_UP_AFTER_S", "1")
+        .arrived_before(60.0);
+    let running = (0..20)
+        .step_by(2)
+        .fold(running, |running, number| {
+            running.body(&format!("down,{number}"), SUSPECT)
+        })
+        .start();
+    let record = |number: usize| {
+        let mut record = entry(&number.to_string());
+        let model = if number.is_multiple_of(2) { "down" } else { "up" };
+        record["kinesis"]["data"] = BASE64.encode(format!("{model},{number}")).into();
+        record["kinesis"]["approximateArrivalTimestamp"] = 1.into();
+        record
+    };
+    let records: Vec<_> = (0..20).map(record).collect();
+    for _ in 0..5 {
+        let answer = running.invoke_event(&json!({ "Records": records })).await.unwrap();
+        assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], "0");
+    }
+    assert!(running.lines().1.is_empty(), "{:?}", running.lines().1);
+    let seen = running.seen.lock().unwrap();
+    let of_the_other = seen.calls.iter().filter(|call| call.contains("up"));
+    assert_eq!(of_the_other.count(), 1, "what the other model said is remembered");
 }
 
 /// A batch, its request size, and the records that the endpoint refuses.

@@ -232,7 +232,9 @@ impl<'w> Lambda<'w> {
         let attempts_max = config.retry.max_attempts.max(config.give_up_after.map_or(1, |_| 2));
         // As often as a request for it can be halved, and once more for the whole.
         let requests_max = self.world.packed.next_power_of_two().ilog2() + 1;
-        let attempts_max = attempts_max * requests_max;
+        // Any record of a request may be asked for, to see whether the endpoint answers.
+        let asked_max = if requests_max > 1 { requests_max } else { 0 };
+        let attempts_max = attempts_max * requests_max + asked_max;
         let too_many =
             |(name, count): &(&String, &u32)| **count > attempts_max && !environment.answered.contains(*name);
         counts.too_many_attempts += attempts.filter(too_many).count() as u64;

@@ -83,9 +83,10 @@ impl Batch {
     pub(in crate::fan_out) fn split(&mut self, index: usize, split_off: Option<Instant>) {
         self.suspects.remove(index);
         let request = self.request(index).expect("only a request is split");
-        if self.stop == index && *self.stopped_elsewhere.borrow() > index {
+        if self.stop == index {
             // It stopped what is behind it, and has come back to life.
-            self.stop = request.last_record() + 1;
+            let elsewhere = *self.stopped_elsewhere.borrow();
+            self.stop = (request.last_record() + 1).min(self.settled_stop).min(elsewhere);
         }
         for half in request.halves() {
             self.add(half, split_off);
@@ -147,6 +148,7 @@ impl Batch {
     /// starts for them any more, unless theirs are remembered.
     fn settle_one(&mut self, index: usize, outcome: Outcome) {
         if self.leaves_unfinished(&outcome) {
+            self.settled_stop = self.settled_stop.min(index);
             self.stop_at(index);
         }
         let is_settled = self.is_settled.get_mut(index).expect("an index of this batch");
