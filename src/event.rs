@@ -69,6 +69,11 @@ pub struct NotKinesis {
 /// [`NotKinesis`] if the event has no `Records`, or a record of another source. A broken record is no error here: it
 /// becomes a [`KinesisRecord`] whose `data` says why it is rejected.
 pub fn read(payload: &RawValue) -> Result<Event<'_>, NotKinesis> {
+    // An array would do for a struct as well.
+    if !payload.get().starts_with('{') {
+        let came = describe(payload);
+        return Err(NotKinesis { came });
+    }
     plain::read(payload).map_or_else(|| read_one_by_one(payload), Ok)
 }
 

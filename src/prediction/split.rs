@@ -72,13 +72,9 @@ fn elements(text: &str) -> Option<Vec<ModelOutput>> {
 /// The built-in `XGBoost` answers the rows of a real-time request in the columns of one:
 /// <https://github.com/aws/sagemaker-xgboost-container>.
 fn columns(text: &str) -> Option<Vec<ModelOutput>> {
-    let columns = row::columns(text).filter(|columns| columns.len() > 1)?;
-    Some(
-        columns
-            .into_iter()
-            .map(|column| ModelOutput::Text(row::write([column])))
-            .collect(),
-    )
+    let row = without_the_last_break(text);
+    let is_one_of_numbers = row.contains(',') && !row.contains(['"', '\n', '\r']);
+    is_one_of_numbers.then(|| row.split(',').map(as_text).collect())
 }
 
 fn json_lines(text: &str) -> Option<Vec<ModelOutput>> {
