@@ -18,6 +18,7 @@ mod kinesis_output;
 mod multi_record;
 mod once_more;
 mod one_outcome;
+mod packing;
 mod properties;
 mod records;
 mod redelivery;

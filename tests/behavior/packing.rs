@@ -1,0 +1,80 @@
+//! Records packed into requests: none is lost, doubled or out of order, whatever the limits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use instream::decode::{Batch, UserRecord};
+use instream::media::Media;
+use instream::path::Path;
+use instream::request::{Frame, Requests, Rows, Rules, build};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn user_record(row: &str) -> UserRecord {
+    UserRecord {
+        position: 0,
+        sub_sequence_number: 0,
+        partition_key: None,
+        explicit_hash_key: None,
+        original: None,
+        data: Ok(Bytes::copy_from_slice(row.as_bytes())),
+    }
+}
+
+fn packed(rows: &[String], max_records: usize, max_payload_bytes: usize) -> Requests {
+    let user_records: Vec<_> = rows.iter().map(|row| user_record(row)).collect();
+    let batch = Batch {
+        records: &[],
+        user_records: &user_records,
+        stream_arn: "",
+    };
+    let rules = Rules {
+        rows: Rows {
+            records: Some(Media::Csv),
+            requests: Some(Media::Csv),
+            features: Vec::new(),
+            input_filter: Path::read("$").unwrap(),
+            target_model: Path::read("$[0]"),
+            are_packed: true,
+        },
+        frame: Arc::new(Frame::of_many(Media::Csv, None)),
+        max_records,
+        max_payload_bytes,
+    };
+    build(&batch, rows.iter().map(|_| None).collect(), &rules)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn packing_loses_doubles_and_reorders_nothing(
+        rows in vec("[abc],[0-9]{1,30}", 0..80),
+        max_records in 1..12_usize,
+        max_bytes in 10..120_usize,
+    ) {
+        let requests = packed(&rows, max_records, max_bytes);
+        let mut ended: Vec<_> = requests.ended.iter().map(|(index, _)| *index).collect();
+        prop_assert!(ended.iter().all(|index| rows[*index].len() > max_bytes));
+        let mut last: HashMap<&str, (usize, usize, usize)> = HashMap::new();
+        for request in &requests.to_call {
+            let records: Vec<_> = request.records().collect();
+            let body = String::from_utf8(request.body()).unwrap();
+            let expected: Vec<_> = records.iter().map(|index| rows[*index].as_str()).collect();
+            prop_assert_eq!(&body, &expected.join("\n"));
+            prop_assert!(records.is_sorted() && records.len() <= max_records && body.len() <= max_bytes);
+            let model = &**request.target_model().unwrap();
+            prop_assert!(expected.iter().all(|row| row.starts_with(model)));
+            // Behind the last request of its model, and not to be had in that.
+            if let Some((before, count, bytes)) = last.get(model) {
+                prop_assert!(*before < records[0]);
+                prop_assert!(*count == max_records || bytes + 1 + expected[0].len() > max_bytes);
+            }
+            last.insert(expected[0].get(..1).unwrap(), (records[records.len() - 1], records.len(), body.len()));
+            ended.extend(records);
+        }
+        ended.sort_unstable();
+        prop_assert_eq!(ended, (0..rows.len()).collect::<Vec<_>>());
+    }
+}
