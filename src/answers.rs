@@ -131,9 +131,8 @@ impl Answers {
     }
 }
 
-/// What was answered is no request for several that has failed, though it may be for one of these.
 fn is_another(id: &str, request: &InferenceRequest) -> bool {
-    !request.is_lone() || request.inference_id() != id
+    request.inference_id() != id
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ async fn a_request_keeps_failing_for_one_record() {
     for memo_bytes in ["16777216", "0"] {
         let scenario = Scenario::of(300)
             .packed(100)
-            .record(137, SUSPECT)
+            .record(137, Does::FailAfter(5, FaultKind::Suspect))
             .with("MEMO_BYTES", memo_bytes);
         let ran = scenario.run().await;
         ran.comes_again_from(137);
