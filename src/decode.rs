@@ -146,13 +146,10 @@ impl UserRecord {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
     use instream_local::aggregate::Put;
+    use instream_local::packing::gzip;
     use serde_json::value::RawValue;
 
     use super::*;
@@ -172,12 +169,6 @@ mod tests {
         let entries: Vec<_> = (1..).zip(data).map(entry).collect();
         let payload = RawValue::from_string(format!(r#"{{"Records":[{}]}}"#, entries.join(","))).unwrap();
         check(&event::read(&payload).unwrap().records);
-    }
-
-    fn gzip(data: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(data).unwrap();
-        encoder.finish().unwrap()
     }
 
     fn aggregate(data: &[&[u8]]) -> Bytes {

@@ -80,18 +80,9 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
+    use instream_local::packing::gzip;
 
     use super::*;
-
-    fn gzip(data: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(data).unwrap();
-        encoder.finish().unwrap()
-    }
 
     fn zstd(data: &[u8]) -> Vec<u8> {
         zstd::encode_all(data, 3).unwrap()

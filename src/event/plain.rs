@@ -1,5 +1,5 @@
 //! An event whose records are all as AWS sends them, read in one go. Nearly every event is one; the records of the others
-//! are looked at one by one, which takes twice as long.
+//! are looked at one by one, which reads them three times.
 
 use std::borrow::Cow;
 
