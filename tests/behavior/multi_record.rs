@@ -148,6 +148,21 @@ async fn the_container_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_container_that_never_answered_is_asked_for_one_record_a_delivery() {
+    let scenario = Scenario::of(300).packed(100).with("GIVE_UP_AFTER_S", "1");
+    let running = scenario.arrived_before(60.0).start();
+    running.is_down(SUSPECT);
+    for _ in 0..5 {
+        running.invoke(0..300).await.unwrap();
+    }
+    assert!(running.lines().1.is_empty());
+    let sizes = running.seen.lock().unwrap().sizes();
+    let count = |size| sizes.iter().filter(|it| **it == size).count();
+    assert_eq!((count(1), count(100)), (5, 5 * 3 * 3), "{sizes:?}");
+    assert_eq!(sizes.len(), 50, "no request is split: {sizes:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_bad_record_in_the_only_request_is_found_and_given_up_when_it_is_old() {
     fastrand::seed(7);
     let scenario = Scenario::of(100)
