@@ -22,9 +22,9 @@ mod variables;
 pub use destination::Destination;
 use reader::{Reader, whole};
 use variables::{
-    ACCEPT, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, ENDPOINT_NAME, GIVE_UP_AFTER_S,
-    INFERENCE_COMPONENT_NAME, MEMO_BYTES, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE, TARGET_CONTAINER_HOSTNAME,
-    TARGET_VARIANT,
+    ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, ENDPOINT_NAME,
+    GIVE_UP_AFTER_S, HEDGE, INFERENCE_COMPONENT_NAME, MEMO_BYTES, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE,
+    TARGET_CONTAINER_HOSTNAME, TARGET_VARIANT,
 };
 pub use variables::{VARIABLES, Variable};
 
@@ -43,6 +43,10 @@ pub struct Config {
     pub output_mode: OutputMode,
     /// Calls in flight in this process, 1–1000.
     pub capacity: NonZeroUsize,
+    /// Whether fewer calls are in flight where the endpoint takes fewer.
+    pub adaptive_capacity: bool,
+    /// The percentile of latencies, 95–99, after which a slow call has a second one; none where unset.
+    pub hedge: Option<u8>,
     /// Time for one attempt, 1–70,000 ms: a model may take 60 s, and AWS advises a client timeout of 70 s then.
     pub call_timeout: Duration,
     /// When a call that failed is tried again.
@@ -114,6 +118,8 @@ impl Config {
         reader.check_log_level(OUTPUT, output.as_ref());
         reader.check_log_level(DEAD_LETTER, dead_letter.as_ref());
         let capacity = reader.required(CAPACITY, |value| whole(value, 1..=1000).and_then(NonZeroUsize::new));
+        let adaptive_capacity = reader.required(ADAPTIVE_CAPACITY, on_off);
+        let hedge = reader.required(HEDGE, percentile);
         let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| whole(value, 1..=70_000));
         let retry = reader.retry();
         let limits = reader.limits();
@@ -149,6 +155,8 @@ impl Config {
                 output_format: output_format?,
                 output_mode: output_mode?,
                 capacity: capacity?,
+                adaptive_capacity: adaptive_capacity?,
+                hedge: hedge?,
                 call_timeout: Duration::from_millis(call_timeout_ms?),
                 retry: retry?,
                 limits: limits?,
@@ -185,6 +193,24 @@ fn output_format(value: &str) -> Option<OutputFormat> {
         "raw" => Some(OutputFormat::Raw),
         _ => None,
     }
+}
+
+fn on_off(value: &str) -> Option<bool> {
+    match value {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// `off` is none.
+#[expect(clippy::option_option, reason = "the outer one is a value that is not allowed")]
+fn percentile(value: &str) -> Option<Option<u8>> {
+    if value == "off" {
+        return Some(None);
+    }
+    let percentile = value.strip_prefix('p').and_then(|number| whole(number, 95..=99))?;
+    Some(Some(percentile))
 }
 
 fn output_mode(value: &str) -> Option<OutputMode> {
@@ -250,6 +276,8 @@ mod tests {
     fn every_wrong_variable_is_named_in_one_message() {
         let error = read(&[
             ("ENDPOINT_NAME", "-x"),
+            ("ADAPTIVE_CAPACITY", &["on", "off"], &["true", "ON"]),
+            ("HEDGE", &["off", "p95", "p99"], &["on", "95", "p94", "p100", "p99.9"]),
             ("CAPACITY", "zero"),
             ("CALL_TIMEOUT_MS", "70001"),
         ])

@@ -52,6 +52,16 @@ pub enum FaultKind {
     Misconfigured,
 }
 
+impl FaultKind {
+    /// Whether another call may fare better at once.
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::Suspect | Self::Overload | Self::Unreachable => true,
+            Self::Refused | Self::Misconfigured => false,
+        }
+    }
+}
+
 /// Why a call brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {

@@ -18,10 +18,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::capacity::{Capacity, Permit};
 use crate::endpoint::Endpoint;
-use crate::invoke::Caller;
+use crate::invoke::{Caller, Tally};
 use crate::outcome::Outcome;
 use crate::request::Requests;
-use crate::retry::Retry;
+use crate::retry::{Budget, Retry};
 
 mod batch;
 mod give_up;
@@ -39,7 +39,7 @@ const STARTED_AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub struct FanOut<E> {
     caller: Arc<Caller<E>>,
-    capacity: Capacity,
+    budget: Arc<Budget>,
     rules: Rules,
 }
 
@@ -52,6 +52,20 @@ pub struct Rules {
     pub rejected_fails: bool,
     /// Whether what is behind a record that may be at fault itself goes on, since its outcome is remembered.
     pub others_go_on: bool,
+}
+
+/// Whether further attempts may be made now, by what the whole process has seen.
+#[derive(Debug)]
+struct Tries {
+    budget: Arc<Budget>,
+    capacity: Capacity,
+}
+
+impl Tries {
+    /// While the endpoint is down, the next delivery's first attempt is what asks whether it is back.
+    fn spend(&self) -> bool {
+        !self.capacity.is_down() && self.budget.spend()
+    }
 }
 
 /// An invocation's requests, and where the outcomes of their records go.
@@ -72,24 +86,28 @@ pub struct Work {
 }
 
 impl<E: Endpoint> FanOut<E> {
-    /// A fan-out of calls by `caller`, `capacity` of them in flight at most.
-    pub fn new(caller: Caller<E>, capacity: Capacity, rules: Rules) -> Self {
+    /// A fan-out of calls by `caller`, of which `budget` are further attempts.
+    pub fn new(caller: Caller<E>, budget: Budget, rules: Rules) -> Self {
         Self {
             caller: Arc::new(caller),
-            capacity,
+            budget: Arc::new(budget),
             rules,
         }
     }
 
-    /// The endpoint that is called.
-    pub fn endpoint(&self) -> &E {
-        self.caller.endpoint()
+    /// Who makes the calls.
+    pub fn caller(&self) -> &Caller<E> {
+        &self.caller
     }
 
-    /// Sends every request and waits until each record has its outcome. Returns the number of attempts that were started.
-    pub async fn run(&self, work: Work) -> usize {
+    /// Sends every request and waits until each record has its outcome. Returns how many calls were made.
+    pub async fn run(&self, work: Work) -> Arc<Tally> {
         let end = work.end;
-        let mut batch = Batch::new(work, self.rules);
+        let tries = Tries {
+            budget: Arc::clone(&self.budget),
+            capacity: self.caller.capacity().clone(),
+        };
+        let mut batch = Batch::new(work, self.rules, tries);
         let all = async {
             self.drive_in_time(&mut batch).await;
             self.settle_suspects(&mut batch).await;
@@ -114,6 +132,7 @@ impl<E: Endpoint> FanOut<E> {
     }
 
     async fn drive(&self, batch: &mut Batch) {
+        let mut started = 0_usize;
         while batch.has_work() {
             let Some(permit) = self.permit(batch).await else {
                 // The call that ended last may have left nothing to wait for.
@@ -127,7 +146,8 @@ impl<E: Endpoint> FanOut<E> {
                 continue;
             }
             batch.start(&self.caller, permit);
-            if batch.attempts().is_multiple_of(STARTED_AT_ONCE) {
+            started += 1;
+            if started.is_multiple_of(STARTED_AT_ONCE) {
                 yield_now().await;
             }
         }
@@ -137,7 +157,7 @@ impl<E: Endpoint> FanOut<E> {
     /// waits that are over. The place in the queue is kept all the time: who gave it up with every call that ends would
     /// let concurrent invocations pass.
     async fn permit(&self, batch: &mut Batch) -> Option<Permit> {
-        let mut permit = pin!(self.capacity.acquire());
+        let mut permit = pin!(self.caller.capacity().acquire());
         while batch.has_ready() {
             tokio::select! {
                 biased;

@@ -1,5 +1,6 @@
 //! The straight line through the stages, from one event to its answer. All branching between stages lives here.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,11 +18,13 @@ use crate::delivery::{Counts, Delivery, FeedsItself, Form, Outcomes, Progress};
 use crate::endpoint::{Endpoint, FaultKind};
 use crate::event::{self, KinesisRecord, NotKinesis};
 use crate::fan_out::{self, FanOut, Work};
-use crate::invoke::Caller;
+use crate::hedge::Hedge;
+use crate::invoke::{Caller, Tally};
 use crate::memo::Memo;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Output;
 use crate::request::{self, Requests, Rules};
+use crate::retry::Budget;
 
 /// Everything that invocations share. One per process.
 #[derive(Debug)]
@@ -77,9 +80,11 @@ impl<E: Endpoint> Handler<E> {
             rejected_fails: delivery.rejected_fails(),
             others_go_on: memo.is_on(),
         };
-        let caller = Caller::new(endpoint, config.call_timeout);
+        let capacity = Capacity::new(config.capacity, config.adaptive_capacity);
+        let hedge = config.hedge.map(Hedge::after);
+        let caller = Caller::new(endpoint, config.call_timeout, capacity, hedge);
         Self {
-            fan_out: FanOut::new(caller, Capacity::new(config.capacity), rules),
+            fan_out: FanOut::new(caller, Budget::new(config.capacity.get()), rules),
             delivery,
             memo,
             unpacking: config.unpacking,
@@ -120,15 +125,20 @@ impl<E: Endpoint> Handler<E> {
         let requests = request::build(&batch, remembered, &self.requests);
         let is_old = self.times.old(&batch, invocation.now);
         // Boxed, since the futures inside are deep and large.
-        let (attempts, progress) = Box::pin(self.call_and_deliver(batch, requests, is_old, deadline)).await;
+        let (tally, progress) = Box::pin(self.call_and_deliver(batch, requests, is_old, deadline)).await;
         let from = nameable(batch.records, progress.finished());
-        summarise(&batch, &progress, attempts);
+        summarise(&batch, &progress, &tally, self.limit());
         self.remember(&batch, progress, from.as_ref().copied().unwrap_or_default());
         let batch_item_failures = checkpoint(batch.records, from?)?;
         Ok(BatchResponse {
             batch_item_failures,
             state: event.window_state.map(std::borrow::Cow::into_owned),
         })
+    }
+
+    /// How many calls may be in flight now: CAPACITY, or what the endpoint turned out to take.
+    pub fn limit(&self) -> f64 {
+        self.fan_out.caller().capacity().limit()
     }
 
     /// Runs the calls and the delivery of what comes of them side by side.
@@ -138,7 +148,7 @@ impl<E: Endpoint> Handler<E> {
         requests: Requests,
         is_old: Vec<bool>,
         deadline: Deadline,
-    ) -> (usize, Progress<'b>) {
+    ) -> (Arc<Tally>, Progress<'b>) {
         let (settle, settled) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(usize::MAX);
         let work = Work {
@@ -154,7 +164,7 @@ impl<E: Endpoint> Handler<E> {
             stop,
             others_go_on: self.memo.is_on(),
         };
-        let endpoint = self.fan_out.endpoint().name();
+        let endpoint = self.fan_out.caller().endpoint().name();
         let delivery = self.delivery.run(batch, endpoint, outcomes, deadline.delivery_end);
         tokio::join!(self.fan_out.run(work), delivery)
     }
@@ -234,7 +244,9 @@ impl Times {
 }
 
 /// One line an invocation: what became of its records, and what stopped it where something did.
-fn summarise(batch: &Batch<'_>, progress: &Progress<'_>, attempts: usize) {
+fn summarise(batch: &Batch<'_>, progress: &Progress<'_>, tally: &Tally, limit: f64) {
+    let attempts = tally.attempts.load(Ordering::Relaxed);
+    let hedges = tally.hedges.load(Ordering::Relaxed);
     let misconfigured = progress.outcomes().find_map(|(_, outcome)| match outcome {
         Outcome::Failed(Failure::Fault(fault)) if fault.kind == FaultKind::Misconfigured => Some(&fault.summary),
         Outcome::Failed(_) | Outcome::Predicted(_) | Outcome::Rejected(_) | Outcome::Delivered => None,
@@ -253,7 +265,7 @@ fn summarise(batch: &Batch<'_>, progress: &Progress<'_>, attempts: usize) {
     let Some(unfinished) = batch.records.get(finished) else {
         info!(
             records,
-            user_records, predicted, rejected, delivered, attempts, "batch finished"
+            user_records, predicted, rejected, delivered, attempts, hedges, limit, "batch finished"
         );
         return;
     };
@@ -275,6 +287,8 @@ fn summarise(batch: &Batch<'_>, progress: &Progress<'_>, attempts: usize) {
         failed,
         delivered,
         attempts,
+        hedges,
+        limit,
         finished,
         from = unfinished.sequence_number.as_deref(),
         why = why.unwrap_or_else(|| "its delivery fell short".to_owned()),

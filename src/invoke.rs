@@ -1,12 +1,17 @@
-//! One attempt at an inference request.
+//! One attempt at an inference request: a call, and a second one where the first is slow and `HEDGE` is on.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use futures_util::future::{Either, select};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::answers::Answers;
+use crate::capacity::{Capacity, Ended, Permit};
 use crate::endpoint::{Endpoint, Fault, FaultKind, Response};
+use crate::hedge::Hedge;
 use crate::prediction::Prediction;
 use crate::prediction::split::split;
 use crate::request::InferenceRequest;
@@ -17,6 +22,17 @@ pub struct Caller<E> {
     endpoint: E,
     call_timeout: Duration,
     answers: Answers,
+    capacity: Capacity,
+    hedge: Option<Hedge>,
+}
+
+/// Calls of one invocation.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Attempts: first calls.
+    pub attempts: AtomicUsize,
+    /// Second calls.
+    pub hedges: AtomicUsize,
 }
 
 /// What an endpoint's answer is to the records of its request.
@@ -38,13 +54,21 @@ impl Answer {
 }
 
 impl<E: Endpoint> Caller<E> {
-    /// Calls `endpoint`, with `call_timeout` for each call.
-    pub fn new(endpoint: E, call_timeout: Duration) -> Self {
+    /// Calls `endpoint`, with `call_timeout` for each attempt; second calls by `hedge` need permits that are spare in
+    /// `capacity`.
+    pub fn new(endpoint: E, call_timeout: Duration, capacity: Capacity, hedge: Option<Hedge>) -> Self {
         Self {
             endpoint,
             call_timeout,
             answers: Answers::default(),
+            capacity,
+            hedge,
         }
+    }
+
+    /// The permits that all calls need.
+    pub fn capacity(&self) -> &Capacity {
+        &self.capacity
     }
 
     /// The endpoint that is called.
@@ -53,15 +77,21 @@ impl<E: Endpoint> Caller<E> {
     }
 
     /// Makes one attempt, for which the permit is held already: the clock starts here, so waiting in the queue is not
-    /// charged. A call that passes the timeout is cancelled.
+    /// charged. Calls that pass the timeout are cancelled.
     ///
     /// # Errors
     ///
     /// The [`Fault`] that the attempt ended with. A doubtful one is settled, as Refused, or else as Misconfigured; the
     /// latter stays in doubt.
-    pub async fn attempt(&self, request: &Arc<InferenceRequest>) -> Result<Answer, Fault> {
+    pub async fn attempt(
+        &self,
+        request: &Arc<InferenceRequest>,
+        permit: &mut Permit,
+        tally: &Tally,
+    ) -> Result<Answer, Fault> {
+        tally.attempts.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let answer = timeout(self.call_timeout, self.endpoint.invoke(request)).await;
+        let answer = timeout(self.call_timeout, self.hedged(request, permit, tally)).await;
         match answer {
             Ok(Ok(response)) => {
                 self.answers.add(request, started.elapsed());
@@ -69,11 +99,67 @@ impl<E: Endpoint> Caller<E> {
             }
             Ok(Err(fault)) => Err(self.judge(fault, request)),
             Err(_elapsed) => {
+                permit.ended(Ended::TimedOut);
                 let timeout_ms = self.call_timeout.as_millis();
                 let summary = format!("no answer within CALL_TIMEOUT_MS, {timeout_ms} ms");
                 Err(Fault::new(FaultKind::Suspect, summary))
             }
         }
+    }
+
+    /// The first call's answer, or that of a second one, which begins if the first is slow. The first answer or refusal
+    /// wins, and the other call is cancelled; a transient fault of one leaves the other running.
+    async fn hedged(&self, request: &InferenceRequest, permit: &mut Permit, tally: &Tally) -> Result<Response, Fault> {
+        let Some(hedge) = &self.hedge else {
+            return self.call(request, permit).await;
+        };
+        let started = Instant::now();
+        let delay = hedge.begin();
+        let first = pin!(self.call(request, permit));
+        let answer = match delay {
+            None => first.await,
+            Some(delay) => match select(first, pin!(self.spare(hedge, delay))).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right((mut spare, first)) => {
+                    tally.hedges.fetch_add(1, Ordering::Relaxed);
+                    let second = pin!(self.call(request, &mut spare));
+                    either(first, second).await
+                }
+            },
+        };
+        if answer.is_ok() {
+            hedge.answered(started.elapsed());
+        }
+        answer
+    }
+
+    /// Waits until a call is slow, and then for a permit that nobody else wants, without a place in the queue.
+    async fn spare(&self, hedge: &Hedge, delay: Duration) -> Permit {
+        const AGAIN: Duration = Duration::from_millis(5);
+        sleep(delay).await;
+        loop {
+            // The permit first: it comes back if there is no second call left to make.
+            if let Some(permit) = self.capacity.spare()
+                && hedge.spend()
+            {
+                return permit;
+            }
+            sleep(delay.max(AGAIN)).await;
+        }
+    }
+
+    /// One call, whose permit is told how it ended.
+    async fn call(&self, request: &InferenceRequest, permit: &mut Permit) -> Result<Response, Fault> {
+        let answer = self.endpoint.invoke(request).await;
+        permit.ended(match &answer {
+            Ok(_) => Ended::Answered,
+            Err(fault) => match fault.kind {
+                FaultKind::Overload => Ended::Overload,
+                FaultKind::Unreachable => Ended::Unreachable,
+                FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured => Ended::Otherwise,
+            },
+        });
+        answer
     }
 
     /// Settles whose fault a doubtful one is.
@@ -106,5 +192,22 @@ impl<E: Endpoint> Caller<E> {
         let left = end.saturating_duration_since(start);
         // An answer took no longer than the timeout, so most calls need no look at the latest ones.
         left.is_zero() || left < self.call_timeout && self.answers.median_latency().is_some_and(|median| left < median)
+    }
+}
+
+/// What comes first of two calls for one request, unless it is a transient fault: then the other's answer, or the first
+/// call's fault where that fails for a while as well.
+async fn either(
+    first: impl Future<Output = Result<Response, Fault>> + Unpin,
+    second: impl Future<Output = Result<Response, Fault>> + Unpin,
+) -> Result<Response, Fault> {
+    let is_transient = |answer: &Result<_, Fault>| answer.as_ref().is_err_and(|fault| fault.kind.is_transient());
+    match select(first, second).await {
+        Either::Left((answer, second)) if is_transient(&answer) => {
+            let other = second.await;
+            if is_transient(&other) { answer } else { other }
+        }
+        Either::Right((answer, first)) if is_transient(&answer) => first.await,
+        Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
     }
 }

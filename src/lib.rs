@@ -52,6 +52,8 @@ pub mod retry;
 
 pub mod capacity;
 
+pub mod hedge;
+
 pub mod invoke;
 
 pub mod answers;

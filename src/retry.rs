@@ -1,8 +1,15 @@
 //! Whether a call that failed is tried again within its invocation, and when.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::endpoint::FaultKind;
+
+/// What an answer adds to the budget, in attempts. So further attempts are a third of all calls at most; a third of first
+/// attempts that fail once need half of that.
+const EARNED: f64 = 0.5;
+/// What the budget holds at least, so that a record that fails now and then needs no others.
+const LEAST_SAVED: f64 = 10.0;
 
 /// The rule for further attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,15 +29,48 @@ pub struct Backoff {
     pub cap: Duration,
 }
 
+/// How many further attempts the process may make: answers fill it, attempts beyond a record's first empty it. While most
+/// calls fail, it stays empty, and each delivery of a record is one call: else its attempts and the mapping's would multiply
+/// an outage.
+#[derive(Debug)]
+pub struct Budget {
+    attempts: Mutex<f64>,
+    most: f64,
+}
+
+impl Budget {
+    /// A full one: an attempt for each call that may be in flight, and ten at least.
+    pub fn new(capacity: usize) -> Self {
+        let capacity = u32::try_from(capacity).map_or(f64::MAX, f64::from);
+        let most = LEAST_SAVED.max(capacity);
+        Self {
+            attempts: Mutex::new(most),
+            most,
+        }
+    }
+
+    /// The endpoint has answered.
+    pub fn earn(&self) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        *attempts = (*attempts + EARNED).min(self.most);
+    }
+
+    /// Takes one attempt out; false if there is none.
+    pub fn spend(&self) -> bool {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_left = *attempts >= 1.0;
+        if is_left {
+            *attempts -= 1.0;
+        }
+        is_left
+    }
+}
+
 impl Retry {
     /// How long to wait until the next attempt, when `attempts` of them have been spent and the last one ended with a
     /// fault of this `kind`; `None` if there is no next one.
     pub fn wait(&self, attempts: u32, kind: FaultKind) -> Option<Duration> {
-        let is_transient = match kind {
-            FaultKind::Suspect | FaultKind::Overload | FaultKind::Unreachable => true,
-            FaultKind::Refused | FaultKind::Misconfigured => false,
-        };
-        (is_transient && attempts < self.max_attempts).then(|| self.backoff.wait(attempts))
+        (kind.is_transient() && attempts < self.max_attempts).then(|| self.backoff.wait(attempts))
     }
 }
 

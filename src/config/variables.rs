@@ -28,6 +28,8 @@ pub(super) const OUTPUT_MODE: Variable = variable("OUTPUT_MODE", Some("ordered")
 pub(super) const GIVE_UP_AFTER_S: Variable = variable("GIVE_UP_AFTER_S", None, "a whole number, 1–604800");
 pub(super) const MEMO_BYTES: Variable = variable("MEMO_BYTES", Some("16777216"), "a whole number, 0–1073741824");
 pub(super) const CAPACITY: Variable = variable("CAPACITY", Some("20"), "a whole number, 1–1000");
+pub(super) const ADAPTIVE_CAPACITY: Variable = variable("ADAPTIVE_CAPACITY", Some("on"), "on, off");
+pub(super) const HEDGE: Variable = variable("HEDGE", Some("off"), "off, p95, p96, p97, p98, p99");
 pub(super) const CALL_TIMEOUT_MS: Variable = variable("CALL_TIMEOUT_MS", Some("30000"), "a whole number, 1–70000");
 pub(super) const MAX_ATTEMPTS: Variable = variable("MAX_ATTEMPTS", Some("3"), "a whole number, 1–10");
 pub(super) const RETRY_BASE_MS: Variable = variable("RETRY_BASE_MS", Some("50"), "a whole number, 1–60000");
@@ -69,7 +71,7 @@ pub(super) const TARGET_CONTAINER_HOSTNAME: Variable = variable("TARGET_CONTAINE
 pub(super) const INFERENCE_COMPONENT_NAME: Variable = variable("INFERENCE_COMPONENT_NAME", None, RESOURCE_NAME);
 
 /// All variables, in the order of the README's table.
-pub const VARIABLES: [Variable; 31] = [
+pub const VARIABLES: [Variable; 33] = [
     ENDPOINT_NAME,
     OUTPUT,
     OUTPUT_FORMAT,
@@ -78,6 +80,8 @@ pub const VARIABLES: [Variable; 31] = [
     GIVE_UP_AFTER_S,
     MEMO_BYTES,
     CAPACITY,
+    ADAPTIVE_CAPACITY,
+    HEDGE,
     CALL_TIMEOUT_MS,
     MAX_ATTEMPTS,
     RETRY_BASE_MS,

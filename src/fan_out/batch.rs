@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::suspects::{Suspect, Suspects};
-use super::{Rules, Work};
+use super::{Rules, Tries, Work};
 use crate::capacity::Permit;
 use crate::endpoint::{Endpoint, Fault};
-use crate::invoke::{Answer, Caller};
+use crate::invoke::{Answer, Caller, Tally};
 use crate::outcome::{Failure, Outcome, contain_async};
 use crate::request::InferenceRequest;
 
@@ -27,6 +27,7 @@ type Ended = (usize, Result<Result<Answer, Fault>, Outcome>, Permit);
 
 pub(super) struct Batch {
     rules: Rules,
+    tries: Tries,
     /// By the index of the first record.
     requests: Vec<Option<Live>>,
     /// Which records have their outcomes, and where these went.
@@ -38,8 +39,7 @@ pub(super) struct Batch {
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
     calls: JoinSet<Ended>,
     suspects: Suspects,
-    /// Attempts that were started.
-    attempts: usize,
+    tally: Arc<Tally>,
     /// The first index that is left unfinished, and brings back all behind it: no attempt starts from here on.
     stop: usize,
     /// The same, without what may still be split.
@@ -61,10 +61,11 @@ struct Live {
 }
 
 impl Batch {
-    pub(super) fn new(work: Work, rules: Rules) -> Self {
+    pub(super) fn new(work: Work, rules: Rules, tries: Tries) -> Self {
         let count = work.records;
         let mut batch = Self {
             rules,
+            tries,
             requests: vec![None; count],
             is_settled: vec![false; count],
             outcomes: work.outcomes,
@@ -72,7 +73,7 @@ impl Batch {
             waiting: BinaryHeap::new(),
             calls: JoinSet::new(),
             suspects: Suspects::new(work.is_old),
-            attempts: 0,
+            tally: Arc::default(),
             stop: count,
             settled_stop: count,
             stopped_elsewhere: work.stop,
@@ -103,12 +104,8 @@ impl Batch {
         self.end
     }
 
-    pub(super) fn attempts(&self) -> usize {
-        self.attempts
-    }
-
-    pub(super) fn count_attempt(&mut self) {
-        self.attempts += 1;
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     pub(super) fn request(&self, index: usize) -> Option<Arc<InferenceRequest>> {
@@ -134,15 +131,14 @@ impl Batch {
     }
 
     /// Starts an attempt at the ready request with the lowest position.
-    pub(super) fn start<E: Endpoint>(&mut self, caller: &Arc<Caller<E>>, permit: Permit) {
+    pub(super) fn start<E: Endpoint>(&mut self, caller: &Arc<Caller<E>>, mut permit: Permit) {
         let Reverse(index) = self.ready.pop().expect("a request is ready");
         let request = self.request(index).expect("only a request becomes ready");
-        let caller = Arc::clone(caller);
+        let (caller, tally) = (Arc::clone(caller), Arc::clone(&self.tally));
         self.calls.spawn(async move {
-            let ended = contain_async(caller.attempt(&request)).await;
+            let ended = contain_async(caller.attempt(&request, &mut permit, &tally)).await;
             (index, ended, permit)
         });
-        self.attempts += 1;
     }
 
     /// Waits until a call ends, a wait is over or a record is left unfinished elsewhere, whichever is first; for ever if
@@ -201,8 +197,8 @@ impl Batch {
         }
     }
 
-    /// Gives what has no outcome yet the one that it has for want of an answer, and returns the number of attempts.
-    pub(super) fn finish(mut self) -> usize {
+    /// Gives what has no outcome yet the one that it has for want of an answer, and returns how many calls were made.
+    pub(super) fn finish(mut self) -> Arc<Tally> {
         for (index, suspect) in self.suspects.take_all() {
             self.settle(index, suspect.fault.into());
         }
@@ -216,6 +212,6 @@ impl Batch {
             };
             _ = self.outcomes.send((index, Outcome::Failed(failure)));
         }
-        self.attempts
+        self.tally
     }
 }

@@ -74,9 +74,8 @@ impl<E: Endpoint> FanOut<E> {
         batch: &mut Batch,
         request: &Arc<InferenceRequest>,
     ) -> Result<Result<Answer, Fault>, Outcome> {
-        let _permit = self.capacity.acquire().await;
-        batch.count_attempt();
-        contain_async(self.caller.attempt(request)).await
+        let mut permit = self.caller.capacity().acquire().await;
+        contain_async(self.caller.attempt(request, &mut permit, batch.tally())).await
     }
 }
 

@@ -24,6 +24,7 @@ impl Batch {
 
     /// Gives the records of a request their predictions, or lets each of them go alone.
     pub(in crate::fan_out) fn answered(&mut self, index: usize, answer: Answer) {
+        self.tries.budget.earn();
         let request = self.request(index).expect("only a request is answered");
         match answer {
             Answer::Predictions(predictions) => {
@@ -60,10 +61,19 @@ impl Batch {
         let is_before_the_last = has_one || attempts == max_attempts.max(2) - 1;
         let is_suspect = fault.kind == FaultKind::Suspect;
         let is_lone = !self.has_several(index);
-        if is_lone && is_before_the_last && is_suspect && self.suspects.may_include(index, &fault) {
+        let may_be_given_up = is_lone && is_suspect && self.suspects.may_include(index, &fault);
+        if is_before_the_last && may_be_given_up {
             return self.suspect(index, fault, true);
         }
-        let Some(wait) = self.rules.retry.wait(attempts, fault.kind) else {
+        let wait = self.rules.retry.wait(attempts, fault.kind);
+        if wait.is_some() && !self.tries.spend() {
+            // A last attempt is none of the budget's: it comes only if the endpoint answers others.
+            if may_be_given_up {
+                return self.suspect(index, fault, true);
+            }
+            return self.has_spent_its_attempts(index, fault);
+        }
+        let Some(wait) = wait else {
             // The attempt before may have failed by the endpoint's fault: such a record is not given up this time.
             if is_suspect && is_lone {
                 return self.settle(index, fault.into());
