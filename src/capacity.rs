@@ -95,8 +95,7 @@ impl Capacity {
         self.shared.limit().now()
     }
 
-    /// Whether the endpoint has given nothing but overload or could not be reached lately: each call only asks whether it
-    /// is back.
+    /// Whether the latest calls, ten at least, have all ended by Overload or Unreachable, and nothing is in flight.
     pub fn is_down(&self) -> bool {
         self.shared.limit().is_down()
     }

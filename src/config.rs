@@ -276,8 +276,6 @@ mod tests {
     fn every_wrong_variable_is_named_in_one_message() {
         let error = read(&[
             ("ENDPOINT_NAME", "-x"),
-            ("ADAPTIVE_CAPACITY", &["on", "off"], &["true", "ON"]),
-            ("HEDGE", &["off", "p95", "p99"], &["on", "95", "p94", "p100", "p99.9"]),
             ("CAPACITY", "zero"),
             ("CALL_TIMEOUT_MS", "70001"),
         ])
@@ -337,6 +335,8 @@ mod tests {
             ("JOIN_SOURCE", &["None", "Input"], &["input"]),
             ("COMPRESSION", &["auto", "none"], &["gzip"]),
             ("DECOMPRESS_LIMIT_BYTES", &["1", "268435456"], &["0", "268435457"]),
+            ("ADAPTIVE_CAPACITY", &["on", "off"], &["true", "ON"]),
+            ("HEDGE", &["off", "p95", "p99"], &["on", "95", "p94", "p100", "p99.9"]),
             ("OUTPUT_FORMAT", &["envelope", "raw"], &["Raw", "json"]),
             ("OUTPUT_MODE", &["ordered", "unordered"], &["any"]),
             ("GIVE_UP_AFTER_S", &[], &["0", "604801", "1h"]),

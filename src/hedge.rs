@@ -106,10 +106,10 @@ mod tests {
     fn slow_is_beyond_the_percentile_of_the_latest() {
         let ms = |milliseconds| Some(Duration::from_millis(milliseconds));
         assert_eq!(hedge(1..=99).begin(), None, "too few");
-        assert_eq!(hedge(1..=112).begin(), ms(107));
+        assert_eq!(hedge(1..=100).begin(), ms(95));
         assert_eq!(
-            hedge((1..=112).chain([7; 512])).begin(),
-            ms(10),
+            hedge((1..=100).chain([8; 512])).begin(),
+            ms(12),
             "and half as long again as the median"
         );
         assert_eq!(

@@ -28,6 +28,8 @@ const LEAST: f64 = 0.001;
 const LONGEST_GAP: Duration = Duration::from_secs(10);
 /// So many calls in a row without an answer, and nothing in flight, make the endpoint one that is down.
 const DOWN: u32 = 3;
+/// So many leave no hope that another attempt helps, in this invocation.
+const HOPELESS: u32 = 10;
 /// Pauses between calls that ask whether it is back; they double from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
@@ -116,7 +118,7 @@ impl Limit {
     }
 
     pub(super) fn is_down(&self) -> bool {
-        self.quiet.as_ref().is_some_and(|quiet| quiet.pause.is_some())
+        self.failed >= HOPELESS && self.quiet.as_ref().is_some_and(|quiet| quiet.pause.is_some())
     }
 
     fn is_full(&self) -> bool {

@@ -150,6 +150,8 @@ async fn the_container_is_down() {
 #[tokio::test(start_paused = true)]
 async fn a_container_that_never_answered_is_asked_for_one_record_a_delivery() {
     let scenario = Scenario::of(300).packed(100).with("GIVE_UP_AFTER_S", "1");
+    // With it goes a budget that all attempts of five deliveries fit into.
+    let scenario = scenario.with("CAPACITY", "100");
     let running = scenario.arrived_before(60.0).start();
     running.is_down(SUSPECT);
     for _ in 0..5 {

@@ -83,6 +83,7 @@ async fn no_permit_is_held_while_a_record_waits_for_its_next_attempt() {
     let started = Instant::now();
     let mut scenario = Scenario::of(0)
         .with("CAPACITY", "1")
+        .with("ADAPTIVE_CAPACITY", "off")
         .with("RETRY_BASE_MS", "60000")
         .with("RETRY_CAP_MS", "60000");
     for number in 0..10 {
