@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use instream_local::faults::Rates;
 use instream_local::function::Program;
-use instream_local::setup::{EndpointOptions, Options};
+use instream_local::setup::Options;
 
+mod endpoint;
 mod stream;
 
+pub(crate) use endpoint::EndpointArgs;
+use endpoint::OF_THE_LOCAL_ENDPOINT;
 pub(crate) use stream::StreamArgs;
 
 /// Runs the function on this machine: a stream of records through it, by way of a local Lambda, a local SageMaker
@@ -71,73 +73,6 @@ pub(crate) struct FunctionArgs {
     pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) local_endpoint: EndpointArgs,
-}
-
-/// What only the local endpoint has. The seed is that of killed processes, too.
-const OF_THE_LOCAL_ENDPOINT: [&str; 6] = [
-    "model_server",
-    "latency",
-    "throttle",
-    "error_rate",
-    "hang_rate",
-    "refuse_rate",
-];
-
-#[derive(Args)]
-#[group(skip)]
-pub(crate) struct EndpointArgs {
-    /// Call a model container on this machine instead of the built-in model
-    #[arg(long, value_name = "URL")]
-    pub(crate) model_server: Option<String>,
-    /// What each call to the local endpoint takes at least, beyond the model's own time; 20ms with the built-in model
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) latency: Option<Duration>,
-    /// Throttle this share of the calls, such as 10%
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub(crate) throttle: Option<f64>,
-    /// Answer this share of the calls with the container's status 500
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub(crate) error_rate: Option<f64>,
-    /// Never answer this share of the calls
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub(crate) hang_rate: Option<f64>,
-    /// Refuse this share of the records, whenever they are called, with the container's status 400
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub(crate) refuse_rate: Option<f64>,
-    /// The same seed brings the same faults and mishaps
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-}
-
-impl EndpointArgs {
-    fn seed(&self) -> u64 {
-        self.seed.unwrap_or(1)
-    }
-
-    pub(crate) fn options(self) -> Result<EndpointOptions> {
-        // The built-in model answers at once, which no endpoint does.
-        let of_the_model = if self.model_server.is_some() {
-            Duration::ZERO
-        } else {
-            Duration::from_millis(20)
-        };
-        let rates = Rates {
-            throttle: self.throttle.unwrap_or_default(),
-            error: self.error_rate.unwrap_or_default(),
-            hang: self.hang_rate.unwrap_or_default(),
-            refuse: self.refuse_rate.unwrap_or_default(),
-            seed: self.seed(),
-        };
-        ensure!(
-            rates.throttle + rates.error + rates.hang <= 1.0,
-            "--throttle, --error-rate and --hang-rate are shares of the same calls: together 100% at most"
-        );
-        Ok(EndpointOptions {
-            latency: self.latency.unwrap_or(of_the_model),
-            model_server: self.model_server,
-            rates,
-        })
-    }
 }
 
 /// `10%`, `0.5%`.

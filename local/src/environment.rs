@@ -1,7 +1,7 @@
 //! The function's environment variables, as Lambda and the user's own settings would give them.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use aws_config::BehaviorVersion;
@@ -29,7 +29,12 @@ pub type Settings = HashMap<String, String>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// One on this machine.
-    Local(SocketAddr),
+    Local {
+        /// Its URL.
+        url: String,
+        /// The file of the certificate that the function is to trust, where the URL is of HTTPS.
+        certificate: Option<PathBuf>,
+    },
     /// A `SageMaker` endpoint of the user's, by name.
     Aws(String),
 }
@@ -42,7 +47,7 @@ pub enum Target {
 /// If AWS credentials or a region are needed and cannot be found.
 pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
     let mut environment = match target {
-        Target::Local(address) => local(own, *address)?,
+        Target::Local { url, certificate } => local(own, url, certificate.as_deref())?,
         Target::Aws(name) => aws(own, name).await?,
     };
     let defaults = [
@@ -61,7 +66,7 @@ pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
 
 /// Nothing of the user's AWS settings reaches a function that calls this machine, no profile, no real credentials and no
 /// proxy that would carry the calls away from it, but for the places of services to deliver to.
-fn local(own: Settings, address: SocketAddr) -> Result<Settings> {
+fn local(own: Settings, url: &str, certificate: Option<&Path>) -> Result<Settings> {
     let foreign = |name: &str| {
         let own = name.starts_with("AWS_LAMBDA_") || SERVICES.iter().any(|(_, url, _)| *url == name);
         let of_aws = name.starts_with("AWS_") && !own;
@@ -73,9 +78,15 @@ fn local(own: Settings, address: SocketAddr) -> Result<Settings> {
         ("AWS_ACCESS_KEY_ID", "local".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-        ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", format!("http://{address}")),
+        ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", url.to_owned()),
     ];
     environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
+    if let Some(certificate) = certificate {
+        let path = certificate
+            .to_str()
+            .context("the path of the certificate is not UTF-8")?;
+        environment.insert("SSL_CERT_FILE".to_owned(), path.to_owned());
+    }
     for name in ["OUTPUT", "DEAD_LETTER"] {
         let destination = environment.get(name).map(|value| value.trim()).unwrap_or_default();
         let service = SERVICES.iter().find(|(scheme, ..)| destination.starts_with(scheme));
@@ -123,6 +134,13 @@ async fn aws(own: Settings, endpoint: &str) -> Result<Settings> {
 mod tests {
     use super::*;
 
+    fn here() -> Target {
+        Target::Local {
+            url: "http://127.0.0.1:9001".to_owned(),
+            certificate: None,
+        }
+    }
+
     #[tokio::test]
     async fn no_aws_setting_of_the_users_reaches_a_local_run() {
         let own = [
@@ -136,7 +154,7 @@ mod tests {
             ("DEAD_LETTER", ""),
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let target = Target::Local(([127, 0, 0, 1], 9001).into());
+        let target = here();
         let environment = for_function(own, &target).await.unwrap();
         let value = |name: &str| environment.get(name).map(String::as_str);
         assert_eq!(value("AWS_PROFILE"), None);
@@ -156,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_local_run_delivers_to_no_service_in_aws() {
-        let target = Target::Local(([127, 0, 0, 1], 9001).into());
+        let target = here();
         let here = "http://127.0.0.1:4567";
         for (destination, url) in [
             ("kinesis:scores", "AWS_ENDPOINT_URL_KINESIS"),
@@ -175,5 +193,18 @@ mod tests {
                 assert_eq!(environment[url], here);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_local_run_with_tls_has_its_own_certificate_trusted_instead_of_the_users() {
+        let own = Settings::from([("SSL_CERT_FILE".to_owned(), "/etc/ssl/mine.pem".to_owned())]);
+        let target = Target::Local {
+            url: "https://127.0.0.1:9001".to_owned(),
+            certificate: Some("target/local/endpoint-9001.pem".into()),
+        };
+        let environment = for_function(own.clone(), &target).await.unwrap();
+        assert_eq!(environment["SSL_CERT_FILE"], "target/local/endpoint-9001.pem");
+        let environment = for_function(own, &here()).await.unwrap();
+        assert_eq!(environment["SSL_CERT_FILE"], "/etc/ssl/mine.pem");
     }
 }

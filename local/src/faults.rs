@@ -8,6 +8,8 @@
 //! A call with several records is refused if any of them is. The other rates are shares of the calls: only a call's first
 //! record counts there. Of the faults of its records, the call has the most severe.
 //!
+//! Whether a call is slow is drawn for itself, by its first record: one that fails may be slow as well.
+//!
 //! # By marker
 //!
 //! The built-in model's records may have a member `"$fault"`, such as `"throttle, error"`: what becomes of the first
@@ -16,12 +18,19 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
 mod marker;
+#[cfg(test)]
+mod tests;
 
 pub use marker::Marker;
+
+/// Salt for whether a call is slow, so that this has nothing to do with the call's fault: no record comes to so many
+/// calls. The number itself, of the golden ratio's digits, has no meaning.
+const SLOW: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A fault of the endpoint, or of the container behind it; the most severe comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +60,25 @@ pub struct Rates {
     pub seed: u64,
 }
 
-/// How many calls ended with which fault.
+/// Calls that take longer than others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slow {
+    /// How many of the calls, as a share from 0 to 1.
+    pub share: f64,
+    /// How much longer they take.
+    pub by: Duration,
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fate {
+    /// The fault that it has, if any.
+    pub injected: Option<Injected>,
+    /// How much longer than others it takes, unless it is throttled or hangs.
+    pub delay: Duration,
+}
+
+/// How many calls ended with which fault, and how many were slow, whatever their answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Counts {
@@ -59,12 +86,14 @@ pub struct Counts {
     pub errors: u64,
     pub refused: u64,
     pub hung: u64,
+    pub slow: u64,
 }
 
 /// Decides about every call, and counts.
 #[derive(Debug)]
 pub struct Faults {
     rates: Rates,
+    slow: Option<Slow>,
     seen: Mutex<Seen>,
 }
 
@@ -76,18 +105,30 @@ struct Seen {
 }
 
 impl Faults {
-    /// Faults at these rates, none to begin with.
+    /// Faults at these rates, none to begin with; no call is slow.
     pub fn new(rates: Rates) -> Self {
         Self {
             rates,
+            slow: None,
             seen: Mutex::default(),
         }
     }
 
+    /// The same faults, with some calls slow.
+    #[must_use]
+    pub fn with_slow(self, slow: Option<Slow>) -> Self {
+        Self { slow, ..self }
+    }
+
     /// What becomes of the next call, which is for `records`: each what it is known by, and its marker. The built-in
-    /// model's records are known by their bytes, a model server's by their inference identifiers.
-    pub fn next(&self, records: &[(&[u8], Option<Marker>)]) -> Option<Injected> {
+    /// model's records are known by their bytes, a model server's by their inference identifiers. It is not among the
+    /// counts until [`count`](Self::count).
+    pub fn draw(&self, records: &[(&[u8], Option<Marker>)]) -> Fate {
         let mut seen = self.seen();
+        let delay = records.first().map(|(record, _)| {
+            let hash = hash(record);
+            self.delay(hash, seen.earlier(hash))
+        });
         let faults = records.iter().enumerate().map(|(place, (record, marker))| {
             let hash = hash(record);
             let earlier = seen.call(hash);
@@ -98,16 +139,32 @@ impl Faults {
                 None => None,
             }
         });
-        let injected = faults.max().flatten();
-        if let Some(injected) = injected {
-            seen.counts.add(injected);
+        Fate {
+            injected: faults.max().flatten(),
+            delay: delay.unwrap_or_default(),
         }
-        injected
+    }
+
+    /// Counts a call whose fate this is.
+    pub fn count(&self, fate: Fate) {
+        self.seen().counts.add(fate);
+    }
+
+    /// [Draws](Self::draw) the next call's fault, and counts it.
+    pub fn next(&self, records: &[(&[u8], Option<Marker>)]) -> Option<Injected> {
+        let fate = self.draw(records);
+        self.count(fate);
+        fate.injected
     }
 
     /// The faults so far.
     pub fn counts(&self) -> Counts {
         self.seen().counts
+    }
+
+    fn delay(&self, record: u64, earlier: usize) -> Duration {
+        let is_slow = |slow: &Slow| self.rates.share(record, SLOW ^ earlier as u64) < slow.share;
+        self.slow.filter(is_slow).map(|slow| slow.by).unwrap_or_default()
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -122,6 +179,11 @@ fn hash(record: &[u8]) -> u64 {
 }
 
 impl Seen {
+    /// How many calls for a record there were so far.
+    fn earlier(&self, record: u64) -> usize {
+        self.calls.get(&record).copied().unwrap_or_default()
+    }
+
     /// Counts a call for a record; returns how many there were before.
     fn call(&mut self, record: u64) -> usize {
         let calls = self.calls.entry(record).or_default();
@@ -157,122 +219,15 @@ impl Rates {
 }
 
 impl Counts {
-    fn add(&mut self, injected: Injected) {
+    fn add(&mut self, Fate { injected, delay }: Fate) {
         match injected {
-            Injected::Throttle => self.throttled += 1,
-            Injected::Error => self.errors += 1,
-            Injected::Hang => self.hung += 1,
-            Injected::Refuse => self.refused += 1,
+            Some(Injected::Throttle) => self.throttled += 1,
+            Some(Injected::Error) => self.errors += 1,
+            Some(Injected::Hang) => self.hung += 1,
+            Some(Injected::Refuse) => self.refused += 1,
+            None => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(rates: Rates) -> (Vec<Option<Injected>>, Counts) {
-        let faults = Faults::new(rates);
-        let names = (0..10_000).map(|number| format!("49590{number}-0"));
-        let drawn = names.flat_map(|name| [(); 2].map(|()| faults.next(&[(name.as_bytes(), None)])));
-        (drawn.collect(), faults.counts())
-    }
-
-    #[test]
-    fn faults_come_at_their_rates_and_the_same_seed_brings_the_same_ones() {
-        let rates = Rates {
-            throttle: 0.1,
-            error: 0.05,
-            hang: 0.01,
-            refuse: 0.02,
-            seed: 7,
-        };
-        let (drawn, counts) = run(rates);
-        // Of 20,000 calls, 2 % less for the refused records; four standard deviations either way.
-        assert!((1790..=2130).contains(&counts.throttled), "{counts:?}");
-        assert!((858..=1102).contains(&counts.errors), "{counts:?}");
-        assert!((140..=252).contains(&counts.hung), "{counts:?}");
-        assert!((288..=512).contains(&counts.refused), "{counts:?}");
-        assert_eq!(drawn, run(rates).0);
-        assert_ne!(drawn, run(Rates { seed: 8, ..rates }).0);
-        // A record is refused always or never.
-        let refused = |call: &Option<Injected>| *call == Some(Injected::Refuse);
-        assert!(drawn.chunks(2).all(|calls| refused(&calls[0]) == refused(&calls[1])));
-    }
-
-    #[test]
-    fn a_rate_of_all_leaves_none_and_no_rate_leaves_all() {
-        let all = Rates {
-            throttle: 1.0,
-            ..Rates::default()
-        };
-        assert_eq!(run(all).1.throttled, 20_000);
-        assert_eq!(run(Rates::default()).1, Counts::default());
-    }
-
-    fn plain(record: &[u8]) -> (&[u8], Option<Marker>) {
-        (record, None)
-    }
-
-    #[test]
-    fn a_record_that_is_refused_alone_is_refused_in_any_company_and_no_other_is() {
-        let rates = Rates {
-            refuse: 0.02,
-            ..Rates::default()
-        };
-        let names: Vec<_> = (0..1000).map(|number| format!("{number}").into_bytes()).collect();
-        let alone = Faults::new(rates);
-        let together = Faults::new(rates);
-        let mut calls_refused = 0;
-        for names in names.chunks(10) {
-            let refused = names.iter().filter_map(|name| alone.next(&[plain(name)])).count();
-            let records: Vec<_> = names.iter().map(|name| plain(name)).collect();
-            assert_eq!(together.next(&records).is_some(), refused > 0);
-            calls_refused += u64::from(refused > 0);
-        }
-        assert!(alone.counts().refused > calls_refused, "{:?}", alone.counts());
-        assert_eq!(together.counts().refused, calls_refused, "one for each call");
-    }
-
-    #[test]
-    fn calls_fail_at_their_rates_however_many_records_they_have() {
-        let faults = Faults::new(Rates {
-            throttle: 0.1,
-            hang: 0.05,
-            ..Rates::default()
-        });
-        for call in 0..2000 {
-            let names: Vec<_> = (0..50).map(|number| format!("{call}-{number}").into_bytes()).collect();
-            let records: Vec<_> = names.iter().map(|name| plain(name)).collect();
-            faults.next(&records);
-        }
-        let counts = faults.counts();
-        // Four standard deviations either way.
-        assert!((147..=253).contains(&counts.throttled), "{counts:?}");
-        assert!((62..=138).contains(&counts.hung), "{counts:?}");
-    }
-
-    #[test]
-    fn the_most_severe_of_its_records_faults_becomes_of_a_call_and_each_record_has_had_a_call() {
-        let faults = Faults::new(Rates::default());
-        let marked = [
-            "refuse",
-            "error, refuse",
-            "throttle",
-            "hang",
-            "refuse, refuse, refuse, refuse, error",
-        ];
-        let next = |count: usize| {
-            let records = marked.iter().take(count);
-            let records = records.map(|marker| (marker.as_bytes(), Some(Marker::read(marker).unwrap())));
-            faults.next(&records.collect::<Vec<_>>())
-        };
-        assert_eq!(next(4), Some(Injected::Hang));
-        assert_eq!(next(4), Some(Injected::Refuse), "the second record's second fault");
-        assert_eq!(next(4), None);
-        assert_eq!(
-            [(); 5].map(|()| next(5))[3..],
-            [Some(Injected::Refuse), Some(Injected::Error)]
-        );
+        let is_answered_late = !matches!(injected, Some(Injected::Throttle | Injected::Hang));
+        self.slow += u64::from(is_answered_late && !delay.is_zero());
     }
 }

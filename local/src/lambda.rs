@@ -15,6 +15,7 @@ use crate::setup::{Options, Setup};
 
 /// Which function to run.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a run has one of them")]
 pub enum Lambda {
     /// Processes of our own.
     Here {

@@ -63,4 +63,6 @@ pub mod summary;
 
 pub mod interrupt;
 
+mod certificate;
+
 mod server;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Parser as _;
 use instream_local::function::Answer;
 use instream_local::interrupt::interrupted;
-use instream_local::setup::start_endpoint;
+use instream_local::sagemaker::SageMakerRuntime;
 use instream_local::stream_command;
 use instream_local::{environment, event_command, transactions};
 
@@ -76,31 +76,32 @@ async fn event(file: PathBuf, function: FunctionArgs) -> Result<ExitCode> {
 }
 
 async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {
-    let endpoint = start_endpoint(port, &args.options()?).await?;
-    let address = endpoint.address();
-    let name = environment::LOCAL_ENDPOINT;
+    let endpoint = SageMakerRuntime::start(port, &args.options()?).await?;
+    let (url, name) = (endpoint.url(), environment::LOCAL_ENDPOINT);
+    let mut out = io::stdout();
+    writeln!(out, "SageMaker Runtime on {url}, until Ctrl-C. For the function:")?;
     writeln!(
-        io::stdout(),
-        "SageMaker Runtime on http://{address}, until Ctrl-C. For the function:"
+        out,
+        "  AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME={url} AWS_REGION=us-east-1 \\"
     )?;
+    if let Some(certificate) = endpoint.certificate() {
+        writeln!(out, "  SSL_CERT_FILE='{}' \\", certificate.display())?;
+    }
     writeln!(
-        io::stdout(),
-        "  AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME=http://{address} AWS_REGION=us-east-1 \\"
-    )?;
-    writeln!(
-        io::stdout(),
+        out,
         "  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local ENDPOINT_NAME={name} \\"
     )?;
     writeln!(
-        io::stdout(),
+        out,
         "  OUTPUT=stdout: DEAD_LETTER=stdout: cargo lambda watch --invoke-address 127.0.0.1"
     )?;
     interrupted().await;
     writeln!(
-        io::stdout(),
-        "{} calls, at most {} in flight",
+        out,
+        "{} calls, at most {} in flight, {} connections",
         endpoint.calls(),
-        endpoint.most_in_flight()
+        endpoint.most_in_flight(),
+        endpoint.connections()
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,17 @@
 //! What every command needs: the function's program, its environment, and an endpoint to call.
 
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::sync::mpsc;
 
 use crate::build;
 use crate::environment::{self, Settings, Target};
-use crate::faults::Rates;
 use crate::function::{Launch, Line, Program};
-use crate::model_server::ModelServer;
-use crate::sagemaker::{Container, SageMakerRuntime};
+use crate::sagemaker::SageMakerRuntime;
+
+pub use crate::sagemaker::EndpointOptions;
 
 /// How to run the function.
 #[derive(Debug, Clone, Default)]
@@ -25,17 +26,6 @@ pub struct Options {
     pub timeout: Duration,
     /// Environment variables for the function.
     pub settings: Settings,
-}
-
-/// An endpoint on this machine.
-#[derive(Debug, Clone, Default)]
-pub struct EndpointOptions {
-    /// URL of a model server on this machine, instead of the built-in model.
-    pub model_server: Option<String>,
-    /// What each call takes beyond the model's own time.
-    pub latency: Duration,
-    /// How often calls fail on purpose.
-    pub rates: Rates,
 }
 
 /// Everything in place but the function itself.
@@ -54,13 +44,16 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// If the function does not compile, the model server is not up, no port can be had, or AWS credentials are missing.
+    /// If the function does not compile, the endpoint cannot be started, or AWS credentials are missing.
     pub async fn new(options: Options) -> Result<Self> {
         let (endpoint, target) = if let Some(name) = options.aws_endpoint {
             (None, Target::Aws(name))
         } else {
-            let endpoint = start_endpoint(0, &options.local_endpoint).await?;
-            let target = Target::Local(endpoint.address());
+            let endpoint = SageMakerRuntime::start(0, &options.local_endpoint).await?;
+            let target = Target::Local {
+                url: endpoint.url(),
+                certificate: endpoint.certificate().map(Path::to_owned),
+            };
             (Some(endpoint), target)
         };
         let environment = environment::for_function(options.settings, &target).await?;
@@ -81,18 +74,4 @@ impl Setup {
             lines,
         })
     }
-}
-
-/// Starts an endpoint on `port`, or on a free one if it is 0.
-///
-/// # Errors
-///
-/// If the model server is not up or the port cannot be had.
-pub async fn start_endpoint(port: u16, options: &EndpointOptions) -> Result<SageMakerRuntime> {
-    let container = match &options.model_server {
-        Some(url) => Container::ModelServer(Box::new(ModelServer::connect(url).await?)),
-        None => Container::FraudModel,
-    };
-    let started = SageMakerRuntime::start(port, container, options.latency, options.rates).await;
-    started.with_context(|| format!("cannot listen on 127.0.0.1:{port}"))
 }

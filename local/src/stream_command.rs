@@ -84,6 +84,7 @@ pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
         processes,
         calls: endpoint.as_ref().map(SageMakerRuntime::calls),
         most_in_flight: endpoint.as_ref().map(SageMakerRuntime::most_in_flight),
+        connections: endpoint.as_ref().map(SageMakerRuntime::connections),
         faults: endpoint
             .as_ref()
             .map(|endpoint| endpoint.faults().counts())

@@ -39,7 +39,9 @@ pub struct Summary {
     pub calls: Option<u64>,
     /// The most calls in flight at once; unknown for an endpoint in AWS.
     pub most_in_flight: Option<u64>,
-    /// Faults that the endpoint had on purpose; none for one in AWS.
+    /// Connections that the endpoint accepted; unknown for one in AWS.
+    pub connections: Option<u64>,
+    /// Faults that the endpoint had on purpose, and its slow calls; none for one in AWS.
     pub faults: Counts,
     /// From the event to the answer.
     pub batch_latency_ms: Percentiles,
@@ -53,12 +55,13 @@ pub struct Summary {
     pub files: Files,
 }
 
-/// Half, nine tenths and 99 of 100 are no higher than these.
+/// Of 100, so many are no higher than these.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Percentiles {
     pub p50: f64,
     pub p90: f64,
+    pub p95: f64,
     pub p99: f64,
 }
 
@@ -147,6 +150,7 @@ impl Summary {
         let known = |count: Option<u64>| count.map_or_else(|| unknown.to_owned(), |it| it.to_string());
         row(f, "calls", known(self.calls))?;
         row(f, "most in flight", known(self.most_in_flight))?;
+        row(f, "connections", known(self.connections))?;
         if self.faults == Counts::default() {
             return Ok(());
         }
@@ -155,16 +159,19 @@ impl Summary {
             errors,
             refused,
             hung,
+            slow,
         } = self.faults;
-        let counts = format!("{throttled} throttled, {errors} errors, {hung} hung, {refused} refused");
+        let counts = format!("{throttled} throttled, {errors} errors, {hung} hung, {refused} refused, {slow} slow");
         row(f, "faults", format_args!("{counts}, of these calls"))
     }
 
     fn time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Percentiles { p50, p90, p99 } = self.batch_latency_ms;
+        let Percentiles { p50, p90, p95, p99 } = self.batch_latency_ms;
         let latency = match self.batches {
             0 => "no batch was finished".to_owned(),
-            batches => format!("p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms (batches: {batches})"),
+            batches => {
+                format!("p50 {p50:.1} ms, p90 {p90:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms (batches: {batches})")
+            }
         };
         row(f, "batch latency", latency)?;
         if let Some(processes::Counts { started, killed }) = self.processes

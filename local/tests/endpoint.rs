@@ -2,29 +2,29 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-use std::time::Duration;
-
 use axum::http::Request;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use instream_local::faults::Rates;
-use instream_local::sagemaker::{Container, SageMakerRuntime};
+use instream_local::sagemaker::{EndpointOptions, SageMakerRuntime};
 use serde_json::{Value, json};
 
 const GOOD: &str = r#"{"time":"2026-03-14T12:00:00Z","amount":9,"merchant_category":"groceries","country":"DE","card_country":"DE","source_address":"192.0.2.1"}"#;
 
 async fn start(rates: Rates) -> SageMakerRuntime {
-    SageMakerRuntime::start(0, Container::FraudModel, Duration::ZERO, rates)
-        .await
-        .unwrap()
+    let options = EndpointOptions {
+        rates,
+        ..EndpointOptions::default()
+    };
+    SageMakerRuntime::start(0, &options).await.unwrap()
 }
 
 /// The status, the content type and the body of the answer.
 async fn call(endpoint: &SageMakerRuntime, content_type: &str, body: String) -> (u16, String, Bytes) {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let request = Request::post(format!("http://{}/endpoints/mine/invocations", endpoint.address()))
+    let request = Request::post(format!("{}/endpoints/mine/invocations", endpoint.url()))
         .header("content-type", content_type)
         .header("x-amzn-sagemaker-inference-id", body.len().to_string())
         .body(Full::new(Bytes::from(body)))

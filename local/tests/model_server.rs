@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -13,9 +12,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use instream_local::faults::Rates;
 use instream_local::model_server::ModelServer;
-use instream_local::sagemaker::{Container, SageMakerRuntime};
+use instream_local::sagemaker::{EndpointOptions, SageMakerRuntime};
 use serde_json::{Value, json};
 
 /// A server that answers with what it got, or with the status that the body asks for.
@@ -55,11 +53,11 @@ async fn call(endpoint: &SageMakerRuntime, body: &'static str) -> (u16, HeaderMa
 
 #[tokio::test]
 async fn what_the_server_answers_comes_back_and_other_statuses_become_model_errors() {
-    let url = format!("http://{}/", start_server().await);
-    let container = Container::ModelServer(Box::new(ModelServer::connect(&url).await.unwrap()));
-    let endpoint = SageMakerRuntime::start(0, container, Duration::ZERO, Rates::default())
-        .await
-        .unwrap();
+    let options = EndpointOptions {
+        model_server: Some(format!("http://{}/", start_server().await)),
+        ..EndpointOptions::default()
+    };
+    let endpoint = SageMakerRuntime::start(0, &options).await.unwrap();
 
     let (status, headers, body) = call(&endpoint, "1,2").await;
     assert_eq!((status, &body[..]), (200, &b"1,2 as text/csv"[..]));

@@ -74,6 +74,7 @@ impl Tally {
         Percentiles {
             p50: at(0.5),
             p90: at(0.9),
+            p95: at(0.95),
             p99: at(0.99),
         }
     }

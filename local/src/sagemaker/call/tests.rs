@@ -1,0 +1,135 @@
+use axum::http::StatusCode;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::faults::{Rates, Slow};
+
+const RECORD: &str = r#"["2026-03-14T12:00:00Z",9,"groceries","DE","DE","192.0.2.1"]"#;
+
+fn shared(options: &EndpointOptions) -> Arc<Shared> {
+    Arc::new(Shared::new(Container::FraudModel, options))
+}
+
+/// An hour of the paused clock's passes as soon as nothing else is left to happen.
+const NEVER: Duration = Duration::from_hours(1);
+
+async fn call(shared: &Arc<Shared>, body: &'static str) -> StatusCode {
+    let (shared, endpoint) = (State(Arc::clone(shared)), Path("mine".to_owned()));
+    let answer = invoke_endpoint(shared, endpoint, HeaderMap::new(), Bytes::from_static(body.as_bytes()));
+    timeout(NEVER, answer).await.expect("an answer").status()
+}
+
+/// Starts calls, and waits until as many as that are in flight.
+async fn start(shared: &Arc<Shared>, calls: u64, body: &'static str) -> Vec<JoinHandle<StatusCode>> {
+    let start = |_| {
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move { call(&shared, body).await })
+    };
+    let started = (0..calls).map(start).collect();
+    let mut in_flight = shared.in_flight.subscribe();
+    let all = timeout(NEVER, in_flight.wait_for(|now| *now == calls)).await;
+    assert!(all.is_ok(), "{calls} calls in flight");
+    started
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_above_the_most_in_flight_are_throttled_and_none_when_these_are_answered() {
+    let shared = shared(&EndpointOptions {
+        max_in_flight: Some(3),
+        ..EndpointOptions::default()
+    });
+    shared.held.send_replace(true);
+    let mut started = start(&shared, 3, RECORD).await;
+    // More than once: those that are throttled are not in flight.
+    for throttled in 1..=4 {
+        assert_eq!(call(&shared, RECORD).await, StatusCode::BAD_REQUEST);
+        assert_eq!(shared.faults.counts().throttled, throttled);
+    }
+    shared.held.send_replace(false);
+    for answered in started.drain(..) {
+        assert_eq!(answered.await.unwrap(), StatusCode::OK);
+    }
+    shared.held.send_replace(true);
+    let started = start(&shared, 3, RECORD).await;
+    shared.held.send_replace(false);
+    for answered in started {
+        assert_eq!(answered.await.unwrap(), StatusCode::OK, "as many as before");
+    }
+    assert_eq!(shared.faults.counts().throttled, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_is_in_flight_until_its_client_has_gone() {
+    let shared = shared(&EndpointOptions {
+        max_in_flight: Some(1),
+        ..EndpointOptions::default()
+    });
+    let hung = start(&shared, 1, r#"{"$fault":"hang"}"#).await;
+    assert_eq!(call(&shared, RECORD).await, StatusCode::BAD_REQUEST);
+    for hung in hung {
+        hung.abort();
+        assert!(hung.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(call(&shared, RECORD).await, StatusCode::OK);
+}
+
+#[test]
+fn a_call_that_is_throttled_anyway_keeps_none_from_being_in_flight() {
+    let shared = shared(&EndpointOptions {
+        max_in_flight: Some(1),
+        ..EndpointOptions::default()
+    });
+    let drawn = |injected| Fate {
+        injected,
+        delay: Duration::from_secs(1),
+    };
+    let throttled = shared.admit(drawn(Some(Injected::Throttle)));
+    let (admitted, permit) = shared.admit(drawn(Some(Injected::Error)));
+    assert_eq!((admitted.injected, permit.is_some()), (Some(Injected::Error), true));
+    let (too_many, _) = shared.admit(drawn(Some(Injected::Error)));
+    assert_eq!(too_many.injected, Some(Injected::Throttle));
+    drop(throttled);
+    let counts = shared.faults.counts();
+    assert_eq!((counts.throttled, counts.errors, counts.slow), (2, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_call_takes_so_much_longer_than_the_latency() {
+    for (share, expected_ms) in [(0.0, 20), (1.0, 520)] {
+        let shared = shared(&EndpointOptions {
+            latency: Duration::from_millis(20),
+            slow: Some(Slow {
+                share,
+                by: Duration::from_millis(500),
+            }),
+            ..EndpointOptions::default()
+        });
+        let started = Instant::now();
+        assert_eq!(call(&shared, RECORD).await, StatusCode::OK);
+        let took = started.elapsed().as_millis();
+        // Tokio's timer fires at the next whole millisecond.
+        assert!((expected_ms..=expected_ms + 1).contains(&took), "{share}: {took} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_call_that_is_throttled_is_throttled_at_once() {
+    let shared = shared(&EndpointOptions {
+        latency: Duration::from_millis(20),
+        slow: Some(Slow {
+            share: 1.0,
+            by: Duration::from_millis(500),
+        }),
+        rates: Rates {
+            throttle: 1.0,
+            ..Rates::default()
+        },
+        ..EndpointOptions::default()
+    });
+    let started = Instant::now();
+    assert_eq!(call(&shared, RECORD).await, StatusCode::BAD_REQUEST);
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    let counts = shared.faults.counts();
+    assert_eq!((counts.throttled, counts.slow), (1, 0));
+}
