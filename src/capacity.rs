@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{self, Notify};
 use tokio::time::{Instant, sleep_until};
 
+mod level;
 mod limit;
 
 use limit::{Limit, Start};
@@ -75,6 +76,7 @@ impl Capacity {
             match start {
                 Start::Now => return Permit::new(&self.shared),
                 Start::After(moment) => tokio::select! {
+                    biased;
                     () = freed => {}
                     () = sleep_until(moment) => {}
                 },
@@ -95,9 +97,9 @@ impl Capacity {
         self.shared.limit().now()
     }
 
-    /// Whether the latest calls, ten at least, have all ended by Overload or Unreachable, and nothing is in flight.
-    pub fn is_down(&self) -> bool {
-        self.shared.limit().is_down()
+    /// Whether the latest calls, ten at least, have all ended by Overload or Unreachable, and nothing else is in flight.
+    pub fn is_hopeless(&self) -> bool {
+        self.shared.limit().is_hopeless()
     }
 }
 

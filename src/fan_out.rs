@@ -64,7 +64,7 @@ struct Tries {
 impl Tries {
     /// While the endpoint is down, the next delivery's first attempt is what asks whether it is back.
     fn spend(&self) -> bool {
-        !self.capacity.is_down() && self.budget.spend()
+        !self.capacity.is_hopeless() && self.budget.spend()
     }
 }
 

@@ -3,13 +3,17 @@
 //!
 //! - **Overload while others are in flight** lowers the limit by a tenth, once a round trip. No other call starts before
 //!   an answer comes; then the limit is no more than what was in flight and one more, for so much the endpoint has taken.
-//! - **A round trip without one**, in which the limit was reached, raises it by a 25th, and by one at most. What is raised
-//!   by so little is throttled seldom, also where many processes share an endpoint and each has a limit of one or two.
-//! - **Below one**, calls are spaced: one a round trip divided by the limit.
+//! - **A round trip without one**, in which the limit was reached, raises it by a 25th, and by one at most: a share of one
+//!   or two, among many processes, is throttled seldom by this, and a share of dozens still grows.
+//! - **Below one**, calls are spaced: one a round trip divided by the limit. It goes there where, with a limit below three,
+//!   more calls are throttled than answered. There, an overload lowers it by an eighth, and the longer ago that is, the
+//!   faster it rises, as CUBIC does (RFC 9438): a rate that is known to be too high is not tried again at once.
 //! - **Nothing but Overload or Unreachable**, three at least and nothing else in flight: the endpoint is down. The limit is
-//!   one (a quarter, where it was no more than that), calls ask one by one whether it is back, up to a second apart, and
-//!   the first answer lets the limit grow by one with each, back to where it was.
+//!   one, calls ask one by one whether it is back, up to two seconds apart, and then each answer raises it by one, up to
+//!   half of what it was before.
 //! - **Timeouts** count as Overload where they are a quarter of the latest calls: one record that hangs does not.
+//!
+//! `tests/fleet/` shows what that comes to, with up to a thousand processes on one endpoint.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -17,25 +21,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Ended;
+use super::level::Level;
 
-/// The limit is lowered by this factor.
-const LOWERED: f64 = 0.9;
-/// And raised by this part of itself.
-const RAISED: f64 = 1.0 / 25.0;
-/// A thousand processes share what one call at a time would use up.
-const LEAST: f64 = 0.001;
-/// Spaced calls are no further apart.
-const LONGEST_GAP: Duration = Duration::from_secs(10);
 /// So many calls in a row without an answer, and nothing in flight, make the endpoint one that is down.
 const DOWN: u32 = 3;
 /// So many leave no hope that another attempt helps, in this invocation.
 const HOPELESS: u32 = 10;
-/// Pauses between calls that ask whether it is back; they double from the first to the last.
+/// Pauses between calls that ask whether it is back: each that fails doubles them, each answer halves them.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// An answer of what is in flight is waited for no longer.
+const LONGEST_HOLD: Duration = Duration::from_secs(1);
+/// Spaced calls are no further apart.
+const LONGEST_GAP: Duration = Duration::from_secs(10);
 /// From this share of the latest calls on, timeouts are the endpoint's.
 const TIMED_OUT: f64 = 0.25;
-/// How many calls a share and the round trip are smoothed over.
+/// How many calls that share and the round trip are smoothed over.
 const SMOOTHED: u32 = 16;
 /// How long after an overload there are no spare permits.
 const CALM: Duration = Duration::from_secs(1);
@@ -55,11 +56,7 @@ pub(super) enum Start {
 #[derive(Debug)]
 pub(super) struct Limit {
     is_adaptive: bool,
-    /// CAPACITY.
-    most: f64,
-    now: f64,
-    /// Up to here, it grows by one with each answer.
-    known_good: f64,
+    level: Level,
     /// Permits that are out.
     permits: usize,
     /// Calls in flight: those of the permits that have not ended.
@@ -70,9 +67,13 @@ pub(super) struct Limit {
     /// The next spaced call.
     spaced: Option<Instant>,
     quiet: Option<Quiet>,
+    /// The next pause while the endpoint is down.
+    pause: Duration,
     /// Calls in a row that ended by Overload or Unreachable.
     failed: u32,
+    /// Share of the latest calls that timed out.
     timed_out: f64,
+    /// The last overload.
     overloaded: Option<Instant>,
 }
 
@@ -84,29 +85,28 @@ struct Round {
     is_limited: bool,
 }
 
-/// From an overload, or a call that reached nothing, until the next answer.
+/// From an overload, or a call that reached nothing, until something else comes back.
 #[derive(Debug)]
 struct Quiet {
+    /// No call starts before; then one at a time.
     until: Instant,
     is_overload: bool,
-    /// The last pause, where the endpoint is down.
-    pause: Option<Duration>,
+    is_down: bool,
 }
 
 impl Limit {
     pub(super) fn new(most: NonZeroUsize, is_adaptive: bool) -> Self {
-        let most = count(most.get());
+        let now = Instant::now();
         Self {
             is_adaptive,
-            most,
-            now: most,
-            known_good: most,
+            level: Level::new(float(most.get()), now),
             permits: 0,
             calls: 0,
-            round: Round::begin(Instant::now()),
+            round: Round::begin(now),
             round_trip: None,
             spaced: None,
             quiet: None,
+            pause: FIRST_PAUSE,
             failed: 0,
             timed_out: 0.0,
             overloaded: None,
@@ -114,15 +114,15 @@ impl Limit {
     }
 
     pub(super) fn now(&self) -> f64 {
-        self.now
+        self.level.now()
     }
 
-    pub(super) fn is_down(&self) -> bool {
-        self.failed >= HOPELESS && self.quiet.as_ref().is_some_and(|quiet| quiet.pause.is_some())
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.failed >= HOPELESS && self.quiet.as_ref().is_some_and(|quiet| quiet.is_down)
     }
 
     fn is_full(&self) -> bool {
-        count(self.permits + 1) > self.now.max(1.0)
+        float(self.permits + 1) > self.now().max(1.0)
     }
 
     /// Starts a call, if one may start `now`.
@@ -137,10 +137,9 @@ impl Limit {
         self.permits += 1;
         self.calls += 1;
         self.round.is_limited |= self.is_full();
-        self.spaced = (self.now < 1.0).then(|| now + self.gap());
+        self.spaced = (self.now() < 1.0).then(|| now + self.gap());
         let hold = self.hold();
         if let Some(quiet) = &mut self.quiet {
-            // Still no answer: one more call is to see.
             quiet.until = now + hold;
         }
         Start::Now
@@ -149,7 +148,7 @@ impl Limit {
     /// Starts a call that may be in vain.
     pub(super) fn start_spare(&mut self, now: Instant) -> bool {
         let is_calm = self.overloaded.is_none_or(|overloaded| now - overloaded >= CALM);
-        is_calm && self.quiet.is_none() && self.now >= 1.0 && self.start(now) == Start::Now
+        is_calm && self.quiet.is_none() && self.now() >= 1.0 && self.start(now) == Start::Now
     }
 
     /// A permit comes back; its call has told how it ended, or was cut.
@@ -173,7 +172,7 @@ impl Limit {
         match how {
             Ended::Answered => self.answered(started, now),
             _ if is_overload => self.pushed_back(started, now),
-            Ended::Unreachable => self.is_quiet_from(now, false),
+            Ended::Unreachable => self.goes_quiet(now, false),
             Ended::Overload | Ended::Otherwise | Ended::TimedOut => self.heard(),
         }
     }
@@ -181,96 +180,82 @@ impl Limit {
     fn answered(&mut self, started: Instant, now: Instant) {
         let latency = now - started;
         let mean = self.round_trip.unwrap_or(latency);
-        self.round_trip = Some((mean * (SMOOTHED - 1) + latency) / SMOOTHED);
+        let mean = (mean * (SMOOTHED - 1) + latency) / SMOOTHED;
+        self.round_trip = Some(mean);
+        self.pause = (self.pause / 2).max(FIRST_PAUSE);
         self.heard();
-        let is_growing = self.now < self.known_good;
-        if is_growing && self.round.is_limited {
-            self.now = (self.now + 1.0).min(self.known_good);
-        }
+        self.level.count(false);
+        let is_limited = self.round.is_limited;
+        let is_regaining = self.level.regain(is_limited);
         if started >= self.round.since {
-            if self.round.is_limited && !is_growing {
-                self.raise();
+            if is_limited && !is_regaining {
+                self.level.raise(mean, now);
             }
+            self.level.is_calm();
             self.round = Round::begin(now);
         }
-    }
-
-    fn raise(&mut self) {
-        // Below one, a round trip is one call: so that the share of those that are throttled does not grow without end,
-        // it is raised by a larger part of itself, the lower it is.
-        let by = RAISED * self.now.min(self.now.sqrt());
-        self.now = (self.now + by.min(1.0)).min(self.most);
-        self.known_good = self.known_good.max(self.now);
     }
 
     fn pushed_back(&mut self, started: Instant, now: Instant) {
-        if self.calls > 0 && started >= self.round.since {
-            self.now = (self.now * LOWERED).max(LEAST);
-            self.known_good = self.known_good.min(self.now);
-            self.round = Round::begin(now);
+        self.level.count(true);
+        if started >= self.round.since {
+            let before = self.now();
+            self.level.lower(self.calls > 0, self.failed == 0, now);
+            if self.now() < before {
+                self.round = Round::begin(now);
+            }
         }
-        self.is_quiet_from(now, true);
+        self.goes_quiet(now, true);
     }
 
     /// Something other than Overload or Unreachable came back.
     fn heard(&mut self) {
         self.failed = 0;
-        if let Some(quiet) = self.quiet.take()
-            && quiet.is_overload
-            && quiet.pause.is_none()
-        {
-            // What is in flight, with the call that was answered, and one more.
-            self.now = self.now.min(count(self.calls + 2));
-            self.known_good = self.known_good.min(self.now);
+        let quiet = self.quiet.take();
+        if quiet.is_some_and(|quiet| quiet.is_overload && !quiet.is_down) {
+            // What is in flight, with the call that has just ended, and one more.
+            self.level.settle(float(self.calls + 2));
         }
     }
 
     /// No call, or only one now and then, starts until something comes back.
-    fn is_quiet_from(&mut self, now: Instant, is_overload: bool) {
+    fn goes_quiet(&mut self, now: Instant, is_overload: bool) {
         self.failed += 1;
         let last = self.quiet.take();
         let is_overload = is_overload || last.as_ref().is_some_and(|last| last.is_overload);
-        let last_pause = last.and_then(|last| last.pause);
-        let is_down = last_pause.is_some() || self.calls == 0 && self.failed >= DOWN;
-        let pause = is_down.then(|| last_pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LAST_PAUSE)));
-        let until = match pause {
-            Some(pause) => {
-                if last_pause.is_none() {
-                    self.goes_down(now);
-                }
-                // Processes that went quiet together ask at different times.
-                now + pause.mul_f64(0.5 + fastrand::f64() / 2.0)
-            }
-            None if self.calls > 0 => now + self.hold(),
-            None => now,
+        let was_down = last.is_some_and(|last| last.is_down);
+        let is_down = was_down || self.calls == 0 && self.failed >= DOWN;
+        if is_down && !was_down {
+            self.level.goes_down();
+            self.round = Round::begin(now);
+        }
+        let pause = if is_down {
+            let pause = self.pause;
+            self.pause = (pause * 2).min(LAST_PAUSE);
+            // Processes that went quiet together ask at different times.
+            pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+        } else if self.calls > 0 {
+            self.hold()
+        } else {
+            Duration::ZERO
         };
         self.quiet = Some(Quiet {
-            until,
+            until: now + pause,
             is_overload,
-            pause,
+            is_down,
         });
-    }
-
-    fn goes_down(&mut self, now: Instant) {
-        self.known_good = self.now;
-        if self.now > 1.0 {
-            self.now = 1.0;
-        } else {
-            self.now = (self.now / 4.0).max(LEAST);
-            self.known_good = self.now;
-        }
-        self.round = Round::begin(now);
     }
 
     /// How long to wait for an answer of those in flight.
     fn hold(&self) -> Duration {
-        self.round_trip.map_or(LAST_PAUSE, |mean| (mean * 2).min(LAST_PAUSE))
+        self.round_trip
+            .map_or(LONGEST_HOLD, |mean| (mean * 2).min(LONGEST_HOLD))
     }
 
     /// From one spaced call to the next.
     fn gap(&self) -> Duration {
         let mean = self.round_trip.unwrap_or(FIRST_PAUSE);
-        mean.div_f64(self.now).min(LONGEST_GAP)
+        mean.div_f64(self.now()).min(LONGEST_GAP)
     }
 }
 
@@ -283,7 +268,7 @@ impl Round {
     }
 }
 
-/// 1000 at most: exact.
-fn count(calls: usize) -> f64 {
+/// CAPACITY is 1000 at most: exact.
+fn float(calls: usize) -> f64 {
     f64::from(u32::try_from(calls).unwrap_or(u32::MAX))
 }
