@@ -60,6 +60,8 @@ pub mod answers;
 
 pub mod endpoint;
 
+pub mod connections;
+
 mod aws_error;
 
 pub mod prediction;

@@ -9,7 +9,7 @@ use instream::deadline::Invocation;
 use instream::endpoint::sagemaker::SageMaker;
 use instream::handler::Handler;
 use instream::output::Output;
-use instream::{processors, telemetry};
+use instream::{connections, processors, telemetry};
 use lambda_runtime::{LambdaEvent, run_concurrent, service_fn};
 use serde_json::value::RawValue;
 
@@ -37,8 +37,10 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
             "DEAD_LETTER is not set: a record that can never succeed is retried until the mapping gives it up"
         );
     }
-    let environment = aws_config::load_from_env().await;
+    let environment = aws_config::from_env().http_client(connections::http_client());
+    let environment = environment.load().await;
     let endpoint = SageMaker::new(&environment, config.parameters.clone())?;
+    endpoint.connect(config.capacity).await;
     let open = |destination| Output::open(destination, &environment);
     let (output, dead_letter) = (open(&config.output), config.dead_letter.as_ref().map(open));
     let handler = Arc::new(Handler::new(&config, endpoint, output, dead_letter));

@@ -3,15 +3,20 @@
 //! The SDK's own retries are off: an attempt of ours must see the permit, the timeout and what comes after it. Only what
 //! says nothing of the endpoint is called once more at once, as part of the same attempt.
 
+use std::num::NonZeroUsize;
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use aws_sdk_sagemakerruntime::Client;
-use aws_sdk_sagemakerruntime::config::retry::RetryConfig;
+use aws_sdk_sagemakerruntime::config::http::HttpRequest;
+use aws_sdk_sagemakerruntime::config::retry::{ReconnectMode, RetryConfig};
 use aws_sdk_sagemakerruntime::config::{self, IdentityCache, StalledStreamProtectionConfig};
 use aws_sdk_sagemakerruntime::error::SdkError;
 use aws_sdk_sagemakerruntime::operation::invoke_endpoint::{InvokeEndpointError, InvokeEndpointOutput};
 use aws_sdk_sagemakerruntime::primitives::Blob;
 use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use super::{Endpoint, Fault, Response};
 use crate::request::InferenceRequest;
@@ -19,6 +24,11 @@ use crate::request::InferenceRequest;
 mod fault;
 
 use fault::{credentials_expired, fault, lost_its_connection};
+
+/// Connections that are opened before the first event, at most.
+const CONNECTED: usize = 20;
+/// And how long that may take.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
 
 /// The parameters of `InvokeEndpoint` that are the same for every call:
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
@@ -72,7 +82,8 @@ impl SageMaker {
             return Err(NoRegion);
         }
         let config = config::Builder::from(environment)
-            .retry_config(RetryConfig::disabled())
+            // Nor does a connection end with an error that came over it: overload would become a storm of handshakes.
+            .retry_config(RetryConfig::disabled().with_reconnect_mode(ReconnectMode::ReuseAllConnections))
             // The call timeout covers a stalled answer; the SDK's guess at stalls has fired falsely.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
@@ -81,6 +92,24 @@ impl SageMaker {
             refreshes: 0,
         });
         Ok(Self { client, parameters })
+    }
+
+    /// Opens connections before the first event comes, if the service is behind TLS: up to a number that the calls of the
+    /// first batch then need not wait for, and pay for, on the little time on processors that an invocation has. Lambda
+    /// gives a start more of it. That it failed is told by the first call.
+    pub async fn connect(&self, capacity: NonZeroUsize) {
+        let greetings = (0..capacity.get().min(CONNECTED)).map(|_| self.greet());
+        // Whatever is late is a call's to wait for.
+        _ = timeout(CONNECT_MAX, join_all(greetings)).await;
+    }
+
+    /// Asks the service for a path that calls no endpoint. What it answers makes no difference: the connection stays.
+    async fn greet(&self) {
+        let client = self.client().client;
+        let greeting = client.invoke_endpoint().endpoint_name(&self.parameters.endpoint_name);
+        if let Err(error) = greeting.customize().map_request(greeting_of).send().await {
+            tracing::debug!(error = ?error.raw_response().map(|response| response.status()), "greeted the service");
+        }
     }
 
     async fn call(&self, client: &Client, request: &InferenceRequest) -> Result<InvokeEndpointOutput, CallError> {
@@ -121,6 +150,21 @@ impl SageMaker {
         current.clone()
     }
 }
+
+/// Makes a harmless request of one that calls the endpoint.
+fn greeting_of(mut request: HttpRequest) -> Result<HttpRequest, WithoutTls> {
+    let host = request.uri().strip_prefix("https://").ok_or(WithoutTls)?;
+    let host = host.split('/').next().unwrap_or_default();
+    let uri = format!("https://{host}/ping");
+    request.set_uri(uri).expect("the host was in a URI");
+    request.set_method("GET").expect("a method of HTTP");
+    Ok(request)
+}
+
+/// Then a connection costs nothing to speak of.
+#[derive(Debug, thiserror::Error)]
+#[error("the service is not behind TLS")]
+struct WithoutTls;
 
 type CallError = SdkError<InvokeEndpointError>;
 
