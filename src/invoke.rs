@@ -122,7 +122,8 @@ impl<E: Endpoint> Caller<E> {
                 Either::Left((answer, _)) => answer,
                 Either::Right((mut spare, first)) => {
                     tally.hedges.fetch_add(1, Ordering::Relaxed);
-                    let second = pin!(self.call(request, &mut spare));
+                    // Its permit goes back when it has ended, though the first call may go on.
+                    let second = pin!(async move { self.call(request, &mut spare).await });
                     either(first, second).await
                 }
             },

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use crate::capacity::RECORD;
 use crate::options;
 
 /// A service whose connections answer one call each, and end without a word at the second. Tells of each call that it
@@ -77,4 +78,70 @@ async fn a_pooled_connection_is_dead() {
     function.stop().await;
     let calls: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
     assert_eq!(calls, [true, false, true, false, true]);
+}
+
+/// A service that answers each call with an error of its own, and keeps the connection. Tells of each connection.
+async fn unavailable(told: mpsc::UnboundedSender<()>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            told.send(()).unwrap();
+            tokio::spawn(async move {
+                let mut connection = BufReader::new(connection);
+                let answer = b"HTTP/1.1 503 Service Unavailable\r\nx-amzn-ErrorType: ServiceUnavailable\r\n\
+                    content-length: 2\r\n\r\n{}";
+                while read_request(&mut connection).await.is_some() {
+                    connection.write_all(answer).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_error_of_the_service_closes_no_connection() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let service = unavailable(tell).await;
+    let settings = [("CAPACITY", "1"), ("RETRY_BASE_MS", "1"), ("RETRY_CAP_MS", "1")];
+    let mut setup = Setup::new(options(&settings)).await.unwrap();
+    let url = (
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned(),
+        format!("http://{service}"),
+    );
+    setup.launch.environment.extend([url]);
+    let function = Function::start(&setup.launch).await.unwrap();
+    let record = StreamRecord::from_line(1, b"{}", 0);
+    for _ in 0..2 {
+        let Answer::Response(answer) = function.invoke(stream::event([&record])).await else {
+            panic!("the function answers");
+        };
+        assert!(
+            String::from_utf8_lossy(&answer).contains("itemIdentifier"),
+            "{answer:?}"
+        );
+    }
+    function.stop().await;
+    assert_eq!(std::iter::from_fn(|| told.try_recv().ok()).count(), 1);
+}
+
+#[tokio::test]
+async fn behind_tls_connections_are_there_before_the_first_event() {
+    for (tls, expected) in [(true, 4), (false, 0)] {
+        let mut options = options(&[("CAPACITY", "4")]);
+        options.local_endpoint.tls = tls;
+        let setup = Setup::new(options).await.unwrap();
+        let endpoint = setup.endpoint.unwrap();
+        let function = Function::start(&setup.launch).await.unwrap();
+        assert_eq!(endpoint.connections(), expected, "TLS: {tls}");
+        assert_eq!(endpoint.calls(), 0, "the endpoint itself is not called");
+        let records: Vec<_> = (1..=20)
+            .map(|number| StreamRecord::from_line(number, RECORD, 0))
+            .collect();
+        let answer = function.invoke(stream::event(&records)).await;
+        assert_eq!(answer, Answer::Response(r#"{"batchItemFailures":[]}"#.into()));
+        assert_eq!(endpoint.connections(), 4, "TLS: {tls}");
+        function.stop().await;
+    }
 }
