@@ -26,7 +26,7 @@ mod fault;
 use fault::{credentials_expired, fault, lost_its_connection};
 
 /// Connections that are opened before the first event, at most.
-const CONNECTED: usize = 20;
+const CONNECTED: usize = 64;
 /// And how long that may take.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 
