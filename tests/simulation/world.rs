@@ -259,6 +259,7 @@ fn settings(dice: &mut Dice, has_dead_letter: bool, packed: usize) -> HashMap<&'
             .to_owned(),
         ),
         ("GIVE_UP_AFTER_S", give_up.unwrap_or_default()),
+        ("ADAPTIVE_CAPACITY", dice.one_of(&["on", "on", "off"]).to_owned()),
     ])
 }
 
