@@ -108,7 +108,8 @@ impl SageMaker {
         let client = self.client().client;
         let greeting = client.invoke_endpoint().endpoint_name(&self.parameters.endpoint_name);
         if let Err(error) = greeting.customize().map_request(greeting_of).send().await {
-            tracing::debug!(error = ?error.raw_response().map(|response| response.status()), "greeted the service");
+            let status = error.raw_response().map(|response| response.status().as_u16());
+            tracing::debug!(status, "greeted the service");
         }
     }
 
