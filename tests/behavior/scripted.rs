@@ -52,6 +52,10 @@ pub(crate) struct Seen {
     pub(crate) started: Vec<Instant>,
     /// What becomes of every call, whatever the script says.
     pub(crate) down: Option<Does>,
+    /// Calls beyond so many in flight are throttled at once.
+    pub(crate) room: Option<usize>,
+    /// How many were.
+    pub(crate) throttled: usize,
     /// Calls that have started and not ended.
     pub(crate) in_flight: usize,
     /// The most there were of them.
@@ -133,7 +137,12 @@ impl Endpoint for Scripted {
             seen.started.push(Instant::now());
             seen.in_flight += 1;
             seen.most_in_flight = seen.most_in_flight.max(seen.in_flight);
-            does
+            if seen.room.is_some_and(|room| seen.in_flight > room) {
+                seen.throttled += 1;
+                Does::Fail(FaultKind::Overload)
+            } else {
+                does
+            }
         };
         let _in_flight = InFlight(Arc::clone(&self.seen));
         match does {

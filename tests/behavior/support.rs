@@ -294,6 +294,21 @@ impl Running {
         (self.output.lines(), self.dead_letter.lines())
     }
 
+    /// From now on, the endpoint takes so many calls at once, or any number.
+    pub(crate) fn takes(&self, room: Option<usize>) {
+        self.seen.lock().unwrap().room = room;
+    }
+
+    /// From now on, the endpoint is up.
+    pub(crate) fn is_up(&self) {
+        self.seen.lock().unwrap().down = None;
+    }
+
+    /// How many calls may be in flight now.
+    pub(crate) fn limit(&self) -> f64 {
+        self.handler.limit()
+    }
+
     /// From now on, this is what becomes of every call.
     pub(crate) fn is_down(&self, does: Does) {
         self.seen.lock().unwrap().down = Some(does);

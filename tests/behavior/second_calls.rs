@@ -1,0 +1,163 @@
+//! HEDGE: a second call where the first is slow.
+
+use std::time::Duration;
+
+use instream::endpoint::FaultKind;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::support::{Does, Running, Scenario};
+
+/// Calls until it is known what is slow: those of the first two batches.
+const SAMPLES: std::ops::Range<usize> = 0..200;
+/// The record that is slow.
+const SLOW: usize = 1000;
+
+fn hedging(capacity: usize) -> Scenario {
+    let capacity = capacity.to_string();
+    Scenario::of(0).with("CAPACITY", &capacity).with("HEDGE", "p95")
+}
+
+/// A process that knows what is slow, and has second calls saved up.
+async fn warm(scenario: Scenario) -> Running {
+    let running = scenario.start();
+    running.invoke(SAMPLES).await.unwrap();
+    let mut seen = running.seen.lock().unwrap();
+    seen.calls.clear();
+    drop(seen);
+    running
+}
+
+/// One record, whose first call does this, and its second one that. Returns how long it took.
+async fn race(first: Does, second: Does, then: Does) -> (Duration, Running) {
+    let scenario = hedging(8).with("MAX_ATTEMPTS", "1").with("CALL_TIMEOUT_MS", "400");
+    let running = warm(scenario.attempts_then(SLOW, &[first, second], then)).await;
+    let started = Instant::now();
+    running.invoke([SLOW]).await.unwrap();
+    let took = started.elapsed();
+    assert_eq!(running.seen.lock().unwrap().in_flight, 0, "nothing goes on");
+    // All permits are there again.
+    running.seen.lock().unwrap().most_in_flight = 0;
+    running.invoke(2000..2100).await.unwrap();
+    assert_eq!(running.seen.lock().unwrap().most_in_flight, 8);
+    (took, running)
+}
+
+fn attempts(running: &Running) -> usize {
+    running.seen.lock().unwrap().attempts(SLOW)
+}
+
+fn outcome(running: &Running) -> (usize, usize) {
+    let (predictions, dead_letters) = running.lines();
+    let of_slow = |lines: &[serde_json::Value]| lines.iter().filter(|line| line["eventId"] == "shard:1000").count();
+    (of_slow(&predictions), of_slow(&dead_letters))
+}
+
+const OVERLOAD: Does = Does::FailAfter(50, FaultKind::Overload);
+const SUSPECT: Does = Does::FailAfter(50, FaultKind::Suspect);
+const REFUSE: Does = Does::FailAfter(10, FaultKind::Refused);
+const ANSWER: Does = Does::PredictAfter(10);
+const SLOWLY: Does = Does::PredictAfter(300);
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_slow_and_hedge_is_on() {
+    let (took, running) = race(SLOWLY, ANSWER, Does::Panic).await;
+    assert_eq!(attempts(&running), 2);
+    // It is slow from half as long again as the usual 10 ms on.
+    assert!(took < Duration::from_millis(30), "{took:?}");
+    assert_eq!(outcome(&running), (1, 0), "delivered once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_answer_or_refusal_wins_and_a_transient_fault_does_not() {
+    for (first, second, took_ms, expected) in [
+        (Does::PredictAfter(20), SLOWLY, 20, (1, 0)),
+        (SLOWLY, REFUSE, 30, (0, 1)),
+        (Does::FailAfter(20, FaultKind::Refused), SLOWLY, 20, (0, 1)),
+        (SLOWLY, OVERLOAD, 300, (1, 0)),
+        (OVERLOAD, Does::PredictAfter(100), 120, (1, 0)),
+        (OVERLOAD, REFUSE, 30, (0, 1)),
+        (OVERLOAD, SUSPECT, 70, (0, 0)),
+        (SLOWLY, Does::Hang, 300, (1, 0)),
+        (Does::Hang, Does::Hang, 400, (0, 0)),
+        (SLOWLY, Does::Panic, 20, (0, 0)),
+    ] {
+        let (took, running) = race(first, second, Does::Panic).await;
+        assert_eq!(attempts(&running), 2, "{first:?}, {second:?}: one attempt, two calls");
+        assert_eq!(outcome(&running), expected, "{first:?}, {second:?}");
+        let expected = Duration::from_millis(took_ms);
+        assert!(
+            took >= expected && took < expected + Duration::from_millis(10),
+            "{first:?}, {second:?}: {took:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_both_fail_the_first_calls_fault_counts() {
+    // A Suspect one may be given up, and Overload never is: an old record tells them apart.
+    for (first, second, is_given_up) in [(OVERLOAD, SUSPECT, false), (SUSPECT, OVERLOAD, true)] {
+        let scenario = hedging(8).with("GIVE_UP_AFTER_S", "1").arrived_before(60.0);
+        let scripts = [first, second, first, second, first, second];
+        let running = warm(scenario.attempts_then(SLOW, &scripts, first)).await;
+        running.invoke([SLOW]).await.unwrap();
+        assert_eq!(outcome(&running).1 == 1, is_given_up, "{first:?}, {second:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_no_second_call_without_a_cause() {
+    let calls = async |running: Running| {
+        running.invoke([SLOW]).await.unwrap();
+        attempts(&running)
+    };
+    let slow = |scenario: Scenario| scenario.record(SLOW, SLOWLY);
+    assert_eq!(calls(warm(slow(hedging(8))).await).await, 2);
+    assert_eq!(
+        calls(slow(hedging(8)).start()).await,
+        1,
+        "nothing is known of what is slow"
+    );
+    assert_eq!(calls(warm(slow(Scenario::of(0))).await).await, 1, "HEDGE is off");
+    assert_eq!(calls(warm(slow(hedging(1))).await).await, 1, "no permit is spare");
+    // Throttled a moment ago, or longer ago than a second.
+    for (ago_ms, expected) in [(0, 1), (1500, 2)] {
+        let running = warm(slow(hedging(8)).attempts(500, &[Does::Fail(FaultKind::Overload)])).await;
+        running.invoke([500]).await.unwrap();
+        tokio::time::advance(Duration::from_millis(ago_ms)).await;
+        assert_eq!(calls(running).await, expected, "throttled {ago_ms} ms ago");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn second_calls_keep_within_the_capacity_and_a_twentieth_of_the_calls() {
+    let mut scenario = hedging(16);
+    for number in (0..4000).filter(|number| number % 5 == 0) {
+        scenario = scenario.record(number, Does::PredictAfter(200));
+    }
+    let running = scenario.start();
+    for start in (0..4000).step_by(20) {
+        assert_eq!(
+            running.invoke(start..start + 20).await.unwrap(),
+            json!({ "batchItemFailures": [] })
+        );
+    }
+    let seen = running.seen.lock().unwrap();
+    assert!(seen.most_in_flight <= 16);
+    let extra = seen.calls.len() - 4000;
+    assert!((100..=200).contains(&extra), "{extra}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_cuts_both_calls() {
+    let running = warm(hedging(8).record(SLOW, Does::Hang)).await;
+    let started = Instant::now();
+    let time = Duration::from_secs(3);
+    running.invoke_within([SLOW], time).await.unwrap();
+    assert!(started.elapsed() <= time);
+    assert_eq!(attempts(&running), 2);
+    assert_eq!(running.seen.lock().unwrap().in_flight, 0);
+    running.seen.lock().unwrap().most_in_flight = 0;
+    running.invoke(2000..2100).await.unwrap();
+    assert_eq!(running.seen.lock().unwrap().most_in_flight, 8);
+}

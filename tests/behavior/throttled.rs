@@ -1,0 +1,210 @@
+//! The limit of calls in flight, as the endpoint moves it.
+
+use std::time::Duration;
+
+use instream::endpoint::FaultKind;
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use crate::support::{Does, Running, Scenario};
+
+fn finished() -> serde_json::Value {
+    json!({ "batchItemFailures": [] })
+}
+
+/// A process that may have so many calls in flight.
+fn process(capacity: usize) -> Scenario {
+    fastrand::seed(7);
+    Scenario::of(0).with("CAPACITY", &capacity.to_string())
+}
+
+/// How many calls were made, and how many throttled, since this was asked last.
+fn calls(running: &Running) -> (usize, usize) {
+    let mut seen = running.seen.lock().unwrap();
+    (
+        std::mem::take(&mut seen.calls).len(),
+        std::mem::take(&mut seen.throttled),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_endpoint_throttles() {
+    for (adaptive, takes_over) in [("on", 0.03), ("off", 1.0)] {
+        let running = process(128).with("ADAPTIVE_CAPACITY", adaptive).start();
+        running.takes(Some(32));
+        let answer = running.deliver_again(0..1000, 100).await;
+        assert_eq!(answer, finished());
+        calls(&running);
+        let answer = running.deliver_again(1000..4000, 1000).await;
+        assert_eq!(answer, finished(), "nothing is lost");
+        let (calls, throttled) = calls(&running);
+        let share = throttled as f64 / calls as f64;
+        assert_eq!(adaptive == "on", share < 0.03, "{adaptive}: {throttled} of {calls}");
+        assert!(share < takes_over);
+        let limit = running.limit();
+        if adaptive == "on" {
+            assert!((25.0..36.0).contains(&limit), "{limit}");
+        } else {
+            assert!((limit - 128.0).abs() < f64::EPSILON, "{limit}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_outlives_invocations_and_rises_again_to_the_capacity() {
+    let running = process(20).start();
+    running.takes(Some(5));
+    running.deliver_again(0..500, 100).await;
+    let low = running.limit();
+    assert!(low < 8.0, "{low}");
+    running.seen.lock().unwrap().most_in_flight = 0;
+    running.invoke(500..600).await.unwrap();
+    assert!(
+        running.seen.lock().unwrap().most_in_flight <= 8,
+        "the next invocation begins there"
+    );
+    running.takes(None);
+    running.invoke(1000..8000).await.unwrap();
+    assert!((running.limit() - 20.0).abs() < f64::EPSILON, "{}", running.limit());
+    assert_eq!(running.seen.lock().unwrap().most_in_flight, 20, "and never more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_invocations_share_the_limit() {
+    let running = process(64).start();
+    running.takes(Some(8));
+    running.deliver_again(0..1000, 100).await;
+    running.seen.lock().unwrap().most_in_flight = 0;
+    let (first, second) = tokio::join!(
+        running.deliver_again(1000..1300, 50),
+        running.deliver_again(2000..2300, 50)
+    );
+    assert_eq!((first, second), (finished(), finished()));
+    let most = running.seen.lock().unwrap().most_in_flight;
+    assert!((8..=12).contains(&most), "{most}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_the_endpoints_fault_lowers_nothing() {
+    for does in [
+        Does::Fail(FaultKind::Refused),
+        Does::Fail(FaultKind::Suspect),
+        Does::Fail(FaultKind::Misconfigured),
+        Does::Fail(FaultKind::Unreachable),
+        Does::Panic,
+        Does::Hang,
+    ] {
+        let mut scenario = process(20).with("CALL_TIMEOUT_MS", "300");
+        // One record in ten.
+        for number in (5..400).step_by(10) {
+            scenario = scenario.attempts(number, &[does]);
+        }
+        let running = scenario.start();
+        for start in (0..400).step_by(100) {
+            running.invoke(start..start + 100).await.unwrap();
+        }
+        assert!(
+            (running.limit() - 20.0).abs() < f64::EPSILON,
+            "{does:?}: {}",
+            running.limit()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeouts_lower_it_where_they_are_many() {
+    let mut scenario = process(20).with("CALL_TIMEOUT_MS", "300");
+    for number in (0..600).filter(|number| number % 2 == 0) {
+        scenario = scenario.attempts(number, &[Does::Hang]);
+    }
+    let running = scenario.start();
+    running.invoke(0..600).await.unwrap();
+    assert!(running.limit() < 15.0, "{}", running.limit());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_comes_through_any_more() {
+    for kind in [FaultKind::Overload, FaultKind::Unreachable] {
+        for capacity in [1, 20, 128] {
+            let running = process(capacity).start();
+            assert_eq!(running.invoke(0..1000).await.unwrap(), finished());
+            let before = running.limit();
+            running.is_down(Does::Fail(kind));
+            calls(&running);
+            let (started, mut deliveries) = (Instant::now(), 0);
+            while started.elapsed() < Duration::from_mins(1) {
+                let answer = running.invoke(1000..1500).await.unwrap();
+                assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], "1000");
+                deliveries += 1;
+            }
+            let (made, _) = calls(&running);
+            assert!(
+                made <= 3 * capacity + 2 * deliveries,
+                "{kind:?}, {capacity}: {made} in {deliveries}"
+            );
+            assert!(
+                deliveries < 150,
+                "it waits between calls, though the batch comes again at once: {deliveries}"
+            );
+            assert!(running.limit() <= 1.0);
+            running.is_up();
+            assert_eq!(running.invoke(1000..1500).await.unwrap(), finished());
+            let back = started.elapsed();
+            assert!(back < Duration::from_secs(63), "{back:?}");
+            assert_eq!(running.invoke(2000..8000).await.unwrap(), finished());
+            assert!(
+                running.limit() > 0.9 * before,
+                "{kind:?}, {capacity}: {}",
+                running.limit()
+            );
+            assert!(running.lines().1.is_empty(), "nothing is dead-lettered");
+        }
+    }
+}
+
+/// A process whose endpoint takes so many calls a second that one at a time is too much.
+async fn below_one() -> Running {
+    let mut scenario = process(4).with("RETRY_BASE_MS", "1").with("RETRY_CAP_MS", "1");
+    // Two in three are throttled, however few there are.
+    for number in 0..400 {
+        scenario = scenario.attempts(number, &[Does::Fail(FaultKind::Overload); 2]);
+    }
+    let running = scenario.start();
+    running.deliver_again(0..400, 400).await;
+    assert!(running.limit() < 1.0, "{}", running.limit());
+    running
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_one_calls_are_spaced() {
+    let running = below_one().await;
+    running.seen.lock().unwrap().started.clear();
+    running.seen.lock().unwrap().most_in_flight = 0;
+    let limit = running.limit();
+    running.invoke(1000..1003).await.unwrap();
+    let seen = running.seen.lock().unwrap();
+    assert_eq!(seen.most_in_flight, 1);
+    // A round trip is 10 ms.
+    let gap = Duration::from_millis(10).div_f64(limit);
+    let apart = seen.started[1] - seen.started[0];
+    assert!(
+        apart > gap.mul_f64(0.8) && apart < gap.mul_f64(1.2),
+        "{apart:?}, not {gap:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_that_waits_for_a_spaced_call_answers_in_time_and_loses_no_permit() {
+    let running = below_one().await;
+    let short = Duration::from_millis(1100);
+    for _ in 0..5 {
+        let started = Instant::now();
+        running.invoke_within(1000..1500, short).await.unwrap();
+        assert!(started.elapsed() <= short);
+        assert_eq!(running.seen.lock().unwrap().in_flight, 0);
+        let dropped = timeout(Duration::from_millis(3), running.invoke(1000..1500)).await;
+        assert!(dropped.is_err());
+        assert_eq!(running.seen.lock().unwrap().in_flight, 0);
+    }
+    assert_eq!(running.invoke(2000..2010).await.unwrap(), finished());
+}
