@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use crate::endpoint::FaultKind;
 
-/// What an answer adds to the budget, in attempts. So further attempts are a third of all calls at most; a third of first
-/// attempts that fail once need half of that.
-const EARNED: f64 = 0.5;
 /// What the budget holds at least, so that a record that fails now and then needs no others.
-const LEAST_SAVED: f64 = 10.0;
+const LEAST_SAVED: usize = 10;
 
 /// The rule for further attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,19 +26,19 @@ pub struct Backoff {
     pub cap: Duration,
 }
 
-/// How many further attempts the process may make: answers fill it, attempts beyond a record's first empty it. While most
-/// calls fail, it stays empty, and each delivery of a record is one call: else its attempts and the mapping's would multiply
-/// an outage.
+/// How many further attempts the process may make: each answer adds one, each attempt beyond a record's first takes one. So
+/// they are half of the calls at most, and a third of the first attempts may fail, all before the first of them is answered.
+/// While most calls fail, it stays empty, and each delivery of a record is one call: else its attempts and the mapping's
+/// would multiply an outage.
 #[derive(Debug)]
 pub struct Budget {
-    attempts: Mutex<f64>,
-    most: f64,
+    attempts: Mutex<usize>,
+    most: usize,
 }
 
 impl Budget {
     /// A full one: an attempt for each call that may be in flight, and ten at least.
     pub fn new(capacity: usize) -> Self {
-        let capacity = u32::try_from(capacity).map_or(f64::MAX, f64::from);
         let most = LEAST_SAVED.max(capacity);
         Self {
             attempts: Mutex::new(most),
@@ -52,17 +49,15 @@ impl Budget {
     /// The endpoint has answered.
     pub fn earn(&self) {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        *attempts = (*attempts + EARNED).min(self.most);
+        *attempts = (*attempts + 1).min(self.most);
     }
 
     /// Takes one attempt out; false if there is none.
     pub fn spend(&self) -> bool {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_left = *attempts >= 1.0;
-        if is_left {
-            *attempts -= 1.0;
-        }
-        is_left
+        let left = attempts.checked_sub(1);
+        *attempts = left.unwrap_or_default();
+        left.is_some()
     }
 }
 

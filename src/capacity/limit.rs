@@ -36,7 +36,9 @@ const LONGEST_HOLD: Duration = Duration::from_secs(1);
 const LONGEST_GAP: Duration = Duration::from_secs(10);
 /// From this share of the latest calls on, timeouts are the endpoint's.
 const TIMED_OUT: f64 = 0.25;
-/// How many calls that share and the round trip are smoothed over.
+/// How many calls that share is smoothed over: those of a batch that hang end together, long after the others.
+const TIMEOUTS_AMONG: f64 = 64.0;
+/// And how many answers the round trip.
 const SMOOTHED: u32 = 16;
 /// How long after an overload there are no spare permits.
 const CALM: Duration = Duration::from_secs(1);
@@ -161,7 +163,7 @@ impl Limit {
     pub(super) fn ended(&mut self, started: Instant, how: Ended, now: Instant) {
         self.calls -= 1;
         let timed_out = if how == Ended::TimedOut { 1.0 } else { 0.0 };
-        self.timed_out += (timed_out - self.timed_out) / f64::from(SMOOTHED);
+        self.timed_out += (timed_out - self.timed_out) / TIMEOUTS_AMONG;
         let is_overload = how == Ended::Overload || how == Ended::TimedOut && self.timed_out >= TIMED_OUT;
         if is_overload {
             self.overloaded = Some(now);

@@ -30,9 +30,9 @@ async fn the_retry_budget_is_spent() {
             assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], "100");
             assert_eq!(running.seen.lock().unwrap().calls.len(), 50);
         }
-        // Two answers allow one more.
+        // Each answer allows one.
         running.is_up();
-        running.invoke(200..206).await.unwrap();
+        running.invoke(200..203).await.unwrap();
         running.is_down(Does::Fail(FaultKind::Suspect));
         running.seen.lock().unwrap().calls.clear();
         running.invoke(100..150).await.unwrap();
