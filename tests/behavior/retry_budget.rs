@@ -46,14 +46,14 @@ async fn a_third_of_first_attempts_may_fail_once() {
     for kind in TRANSIENT {
         for capacity in ["1", "20", "128"] {
             fastrand::seed(7);
-            let mut scenario = Scenario::of(3000).with("CAPACITY", capacity);
-            for number in 0..3000 {
+            let mut scenario = Scenario::of(1000).with("CAPACITY", capacity);
+            for number in 0..1000 {
                 if fastrand::u8(..3) == 0 {
                     scenario = scenario.attempts(number, &[Does::Fail(kind)]);
                 }
             }
             let running = scenario.start();
-            let answer = running.invoke(0..3000).await.unwrap();
+            let answer = running.invoke(0..1000).await.unwrap();
             assert_eq!(answer, json!({ "batchItemFailures": [] }), "{kind:?}, {capacity}");
             assert!(
                 running.elapsed().as_secs() < 120,

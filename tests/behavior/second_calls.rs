@@ -30,7 +30,10 @@ async fn warm(scenario: Scenario) -> Running {
 
 /// One record, whose first call does this, and its second one that. Returns how long it took.
 async fn race(first: Does, second: Does, then: Does) -> (Duration, Running) {
-    let scenario = hedging(8).with("MAX_ATTEMPTS", "1").with("CALL_TIMEOUT_MS", "400");
+    let scenario = hedging(8)
+        .with("MAX_ATTEMPTS", "1")
+        .with("CALL_TIMEOUT_MS", "400")
+        .with("ADAPTIVE_CAPACITY", "off");
     let running = warm(scenario.attempts_then(SLOW, &[first, second], then)).await;
     let started = Instant::now();
     running.invoke([SLOW]).await.unwrap();
