@@ -69,10 +69,20 @@ impl Capacity {
     /// Waits for a permit. Who waits longest goes first, so that concurrent invocations, each waiting for one permit
     /// at a time, take turns. Dropping the future gives up the place in the queue and loses no permit.
     pub async fn acquire(&self) -> Permit {
+        self.acquire_by(Limit::start).await
+    }
+
+    /// As [`acquire`](Self::acquire), but without a wait for anything but a permit: for calls that are few, and that a
+    /// record's fate depends on.
+    pub async fn acquire_at_once(&self) -> Permit {
+        self.acquire_by(Limit::start_at_once).await
+    }
+
+    async fn acquire_by(&self, start: impl Fn(&mut Limit, Instant) -> Start) -> Permit {
         let _turn = self.shared.turn.lock().await;
         loop {
             let freed = self.shared.freed.notified();
-            let start = self.shared.limit().start(Instant::now());
+            let start = start(&mut self.shared.limit(), Instant::now());
             match start {
                 Start::Now => return Permit::new(&self.shared),
                 Start::After(moment) => tokio::select! {

@@ -98,6 +98,17 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
+    /// How many calls a first batch may well have in flight: with several records a call, few.
+    pub fn calls_at_first(&self) -> usize {
+        const FEW: usize = 4;
+        let capacity = self.capacity.get();
+        if self.requests.max_records > 1 {
+            capacity.min(FEW)
+        } else {
+            capacity
+        }
+    }
+
     /// Reads the settings by `lookup`, which is the process's environment or a test's table.
     ///
     /// # Errors

@@ -1,20 +1,33 @@
-//! The HTTP client that all AWS clients of the process share: one pool of connections, one set of trusted certificates.
+//! The HTTP client that all AWS clients of the process share: one pool of connections, one set of trusted certificates,
+//! both there before the first event.
 
 use std::time::Duration;
 
 use aws_sdk_sagemakerruntime::config::SharedHttpClient;
-use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
 /// A connection that nobody used for so long is closed. Lambda freezes the process between invocations, and what was
 /// idle for longer may be dead by then, without a word: load balancers drop idle connections after a minute or less.
 const IDLE: Duration = Duration::from_secs(20);
+/// How long a connection may take to come about: as the AWS SDK has it.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-/// Makes the client. It reads the machine's certificates when the first AWS client takes it.
+/// Makes the client: it trusts the machine's certificates, and goes by the proxies that the environment names
+/// (`HTTPS_PROXY`, `NO_PROXY`), as the AWS SDK's own client does.
 pub fn http_client() -> SharedHttpClient {
-    Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+    let settings = HttpConnectorSettings::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .build();
+    let connector = Connector::builder()
+        .connector_settings(settings)
+        .proxy_config(ProxyConfig::from_env())
         .pool_idle_timeout(IDLE)
-        .build_https()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .build();
+    let connector = SharedHttpConnector::new(connector);
+    http_client_fn(move |_, _| connector.clone())
 }

@@ -70,6 +70,8 @@ pub struct Fault {
     /// A refusal in words that fit the settings as well as the record: it is one only if the evidence speaks against the
     /// record, else the matter of somebody who mends the settings.
     pub is_doubtful: bool,
+    /// Whether it says nothing of calls for other models.
+    pub is_one_models: bool,
     /// What happened, in the service's words or ours. It never quotes the record, so a log may show it.
     pub summary: String,
     /// What the container said. It may quote the record: for a dead letter, never for a log.
@@ -82,6 +84,7 @@ impl Fault {
         Self {
             kind,
             is_doubtful: false,
+            is_one_models: false,
             summary: summary.into(),
             container_message: None,
         }
@@ -93,6 +96,7 @@ impl Fault {
         Self {
             kind: container_fault(status),
             is_doubtful: false,
+            is_one_models: false,
             summary: match status {
                 0 => "the container died or did not answer".to_owned(),
                 _ => format!(

@@ -91,7 +91,8 @@ impl<E: Endpoint> Caller<E> {
     ) -> Result<Answer, Fault> {
         tally.attempts.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let answer = timeout(self.call_timeout, self.hedged(request, permit, tally)).await;
+        let mut firsts = None;
+        let answer = timeout(self.call_timeout, self.hedged(request, permit, &mut firsts, tally)).await;
         match answer {
             Ok(Ok(response)) => {
                 self.answers.add(request, started.elapsed());
@@ -100,16 +101,27 @@ impl<E: Endpoint> Caller<E> {
             Ok(Err(fault)) => Err(self.judge(fault, request)),
             Err(_elapsed) => {
                 permit.ended(Ended::TimedOut);
-                let timeout_ms = self.call_timeout.as_millis();
-                let summary = format!("no answer within CALL_TIMEOUT_MS, {timeout_ms} ms");
-                Err(Fault::new(FaultKind::Suspect, summary))
+                Err(firsts.unwrap_or_else(|| self.timed_out()))
             }
         }
     }
 
+    fn timed_out(&self) -> Fault {
+        let timeout_ms = self.call_timeout.as_millis();
+        let summary = format!("no answer within CALL_TIMEOUT_MS, {timeout_ms} ms");
+        Fault::new(FaultKind::Suspect, summary)
+    }
+
     /// The first call's answer, or that of a second one, which begins if the first is slow. The first answer or refusal
-    /// wins, and the other call is cancelled; a transient fault of one leaves the other running.
-    async fn hedged(&self, request: &InferenceRequest, permit: &mut Permit, tally: &Tally) -> Result<Response, Fault> {
+    /// wins, and the other call is cancelled; a transient fault of one leaves the other running. The first call's is in
+    /// `firsts` meanwhile: it is the attempt's, if nothing better comes.
+    async fn hedged(
+        &self,
+        request: &InferenceRequest,
+        permit: &mut Permit,
+        firsts: &mut Option<Fault>,
+        tally: &Tally,
+    ) -> Result<Response, Fault> {
         let Some(hedge) = &self.hedge else {
             return self.call(request, permit).await;
         };
@@ -124,7 +136,7 @@ impl<E: Endpoint> Caller<E> {
                     tally.hedges.fetch_add(1, Ordering::Relaxed);
                     // Its permit goes back when it has ended, though the first call may go on.
                     let second = pin!(async move { self.call(request, &mut spare).await });
-                    either(first, second).await
+                    either(first, second, firsts).await
                 }
             },
         };
@@ -155,6 +167,7 @@ impl<E: Endpoint> Caller<E> {
         permit.ended(match &answer {
             Ok(_) => Ended::Answered,
             Err(fault) => match fault.kind {
+                FaultKind::Overload if fault.is_one_models => Ended::Otherwise,
                 FaultKind::Overload => Ended::Overload,
                 FaultKind::Unreachable => Ended::Unreachable,
                 FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured => Ended::Otherwise,
@@ -201,14 +214,17 @@ impl<E: Endpoint> Caller<E> {
 async fn either(
     first: impl Future<Output = Result<Response, Fault>> + Unpin,
     second: impl Future<Output = Result<Response, Fault>> + Unpin,
+    firsts: &mut Option<Fault>,
 ) -> Result<Response, Fault> {
-    let is_transient = |answer: &Result<_, Fault>| answer.as_ref().is_err_and(|fault| fault.kind.is_transient());
     match select(first, second).await {
-        Either::Left((answer, second)) if is_transient(&answer) => {
-            let other = second.await;
-            if is_transient(&other) { answer } else { other }
+        Either::Left((Err(fault), second)) if fault.kind.is_transient() => {
+            *firsts = Some(fault.clone());
+            match second.await {
+                Err(other) if other.kind.is_transient() => Err(fault),
+                answer => answer,
+            }
         }
-        Either::Right((answer, first)) if is_transient(&answer) => first.await,
+        Either::Right((Err(fault), first)) if fault.kind.is_transient() => first.await,
         Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
     }
 }

@@ -58,7 +58,7 @@ impl Level {
         self.now
     }
 
-    /// After an outage, an answer raises it by one, up to a half of what it was before. False if it is there.
+    /// After an outage, an answer raises it by one, up to what is known to be good. False if it is there.
     pub(super) fn regain(&mut self, is_limited: bool) -> bool {
         let is_below = self.now < self.known_good;
         if is_below && is_limited {
@@ -84,12 +84,15 @@ impl Level {
     }
 
     /// A round trip has ended in which nothing was throttled.
-    pub(super) fn is_calm(&mut self) {
+    pub(super) fn round_ended(&mut self) {
         self.before = None;
     }
 
     /// A call was throttled, while others were in flight or not; it is the first one since an answer, or not.
-    pub(super) fn lower(&mut self, has_others: bool, is_first: bool, now: Instant) {
+    pub(super) fn throttled(&mut self, has_others: bool, is_first: bool, now: Instant) {
+        if self.are_few() {
+            self.alone.throttled += 1;
+        }
         self.before.get_or_insert(self.now);
         let to = if self.now < 1.0 {
             // Those in a row are one event: the endpoint is full until something else happens.
@@ -121,6 +124,14 @@ impl Level {
         self.known_good = self.known_good.min(self.now);
     }
 
+    /// Calls time out. They are no proof that one at a time is too much.
+    pub(super) fn lower_by_a_tenth(&mut self, now: Instant) {
+        if self.now > 1.0 {
+            (self.lowered, self.raised) = (now, now);
+            self.to((self.now * LOWERED).max(1.0));
+        }
+    }
+
     /// Nothing comes through any more. That says little of how much the endpoint takes when it is back.
     pub(super) fn goes_down(&mut self) {
         let half = self.before.take().unwrap_or(self.now) / 2.0;
@@ -128,19 +139,24 @@ impl Level {
         self.now = self.now.min(1.0);
     }
 
-    /// Counts how a call ended: throttled, or answered.
-    pub(super) fn count(&mut self, is_throttled: bool) {
-        if !(1.0..FEW).contains(&self.now) {
-            self.alone = Alone::default();
-        } else if is_throttled {
-            self.alone.throttled += 1;
-        } else {
+    /// A call was answered.
+    pub(super) fn answered(&mut self) {
+        if self.are_few() {
             self.alone.answered += 1;
         }
         if self.alone.answered > TELLING * 3 / 2 {
             self.alone.answered /= 2;
             self.alone.throttled /= 2;
         }
+    }
+
+    /// Whether it is worth counting how calls fare; if not, what was counted is out of date.
+    fn are_few(&mut self) -> bool {
+        let are_few = (1.0..FEW).contains(&self.now);
+        if !are_few {
+            self.alone = Alone::default();
+        }
+        are_few
     }
 }
 

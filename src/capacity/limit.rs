@@ -2,7 +2,8 @@
 //! share of a line (Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance", 1989).
 //!
 //! - **Overload while others are in flight** lowers the limit by a tenth, once a round trip. No other call starts before
-//!   an answer comes; then the limit is no more than what was in flight and one more, for so much the endpoint has taken.
+//!   an answer comes, or two round trips have passed. Where the limit had been reached, it then is no more than what was in
+//!   flight and one more, for so much the endpoint has taken.
 //! - **A round trip without one**, in which the limit was reached, raises it by a 25th, and by one at most: a share of one
 //!   or two, among many processes, is throttled seldom by this, and a share of dozens still grows.
 //! - **Below one**, calls are spaced: one a round trip divided by the limit. It goes there where, with a limit below three,
@@ -10,8 +11,9 @@
 //!   faster it rises, as CUBIC does (RFC 9438): a rate that is known to be too high is not tried again at once.
 //! - **Nothing but Overload or Unreachable**, three at least and nothing else in flight: the endpoint is down. The limit is
 //!   one, calls ask one by one whether it is back, up to two seconds apart, and then each answer raises it by one, up to
-//!   half of what it was before.
-//! - **Timeouts** count as Overload where they are a quarter of the latest calls: one record that hangs does not.
+//!   where it was, or to half of what it was before the first overload.
+//! - **Timeouts** lower it by a tenth where they are a quarter of the latest calls, down to one: a few records that hang do
+//!   not, and nobody knows whether many are the endpoint's fault.
 //!
 //! `tests/fleet/` shows what that comes to, with up to a thousand processes on one endpoint.
 
@@ -75,6 +77,8 @@ pub(super) struct Limit {
     failed: u32,
     /// Share of the latest calls that timed out.
     timed_out: f64,
+    /// When that last lowered the limit: calls that began before say nothing more.
+    lowered_for_time: Option<Instant>,
     /// The last overload.
     overloaded: Option<Instant>,
 }
@@ -92,7 +96,8 @@ struct Round {
 struct Quiet {
     /// No call starts before; then one at a time.
     until: Instant,
-    is_overload: bool,
+    /// Whether what is in flight when it ends shows how much the endpoint takes.
+    shows_room: bool,
     is_down: bool,
 }
 
@@ -111,6 +116,7 @@ impl Limit {
             pause: FIRST_PAUSE,
             failed: 0,
             timed_out: 0.0,
+            lowered_for_time: None,
             overloaded: None,
         }
     }
@@ -120,7 +126,11 @@ impl Limit {
     }
 
     pub(super) fn is_hopeless(&self) -> bool {
-        self.failed >= HOPELESS && self.quiet.as_ref().is_some_and(|quiet| quiet.is_down)
+        self.failed >= HOPELESS && self.is_down()
+    }
+
+    fn is_down(&self) -> bool {
+        self.quiet.as_ref().is_some_and(|quiet| quiet.is_down)
     }
 
     fn is_full(&self) -> bool {
@@ -129,12 +139,17 @@ impl Limit {
 
     /// Starts a call, if one may start `now`.
     pub(super) fn start(&mut self, now: Instant) -> Start {
+        let until = self.quiet.as_ref().map(|quiet| quiet.until).max(self.spaced);
+        match until.filter(|until| *until > now) {
+            Some(until) if !self.is_full() => Start::After(until),
+            _ => self.start_at_once(now),
+        }
+    }
+
+    /// Starts a call if there is a permit, though calls are spaced or the endpoint is down.
+    pub(super) fn start_at_once(&mut self, now: Instant) -> Start {
         if self.is_full() {
             return Start::WhenFreed;
-        }
-        let until = self.quiet.as_ref().map(|quiet| quiet.until).max(self.spaced);
-        if let Some(until) = until.filter(|until| *until > now) {
-            return Start::After(until);
         }
         self.permits += 1;
         self.calls += 1;
@@ -156,7 +171,12 @@ impl Limit {
     /// A permit comes back; its call has told how it ended, or was cut.
     pub(super) fn give_back(&mut self, has_ended: bool) {
         self.permits -= 1;
-        self.calls -= usize::from(!has_ended);
+        if !has_ended {
+            self.calls -= 1;
+            if let Some(quiet) = &mut self.quiet {
+                quiet.shows_room = false;
+            }
+        }
     }
 
     /// A call that started at `started` has ended `now`.
@@ -164,8 +184,7 @@ impl Limit {
         self.calls -= 1;
         let timed_out = if how == Ended::TimedOut { 1.0 } else { 0.0 };
         self.timed_out += (timed_out - self.timed_out) / TIMEOUTS_AMONG;
-        let is_overload = how == Ended::Overload || how == Ended::TimedOut && self.timed_out >= TIMED_OUT;
-        if is_overload {
+        if how == Ended::Overload {
             self.overloaded = Some(now);
         }
         if !self.is_adaptive {
@@ -173,9 +192,20 @@ impl Limit {
         }
         match how {
             Ended::Answered => self.answered(started, now),
-            _ if is_overload => self.pushed_back(started, now),
+            Ended::Overload => self.pushed_back(started, now),
             Ended::Unreachable => self.goes_quiet(now, false),
-            Ended::Overload | Ended::Otherwise | Ended::TimedOut => self.heard(),
+            Ended::TimedOut => self.timed_out(started, now),
+            Ended::Otherwise => self.heard(),
+        }
+    }
+
+    /// One record that hangs says nothing; where many do, the endpoint may have too much to do, or they are to blame.
+    fn timed_out(&mut self, started: Instant, now: Instant) {
+        let is_new = self.lowered_for_time.is_none_or(|lowered| started >= lowered);
+        if self.timed_out >= TIMED_OUT && is_new {
+            self.lowered_for_time = Some(now);
+            self.overloaded = Some(now);
+            self.level.lower_by_a_tenth(now);
         }
     }
 
@@ -186,45 +216,45 @@ impl Limit {
         self.round_trip = Some(mean);
         self.pause = (self.pause / 2).max(FIRST_PAUSE);
         self.heard();
-        self.level.count(false);
+        self.level.answered();
         let is_limited = self.round.is_limited;
         let is_regaining = self.level.regain(is_limited);
         if started >= self.round.since {
-            if is_limited && !is_regaining {
+            if is_limited && !is_regaining && self.timed_out < TIMED_OUT {
                 self.level.raise(mean, now);
             }
-            self.level.is_calm();
+            self.level.round_ended();
             self.round = Round::begin(now);
         }
     }
 
     fn pushed_back(&mut self, started: Instant, now: Instant) {
-        self.level.count(true);
-        if started >= self.round.since {
+        let is_limited = self.round.is_limited;
+        if started >= self.round.since && !self.is_down() {
             let before = self.now();
-            self.level.lower(self.calls > 0, self.failed == 0, now);
+            self.level.throttled(self.calls > 0, self.failed == 0, now);
             if self.now() < before {
                 self.round = Round::begin(now);
             }
         }
-        self.goes_quiet(now, true);
+        self.goes_quiet(now, is_limited);
     }
 
     /// Something other than Overload or Unreachable came back.
     fn heard(&mut self) {
         self.failed = 0;
         let quiet = self.quiet.take();
-        if quiet.is_some_and(|quiet| quiet.is_overload && !quiet.is_down) {
+        if quiet.is_some_and(|quiet| quiet.shows_room && !quiet.is_down) {
             // What is in flight, with the call that has just ended, and one more.
             self.level.settle(float(self.calls + 2));
         }
     }
 
     /// No call, or only one now and then, starts until something comes back.
-    fn goes_quiet(&mut self, now: Instant, is_overload: bool) {
+    fn goes_quiet(&mut self, now: Instant, shows_room: bool) {
         self.failed += 1;
         let last = self.quiet.take();
-        let is_overload = is_overload || last.as_ref().is_some_and(|last| last.is_overload);
+        let shows_room = last.as_ref().map_or(shows_room, |last| last.shows_room);
         let was_down = last.is_some_and(|last| last.is_down);
         let is_down = was_down || self.calls == 0 && self.failed >= DOWN;
         if is_down && !was_down {
@@ -243,7 +273,7 @@ impl Limit {
         };
         self.quiet = Some(Quiet {
             until: now + pause,
-            is_overload,
+            shows_room,
             is_down,
         });
     }

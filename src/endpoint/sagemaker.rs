@@ -3,7 +3,6 @@
 //! The SDK's own retries are off: an attempt of ours must see the permit, the timeout and what comes after it. Only what
 //! says nothing of the endpoint is called once more at once, as part of the same attempt.
 
-use std::num::NonZeroUsize;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -97,20 +96,24 @@ impl SageMaker {
     /// Opens connections before the first event comes, if the service is behind TLS: up to a number that the calls of the
     /// first batch then need not wait for, and pay for, on the little time on processors that an invocation has. Lambda
     /// gives a start more of it. That it failed is told by the first call.
-    pub async fn connect(&self, capacity: NonZeroUsize) {
-        let greetings = (0..capacity.get().min(CONNECTED)).map(|_| self.greet());
+    pub async fn connect(&self, calls: usize) {
+        let connect = async {
+            // Where the first fails, no others are tried; where it is answered, one of them has its connection.
+            if self.greet().await {
+                join_all((0..calls.min(CONNECTED)).map(|_| self.greet())).await;
+            }
+        };
         // Whatever is late is a call's to wait for.
-        _ = timeout(CONNECT_MAX, join_all(greetings)).await;
+        _ = timeout(CONNECT_MAX, connect).await;
     }
 
-    /// Asks the service for a path that calls no endpoint. What it answers makes no difference: the connection stays.
-    async fn greet(&self) {
+    /// Asks the service for a path that calls no endpoint, over a connection that stays, unless the service closes it. Tells
+    /// whether there was any answer.
+    async fn greet(&self) -> bool {
         let client = self.client().client;
         let greeting = client.invoke_endpoint().endpoint_name(&self.parameters.endpoint_name);
-        if let Err(error) = greeting.customize().map_request(greeting_of).send().await {
-            let status = error.raw_response().map(|response| response.status().as_u16());
-            tracing::debug!(status, "greeted the service");
-        }
+        let answer = greeting.customize().map_request(greeting_of).send().await;
+        answer.map_or_else(|error| error.raw_response().is_some(), |_| true)
     }
 
     async fn call(&self, client: &Client, request: &InferenceRequest) -> Result<InvokeEndpointOutput, CallError> {

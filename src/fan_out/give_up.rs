@@ -35,14 +35,14 @@ impl<E: Endpoint> FanOut<E> {
                 }
                 batch.split(index, Some(Instant::now()));
                 self.drive(batch).await;
-            } else if suspect.has_attempt {
+            } else if suspect.attempts > 0 {
                 if !self.answers_others(batch, suspect.failed_at, request.as_deref()).await {
                     return;
                 }
                 let request = request.as_ref().expect("only a request has an attempt left");
                 match self.attempt(batch, request).await {
                     Ok(Ok(answer)) => batch.answered(index, answer),
-                    Ok(Err(fault)) => batch.has_spent_its_attempts(index, fault),
+                    Ok(Err(fault)) => batch.failed_again(index, &suspect, fault),
                     Err(panicked) => batch.end_with(index, panicked),
                 }
             } else if self.answers_others(batch, suspect.failed_at, request.as_deref()).await {
@@ -66,7 +66,11 @@ impl<E: Endpoint> FanOut<E> {
         let Some(another) = answers.another_request(request).or_else(of_its_own) else {
             return false;
         };
-        matches!(self.attempt(batch, &another).await, Ok(Ok(_)))
+        let is_answered = matches!(self.attempt(batch, &another).await, Ok(Ok(_)));
+        if is_answered {
+            batch.answers_another();
+        }
+        is_answered
     }
 
     async fn attempt(
@@ -74,7 +78,7 @@ impl<E: Endpoint> FanOut<E> {
         batch: &mut Batch,
         request: &Arc<InferenceRequest>,
     ) -> Result<Result<Answer, Fault>, Outcome> {
-        let mut permit = self.caller.capacity().acquire().await;
+        let mut permit = self.caller.capacity().acquire_at_once().await;
         contain_async(self.caller.attempt(request, &mut permit, batch.tally())).await
     }
 }

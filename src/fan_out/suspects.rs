@@ -21,8 +21,8 @@ pub(super) struct Suspect {
     pub(super) failed_at: Instant,
     /// How.
     pub(super) fault: Fault,
-    /// Whether it has one more.
-    pub(super) has_attempt: bool,
+    /// How many it has left.
+    pub(super) attempts: u32,
 }
 
 impl Suspects {
@@ -44,11 +44,11 @@ impl Suspects {
 
     /// Adds one whose last attempt has just ended, and which is judged by what was answered `since` some moment, or else
     /// from now on.
-    pub(super) fn add(&mut self, index: usize, fault: Fault, has_attempt: bool, since: Option<Instant>) {
+    pub(super) fn add(&mut self, index: usize, fault: Fault, attempts: u32, since: Option<Instant>) {
         let suspect = Suspect {
             failed_at: since.unwrap_or_else(Instant::now),
             fault,
-            has_attempt,
+            attempts,
         };
         self.waiting.insert(index, suspect);
     }

@@ -81,6 +81,7 @@ async fn the_first_answer_or_refusal_wins_and_a_transient_fault_does_not() {
         (OVERLOAD, Does::PredictAfter(100), 115, (1, 0)),
         (OVERLOAD, REFUSE, 25, (0, 1)),
         (OVERLOAD, SUSPECT, 65, (0, 0)),
+        (OVERLOAD, Does::Hang, 400, (0, 0)),
         (SLOWLY, Does::Hang, 300, (1, 0)),
         (Does::Hang, Does::Hang, 400, (0, 0)),
         (SLOWLY, Does::Panic, 15, (0, 0)),
@@ -99,7 +100,11 @@ async fn the_first_answer_or_refusal_wins_and_a_transient_fault_does_not() {
 #[tokio::test(start_paused = true)]
 async fn where_both_fail_the_first_calls_fault_counts() {
     // A Suspect one may be given up, and Overload never is: an old record tells them apart.
-    for (first, second, is_given_up) in [(OVERLOAD, SUSPECT, false), (SUSPECT, OVERLOAD, true)] {
+    for (first, second, is_given_up) in [
+        (OVERLOAD, SUSPECT, false),
+        (SUSPECT, OVERLOAD, true),
+        (OVERLOAD, Does::Hang, false),
+    ] {
         let scenario = hedging(8).with("MAX_ATTEMPTS", "1");
         let scenario = scenario.with("GIVE_UP_AFTER_S", "1").arrived_before(60.0);
         let running = warm(scenario.attempts_then(SLOW, &[first, second], SUSPECT)).await;

@@ -114,12 +114,61 @@ async fn what_is_not_the_endpoints_fault_lowers_nothing() {
 #[tokio::test(start_paused = true)]
 async fn timeouts_lower_it_where_they_are_many() {
     let mut scenario = process(20).with("CALL_TIMEOUT_MS", "300");
-    for number in (0..600).filter(|number| number % 2 == 0) {
-        scenario = scenario.attempts(number, &[Does::Hang]);
+    for number in 0..600 {
+        let does = if number % 2 == 0 {
+            Does::Hang
+        } else {
+            Does::PredictAfter(250)
+        };
+        scenario = scenario.attempts(number, &[does]);
     }
     let running = scenario.start();
     running.invoke(0..600).await.unwrap();
     assert!(running.limit() < 15.0, "{}", running.limit());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_throttled_while_there_is_little_to_do_says_little() {
+    // Alone, in the tail of a batch, or before its neighbours are cut at the deadline.
+    let running = process(128).attempts(0, &[OVERLOAD]).start();
+    running.invoke([0]).await.unwrap();
+    assert!(running.limit() > 127.0, "{}", running.limit());
+    let running = process(128).attempts(1, &[OVERLOAD]).start();
+    running.invoke([0, 1]).await.unwrap();
+    assert!(running.limit() > 115.0, "{}", running.limit());
+    let mut scenario = process(100).attempts(0, &[OVERLOAD]);
+    for number in 1..100 {
+        scenario = scenario.attempts(number, &[Does::Hang]);
+    }
+    let running = scenario.start();
+    running.invoke_within(0..300, Duration::from_secs(3)).await.unwrap();
+    running.invoke(0..300).await.unwrap();
+    assert!(running.limit() > 80.0, "{}", running.limit());
+}
+
+const OVERLOAD: Does = Does::Fail(FaultKind::Overload);
+
+#[tokio::test(start_paused = true)]
+async fn records_that_hang_are_no_outage() {
+    let mut scenario = process(20).with("CALL_TIMEOUT_MS", "300").with("MAX_ATTEMPTS", "2");
+    for number in 100..110 {
+        scenario = scenario.record(number, Does::Hang);
+    }
+    let running = scenario.start();
+    // The other records are remembered, and only those that hang are called again and again.
+    for _ in 0..5 {
+        running.invoke(0..500).await.unwrap();
+    }
+    let attempts: Vec<_> = (100..110)
+        .map(|number| running.seen.lock().unwrap().attempts(number))
+        .collect();
+    assert!(attempts.iter().all(|attempts| *attempts >= 5), "{attempts:?}");
+    assert!(
+        running.elapsed() < Duration::from_secs(5),
+        "side by side: {:?}",
+        running.elapsed()
+    );
+    assert!(running.limit() > 10.0, "{}", running.limit());
 }
 
 #[tokio::test(start_paused = true)]

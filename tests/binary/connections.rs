@@ -80,6 +80,28 @@ async fn a_pooled_connection_is_dead() {
     assert_eq!(calls, [true, false, true, false, true]);
 }
 
+#[tokio::test]
+async fn calls_go_by_the_proxy_that_the_environment_names() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let proxy = mortal(tell).await;
+    let mut setup = Setup::new(options(&[])).await.unwrap();
+    let own = [
+        ("HTTP_PROXY", format!("http://{proxy}")),
+        (
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME",
+            "http://sagemaker.invalid".to_owned(),
+        ),
+    ];
+    let own = own.map(|(name, value)| (name.to_owned(), value));
+    setup.launch.environment.extend(own);
+    let function = Function::start(&setup.launch).await.unwrap();
+    let record = StreamRecord::from_line(1, b"{}", 0);
+    let answer = function.invoke(stream::event([&record])).await;
+    assert_eq!(answer, Answer::Response(r#"{"batchItemFailures":[]}"#.into()));
+    function.stop().await;
+    assert_eq!(told.try_recv(), Ok(true));
+}
+
 /// A service that answers each call with an error of its own, and keeps the connection. Tells of each connection.
 async fn unavailable(told: mpsc::UnboundedSender<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

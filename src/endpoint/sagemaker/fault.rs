@@ -97,6 +97,7 @@ fn service_fault(error: &InvokeEndpointError, status: u16, its_model_is_named: b
     let summary = format!("SageMaker answered {named} with status {status}{words}");
     Fault {
         is_doubtful: verdict.is_doubtful,
+        is_one_models: its_model_is_named && code == "ModelNotReadyException",
         ..Fault::new(verdict.kind, summary)
     }
 }

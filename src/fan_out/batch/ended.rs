@@ -6,7 +6,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Batch, Ended};
+use super::{Batch, Ended, Suspect};
 use crate::endpoint::{Fault, FaultKind};
 use crate::invoke::Answer;
 use crate::outcome::{Failure, Outcome};
@@ -63,17 +63,9 @@ impl Batch {
         let is_lone = !self.has_several(index);
         let may_be_given_up = is_lone && is_suspect && self.suspects.may_include(index, &fault);
         if is_before_the_last && may_be_given_up {
-            return self.suspect(index, fault, true);
+            return self.suspect(index, fault, 1);
         }
-        let wait = self.rules.retry.wait(attempts, fault.kind);
-        if wait.is_some() && !self.tries.spend() {
-            // A last attempt is none of the budget's: it comes only if the endpoint answers others.
-            if may_be_given_up {
-                return self.suspect(index, fault, true);
-            }
-            return self.has_spent_its_attempts(index, fault);
-        }
-        let Some(wait) = wait else {
+        let Some(wait) = self.rules.retry.wait(attempts, fault.kind) else {
             // The attempt before may have failed by the endpoint's fault: such a record is not given up this time.
             if is_suspect && is_lone {
                 return self.settle(index, fault.into());
@@ -81,11 +73,29 @@ impl Batch {
             return self.has_spent_its_attempts(index, fault);
         };
         let over = Instant::now() + wait;
-        if over < self.end && index < self.stop && !self.out_of_time {
-            self.waiting.push(Reverse((over, index)));
-        } else {
+        if over >= self.end || index >= self.stop || self.out_of_time {
             self.settle(index, fault.into());
+        } else if self.tries.spend() {
+            self.waiting.push(Reverse((over, index)));
+        } else if may_be_given_up {
+            // These are none of the budget's: each comes only if the endpoint answers others.
+            self.suspect(index, fault, max_attempts.max(2) - attempts);
+        } else {
+            self.has_spent_its_attempts(index, fault);
         }
+    }
+
+    /// Takes down that one more attempt at what may be given up has failed.
+    pub(in crate::fan_out) fn failed_again(&mut self, index: usize, suspect: &Suspect, fault: Fault) {
+        match suspect.attempts {
+            2.. if fault.kind == FaultKind::Suspect => self.suspect(index, fault, suspect.attempts - 1),
+            _ => self.has_spent_its_attempts(index, fault),
+        }
+    }
+
+    /// The endpoint has answered another record than those of this batch.
+    pub(in crate::fan_out) fn answers_another(&self) {
+        self.tries.budget.earn();
     }
 
     /// Puts two halves in the place of a request. Where it was split off one that may be at fault itself, or is now, each
@@ -117,20 +127,20 @@ impl Batch {
     pub(in crate::fan_out) fn has_spent_its_attempts(&mut self, index: usize, fault: Fault) {
         let is_split = fault.kind == FaultKind::Suspect && self.has_several(index);
         if is_split || self.suspects.may_include(index, &fault) {
-            self.suspect(index, fault, false);
+            self.suspect(index, fault, 0);
         } else {
             self.settle(index, fault.into());
         }
     }
 
-    fn suspect(&mut self, index: usize, fault: Fault, has_attempt: bool) {
+    fn suspect(&mut self, index: usize, fault: Fault, attempts: u32) {
         if self.leaves_unfinished(&fault.clone().into()) {
             self.stop_at(index);
         }
         // Halves of one request speak for one another from when they were split off.
         let split_off = self.live(index).and_then(|live| live.split_off);
         let since = split_off.filter(|_| self.has_several(index));
-        self.suspects.add(index, fault, has_attempt, since);
+        self.suspects.add(index, fault, attempts, since);
     }
 
     /// Whether what lies behind a record with this outcome must not go on.
