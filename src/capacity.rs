@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 mod level;
 mod limit;
+mod quiet;
 
 use limit::{Limit, Start};
 
@@ -104,7 +105,7 @@ impl Capacity {
 
     /// How many calls may be in flight now, up to CAPACITY. Below one, the share of the time in which there may be one.
     pub fn limit(&self) -> f64 {
-        self.shared.limit().now()
+        self.shared.limit().calls()
     }
 
     /// Whether the latest calls, ten at least, have all ended by Overload or Unreachable, and nothing else is in flight.

@@ -24,7 +24,7 @@ const TELLING: u32 = 20;
 pub(super) struct Level {
     /// CAPACITY.
     most: f64,
-    now: f64,
+    calls: f64,
     /// Up to here, it grows by one with each answer.
     known_good: f64,
     /// What it was before the first overload since a round trip without one.
@@ -45,7 +45,7 @@ impl Level {
     pub(super) fn new(most: f64, now: Instant) -> Self {
         Self {
             most,
-            now: most,
+            calls: most,
             known_good: most,
             before: None,
             alone: Alone::default(),
@@ -54,33 +54,33 @@ impl Level {
         }
     }
 
-    pub(super) fn now(&self) -> f64 {
-        self.now
+    pub(super) fn calls(&self) -> f64 {
+        self.calls
     }
 
     /// After an outage, an answer raises it by one, up to what is known to be good. False if it is there.
     pub(super) fn regain(&mut self, is_limited: bool) -> bool {
-        let is_below = self.now < self.known_good;
+        let is_below = self.calls < self.known_good;
         if is_below && is_limited {
-            self.now = (self.now + 1.0).min(self.known_good);
+            self.calls = (self.calls + 1.0).min(self.known_good);
         }
         is_below
     }
 
     /// A round trip has ended in which nothing was throttled, and more calls would have started, had it been higher.
     pub(super) fn raise(&mut self, round_trip: Duration, now: Instant) {
-        let by = if self.now < 1.0 {
+        let by = if self.calls < 1.0 {
             let squared = |moment: Instant| {
                 let round_trips = (moment - self.lowered).as_secs_f64() / round_trip.as_secs_f64().max(f64::EPSILON);
                 round_trips * round_trips
             };
             RAISED_BELOW_ONE * (squared(now) - squared(self.raised))
         } else {
-            self.now * RAISED
+            self.calls * RAISED
         };
         self.raised = now;
-        self.now = (self.now + by.min(1.0)).min(self.most);
-        self.known_good = self.known_good.max(self.now);
+        self.calls = (self.calls + by.min(1.0)).min(self.most);
+        self.known_good = self.known_good.max(self.calls);
     }
 
     /// A round trip has ended in which nothing was throttled.
@@ -93,50 +93,50 @@ impl Level {
         if self.are_few() {
             self.alone.throttled += 1;
         }
-        self.before.get_or_insert(self.now);
-        let to = if self.now < 1.0 {
+        self.before.get_or_insert(self.calls);
+        let to = if self.calls < 1.0 {
             // Those in a row are one event: the endpoint is full until something else happens.
             if is_first {
-                self.now * LOWERED_BELOW_ONE
+                self.calls * LOWERED_BELOW_ONE
             } else {
-                self.now
+                self.calls
             }
         } else if let Some(share) = self.alone.too_much() {
             share
         } else if has_others {
-            self.now * LOWERED
+            self.calls * LOWERED
         } else {
-            self.now
+            self.calls
         };
-        if to < self.now {
+        if to < self.calls {
             (self.lowered, self.raised) = (now, now);
         }
         self.to(to);
     }
 
     /// It is no more than this many calls.
-    pub(super) fn settle(&mut self, calls: f64) {
-        self.to(self.now.min(calls));
+    pub(super) fn settle(&mut self, most: f64) {
+        self.to(self.calls.min(most));
     }
 
     fn to(&mut self, to: f64) {
-        self.now = to.max(LEAST);
-        self.known_good = self.known_good.min(self.now);
+        self.calls = to.max(LEAST);
+        self.known_good = self.known_good.min(self.calls);
     }
 
     /// Calls time out. They are no proof that one at a time is too much.
     pub(super) fn lower_by_a_tenth(&mut self, now: Instant) {
-        if self.now > 1.0 {
+        if self.calls > 1.0 {
             (self.lowered, self.raised) = (now, now);
-            self.to((self.now * LOWERED).max(1.0));
+            self.to((self.calls * LOWERED).max(1.0));
         }
     }
 
     /// Nothing comes through any more. That says little of how much the endpoint takes when it is back.
     pub(super) fn goes_down(&mut self) {
-        let half = self.before.take().unwrap_or(self.now) / 2.0;
-        self.known_good = half.max(self.now);
-        self.now = self.now.min(1.0);
+        let half = self.before.take().unwrap_or(self.calls) / 2.0;
+        self.known_good = half.max(self.calls);
+        self.calls = self.calls.min(1.0);
     }
 
     /// A call was answered.
@@ -152,7 +152,7 @@ impl Level {
 
     /// Whether it is worth counting how calls fare; if not, what was counted is out of date.
     fn are_few(&mut self) -> bool {
-        let are_few = (1.0..FEW).contains(&self.now);
+        let are_few = (1.0..FEW).contains(&self.calls);
         if !are_few {
             self.alone = Alone::default();
         }

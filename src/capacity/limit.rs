@@ -24,14 +24,8 @@ use tokio::time::Instant;
 
 use super::Ended;
 use super::level::Level;
+use super::quiet::Quiet;
 
-/// So many calls in a row without an answer, and nothing in flight, make the endpoint one that is down.
-const DOWN: u32 = 3;
-/// So many leave no hope that another attempt helps, in this invocation.
-const HOPELESS: u32 = 10;
-/// Pauses between calls that ask whether it is back: each that fails doubles them, each answer halves them.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// An answer of what is in flight is waited for no longer.
 const LONGEST_HOLD: Duration = Duration::from_secs(1);
 /// Spaced calls are no further apart.
@@ -64,17 +58,13 @@ pub(super) struct Limit {
     /// Permits that are out.
     permits: usize,
     /// Calls in flight: those of the permits that have not ended.
-    calls: usize,
+    in_flight: usize,
     round: Round,
     /// Mean time of an answer.
     round_trip: Option<Duration>,
     /// The next spaced call.
     spaced: Option<Instant>,
-    quiet: Option<Quiet>,
-    /// The next pause while the endpoint is down.
-    pause: Duration,
-    /// Calls in a row that ended by Overload or Unreachable.
-    failed: u32,
+    quiet: Quiet,
     /// Share of the latest calls that timed out.
     timed_out: f64,
     /// When that last lowered the limit: calls that began before say nothing more.
@@ -91,16 +81,6 @@ struct Round {
     is_limited: bool,
 }
 
-/// From an overload, or a call that reached nothing, until something else comes back.
-#[derive(Debug)]
-struct Quiet {
-    /// No call starts before; then one at a time.
-    until: Instant,
-    /// Whether what is in flight when it ends shows how much the endpoint takes.
-    shows_room: bool,
-    is_down: bool,
-}
-
 impl Limit {
     pub(super) fn new(most: NonZeroUsize, is_adaptive: bool) -> Self {
         let now = Instant::now();
@@ -108,38 +88,32 @@ impl Limit {
             is_adaptive,
             level: Level::new(float(most.get()), now),
             permits: 0,
-            calls: 0,
+            in_flight: 0,
             round: Round::begin(now),
             round_trip: None,
             spaced: None,
-            quiet: None,
-            pause: FIRST_PAUSE,
-            failed: 0,
+            quiet: Quiet::new(),
             timed_out: 0.0,
             lowered_for_time: None,
             overloaded: None,
         }
     }
 
-    pub(super) fn now(&self) -> f64 {
-        self.level.now()
+    pub(super) fn calls(&self) -> f64 {
+        self.level.calls()
     }
 
     pub(super) fn is_hopeless(&self) -> bool {
-        self.failed >= HOPELESS && self.is_down()
-    }
-
-    fn is_down(&self) -> bool {
-        self.quiet.as_ref().is_some_and(|quiet| quiet.is_down)
+        self.quiet.is_hopeless()
     }
 
     fn is_full(&self) -> bool {
-        float(self.permits + 1) > self.now().max(1.0)
+        float(self.permits + 1) > self.calls().max(1.0)
     }
 
     /// Starts a call, if one may start `now`.
     pub(super) fn start(&mut self, now: Instant) -> Start {
-        let until = self.quiet.as_ref().map(|quiet| quiet.until).max(self.spaced);
+        let until = self.quiet.until().max(self.spaced);
         match until.filter(|until| *until > now) {
             Some(until) if !self.is_full() => Start::After(until),
             _ => self.start_at_once(now),
@@ -152,36 +126,31 @@ impl Limit {
             return Start::WhenFreed;
         }
         self.permits += 1;
-        self.calls += 1;
+        self.in_flight += 1;
         self.round.is_limited |= self.is_full();
-        self.spaced = (self.now() < 1.0).then(|| now + self.gap());
-        let hold = self.hold();
-        if let Some(quiet) = &mut self.quiet {
-            quiet.until = now + hold;
-        }
+        self.spaced = (self.calls() < 1.0).then(|| now + self.gap());
+        self.quiet.asked(now, self.hold());
         Start::Now
     }
 
     /// Starts a call that may be in vain.
     pub(super) fn start_spare(&mut self, now: Instant) -> bool {
         let is_calm = self.overloaded.is_none_or(|overloaded| now - overloaded >= CALM);
-        is_calm && self.quiet.is_none() && self.now() >= 1.0 && self.start(now) == Start::Now
+        is_calm && !self.quiet.is_held() && self.calls() >= 1.0 && self.start(now) == Start::Now
     }
 
     /// A permit comes back; its call has told how it ended, or was cut.
     pub(super) fn give_back(&mut self, has_ended: bool) {
         self.permits -= 1;
         if !has_ended {
-            self.calls -= 1;
-            if let Some(quiet) = &mut self.quiet {
-                quiet.shows_room = false;
-            }
+            self.in_flight -= 1;
+            self.quiet.was_cut();
         }
     }
 
     /// A call that started at `started` has ended `now`.
     pub(super) fn ended(&mut self, started: Instant, how: Ended, now: Instant) {
-        self.calls -= 1;
+        self.in_flight -= 1;
         let timed_out = if how == Ended::TimedOut { 1.0 } else { 0.0 };
         self.timed_out += (timed_out - self.timed_out) / TIMEOUTS_AMONG;
         if how == Ended::Overload {
@@ -193,7 +162,7 @@ impl Limit {
         match how {
             Ended::Answered => self.answered(started, now),
             Ended::Overload => self.pushed_back(started, now),
-            Ended::Unreachable => self.goes_quiet(now, false),
+            Ended::Unreachable => self.failed(now, false),
             Ended::TimedOut => self.timed_out(started, now),
             Ended::Otherwise => self.heard(),
         }
@@ -214,7 +183,7 @@ impl Limit {
         let mean = self.round_trip.unwrap_or(latency);
         let mean = (mean * (SMOOTHED - 1) + latency) / SMOOTHED;
         self.round_trip = Some(mean);
-        self.pause = (self.pause / 2).max(FIRST_PAUSE);
+        self.quiet.answered();
         self.heard();
         self.level.answered();
         let is_limited = self.round.is_limited;
@@ -230,52 +199,29 @@ impl Limit {
 
     fn pushed_back(&mut self, started: Instant, now: Instant) {
         let is_limited = self.round.is_limited;
-        if started >= self.round.since && !self.is_down() {
-            let before = self.now();
-            self.level.throttled(self.calls > 0, self.failed == 0, now);
-            if self.now() < before {
+        if started >= self.round.since && !self.quiet.is_down() {
+            let before = self.calls();
+            self.level.throttled(self.in_flight > 0, !self.quiet.goes_on(), now);
+            if self.calls() < before {
                 self.round = Round::begin(now);
             }
         }
-        self.goes_quiet(now, is_limited);
+        self.failed(now, is_limited);
     }
 
     /// Something other than Overload or Unreachable came back.
     fn heard(&mut self) {
-        self.failed = 0;
-        let quiet = self.quiet.take();
-        if quiet.is_some_and(|quiet| quiet.shows_room && !quiet.is_down) {
+        if self.quiet.heard() {
             // What is in flight, with the call that has just ended, and one more.
-            self.level.settle(float(self.calls + 2));
+            self.level.settle(float(self.in_flight + 2));
         }
     }
 
-    /// No call, or only one now and then, starts until something comes back.
-    fn goes_quiet(&mut self, now: Instant, shows_room: bool) {
-        self.failed += 1;
-        let last = self.quiet.take();
-        let shows_room = last.as_ref().map_or(shows_room, |last| last.shows_room);
-        let was_down = last.is_some_and(|last| last.is_down);
-        let is_down = was_down || self.calls == 0 && self.failed >= DOWN;
-        if is_down && !was_down {
+    fn failed(&mut self, now: Instant, shows_room: bool) {
+        if self.quiet.failed(now, self.in_flight, self.hold(), shows_room) {
             self.level.goes_down();
             self.round = Round::begin(now);
         }
-        let pause = if is_down {
-            let pause = self.pause;
-            self.pause = (pause * 2).min(LAST_PAUSE);
-            // Processes that went quiet together ask at different times.
-            pause.mul_f64(0.5 + fastrand::f64() / 2.0)
-        } else if self.calls > 0 {
-            self.hold()
-        } else {
-            Duration::ZERO
-        };
-        self.quiet = Some(Quiet {
-            until: now + pause,
-            shows_room,
-            is_down,
-        });
     }
 
     /// How long to wait for an answer of those in flight.
@@ -286,8 +232,8 @@ impl Limit {
 
     /// From one spaced call to the next.
     fn gap(&self) -> Duration {
-        let mean = self.round_trip.unwrap_or(FIRST_PAUSE);
-        mean.div_f64(self.now()).min(LONGEST_GAP)
+        let mean = self.round_trip.unwrap_or(LONGEST_HOLD);
+        mean.div_f64(self.calls()).min(LONGEST_GAP)
     }
 }
 

@@ -29,7 +29,7 @@ fn calls(running: &Running) -> (usize, usize) {
 
 #[tokio::test(start_paused = true)]
 async fn the_endpoint_throttles() {
-    for (adaptive, takes_over) in [("on", 0.03), ("off", 1.0)] {
+    for adaptive in ["on", "off"] {
         let running = process(128).with("ADAPTIVE_CAPACITY", adaptive).start();
         running.takes(Some(32));
         let answer = running.deliver_again(0..1000, 100).await;
@@ -38,9 +38,8 @@ async fn the_endpoint_throttles() {
         let answer = running.deliver_again(1000..2500, 1000).await;
         assert_eq!(answer, finished(), "nothing is lost");
         let (calls, throttled) = calls(&running);
-        let share = throttled as f64 / calls as f64;
-        assert_eq!(adaptive == "on", share < 0.03, "{adaptive}: {throttled} of {calls}");
-        assert!(share < takes_over);
+        let are_few = throttled * 100 < calls * 3;
+        assert_eq!(are_few, adaptive == "on", "{adaptive}: {throttled} of {calls}");
         let limit = running.limit();
         if adaptive == "on" {
             assert!((25.0..36.0).contains(&limit), "{limit}");
