@@ -87,7 +87,9 @@ impl Story {
                 Some(End::Failed)
             }
             Does::Fail(_) | Does::FailAfter(..) | Does::Hang => None,
-            Does::Doubt | Does::Merge => unreachable!("not drawn: what becomes of it depends on the others"),
+            Does::Doubt | Does::Merge | Does::NotReady => {
+                unreachable!("not drawn: what becomes of it depends on the others")
+            }
         };
         attempts.take(self.max_attempts).find_map(end).unwrap_or(End::Failed)
     }

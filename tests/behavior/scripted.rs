@@ -21,6 +21,8 @@ pub(crate) enum Does {
     Fail(FaultKind),
     /// Answers after so many milliseconds with this fault.
     FailAfter(u64, FaultKind),
+    /// Answers at once that the record's model is not ready.
+    NotReady,
     /// Answers at once with a refusal that may be about the settings as well.
     Doubt,
     /// Never answers.
@@ -98,7 +100,7 @@ impl Does {
         match self {
             Self::PredictAfter(_) | Self::PredictBytes(_) => 0,
             Self::Merge => 1,
-            Self::Fail(_) | Self::FailAfter(..) => 2,
+            Self::Fail(_) | Self::FailAfter(..) | Self::NotReady => 2,
             Self::Doubt => 3,
             Self::Hang => 4,
             Self::Panic => 5,
@@ -167,6 +169,12 @@ impl Endpoint for Scripted {
             Does::FailAfter(milliseconds, kind) => {
                 sleep(Duration::from_millis(milliseconds)).await;
                 return Err(Fault::new(kind, "as the script says"));
+            }
+            Does::NotReady => {
+                return Err(Fault {
+                    is_one_models: true,
+                    ..Fault::new(FaultKind::Overload, "as the script says")
+                });
             }
             Does::Doubt => {
                 return Err(Fault {

@@ -90,6 +90,7 @@ async fn what_is_not_the_endpoints_fault_lowers_nothing() {
         Does::Fail(FaultKind::Suspect),
         Does::Fail(FaultKind::Misconfigured),
         Does::Fail(FaultKind::Unreachable),
+        Does::NotReady,
         Does::Panic,
         Does::Hang,
     ] {
