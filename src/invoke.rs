@@ -228,3 +228,6 @@ async fn either(
         Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,4 +122,38 @@ mod tests {
             assert_eq!(RETRY.wait(10, kind), None, "{kind:?}");
         }
     }
+
+    /// How many attempts there are.
+    fn all(budget: &Budget) -> usize {
+        (0..10_000).find(|_| !budget.spend()).unwrap()
+    }
+
+    #[test]
+    fn the_budget_is_full_at_first_an_attempt_for_each_call_in_flight_and_ten_at_least() {
+        for (capacity, expected) in [(1, 10), (10, 10), (11, 11), (128, 128)] {
+            assert_eq!(all(&Budget::new(capacity)), expected, "{capacity}");
+        }
+    }
+
+    #[test]
+    fn each_answer_is_one_further_attempt() {
+        let budget = Budget::new(20);
+        all(&budget);
+        assert!(!budget.spend());
+        budget.earn();
+        assert!(budget.spend() && !budget.spend());
+        (0..7).for_each(|_| budget.earn());
+        assert_eq!(all(&budget), 7);
+    }
+
+    #[test]
+    fn no_more_is_saved_up_than_there_was_at_first() {
+        for capacity in [1, 20] {
+            let budget = Budget::new(capacity);
+            (0..1000).for_each(|_| budget.earn());
+            assert_eq!(all(&budget), capacity.max(10));
+            (0..1000).for_each(|_| budget.earn());
+            assert_eq!(all(&budget), capacity.max(10));
+        }
+    }
 }

@@ -168,3 +168,6 @@ impl Alone {
         is_too_much.then(|| f64::from(answered) / f64::from(answered + throttled))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -250,3 +250,6 @@ impl Round {
 fn float(calls: usize) -> f64 {
     f64::from(u32::try_from(calls).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,12 +8,15 @@ mod replay;
 mod scripted;
 mod support;
 
+mod adaptive;
+mod budget;
 mod capacity;
 mod deadline;
 mod delivery;
 mod destinations;
 mod evidence;
 mod give_up;
+mod hedge;
 mod kinesis_output;
 mod multi_record;
 mod once_more;

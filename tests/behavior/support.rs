@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +15,7 @@ use instream::output::Output;
 use instream::output::stdout::Lines;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use crate::scripted::Does;
 use crate::scripted::{Script, Scripted, Seen};
@@ -307,6 +308,19 @@ impl Running {
     /// How many calls may be in flight now.
     pub(crate) fn limit(&self) -> f64 {
         self.handler.limit()
+    }
+
+    /// Does `work`, and looks at the limit every millisecond meanwhile.
+    pub(crate) async fn watch<T>(&self, work: impl Future<Output = T>) -> (T, Vec<f64>) {
+        let mut limits = vec![self.limit()];
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return (done, limits),
+                () = sleep(Duration::from_millis(1)) => limits.push(self.limit()),
+            }
+        }
     }
 
     /// From now on, this is what becomes of every call.
