@@ -10,8 +10,9 @@
 //!   more calls are throttled than answered. There, an overload lowers it by an eighth, and the longer ago that is, the
 //!   faster it rises, as CUBIC does (RFC 9438): a rate that is known to be too high is not tried again at once.
 //! - **Nothing but Overload or Unreachable**, three at least and nothing else in flight: the endpoint is down. The limit is
-//!   one, calls ask one by one whether it is back, up to two seconds apart, and then each answer raises it by one, up to
-//!   where it was, or to half of what it was before the first overload.
+//!   one, calls ask one by one whether it is back, up to two seconds apart, and then each answer raises it by one (those
+//!   that come together, with no call begun between them, in all), up to where it was, or to half of what it was before the
+//!   first overload.
 //! - **Timeouts** lower it by a tenth where they are a quarter of the latest calls, down to one: a few records that hang do
 //!   not, and nobody knows whether many are the endpoint's fault.
 //!

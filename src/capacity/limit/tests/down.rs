@@ -141,17 +141,6 @@ fn up_to_where_it_was() {
 }
 
 #[test]
-#[ignore = "not so: answers that come together, with no call begun between them, raise it by one in all"]
-fn each_answer_raises_it_by_one_though_several_come_at_once() {
-    let mut calls = failed(3, Ended::Unreachable);
-    answered(&mut calls, 3);
-    calls.assert_limit(4.0);
-    calls.fill(200_000);
-    (0..4).for_each(|_| calls.end(200_000, Ended::Answered, 200_010));
-    calls.assert_limit(8.0);
-}
-
-#[test]
 fn or_to_half_of_what_it_was_before_the_first_overload() {
     let mut calls = Calls::of(20.0);
     calls.fill(0);
