@@ -1,7 +1,7 @@
 //! How many calls may be in flight now, in the whole process.
 //!
 //! Capacity is Flink's word for it. One permit stands for one call: it is taken before the call starts and given back
-//! when the call has ended, however it ended. How it ended moves the [limit](limit), CAPACITY at most, unless
+//! when the call has ended, however it ended. How it ended moves the limit, CAPACITY at most, unless
 //! `ADAPTIVE_CAPACITY` is off.
 
 use std::num::NonZeroUsize;
