@@ -143,3 +143,6 @@ impl Drop for Permit {
         self.shared.freed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;
