@@ -130,7 +130,7 @@ impl<E: Endpoint> Caller<E> {
         let first = pin!(self.call(request, permit));
         let answer = match delay {
             None => first.await,
-            Some(delay) => match select(first, pin!(self.spare(hedge, delay))).await {
+            Some(delay) => match select(first, pin!(self.spare_when_slow(hedge, delay))).await {
                 Either::Left((answer, _)) => answer,
                 Either::Right((mut spare, first)) => {
                     tally.hedges.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +147,7 @@ impl<E: Endpoint> Caller<E> {
     }
 
     /// Waits until a call is slow, and then for a permit that nobody else wants, without a place in the queue.
-    async fn spare(&self, hedge: &Hedge, delay: Duration) -> Permit {
+    async fn spare_when_slow(&self, hedge: &Hedge, delay: Duration) -> Permit {
         const AGAIN: Duration = Duration::from_millis(5);
         sleep(delay).await;
         loop {

@@ -27,8 +27,8 @@ pub struct Backoff {
 }
 
 /// How many further attempts the process may make: each answer adds one, each attempt beyond a record's first takes one. So
-/// they are half of the calls at most, and a third of the first attempts may fail, all before the first of them is answered.
-/// While most calls fail, it stays empty, and each delivery of a record is one call: else its attempts and the mapping's
+/// they are half of the calls in the long run at most; a third of the first attempts may fail once in any order, though
+/// their further ones, and what these earn, come only after a wait. While most calls fail, it stays empty, and each delivery of a record is one call: else its attempts and the mapping's
 /// would multiply an outage.
 #[derive(Debug)]
 pub struct Budget {

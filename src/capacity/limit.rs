@@ -134,10 +134,13 @@ impl Limit {
         Start::Now
     }
 
-    /// Starts a call that may be in vain.
+    /// Starts a call that may be in vain, and so is no reason to raise the limit.
     pub(super) fn start_spare(&mut self, now: Instant) -> bool {
         let is_calm = self.overloaded.is_none_or(|overloaded| now - overloaded >= CALM);
-        is_calm && !self.quiet.is_held() && self.calls() >= 1.0 && self.start(now) == Start::Now
+        let is_limited = self.round.is_limited;
+        let has_started = is_calm && !self.quiet.is_held() && self.calls() >= 1.0 && self.start(now) == Start::Now;
+        self.round.is_limited = is_limited;
+        has_started
     }
 
     /// A permit comes back; its call has told how it ended, or was cut.

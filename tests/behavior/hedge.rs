@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance};
 
+use crate::properties::does;
 use crate::support::{Does, Running, Scenario, on_a_paused_clock};
 
 /// The record that is slow.
@@ -163,24 +164,8 @@ struct Story {
     deadline_ms: u64,
 }
 
-fn does() -> impl Strategy<Value = Does> {
-    let kind = prop_oneof![
-        Just(FaultKind::Refused),
-        Just(FaultKind::Suspect),
-        Just(FaultKind::Overload),
-        Just(FaultKind::Unreachable),
-        Just(FaultKind::Misconfigured),
-    ];
-    prop_oneof![
-        8 => (0..300_u64).prop_map(Does::PredictAfter),
-        4 => (0..100_u64, kind).prop_map(|(after, kind)| Does::FailAfter(after, kind)),
-        1 => Just(Does::Hang),
-        1 => Just(Does::Panic),
-    ]
-}
-
 fn story() -> impl Strategy<Value = Story> {
-    let scripts = vec(vec(does(), 0..4), 0..25);
+    let scripts = vec(vec(does(8, 300, 4), 0..4), 0..25);
     let others = (1..10_usize, 1..4_usize, any::<bool>(), 1001..8000_u64);
     (scripts, others).prop_map(|(scripts, (capacity, max_attempts, adaptive, deadline_ms))| Story {
         scripts,

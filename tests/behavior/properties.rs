@@ -25,7 +25,9 @@ struct Story {
 /// So many attempts that fail leave something in the budget for further ones, and make no outage.
 const FEW_FAULTS: usize = 9;
 
-fn does() -> impl Strategy<Value = Does> {
+/// What becomes of a call: of so many that are answered within so many milliseconds, and so many with a fault, one hangs and
+/// one panics.
+pub(crate) fn does(answered: u32, within_ms: u64, failed: u32) -> impl Strategy<Value = Does> {
     let kind = prop_oneof![
         Just(FaultKind::Refused),
         Just(FaultKind::Suspect),
@@ -34,15 +36,15 @@ fn does() -> impl Strategy<Value = Does> {
         Just(FaultKind::Misconfigured),
     ];
     prop_oneof![
-        6 => (0..200_u64).prop_map(Does::PredictAfter),
-        6 => (0..100_u64, kind).prop_map(|(after, kind)| Does::FailAfter(after, kind)),
+        answered => (0..within_ms).prop_map(Does::PredictAfter),
+        failed => (0..100_u64, kind).prop_map(|(after, kind)| Does::FailAfter(after, kind)),
         1 => Just(Does::Hang),
         1 => Just(Does::Panic),
     ]
 }
 
 fn story() -> impl Strategy<Value = Story> {
-    let script = || vec(does(), 0..4);
+    let script = || vec(does(6, 200, 6), 0..4);
     let scripts = prop_oneof![vec(script(), 0..6), vec(script(), 0..40)];
     let others = (1..10_usize, 1..5_usize, any::<bool>(), any::<bool>());
     (scripts, others).prop_map(|(scripts, (capacity, max_attempts, dead_letter, adaptive))| Story {

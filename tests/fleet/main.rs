@@ -27,17 +27,12 @@ mod plan;
 mod sharing;
 mod sizing;
 
+#[path = "../simulation/setting.rs"]
+mod setting;
+
 use endpoint::{Limit, Nature};
 use fleet::{Capacity, Fleet, seconds};
-
-#[expect(clippy::disallowed_methods, reason = "a test has no other place for its settings")]
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value:?} is no number"))
-    })
-}
+use setting::setting;
 
 #[test]
 fn a_seed_brings_the_same_run_each_time() {

@@ -8,8 +8,8 @@ use crate::ran::Ran;
 use crate::table::{print, row};
 
 const RECORDS: u16 = 1000;
-/// Calls until the burst is spent and that has been noticed.
-const WARM_UP: usize = 200;
+/// Calls until the burst is spent, and that has been noticed.
+const WARM_UP: usize = 300;
 
 /// A run, measured from the warm-up on to its end.
 fn after_warm_up(ran: Ran) -> Ran {

@@ -29,7 +29,7 @@ fn assert_they_share(fleet: &Fleet) {
 
 #[test]
 fn ten_share_what_is_there() {
-    assert_they_share(&fleet(10, 64, 50, 5..15));
+    assert_they_share(&fleet(10, 64, 50, 5..35));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! on a paused clock and on one thread, so that a seed brings the same run each time.
 //!
 //! ```sh
-//! SEEDS=10000 cargo test --test simulation -- --nocapture              # more, some ten minutes
+//! SEEDS=10000 cargo test --test simulation -- --nocapture              # more, some fifteen minutes
 //! SEED=4711 cargo test --test simulation -- --nocapture                # the run of one seed, told in full
 //! ```
 
@@ -19,25 +19,18 @@ mod cloud;
 mod endpoint;
 mod lambda;
 mod oracle;
+mod setting;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use oracle::Told;
+use setting::setting;
 use world::World;
 
 /// How many seeds are run where `SEEDS` does not say: so many as a developer has patience for.
 const SEEDS: u64 = 300;
-
-#[expect(clippy::disallowed_methods, reason = "a test has no other place for its settings")]
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value:?} is no number"))
-    })
-}
 
 /// The run of one seed, from the first record to the last.
 ///
