@@ -1,0 +1,67 @@
+//! What most would write first: a loop over the AWS SDK's client. It keeps none of the promises that this function makes;
+//! it is here to be measured beside it:
+//!
+//! ```sh
+//! cargo build --release --example plain_loop
+//! cargo local bench --against target/release/examples/plain_loop
+//! ```
+
+use std::env;
+
+use aws_sdk_sagemakerruntime::Client;
+use aws_sdk_sagemakerruntime::primitives::Blob;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::StreamExt as _;
+use futures_util::stream::iter;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "Records")]
+    records: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+struct Record {
+    kinesis: Kinesis,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kinesis {
+    sequence_number: String,
+    data: String,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let client = Client::new(&aws_config::load_from_env().await);
+    let endpoint = env::var("ENDPOINT_NAME")?;
+    let capacity = env::var("CAPACITY").map_or(Ok(20), |capacity| capacity.parse())?;
+    let handle = async |event: LambdaEvent<Event>| {
+        let calls = event.payload.records.iter().map(|record| call(&client, &endpoint, record));
+        let answers: Vec<_> = iter(calls).buffered(capacity).collect().await;
+        let records = event.payload.records.iter().zip(answers);
+        let failed = records.filter(|(_, answer)| answer.is_err());
+        let failures: Vec<_> = failed
+            .map(|(record, _)| json!({"itemIdentifier": record.kinesis.sequence_number}))
+            .collect();
+        Ok::<Value, Error>(json!({"batchItemFailures": failures}))
+    };
+    run(service_fn(handle)).await
+}
+
+async fn call(client: &Client, endpoint: &str, record: &Record) -> Result<Vec<u8>, Error> {
+    let data = BASE64.decode(&record.kinesis.data)?;
+    let call = client
+        .invoke_endpoint()
+        .endpoint_name(endpoint)
+        .content_type("application/json")
+        .accept("application/json")
+        .body(Blob::new(data));
+    let answer = call.send().await?;
+    Ok(answer.body.map(Blob::into_inner).unwrap_or_default())
+}
