@@ -6,6 +6,11 @@
 //! CAPACITY=64 cargo local bench --against target/release/examples/bare_http
 //! ```
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a program of its own, whose settings these are"
+)]
+
 use std::env;
 
 use base64::Engine as _;
@@ -45,7 +50,10 @@ async fn main() -> Result<(), Error> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let http: Http = Client::builder(TokioExecutor::new()).build(connector);
-    let (url, endpoint) = (env::var("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME")?, env::var("ENDPOINT_NAME")?);
+    let (url, endpoint) = (
+        env::var("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME")?,
+        env::var("ENDPOINT_NAME")?,
+    );
     let uri = format!("{url}/endpoints/{endpoint}/invocations");
     let capacity = env::var("CAPACITY").map_or(Ok(20), |capacity| capacity.parse())?;
     let handle = async |event: LambdaEvent<Box<RawValue>>| {

@@ -6,6 +6,11 @@
 //! cargo local bench --against target/release/examples/plain_loop
 //! ```
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a program of its own, whose settings these are"
+)]
+
 use std::env;
 
 use aws_sdk_sagemakerruntime::Client;
@@ -42,7 +47,11 @@ async fn main() -> Result<(), Error> {
     let endpoint = env::var("ENDPOINT_NAME")?;
     let capacity = env::var("CAPACITY").map_or(Ok(20), |capacity| capacity.parse())?;
     let handle = async |event: LambdaEvent<Event>| {
-        let calls = event.payload.records.iter().map(|record| call(&client, &endpoint, record));
+        let calls = event
+            .payload
+            .records
+            .iter()
+            .map(|record| call(&client, &endpoint, record));
         let answers: Vec<_> = iter(calls).buffered(capacity).collect().await;
         let records = event.payload.records.iter().zip(answers);
         let failed = records.filter(|(_, answer)| answer.is_err());

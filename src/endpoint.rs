@@ -10,7 +10,9 @@ use bytes::Bytes;
 
 use crate::request::InferenceRequest;
 
+pub mod credentials;
 pub mod sagemaker;
+pub mod signature;
 
 /// How much of a container's own message a fault keeps, in characters: it ends up in a dead letter.
 const CONTAINER_MESSAGE_MAX: usize = 1000;

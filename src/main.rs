@@ -39,7 +39,7 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     }
     let environment = aws_config::from_env().http_client(connections::http_client());
     let environment = environment.load().await;
-    let endpoint = SageMaker::new(&environment, config.parameters.clone())?;
+    let endpoint = SageMaker::new(&environment, config.parameters.clone()).await?;
     endpoint.connect(config.calls_at_first()).await;
     let open = |destination| Output::open(destination, &environment);
     let (output, dead_letter) = (open(&config.output), config.dead_letter.as_ref().map(open));

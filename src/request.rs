@@ -207,7 +207,7 @@ mod tests {
 
     fn bodies(requests: &Requests) -> Vec<String> {
         let bodies = requests.to_call.iter().map(InferenceRequest::body);
-        bodies.map(|body| String::from_utf8(body).unwrap()).collect()
+        bodies.map(|body| String::from_utf8(body.to_vec()).unwrap()).collect()
     }
 
     #[test]
@@ -277,6 +277,6 @@ mod tests {
         };
         assert_eq!(records(&whole.halves()), [vec![0, 1], vec![2, 3, 4]]);
         assert_eq!(records(&whole.singles()).concat(), [0, 1, 2, 3, 4]);
-        assert_eq!(whole.only_first().body(), b"1");
+        assert_eq!(whole.only_first().body(), "1");
     }
 }

@@ -1,28 +1,32 @@
-//! A `SageMaker` real-time endpoint, called with `InvokeEndpoint` through the AWS SDK.
+//! A `SageMaker` real-time endpoint, called with `InvokeEndpoint`.
 //!
-//! The SDK's own retries are off: an attempt of ours must see the permit, the timeout and what comes after it. Only what
-//! says nothing of the endpoint is called once more at once, as part of the same attempt.
+//! The AWS SDK's client says where the service is and what a request looks like, once: a call through it takes four times
+//! the instructions of one that is signed and sent here, over the same HTTP client. An attempt sees the permit, the timeout
+//! and what comes after it. Only what says nothing of the endpoint is called once more at once, as part of the same
+//! attempt.
 
-use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use aws_sdk_sagemakerruntime::Client;
-use aws_sdk_sagemakerruntime::config::http::HttpRequest;
-use aws_sdk_sagemakerruntime::config::retry::{ReconnectMode, RetryConfig};
-use aws_sdk_sagemakerruntime::config::{self, IdentityCache, StalledStreamProtectionConfig};
-use aws_sdk_sagemakerruntime::error::SdkError;
-use aws_sdk_sagemakerruntime::operation::invoke_endpoint::{InvokeEndpointError, InvokeEndpointOutput};
-use aws_sdk_sagemakerruntime::primitives::Blob;
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::byte_stream::{AggregatedBytes, ByteStream};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+use super::credentials::KeptCredentials;
+use super::signature::{Place, Signer, Varying};
 use super::{Endpoint, Fault, Response};
 use crate::request::InferenceRequest;
 
+mod blank;
 mod fault;
 
-use fault::{credentials_expired, fault, lost_its_connection};
+use fault::{CallError, Refusal};
+
+/// What differs between calls, in the order of the names.
+const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
+const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
 
 /// Connections that are opened before the first event, at most.
 const CONNECTED: usize = 64;
@@ -51,46 +55,42 @@ pub struct InvokeParameters {
     pub inference_component_name: Option<String>,
 }
 
-/// The endpoint behind the AWS SDK's client.
+/// The endpoint.
 #[derive(Debug)]
 pub struct SageMaker {
-    client: RwLock<Fresh>,
+    http: SharedHttpConnector,
+    credentials: KeptCredentials,
+    signer: Signer,
     parameters: InvokeParameters,
 }
 
-/// A client, and how often its credentials have been fetched anew.
-#[derive(Debug, Clone)]
-struct Fresh {
-    client: Client,
-    refreshes: u64,
+/// The endpoint cannot be called at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The environment names no AWS region.
+    #[error("no AWS region: set AWS_REGION, as Lambda does, to the endpoint's region")]
+    NoRegion,
+    /// The SDK makes no request of the settings.
+    #[error("no request can be made of the AWS settings: {0}")]
+    NoRequest(String),
 }
 
-/// The environment names no AWS region.
-#[derive(Debug, thiserror::Error)]
-#[error("no AWS region: set AWS_REGION, as Lambda does, to the endpoint's region")]
-pub struct NoRegion;
-
 impl SageMaker {
-    /// Sets the client up from what the SDK found in the environment: region, credentials, an endpoint override.
+    /// Sets calls up from what the SDK found in the environment: region, credentials, an endpoint override.
     ///
     /// # Errors
     ///
-    /// [`NoRegion`] if the environment names no region: every call would fail.
-    pub fn new(environment: &aws_config::SdkConfig, parameters: InvokeParameters) -> Result<Self, NoRegion> {
-        if environment.region().is_none() {
-            return Err(NoRegion);
-        }
-        let config = config::Builder::from(environment)
-            // Nor does a connection end with an error that came over it: overload would become a storm of handshakes.
-            .retry_config(RetryConfig::disabled().with_reconnect_mode(ReconnectMode::ReuseAllConnections))
-            // The call timeout covers a stalled answer; the SDK's guess at stalls has fired falsely.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build();
-        let client = RwLock::new(Fresh {
-            client: Client::from_conf(config),
-            refreshes: 0,
-        });
-        Ok(Self { client, parameters })
+    /// [`SetUpError`] where every call would fail.
+    pub async fn new(environment: &aws_config::SdkConfig, parameters: InvokeParameters) -> Result<Self, SetUpError> {
+        let region = environment.region().ok_or(SetUpError::NoRegion)?.to_string();
+        let (blank, http) = blank::request(environment, &parameters).await?;
+        let service = "sagemaker";
+        Ok(Self {
+            http,
+            credentials: KeptCredentials::of(environment.credentials_provider()),
+            signer: Signer::new(blank, Place { region, service }, INFERENCE_ID),
+            parameters,
+        })
     }
 
     /// Opens connections before the first event comes, if the service is behind TLS: up to a number that the calls of the
@@ -110,90 +110,72 @@ impl SageMaker {
     /// Asks the service for a path that calls no endpoint, over a connection that stays, unless the service closes it. Tells
     /// whether there was any answer.
     async fn greet(&self) -> bool {
-        let client = self.client().client;
-        let greeting = client.invoke_endpoint().endpoint_name(&self.parameters.endpoint_name);
-        let answer = greeting.customize().map_request(greeting_of).send().await;
-        answer.map_or_else(|error| error.raw_response().is_some(), |_| true)
-    }
-
-    async fn call(&self, client: &Client, request: &InferenceRequest) -> Result<InvokeEndpointOutput, CallError> {
-        let parameters = &self.parameters;
-        let target_model = request.target_model().map(ToString::to_string);
-        client
-            .invoke_endpoint()
-            .endpoint_name(&parameters.endpoint_name)
-            .content_type(&parameters.content_type)
-            .accept(&parameters.accept)
-            .set_custom_attributes(parameters.custom_attributes.clone())
-            .set_target_model(target_model.or(parameters.target_model.clone()))
-            .set_target_variant(parameters.target_variant.clone())
-            .set_target_container_hostname(parameters.target_container_hostname.clone())
-            .set_inference_component_name(parameters.inference_component_name.clone())
-            .inference_id(request.inference_id())
-            .body(Blob::new(request.body()))
-            .send()
-            .await
-    }
-
-    fn client(&self) -> Fresh {
-        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// A client that fetches its credentials anew, once for all the calls that found those of `stale` expired.
-    fn refreshed(&self, stale: &Fresh) -> Fresh {
-        let mut current = self.client.write().unwrap_or_else(PoisonError::into_inner);
-        if current.refreshes == stale.refreshes {
-            // The SDK keeps credentials in this cache, and has no other way to drop them.
-            let config = stale.client.config().to_builder();
-            let config = config.identity_cache(IdentityCache::lazy().build()).build();
-            *current = Fresh {
-                client: Client::from_conf(config),
-                refreshes: stale.refreshes + 1,
-            };
+        let Some(greeting) = greeting_of(self.signer.blank()) else {
+            return false;
+        };
+        match self.http.call(greeting).await {
+            // The connection is free for another call when the answer has been read.
+            Ok(answer) => body(answer).await.is_ok(),
+            Err(_) => false,
         }
-        current.clone()
+    }
+
+    async fn call(&self, request: HttpRequest) -> Result<Response, CallError> {
+        let answer = self.http.call(request).await.map_err(CallError::Connection)?;
+        let header = |name: &str| answer.headers().get(name).map(ToOwned::to_owned);
+        if !answer.status().is_success() {
+            let (status, code) = (answer.status().as_u16(), header("x-amzn-errortype"));
+            return Err(CallError::Refused(Refusal::read(status, code, &body(answer).await?)));
+        }
+        Ok(Response {
+            content_type: header("content-type"),
+            variant: header("x-amzn-invoked-production-variant"),
+            body: body(answer).await?,
+        })
     }
 }
 
-/// Makes a harmless request of one that calls the endpoint.
-fn greeting_of(mut request: HttpRequest) -> Result<HttpRequest, WithoutTls> {
-    let host = request.uri().strip_prefix("https://").ok_or(WithoutTls)?;
+async fn body(answer: HttpResponse) -> Result<Bytes, CallError> {
+    let body = ByteStream::new(answer.into_body()).collect().await;
+    body.map(AggregatedBytes::into_bytes).map_err(|_| CallError::Unreadable)
+}
+
+/// A harmless request of one that calls the endpoint. None where there is no TLS: then a connection costs nothing to speak
+/// of.
+fn greeting_of(mut request: HttpRequest) -> Option<HttpRequest> {
+    let host = request.uri().strip_prefix("https://")?;
     let host = host.split('/').next().unwrap_or_default();
     let uri = format!("https://{host}/ping");
-    request.set_uri(uri).expect("the host was in a URI");
-    request.set_method("GET").expect("a method of HTTP");
-    Ok(request)
+    request.set_uri(uri).ok()?;
+    request.set_method("GET").ok()?;
+    Some(request)
 }
-
-/// Then a connection costs nothing to speak of.
-#[derive(Debug, thiserror::Error)]
-#[error("the service is not behind TLS")]
-struct WithoutTls;
-
-type CallError = SdkError<InvokeEndpointError>;
 
 impl Endpoint for SageMaker {
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let mut fresh = self.client();
+        let target_model = request.target_model();
+        let mut varying: Vec<Varying<'_>> = vec![(INFERENCE_ID, request.inference_id())];
+        varying.extend(target_model.map(|model| (TARGET_MODEL, &**model)));
+        let body = request.body();
         let (mut has_refreshed, mut has_reconnected) = (false, false);
-        let answer = loop {
-            match self.call(&fresh.client, request).await {
-                Err(error) if !has_refreshed && credentials_expired(&error) => {
+        loop {
+            let credentials = self.credentials.get().await.map_err(CallError::Credentials);
+            let signed = credentials.and_then(|credentials| {
+                let signed = self
+                    .signer
+                    .sign(&credentials, SystemTime::now(), &varying, body.clone());
+                Ok((signed.map_err(|_| CallError::Unbuildable)?, credentials))
+            });
+            let (signed, credentials) = signed.map_err(|error| error.fault(target_model.is_some()))?;
+            match self.call(signed).await {
+                Err(error) if !has_refreshed && error.is_of_expired_credentials() => {
                     has_refreshed = true;
-                    fresh = self.refreshed(&fresh);
+                    self.credentials.forget(&credentials);
                 }
-                Err(error) if !has_reconnected && lost_its_connection(&error) => has_reconnected = true,
-                answer => break answer.map_err(|error| fault(&error, request.target_model().is_some()))?,
+                Err(error) if !has_reconnected && error.is_of_a_lost_connection() => has_reconnected = true,
+                answer => break answer.map_err(|error| error.fault(target_model.is_some())),
             }
-        };
-        Ok(Response {
-            body: answer
-                .body
-                .map(|body| Bytes::from(body.into_inner()))
-                .unwrap_or_default(),
-            content_type: answer.content_type,
-            variant: answer.invoked_production_variant,
-        })
+        }
     }
 
     fn name(&self) -> &str {

@@ -53,7 +53,11 @@ impl Frame {
         self.between.len()
     }
 
-    pub(super) fn around<'r>(&self, rows: impl Iterator<Item = &'r Bytes> + Clone) -> Vec<u8> {
+    pub(super) fn around<'r>(&self, rows: impl ExactSizeIterator<Item = &'r Bytes> + Clone) -> Bytes {
+        if self.bytes_around() == 0 && rows.len() == 1 {
+            // Nothing to add: a row is seldom copied.
+            return rows.cloned().collect::<Vec<_>>().pop().unwrap_or_default();
+        }
         let of_rows: usize = rows.clone().map(|row| row.len() + self.between.len()).sum();
         let mut body = Vec::with_capacity(self.bytes_around() + of_rows);
         body.extend_from_slice(self.before.as_bytes());
@@ -64,7 +68,7 @@ impl Frame {
             body.extend_from_slice(row);
         }
         body.extend_from_slice(self.after.as_bytes());
-        body
+        body.into()
     }
 }
 

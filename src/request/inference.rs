@@ -46,7 +46,7 @@ impl InferenceRequest {
 
     /// The body, as the model gets it. It is made for each attempt anew, so that no more of them take memory than there
     /// are calls.
-    pub fn body(&self) -> Vec<u8> {
+    pub fn body(&self) -> Bytes {
         self.frame.around(self.parts.iter().map(|part| &part.row))
     }
 

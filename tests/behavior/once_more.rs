@@ -57,7 +57,7 @@ impl ProvideCredentials for Rotating {
 async fn the_credentials_have_expired() {
     let provider = Rotating::default();
     let shared = SharedCredentialsProvider::new(provider.clone());
-    let (endpoint, requests) = endpoint(shared, &[], &[EXPIRED, PREDICTED, PREDICTED]);
+    let (endpoint, requests) = endpoint(shared, &[], &[EXPIRED, PREDICTED, PREDICTED]).await;
     endpoint.invoke(&request()).await.unwrap();
     endpoint.invoke(&request()).await.unwrap();
     let signed_with = |key: &str| {
@@ -95,7 +95,7 @@ async fn credentials_that_are_still_expired_are_a_matter_of_configuration() {
 async fn concurrent_calls_that_find_the_credentials_expired_fetch_new_ones_once() {
     let provider = Rotating::default();
     let shared = SharedCredentialsProvider::new(provider.clone());
-    let (endpoint, _) = endpoint(shared, &[], &[EXPIRED, EXPIRED, EXPIRED, PREDICTED]);
+    let (endpoint, _) = endpoint(shared, &[], &[EXPIRED, EXPIRED, EXPIRED, PREDICTED]).await;
     let request = request();
     let calls = tokio::join!(
         endpoint.invoke(&request),
@@ -128,7 +128,7 @@ impl ProvideCredentials for LoggedOut {
 #[tokio::test]
 async fn missing_credentials_are_a_matter_of_configuration_and_say_so() {
     let provider = SharedCredentialsProvider::new(LoggedOut { just_now: false });
-    let (endpoint, requests) = endpoint(provider, &[], &[PREDICTED]);
+    let (endpoint, requests) = endpoint(provider, &[], &[PREDICTED]).await;
     let fault = endpoint.invoke(&request()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Misconfigured);
     assert!(fault.summary.contains("the login has expired"), "{fault}");
@@ -138,7 +138,7 @@ async fn missing_credentials_are_a_matter_of_configuration_and_say_so() {
 #[tokio::test]
 async fn a_credentials_provider_that_does_not_answer_may_do_so_later() {
     let provider = SharedCredentialsProvider::new(LoggedOut { just_now: true });
-    let (endpoint, _) = endpoint(provider, &[], &[PREDICTED]);
+    let (endpoint, _) = endpoint(provider, &[], &[PREDICTED]).await;
     let fault = endpoint.invoke(&request()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Unreachable, "{fault}");
 }

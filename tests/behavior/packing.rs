@@ -60,7 +60,7 @@ proptest! {
         let mut last: HashMap<&str, (usize, usize, usize)> = HashMap::new();
         for request in &requests.to_call {
             let records: Vec<_> = request.records().collect();
-            let body = String::from_utf8(request.body()).unwrap();
+            let body = String::from_utf8(request.body().to_vec()).unwrap();
             let expected: Vec<_> = records.iter().map(|index| rows[*index].as_str()).collect();
             prop_assert_eq!(&body, &expected.join("\n"));
             prop_assert!(records.is_sorted() && records.len() <= max_records && body.len() <= max_bytes);

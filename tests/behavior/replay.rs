@@ -83,7 +83,7 @@ pub(crate) async fn call_with(
     settings: &[(&str, &str)],
     answers: &[Answer],
 ) -> (Result<Response, Fault>, Vec<HttpRequest>) {
-    let (endpoint, requests) = endpoint(credentials(), settings, answers);
+    let (endpoint, requests) = endpoint(credentials(), settings, answers).await;
     let answer = endpoint.invoke(request).await;
     let requests = std::mem::take(&mut *requests.lock().unwrap());
     (answer, requests)
@@ -94,7 +94,7 @@ pub(crate) fn request() -> InferenceRequest {
 }
 
 /// The endpoint, and the requests that it will have made.
-pub(crate) fn endpoint(
+pub(crate) async fn endpoint(
     credentials: SharedCredentialsProvider,
     settings: &[(&str, &str)],
     answers: &[Answer],
@@ -106,7 +106,7 @@ pub(crate) fn endpoint(
         settings.find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned())
     };
     let parameters = Config::from_lookup(setting).unwrap().parameters;
-    (SageMaker::new(&environment, parameters).unwrap(), requests)
+    (SageMaker::new(&environment, parameters).await.unwrap(), requests)
 }
 
 /// What the SDK finds around a service that gives these answers, and the requests that it will have taken.

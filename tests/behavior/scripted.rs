@@ -131,7 +131,7 @@ impl Drop for InFlight {
 
 impl Endpoint for Scripted {
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let body = String::from_utf8(request.body()).unwrap();
+        let body = String::from_utf8(request.body().to_vec()).unwrap();
         let does = {
             let mut seen = self.seen.lock().unwrap();
             let does = seen.down.unwrap_or_else(|| self.decide(&body, &seen.calls));

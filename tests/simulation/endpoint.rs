@@ -129,7 +129,7 @@ impl Seen {
 
 impl Endpoint for Seen {
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let body = String::from_utf8(request.body()).unwrap();
+        let body = String::from_utf8(request.body().to_vec()).unwrap();
         let records: Vec<_> = body.lines().collect();
         let _in_flight = self.begin(&records);
         let end = self.service.next(&records);

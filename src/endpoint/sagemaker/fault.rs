@@ -1,4 +1,4 @@
-//! The one place where the SDK's non-exhaustive errors become a [`Fault`].
+//! The one place where what went wrong with a call becomes a [`Fault`].
 //!
 //! The service's errors are listed with
 //! [InvokeEndpoint](https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html), those that
@@ -6,58 +6,111 @@
 
 use std::io;
 
-use aws_sdk_sagemakerruntime::error::{ProvideErrorMetadata as _, SdkError};
-use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use serde::Deserialize;
 
 use crate::aws_error::{causes, chain, is_throttling, lacks_credentials, shorten};
 use crate::endpoint::{Fault, FaultKind};
 
-/// What the error means for what to do next.
-/// Where `its_model_is_named` by the record, a model that there is not is the record's fault.
-pub(super) fn fault(error: &SdkError<InvokeEndpointError>, its_model_is_named: bool) -> Fault {
-    match error {
-        SdkError::ServiceError(answer) => {
-            service_fault(answer.err(), answer.raw().status().as_u16(), its_model_is_named)
-        }
-        SdkError::ConstructionFailure(_) => Fault::new(
-            FaultKind::Misconfigured,
-            "the SDK could not build the request; check the AWS settings",
-        ),
-        SdkError::TimeoutError(_) => Fault::new(FaultKind::Unreachable, "the call took too long for the SDK"),
-        // Finding credentials belongs to this phase, too, and where there are none is no connection's fault.
-        SdkError::DispatchFailure(_) if lacks_credentials(error) => Fault::new(
-            FaultKind::Misconfigured,
-            format!(
-                "the call could not be signed and sent: {}; check the function's credentials",
-                causes(error)
-            ),
-        ),
-        SdkError::DispatchFailure(_) => Fault::new(
-            FaultKind::Unreachable,
-            format!("the connection failed: {}", causes(error)),
-        ),
-        SdkError::ResponseError(_) | _ => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
+/// Why a call brought no answer of the model's.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// A value cannot stand in a header.
+    Unbuildable,
+    /// There are no credentials to sign it with.
+    Credentials(CredentialsError),
+    /// No connection, or one that ended.
+    Connection(ConnectorError),
+    /// The answer ended too early.
+    Unreadable,
+    /// The service answered with an error.
+    Refused(Refusal),
+}
+
+/// An error that the service answered with.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: u16,
+    code: String,
+    said: Said,
+}
+
+/// The body of an error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    #[serde(alias = "__type")]
+    code: Option<String>,
+    #[serde(alias = "Message")]
+    message: Option<String>,
+    #[serde(rename = "OriginalStatusCode")]
+    original_status: Option<u16>,
+    #[serde(rename = "OriginalMessage")]
+    original_message: Option<String>,
+}
+
+impl Refusal {
+    /// Reads an answer of this `status`, by its header `x-amzn-errortype` and its body: anything, or nothing, where it comes
+    /// from a load balancer.
+    pub(super) fn read(status: u16, error_type: Option<String>, body: &[u8]) -> Self {
+        let said: Said = serde_json::from_slice(body).unwrap_or_default();
+        let code = error_type.or(said.code.clone()).unwrap_or_default();
+        // `com.amazonaws…#ValidationError:http://…`, as AWS's protocols for JSON have it.
+        let code = code.split(':').next().unwrap_or_default();
+        let code = code.rsplit('#').next().unwrap_or_default().to_owned();
+        Self { status, code, said }
     }
 }
 
-/// Whether the service finds the credentials expired, which new ones settle.
-pub(super) fn credentials_expired(error: &SdkError<InvokeEndpointError>) -> bool {
-    let code = error.as_service_error().and_then(|answer| answer.code());
-    matches!(code, Some("ExpiredToken" | "ExpiredTokenException"))
-}
+impl CallError {
+    /// What the error means for what to do next.
+    /// Where `its_model_is_named` by the record, a model that there is not is the record's fault.
+    pub(super) fn fault(&self, its_model_is_named: bool) -> Fault {
+        match self {
+            Self::Refused(refusal) => refusal.fault(its_model_is_named),
+            Self::Unbuildable => Fault::new(
+                FaultKind::Misconfigured,
+                "the request could not be built; check the settings that are sent in headers",
+            ),
+            // Where there are none is no connection's fault.
+            Self::Credentials(error) if lacks_credentials(error) => Fault::new(
+                FaultKind::Misconfigured,
+                format!(
+                    "the call could not be signed and sent: {}; check the function's credentials",
+                    causes(error)
+                ),
+            ),
+            Self::Credentials(error) => Fault::new(
+                FaultKind::Unreachable,
+                format!("no credentials just now: {}", causes(error)),
+            ),
+            Self::Connection(error) => Fault::new(
+                FaultKind::Unreachable,
+                format!("the connection failed: {}", causes(error)),
+            ),
+            Self::Unreadable => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
+        }
+    }
 
-/// Whether a connection that was there broke before an answer came, as one does that died in the pool while Lambda had
-/// the process frozen. One that could not be made at all is another matter.
-pub(super) fn lost_its_connection(error: &SdkError<InvokeEndpointError>) -> bool {
-    let SdkError::DispatchFailure(failure) = error else {
-        return false;
-    };
-    let cut_short = failure.as_other().is_some();
-    cut_short
-        || failure.is_io()
-            && chain(Some(error))
-                .find_map(|error| error.downcast_ref())
-                .is_none_or(is_of_a_live_connection)
+    /// Whether the service finds the credentials expired, which new ones settle.
+    pub(super) fn is_of_expired_credentials(&self) -> bool {
+        matches!(self, Self::Refused(Refusal { code, .. }) if ["ExpiredToken", "ExpiredTokenException"].contains(&&**code))
+    }
+
+    /// Whether a connection that was there broke before an answer came, as one does that died in the pool while Lambda had
+    /// the process frozen. One that could not be made at all is another matter.
+    pub(super) fn is_of_a_lost_connection(&self) -> bool {
+        let Self::Connection(failure) = self else {
+            return false;
+        };
+        let cut_short = failure.as_other().is_some();
+        cut_short
+            || failure.is_io()
+                && chain(Some(failure))
+                    .find_map(|error| error.downcast_ref())
+                    .is_none_or(is_of_a_live_connection)
+    }
 }
 
 fn is_of_a_live_connection(error: &io::Error) -> bool {
@@ -72,33 +125,33 @@ fn is_of_a_live_connection(error: &io::Error) -> bool {
     kinds.contains(&error.kind())
 }
 
-fn service_fault(error: &InvokeEndpointError, status: u16, its_model_is_named: bool) -> Fault {
-    if let InvokeEndpointError::ModelError(model) = error {
-        let status = model
-            .original_status_code()
-            .and_then(|status| u16::try_from(status).ok());
-        let fault = Fault::from_container(status.unwrap_or_default(), model.original_message());
-        return match status {
-            Some(404) if its_model_is_named => Fault {
-                kind: FaultKind::Refused,
-                ..fault
-            },
-            _ => fault,
-        };
-    }
-    let code = error.code().unwrap_or_default();
-    let message = error.message().unwrap_or_default();
-    let verdict = judge(code, message, status);
-    let named = if code.is_empty() { "an error" } else { code };
-    let said = shorten(message.trim_end_matches('.'));
-    let words = [said.as_str(), verdict.remedy].into_iter();
-    let words = words.filter(|words| !words.is_empty());
-    let words = words.fold(String::new(), |all, words| format!("{all}; {words}"));
-    let summary = format!("SageMaker answered {named} with status {status}{words}");
-    Fault {
-        is_doubtful: verdict.is_doubtful,
-        is_one_models: its_model_is_named && code == "ModelNotReadyException",
-        ..Fault::new(verdict.kind, summary)
+impl Refusal {
+    fn fault(&self, its_model_is_named: bool) -> Fault {
+        let Self { status, code, said } = self;
+        if code == "ModelError" {
+            let message = said.original_message.as_deref();
+            let fault = Fault::from_container(said.original_status.unwrap_or_default(), message);
+            return match said.original_status {
+                Some(404) if its_model_is_named => Fault {
+                    kind: FaultKind::Refused,
+                    ..fault
+                },
+                _ => fault,
+            };
+        }
+        let message = said.message.as_deref().unwrap_or_default();
+        let verdict = judge(code, message, *status);
+        let named = if code.is_empty() { "an error" } else { code };
+        let said = shorten(message.trim_end_matches('.'));
+        let words = [said.as_str(), verdict.remedy].into_iter();
+        let words = words.filter(|words| !words.is_empty());
+        let words = words.fold(String::new(), |all, words| format!("{all}; {words}"));
+        let summary = format!("SageMaker answered {named} with status {status}{words}");
+        Fault {
+            is_doubtful: verdict.is_doubtful,
+            is_one_models: its_model_is_named && code == "ModelNotReadyException",
+            ..Fault::new(verdict.kind, summary)
+        }
     }
 }
 

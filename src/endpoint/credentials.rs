@@ -1,0 +1,141 @@
+//! AWS credentials, kept until they expire.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// How long before they expire credentials are fetched anew, and how long that may take: as the AWS SDK has it.
+const EARLY: Duration = Duration::from_secs(10);
+const FETCH_MAX: Duration = Duration::from_secs(5);
+
+/// Credentials from a provider, which is asked by one call at a time.
+#[derive(Debug)]
+pub struct KeptCredentials {
+    provider: Option<SharedCredentialsProvider>,
+    kept: RwLock<Option<Arc<Credentials>>>,
+    fetching: Mutex<()>,
+}
+
+impl KeptCredentials {
+    /// Credentials of this `provider`, if there is one.
+    pub fn of(provider: Option<SharedCredentialsProvider>) -> Self {
+        Self {
+            provider,
+            kept: RwLock::default(),
+            fetching: Mutex::default(),
+        }
+    }
+
+    /// Those that are kept, or else new ones. Calls that need new ones at the same time wait for the same.
+    ///
+    /// # Errors
+    ///
+    /// The provider's, or that it took longer than 5 s.
+    pub async fn get(&self) -> Result<Arc<Credentials>, CredentialsError> {
+        if let Some(kept) = self.kept() {
+            return Ok(kept);
+        }
+        let _one_at_a_time = self.fetching.lock().await;
+        if let Some(kept) = self.kept() {
+            return Ok(kept);
+        }
+        let provider = self.provider.as_ref();
+        let provider = provider.ok_or_else(|| CredentialsError::not_loaded("there is no provider of credentials"))?;
+        let fetched = timeout(FETCH_MAX, provider.provide_credentials()).await;
+        let fetched = Arc::new(fetched.map_err(|_elapsed| CredentialsError::provider_timed_out(FETCH_MAX))??);
+        *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&fetched));
+        Ok(fetched)
+    }
+
+    /// Drops those that the service no longer takes, unless newer ones are there already.
+    pub fn forget(&self, stale: &Arc<Credentials>) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        kept.take_if(|kept| Arc::ptr_eq(kept, stale));
+    }
+
+    fn kept(&self) -> Option<Arc<Credentials>> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let lasts = |kept: &&Arc<Credentials>| kept.expiry().is_none_or(|end| SystemTime::now() + EARLY < end);
+        kept.as_ref().filter(lasts).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use aws_credential_types::provider::future;
+
+    use super::*;
+
+    /// Hands out credentials that expire after so long, and counts them.
+    #[derive(Debug)]
+    struct Lasting(Duration, Arc<AtomicUsize>);
+
+    impl aws_credential_types::provider::ProvideCredentials for Lasting {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let number = self.1.fetch_add(1, Ordering::Relaxed);
+            let end = SystemTime::now() + self.0;
+            let credentials = Credentials::new(number.to_string(), "secret", None, Some(end), "test");
+            future::ProvideCredentials::ready(Ok(credentials))
+        }
+    }
+
+    async fn asked_three_times(lasting: Duration) -> usize {
+        let count = Arc::default();
+        let provider = SharedCredentialsProvider::new(Lasting(lasting, Arc::clone(&count)));
+        let credentials = KeptCredentials::of(Some(provider));
+        for _ in 0..3 {
+            credentials.get().await.unwrap();
+        }
+        count.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn credentials_are_kept_until_shortly_before_they_expire() {
+        assert_eq!(asked_three_times(Duration::from_hours(1)).await, 1);
+        assert_eq!(asked_three_times(Duration::from_secs(5)).await, 3);
+    }
+
+    #[tokio::test]
+    async fn only_those_that_are_stale_are_forgotten() {
+        let provider = SharedCredentialsProvider::new(Lasting(Duration::from_hours(1), Arc::default()));
+        let credentials = KeptCredentials::of(Some(provider));
+        let first = credentials.get().await.unwrap();
+        credentials.forget(&first);
+        let second = credentials.get().await.unwrap();
+        assert_eq!(second.access_key_id(), "1");
+        credentials.forget(&first);
+        assert!(Arc::ptr_eq(&second, &credentials.get().await.unwrap()));
+    }
+
+    /// Never answers.
+    #[derive(Debug)]
+    struct Hanging;
+
+    impl aws_credential_types::provider::ProvideCredentials for Hanging {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::new(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_hangs_or_is_missing_is_an_error() {
+        let hanging = KeptCredentials::of(Some(SharedCredentialsProvider::new(Hanging)));
+        let error = hanging.get().await.unwrap_err();
+        assert!(matches!(error, CredentialsError::ProviderTimedOut(_)), "{error:?}");
+        let error = KeptCredentials::of(None).get().await.unwrap_err();
+        assert!(matches!(error, CredentialsError::CredentialsNotLoaded(_)), "{error:?}");
+    }
+}

@@ -1,0 +1,257 @@
+//! Signature Version 4 of requests to one path of one service:
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
+//!
+//! The AWS SDK signs each request from scratch: it derives the day's key, and hashes all headers with the session token,
+//! which is a kilobyte on Lambda. Here what is the same for all requests of a second is done once in it. The signatures
+//! are the SDK's, which the tests check.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_credential_types::Credentials;
+use aws_lc_rs::{digest, hmac};
+use aws_sigv4::sign::v4::generate_signing_key;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::http::HttpError;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::date_time::Format;
+use bytes::Bytes;
+use http::Uri;
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// Headers that something between here and the service may change, and the SDK does not sign either.
+const UNSIGNED: [&str; 1] = ["user-agent"];
+
+/// Names and values, in the order and the form that are signed.
+type Headers = Vec<(String, String)>;
+
+/// A header that differs from request to request.
+pub type Varying<'a> = (&'static str, &'a str);
+
+/// Makes signed requests of one that is the same for all of them but for its body and a few headers.
+#[derive(Debug)]
+pub struct Signer {
+    blank: HttpRequest,
+    place: Place,
+    /// The lowest name that a header has which differs from request to request.
+    varies_from: &'static str,
+    ready: Mutex<Option<Arc<Ready>>>,
+}
+
+/// Where a signature is good for.
+#[derive(Debug)]
+pub struct Place {
+    /// Such as `eu-central-1`.
+    pub region: String,
+    /// The service's name in signatures, such as `sagemaker`.
+    pub service: &'static str,
+}
+
+/// What is the same for all requests of one second.
+struct Ready {
+    second: u64,
+    credentials: Arc<Credentials>,
+    request: HttpRequest,
+    /// Of the canonical request, up to the headers that vary.
+    hash: digest::Context,
+    /// The names of those headers, with semicolons between them.
+    names: String,
+    /// Those that never vary, but stand behind one that does.
+    later: Headers,
+    key: hmac::Key,
+    /// What is signed and what the header says, up to what varies.
+    to_sign: String,
+    authorization: String,
+}
+
+impl Signer {
+    /// Signs requests that are like `blank`, for `place`. None of the headers that they have beside its own has a name
+    /// below `varies_from`.
+    pub fn new(blank: HttpRequest, place: Place, varies_from: &'static str) -> Self {
+        Self {
+            blank,
+            place,
+            varies_from,
+            ready: Mutex::default(),
+        }
+    }
+
+    /// A request like the blank one, unsigned and without a body.
+    pub fn blank(&self) -> HttpRequest {
+        copy(&self.blank)
+    }
+
+    /// The request with this `body` and these headers, in the order of their names, signed at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`] if a value cannot stand in a header.
+    pub fn sign(
+        &self,
+        credentials: &Arc<Credentials>,
+        now: SystemTime,
+        varying: &[Varying<'_>],
+        body: Bytes,
+    ) -> Result<HttpRequest, HttpError> {
+        let ready = self.ready(credentials, now);
+        let authorization = ready.authorization(varying, &body);
+        let mut request = copy(&ready.request);
+        let headers = request.headers_mut();
+        for (name, value) in varying {
+            headers.try_insert(*name, (*value).to_owned())?;
+        }
+        headers.try_insert("authorization", authorization)?;
+        *request.body_mut() = SdkBody::from(body);
+        Ok(request)
+    }
+
+    fn ready(&self, credentials: &Arc<Credentials>, now: SystemTime) -> Arc<Ready> {
+        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*ready {
+            Some(ready) if ready.second == second && Arc::ptr_eq(&ready.credentials, credentials) => Arc::clone(ready),
+            _ => Arc::clone(ready.insert(Arc::new(self.get_ready(credentials, second)))),
+        }
+    }
+
+    fn get_ready(&self, credentials: &Arc<Credentials>, second: u64) -> Ready {
+        let Place { region, service } = &self.place;
+        let time = UNIX_EPOCH + std::time::Duration::from_secs(second);
+        let date = DateTime::from(time)
+            .fmt(Format::DateTime)
+            .expect("the year has four digits");
+        let date = date.replace(['-', ':'], "");
+        let day = date.split('T').next().unwrap_or_default();
+        let scope = format!("{day}/{region}/{service}/aws4_request");
+        let mut request = copy(&self.blank);
+        request.headers_mut().insert("x-amz-date", date.clone());
+        if let Some(token) = credentials.session_token() {
+            request.headers_mut().insert("x-amz-security-token", token.to_owned());
+        }
+        let (first, later) = self.signed_headers(&request);
+        let names: Vec<_> = first.iter().map(|(name, _)| name.as_str()).collect();
+        let key = generate_signing_key(credentials.secret_access_key(), time, region, service);
+        Ready {
+            second,
+            hash: beginning(&request, &first),
+            names: names.join(";"),
+            later,
+            key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
+            to_sign: format!("{ALGORITHM}\n{date}\n{scope}\n"),
+            authorization: format!(
+                "{ALGORITHM} Credential={}/{scope}, SignedHeaders=",
+                credentials.access_key_id()
+            ),
+            credentials: Arc::clone(credentials),
+            request,
+        }
+    }
+
+    /// Those before what varies, and the others.
+    fn signed_headers(&self, request: &HttpRequest) -> (Headers, Headers) {
+        let headers = request.headers().iter();
+        let headers = headers.filter(|(name, _)| !UNSIGNED.contains(name));
+        let host = [("host".to_owned(), host(request.uri()))].into_iter();
+        let mut headers: Headers = headers
+            .map(|(name, value)| (name.to_owned(), canonical(value)))
+            .chain(host)
+            .collect();
+        headers.sort();
+        headers
+            .into_iter()
+            .partition(|(name, _)| name.as_str() < self.varies_from)
+    }
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready")
+            .field("second", &self.second)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ready {
+    fn authorization(&self, varying: &[Varying<'_>], body: &[u8]) -> String {
+        let later = self.later.iter().map(|(name, value)| (name.as_str(), value.clone()));
+        let varying = varying.iter().map(|(name, value)| (*name, canonical(value)));
+        let mut headers: Vec<_> = later.chain(varying).collect();
+        headers.sort_unstable();
+        let mut names = self.names.clone();
+        let mut rest = String::with_capacity(512);
+        for (name, value) in headers {
+            rest.extend([name, ":", &value, "\n"]);
+            names.extend([";", name]);
+        }
+        rest.extend(["\n", &names, "\n"]);
+        push_hex(&mut rest, digest::digest(&digest::SHA256, body).as_ref());
+        let mut hash = self.hash.clone();
+        hash.update(rest.as_bytes());
+        let mut to_sign = self.to_sign.clone();
+        push_hex(&mut to_sign, hash.finish().as_ref());
+        let mut authorization = String::with_capacity(512);
+        authorization.extend([&self.authorization, names.as_str(), ", Signature="]);
+        push_hex(&mut authorization, hmac::sign(&self.key, to_sign.as_bytes()).as_ref());
+        authorization
+    }
+}
+
+/// The hash of the canonical request's beginning.
+fn beginning(request: &HttpRequest, first: &[(String, String)]) -> digest::Context {
+    let uri: Uri = request.uri().parse().unwrap_or_default();
+    let mut text = format!("{}\n{}\n\n", request.method(), encoded(uri.path()));
+    for (name, value) in first {
+        text.extend([name, ":", value, "\n"]);
+    }
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(text.as_bytes());
+    hash
+}
+
+/// A path that is encoded in the URI is encoded once more.
+fn encoded(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => encoded.push(byte.into()),
+            _ => encoded.extend(["%".to_owned(), format!("{byte:02X}")]),
+        }
+    }
+    encoded
+}
+
+/// As the HTTP client writes it: without the port that is the scheme's own.
+fn host(uri: &str) -> String {
+    let uri: Uri = uri.parse().unwrap_or_default();
+    let host = uri.host().unwrap_or_default();
+    match (uri.scheme_str(), uri.port_u16()) {
+        (_, None) | (Some("https"), Some(443)) | (Some("http"), Some(80)) => host.to_owned(),
+        (_, Some(port)) => format!("{host}:{port}"),
+    }
+}
+
+/// A value without spaces around it, and with one in place of several.
+fn canonical(value: &str) -> String {
+    let mut last = ' ';
+    let value = value.trim_matches(' ').chars();
+    value
+        .filter(|char| std::mem::replace(&mut last, *char) != ' ' || *char != ' ')
+        .collect()
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    text.extend(digits.filter_map(|digit| DIGITS.get(usize::from(digit))));
+}
+
+fn copy(request: &HttpRequest) -> HttpRequest {
+    request.try_clone().expect("its body is empty")
+}
+
+#[cfg(test)]
+mod tests;
