@@ -163,7 +163,8 @@ impl<E: Endpoint> Caller<E> {
 
     /// One call, whose permit is told how it ended.
     async fn call(&self, request: &InferenceRequest, permit: &mut Permit) -> Result<Response, Fault> {
-        let answer = self.endpoint.invoke(request).await;
+        // Boxed: else the futures around it are as large, and are moved about with every call.
+        let answer = Box::pin(self.endpoint.invoke(request)).await;
         permit.ended(match &answer {
             Ok(_) => Ended::Answered,
             Err(fault) => match fault.kind {
