@@ -1,6 +1,7 @@
 //! The HTTP client that all AWS clients of the process share: one pool of connections, one set of trusted certificates,
-//! both there before the first event.
+//! both there before the first event that needs them.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_sdk_sagemakerruntime::config::SharedHttpClient;
@@ -8,7 +9,10 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 
 /// A connection that nobody used for so long is closed. Lambda freezes the process between invocations, and what was
 /// idle for longer may be dead by then, without a word: load balancers drop idle connections after a minute or less.
@@ -19,15 +23,29 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 /// Makes the client: it trusts the machine's certificates, and goes by the proxies that the environment names
 /// (`HTTPS_PROXY`, `NO_PROXY`), as the AWS SDK's own client does.
 pub fn http_client() -> SharedHttpClient {
+    let connector = SharedHttpConnector::new(AtFirstUse(Arc::new(LazyLock::new(connector))));
+    http_client_fn(move |_, _| connector.clone())
+}
+
+/// To read and check all certificates takes three times as long as the rest of a start: nobody waits for it who needs
+/// none of them just now.
+#[derive(Debug, Clone)]
+struct AtFirstUse(Arc<LazyLock<Connector>>);
+
+impl HttpConnector for AtFirstUse {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        self.0.call(request)
+    }
+}
+
+fn connector() -> Connector {
     let settings = HttpConnectorSettings::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .build();
-    let connector = Connector::builder()
+    Connector::builder()
         .connector_settings(settings)
         .proxy_config(ProxyConfig::from_env())
         .pool_idle_timeout(IDLE)
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .build();
-    let connector = SharedHttpConnector::new(connector);
-    http_client_fn(move |_, _| connector.clone())
+        .build()
 }

@@ -60,6 +60,8 @@ pub mod answers;
 
 pub mod endpoint;
 
+pub mod environment;
+
 pub mod connections;
 
 mod aws_error;

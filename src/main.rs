@@ -9,7 +9,7 @@ use instream::deadline::Invocation;
 use instream::endpoint::sagemaker::SageMaker;
 use instream::handler::Handler;
 use instream::output::Output;
-use instream::{connections, processors, telemetry};
+use instream::{environment, processors, telemetry};
 use lambda_runtime::{LambdaEvent, run_concurrent, service_fn};
 use serde_json::value::RawValue;
 
@@ -37,8 +37,7 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
             "DEAD_LETTER is not set: a record that can never succeed is retried until the mapping gives it up"
         );
     }
-    let environment = aws_config::from_env().http_client(connections::http_client());
-    let environment = environment.load().await;
+    let environment = environment::load().await;
     let endpoint = SageMaker::new(&environment, config.parameters.clone()).await?;
     endpoint.connect(config.calls_at_first()).await;
     let open = |destination| Output::open(destination, &environment);

@@ -19,17 +19,20 @@ const MEMORY_PER_PROCESSOR_MB: usize = 1769;
 ///
 /// The operating system's own, if it grants no thread or no event queue.
 pub fn runtime(memory_mb: Option<&str>) -> io::Result<Runtime> {
-    let shown = available_parallelism().map_or(1, std::num::NonZero::get);
+    let shown = || available_parallelism().map_or(1, std::num::NonZero::get);
     match processors(memory_mb.and_then(|memory| memory.parse().ok()), shown) {
         1 => Builder::new_current_thread().enable_all().build(),
         threads => Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
     }
 }
 
-/// Whole processors, at least one and at most those `shown`.
-fn processors(memory_mb: Option<usize>, shown: usize) -> usize {
-    let granted = memory_mb.map_or(shown, |memory| memory / MEMORY_PER_PROCESSOR_MB);
-    granted.clamp(1, shown.max(1))
+/// Whole processors, at least one and at most those `shown`. To look for them takes a few files: it is not done for one.
+fn processors(memory_mb: Option<usize>, shown: impl Fn() -> usize) -> usize {
+    match memory_mb.map(|memory| memory / MEMORY_PER_PROCESSOR_MB) {
+        Some(0 | 1) => 1,
+        Some(granted) => granted.clamp(1, shown().max(1)),
+        None => shown().max(1),
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +53,7 @@ mod tests {
             (None, 0, 1),
         ] {
             assert_eq!(
-                processors(memory_mb, shown),
+                processors(memory_mb, || shown),
                 expected,
                 "{memory_mb:?} MB, {shown} shown"
             );

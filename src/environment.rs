@@ -1,0 +1,46 @@
+//! What the AWS SDK finds around the function: region, credentials, overrides.
+
+use aws_config::SdkConfig;
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use tokio::sync::OnceCell;
+
+use crate::connections;
+
+/// Loads it from the environment's variables and, where there are any, the profile files that they name.
+pub async fn load() -> SdkConfig {
+    let loader = aws_config::from_env()
+        .http_client(connections::http_client())
+        .credentials_provider(Credentials::default());
+    loader.load().await
+}
+
+/// Credentials from where the SDK's default chain has them. Lambda's are in the environment's variables, which stand first
+/// in the chain: what is behind them is only made where they are missing, since that takes a quarter of a start.
+#[derive(Debug, Default)]
+struct Credentials {
+    chain: OnceCell<DefaultCredentialsChain>,
+}
+
+impl ProvideCredentials for Credentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let variables = EnvironmentVariableCredentialsProvider::new();
+            match variables.provide_credentials().await {
+                Err(CredentialsError::CredentialsNotLoaded(_)) => {
+                    let chain = self
+                        .chain
+                        .get_or_init(|| DefaultCredentialsChain::builder().build())
+                        .await;
+                    chain.provide_credentials().await
+                }
+                found => found,
+            }
+        })
+    }
+}
