@@ -71,11 +71,7 @@ impl Answers {
             latest.pop_front();
         }
         latest.push_back(answer);
-        let lone = if request.is_lone() {
-            Arc::clone(request)
-        } else {
-            Arc::new(request.only_first())
-        };
+        let lone = Arc::new(request.only_first_copied());
         self.last_requests().put(request.target_model().cloned(), lone);
     }
 
@@ -137,6 +133,7 @@ fn is_another(id: &str, request: &InferenceRequest) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use tokio::time::advance;
 
     use super::*;
@@ -216,6 +213,17 @@ mod tests {
         assert_eq!(answers.another_request(Some(&of_b)), Some(of("c", "B")));
         assert_eq!(answers.another_request(Some(&of("b", "A"))), Some(of("a", "A")));
         assert!(answers.testify_against(&of_b));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_request_keeps_nothing_of_its_batch() {
+        let batch = Bytes::from(vec![b'1'; 1000]);
+        let answers = Answers::default();
+        let request = Arc::new(InferenceRequest::alone(0, "a", batch.slice(..10)));
+        answers.add(&request, Duration::ZERO);
+        drop(request);
+        assert!(batch.is_unique());
+        assert_eq!(answers.another_request(None).unwrap().body(), batch.slice(..10));
     }
 
     #[tokio::test(start_paused = true)]

@@ -68,17 +68,21 @@ pub struct NotKinesis {
 ///
 /// [`NotKinesis`] if the event has no `Records`, or a record of another source. A broken record is no error here: it
 /// becomes a [`KinesisRecord`] whose `data` says why it is rejected.
-pub fn read(payload: &RawValue) -> Result<Event<'_>, NotKinesis> {
+pub fn read(payload: &[u8]) -> Result<Event<'_>, NotKinesis> {
+    let Ok(payload) = str::from_utf8(payload) else {
+        let came = "bytes that are no UTF-8".to_owned();
+        return Err(NotKinesis { came });
+    };
     // An array would do for a struct as well.
-    if !payload.get().starts_with('{') {
+    if !payload.trim_ascii_start().starts_with('{') {
         let came = describe(payload);
         return Err(NotKinesis { came });
     }
     plain::read(payload).map_or_else(|| read_one_by_one(payload), Ok)
 }
 
-fn read_one_by_one(payload: &RawValue) -> Result<Event<'_>, NotKinesis> {
-    let Ok(shell) = serde_json::from_str::<Shell<'_>>(payload.get()) else {
+fn read_one_by_one(payload: &str) -> Result<Event<'_>, NotKinesis> {
+    let Ok(shell) = serde_json::from_str::<Shell<'_>>(payload) else {
         return Err(NotKinesis {
             came: describe(payload),
         });
@@ -253,8 +257,8 @@ fn empty_state<'e>() -> Cow<'e, RawValue> {
 }
 
 /// Says what an event is, by the names of its members; their values stay out of the logs.
-fn describe(payload: &RawValue) -> String {
-    match serde_json::from_str(payload.get()) {
+fn describe(payload: &str) -> String {
+    match serde_json::from_str(payload) {
         Ok(serde_json::Value::Object(members)) => {
             let names: Vec<_> = members.keys().take(MEMBERS_NAMED).map(|name| shorten(name)).collect();
             let more = if members.len() > MEMBERS_NAMED { ", …" } else { "" };
@@ -264,7 +268,7 @@ fn describe(payload: &RawValue) -> String {
         Ok(serde_json::Value::String(_)) => "a string".to_owned(),
         Ok(serde_json::Value::Null) => "null".to_owned(),
         Ok(serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => "a number or a boolean".to_owned(),
-        Err(_) => "JSON that is nested too deep".to_owned(),
+        Err(_) => "no JSON, or JSON that is nested too deep".to_owned(),
     }
 }
 
@@ -276,18 +280,14 @@ fn shorten(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn raw(json: &str) -> Box<RawValue> {
-        RawValue::from_string(json.to_owned()).unwrap()
-    }
-
     fn record(inner: &str) -> String {
         format!(r#"{{"eventSource":"aws:kinesis","eventID":"shardId-000000000000:7","kinesis":{inner}}}"#)
     }
 
     /// Reads one record and hands it to `check`.
     fn with_record(inner: &str, check: impl FnOnce(&KinesisRecord<'_>)) {
-        let payload = raw(&format!(r#"{{"Records":[{}]}}"#, record(inner)));
-        check(&read(&payload).unwrap().records[0]);
+        let payload = format!(r#"{{"Records":[{}]}}"#, record(inner));
+        check(&read(payload.as_bytes()).unwrap().records[0]);
     }
 
     #[test]
@@ -371,27 +371,25 @@ mod tests {
             include_str!("../events/five.json"),
             include_str!("../events/tumbling-window.json"),
         ] {
-            let payload = raw(event);
-            let mut one_by_one = read_one_by_one(&payload).unwrap();
+            let payload = event;
+            let mut one_by_one = read_one_by_one(payload).unwrap();
             one_by_one.records.iter_mut().for_each(|record| record.raw = None);
-            let in_one_go = plain::read(&payload).unwrap();
+            let in_one_go = plain::read(payload).unwrap();
             assert_eq!(format!("{in_one_go:?}"), format!("{one_by_one:?}"));
         }
         for out_of_order in [
             include_str!("../events/broken-envelope.json"),
             include_str!("../events/not-kinesis.json"),
         ] {
-            assert!(plain::read(&raw(out_of_order)).is_none());
+            assert!(plain::read(out_of_order).is_none());
         }
     }
 
     #[test]
     fn a_broken_record_leaves_its_neighbours_readable() {
         let good = record(r#"{"sequenceNumber":"7","data":"aGk="}"#);
-        let payload = raw(&format!(
-            r#"{{"Records":[{good},42,"text",null,{{"kinesis":[]}},{good}]}}"#
-        ));
-        let event = read(&payload).unwrap();
+        let payload = format!(r#"{{"Records":[{good},42,"text",null,{{"kinesis":[]}},{good}]}}"#);
+        let event = read(payload.as_bytes()).unwrap();
         let readable: Vec<_> = event.records.iter().map(|record| record.data.is_ok()).collect();
         assert_eq!(readable, [true, false, false, false, false, true]);
         assert_eq!(event.records[1].raw.unwrap().get(), "42");
@@ -415,9 +413,10 @@ mod tests {
             (r#"{"Records":[{"foo":1}]}"#, "without \"eventSource\""),
             (r#"{"Records":"secret"}"#, "members [Records]"),
             (r"[1]", "an array"),
+            ("{\"secret", "no JSON"),
             ("\"secret\"", "a string"),
         ] {
-            let error = read(&raw(payload)).unwrap_err().to_string();
+            let error = read(payload.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{payload}: {error}");
             assert!(!error.contains("secret"), "{error}");
         }
@@ -434,8 +433,7 @@ mod tests {
             (r#"{"Records":[],"window":{"start":"a","end":"b"}}"#, Some("{}")),
             (r#"{"Records":[],"state":{}}"#, Some("{}")),
         ] {
-            let payload = raw(payload);
-            let state = read(&payload).unwrap().window_state;
+            let state = read(payload.as_bytes()).unwrap().window_state;
             assert_eq!(state.as_ref().map(|state| state.get()), expected);
         }
     }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lambda_runtime::Diagnostic;
-use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
@@ -107,7 +106,7 @@ impl<E: Endpoint> Handler<E> {
     /// # Errors
     ///
     /// [`HandlerError`] where the batch cannot be answered record by record.
-    pub async fn handle(&self, payload: &RawValue, invocation: Invocation<'_>) -> Result<BatchResponse, HandlerError> {
+    pub async fn handle(&self, payload: &[u8], invocation: Invocation<'_>) -> Result<BatchResponse, HandlerError> {
         let deadline = Deadline::new(invocation, self.times.limits);
         if !self.is_checked.swap(true, Ordering::Relaxed) {
             self.times.check(deadline.left);

@@ -30,6 +30,8 @@ pub mod handler;
 
 pub mod deadline;
 
+pub mod payload;
+
 pub mod event;
 
 pub mod decode;

@@ -9,9 +9,10 @@ use instream::deadline::Invocation;
 use instream::endpoint::sagemaker::SageMaker;
 use instream::handler::Handler;
 use instream::output::Output;
+use instream::payload::{KeepPayload, payload};
 use instream::{environment, processors, telemetry};
-use lambda_runtime::{LambdaEvent, run_concurrent, service_fn};
-use serde_json::value::RawValue;
+use lambda_runtime::layers::TracingLayer;
+use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 
 fn main() -> ExitCode {
     telemetry::init();
@@ -43,7 +44,7 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     let open = |destination| Output::open(destination, &environment);
     let (output, dead_letter) = (open(&config.output), config.dead_letter.as_ref().map(open));
     let handler = Arc::new(Handler::new(&config, endpoint, output, dead_letter));
-    let handle = move |event: LambdaEvent<Box<RawValue>>| {
+    let handle = move |event: LambdaEvent<()>| {
         let handler = Arc::clone(&handler);
         async move {
             let invocation = Invocation {
@@ -51,8 +52,9 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
                 deadline_ms: event.context.deadline,
                 now: SystemTime::now(),
             };
-            handler.handle(&event.payload, invocation).await
+            handler.handle(&payload(), invocation).await
         }
     };
-    run_concurrent(service_fn(handle)).await
+    let runtime = Runtime::new(service_fn(handle)).layer(TracingLayer::new());
+    runtime.layer(KeepPayload).run_concurrent().await
 }

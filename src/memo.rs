@@ -109,7 +109,6 @@ fn size(key: &str, outcome: &Outcome) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use serde_json::value::RawValue;
 
     use super::*;
     use crate::decode::UserRecord;
@@ -123,8 +122,8 @@ mod tests {
         let entry = |number: u32| {
             format!(r#"{{"eventID":"shard:{number}","kinesis":{{"sequenceNumber":"{number}","data":""}}}}"#)
         };
-        let payload = RawValue::from_string(format!(r#"{{"Records":[{},{}]}}"#, entry(7), entry(8))).unwrap();
-        let event = event::read(&payload).unwrap();
+        let payload = format!(r#"{{"Records":[{},{}]}}"#, entry(7), entry(8));
+        let event = event::read(payload.as_bytes()).unwrap();
         let user_record = |number: usize| UserRecord {
             position: number / 3,
             sub_sequence_number: (number % 3) as u64,

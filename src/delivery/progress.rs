@@ -164,7 +164,6 @@ impl<'b> Progress<'b> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use serde_json::value::RawValue;
 
     use super::*;
     use crate::config::OutputFormat;
@@ -190,8 +189,8 @@ mod tests {
     fn with_progress(mode: OutputMode, check: impl FnOnce(&mut Progress<'_>)) {
         let entry = |number: u32| format!(r#"{{"kinesis":{{"sequenceNumber":"{number}","data":""}}}}"#);
         let entries = [7, 8, 9].map(entry).join(",");
-        let payload = RawValue::from_string(format!(r#"{{"Records":[{entries}]}}"#)).unwrap();
-        let event = event::read(&payload).unwrap();
+        let payload = format!(r#"{{"Records":[{entries}]}}"#);
+        let event = event::read(payload.as_bytes()).unwrap();
         let user_record = |number: usize| UserRecord {
             position: number / 2,
             sub_sequence_number: (number % 2) as u64,

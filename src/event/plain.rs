@@ -34,8 +34,8 @@ struct Entry<'e> {
 }
 
 /// Reads the event; `None` if anything about it is out of the ordinary.
-pub(super) fn read(payload: &RawValue) -> Option<Event<'_>> {
-    let event: Plain<'_> = serde_json::from_str(payload.get()).ok()?;
+pub(super) fn read(payload: &str) -> Option<Event<'_>> {
+    let event: Plain<'_> = serde_json::from_str(payload).ok()?;
     let encoded: usize = event.records.iter().map(|entry| entry.kinesis.data.len()).sum();
     // One piece of memory for the data of all.
     let mut data = Vec::with_capacity(encoded / 4 * 3);

@@ -184,8 +184,8 @@ mod tests {
          "kinesis":{"sequenceNumber":"8","data":"!"}}]}"#;
 
     fn with_records(check: impl Fn(&[KinesisRecord<'_>], &[UserRecord])) {
-        let payload = RawValue::from_string(EVENT.to_owned()).unwrap();
-        let event = event::read(&payload).unwrap();
+        let payload = EVENT.to_owned();
+        let event = event::read(payload.as_bytes()).unwrap();
         let unpacking = decode::Unpacking {
             decompress: true,
             limit_bytes: 1000,

@@ -102,6 +102,16 @@ impl InferenceRequest {
         self.of(std::slice::from_ref(self.first()))
     }
 
+    /// The same with memory of its own, where a record's is a piece of its batch's: what is kept would keep all of that.
+    #[must_use]
+    pub fn only_first_copied(&self) -> Self {
+        let mut copy = self.only_first();
+        for part in &mut copy.parts {
+            part.row = Bytes::copy_from_slice(&part.row);
+        }
+        copy
+    }
+
     /// The request for one of its records alone, any of them.
     #[must_use]
     pub fn any_one(&self) -> Self {

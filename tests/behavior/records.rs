@@ -11,7 +11,6 @@ use md5::{Digest as _, Md5};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::support::{Scenario, entry};
@@ -30,8 +29,7 @@ fn record(number: &str, data: &[u8]) -> Value {
 /// The user records in one Kinesis record.
 fn decoded(data: &[u8]) -> Vec<UserRecord> {
     let event = json!({ "Records": [record("7", data)] }).to_string();
-    let event = RawValue::from_string(event).unwrap();
-    decode(&event::read(&event).unwrap().records, UNPACKING)
+    decode(&event::read(event.as_bytes()).unwrap().records, UNPACKING)
 }
 
 #[derive(Deserialize)]

@@ -13,7 +13,6 @@ use instream::deadline::Invocation;
 use instream::handler::{Handler, HandlerError};
 use instream::output::Output;
 use instream::output::stdout::Lines;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -242,7 +241,7 @@ impl Running {
     }
 
     async fn handle(&self, event: &Value, time: Option<Duration>) -> Result<Value, HandlerError> {
-        let payload = RawValue::from_string(event.to_string()).unwrap();
+        let payload = event.to_string();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(NOW_S) + self.elapsed();
         let deadline = time.map_or(SystemTime::UNIX_EPOCH, |time| now + time);
         let since_1970 = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -253,7 +252,7 @@ impl Running {
             deadline_ms,
             now,
         };
-        let handling = self.handler.handle(&payload, invocation);
+        let handling = self.handler.handle(payload.as_bytes(), invocation);
         let response = timeout(Duration::from_hours(1), handling).await;
         Ok(serde_json::to_value(response.expect("the invocation ends")?).unwrap())
     }

@@ -9,7 +9,6 @@ use instream::config::Config;
 use instream::deadline::Invocation;
 use instream::handler::Handler;
 use instream::output::Output;
-use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 use crate::endpoint::{Seen, Service};
@@ -74,7 +73,7 @@ impl Instance {
     /// Delivers these records once, and returns the number of the first that is not finished.
     async fn deliver(&self, records: Range<usize>) -> usize {
         self.service.note(self.number, What::Delivered);
-        let payload = RawValue::from_string(event(records.clone())).unwrap();
+        let payload = event(records.clone());
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(START_S) + self.service.now();
         let deadline = (now + TIMEOUT).duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let invocation = Invocation {
@@ -82,7 +81,7 @@ impl Instance {
             deadline_ms: deadline.as_millis().try_into().unwrap(),
             now,
         };
-        let response = self.handler.handle(&payload, invocation).await.unwrap();
+        let response = self.handler.handle(payload.as_bytes(), invocation).await.unwrap();
         let unfinished = response.batch_item_failures.first();
         unfinished.map_or(records.end, |unfinished| unfinished.item_identifier.parse().unwrap())
     }

@@ -17,7 +17,6 @@ use instream_local::function::Answer;
 use instream_local::runtime_api::FunctionError;
 use instream_local::stream::StreamRecord;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -187,7 +186,6 @@ impl<'w> Lambda<'w> {
     }
 
     async fn handle(&self, process: &Process, event: &Bytes) -> Answer {
-        let payload = RawValue::from_string(String::from_utf8(event.to_vec()).unwrap()).unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(START_MS) + self.started.elapsed();
         let deadline = now + self.world.timeout;
         let deadline_ms = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
@@ -196,7 +194,7 @@ impl<'w> Lambda<'w> {
             deadline_ms: deadline_ms.try_into().unwrap(),
             now,
         };
-        match process.handler.handle(&payload, invocation).await {
+        match process.handler.handle(event, invocation).await {
             Ok(response) => Answer::Response(serde_json::to_vec(&response).unwrap().into()),
             Err(error) => Answer::Error(FunctionError {
                 error_type: "HandlerError".to_owned(),
