@@ -129,8 +129,8 @@ impl Delivery {
         let mut progress = Progress::new(batch, self.mode);
         let mut more = true;
         loop {
-            let worth = if more { self.output.worth_a_delivery() } else { Some(1) };
-            let Some(lines) = worth.and_then(|count| progress.take_ready(count)) else {
+            let worth = if more { self.output.worth_a_delivery() } else { 1 };
+            let Some(lines) = progress.take_ready(worth) else {
                 if !more {
                     return progress;
                 }

@@ -34,6 +34,9 @@ use service::{deliver, worth_a_delivery};
 use sqs::Sqs;
 use stdout::Lines;
 
+/// Lines that are written together, where the destination does not say: a batch of 10,000 would take megabytes.
+const LINES_AT_ONCE: usize = 500;
+
 /// One destination, opened once for the process and shared by concurrent invocations.
 #[derive(Debug)]
 pub enum Output {
@@ -138,19 +141,18 @@ impl Output {
         }
     }
 
-    /// How many entries are worth a delivery of their own while more are to come; `None` where all of a batch go
-    /// together.
-    pub fn worth_a_delivery(&self) -> Option<usize> {
+    /// How many entries are worth a delivery of their own while more are to come.
+    pub fn worth_a_delivery(&self) -> usize {
         match self {
             #[cfg(feature = "kinesis")]
-            Self::Kinesis(kinesis) => Some(worth_a_delivery(kinesis)),
+            Self::Kinesis(kinesis) => worth_a_delivery(kinesis),
             #[cfg(feature = "firehose")]
-            Self::Firehose(firehose) => Some(worth_a_delivery(firehose)),
+            Self::Firehose(firehose) => worth_a_delivery(firehose),
             #[cfg(feature = "sqs")]
-            Self::Sqs(sqs) => Some(worth_a_delivery(sqs)),
+            Self::Sqs(sqs) => worth_a_delivery(sqs),
             #[cfg(feature = "s3")]
-            Self::S3(s3) => Some(worth_a_delivery(s3)),
-            Self::Stdout(_) | Self::None => None,
+            Self::S3(s3) => worth_a_delivery(s3),
+            Self::Stdout(_) | Self::None => LINES_AT_ONCE,
         }
     }
 

@@ -53,8 +53,11 @@ pub(super) fn read(payload: &str) -> Option<Event<'_>> {
         .into_iter()
         .zip(pieces)
         .map(|(entry, data)| entry.record(data));
+    let mut records: Vec<_> = records.collect::<Option<_>>()?;
+    // They stand in the memory of the entries that they were made of, which are larger, and grew by doubling.
+    records.shrink_to_fit();
     Some(Event {
-        records: records.collect::<Option<_>>()?,
+        records,
         stream_arn: Some(stream_arn),
         window_state: window_state(event.window, event.state),
     })
