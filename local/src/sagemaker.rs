@@ -26,8 +26,8 @@ mod recorder;
 
 use call::{Shared, invoke_endpoint};
 use container::Container;
-use recorder::Recorder;
 pub(crate) use container::ContainerAnswer;
+use recorder::Recorder;
 pub use recorder::{Call, Outcome, Recorded};
 
 /// `InvokeEndpoint` takes bodies of up to 25 MB.

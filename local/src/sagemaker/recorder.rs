@@ -21,13 +21,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them; the place of each here is its number.
-    pub const ALL: [Self; 5] = [
-        Self::Answered,
-        Self::Throttled,
-        Self::Error,
-        Self::Cut,
-        Self::Refused,
-    ];
+    pub const ALL: [Self; 5] = [Self::Answered, Self::Throttled, Self::Error, Self::Cut, Self::Refused];
 }
 
 /// A call that has ended.
