@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -76,6 +77,7 @@ struct Candidate {
 /// If the records cannot be read or are too few, the function does not compile, a function or its endpoint cannot be
 /// started, a record is not finished, or the report cannot be written.
 pub async fn run(mut bench: Bench) -> Result<Comparison> {
+    bench.check()?;
     let records = bench.records()?;
     for (name, value) in DEFAULTS {
         bench
@@ -123,21 +125,32 @@ pub fn go_on_in_release_mode(arguments: impl Iterator<Item = OsString>) -> Resul
 }
 
 impl Bench {
+    /// Finds out what is wrong before anything is built or run.
+    ///
+    /// # Errors
+    ///
+    /// If the records are too few, or their file cannot be read.
+    pub fn check(&self) -> Result<()> {
+        let (records, batch_size) = (self.records, self.batch_size);
+        ensure!(
+            records > batch_size,
+            "--records must be more than --batch-size, as the first batch is measured for itself: {records} records are \
+             no more than one batch of {batch_size}"
+        );
+        match &self.input {
+            Some(path) => File::open(path).map(drop).with_context(|| cannot_read(path)),
+            None => Ok(()),
+        }
+    }
+
     fn records(&self) -> Result<Vec<StreamRecord>> {
         let text = match &self.input {
-            Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+            Some(path) => std::fs::read(path).with_context(|| cannot_read(path))?,
             None => generated(self.records)?,
         };
         let lines: Vec<_> = lines(&text).map(|(_, line)| line).collect();
-        let input = self.input.as_deref().unwrap_or(Path::new(""));
-        ensure!(!lines.is_empty(), "{} holds no records", input.display());
-        ensure!(
-            self.records > self.batch_size,
-            "--records must be more than --batch-size, since the first batch is measured for itself: {} records are one \
-             batch of {}",
-            self.records,
-            self.batch_size
-        );
+        let input = self.input.as_deref().unwrap_or(Path::new("")).display();
+        ensure!(!lines.is_empty(), "{input} holds no records");
         let arrival_ms = now_ms();
         let numbered = (1..).zip(lines.into_iter().cycle().take(self.records));
         Ok(numbered
@@ -219,6 +232,10 @@ fn make_unique<'n>(names: impl Iterator<Item = &'n mut String>) {
             *name = free;
         }
     }
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read {}", path.display())
 }
 
 /// Transactions, a line each.
@@ -321,7 +338,7 @@ mod tests {
     #[test]
     fn more_than_the_first_batch_is_needed() {
         let bench = bench("too-few", 2);
-        let error = bench.records().unwrap_err().to_string();
+        let error = bench.check().unwrap_err().to_string();
         assert!(error.contains("--records") && error.contains("--batch-size"), "{error}");
         std::fs::remove_dir_all(bench.report.path().parent().unwrap()).unwrap();
     }

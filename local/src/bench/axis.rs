@@ -25,6 +25,8 @@ const TICKS: f64 = 6.0;
 const LOG_TICKS: usize = 8;
 /// Where values spread over more than this, only a logarithmic axis shows them all.
 const WIDE: f64 = 30.0;
+/// What rounding may add to a value that is exactly at its limit.
+const NEARLY: f64 = 1e-9;
 
 impl Axis {
     /// From 0 to `to`.
@@ -51,7 +53,8 @@ impl Axis {
     pub(super) fn linear_around(title: &str, values: impl Iterator<Item = f64>) -> Self {
         let high = values.fold(0.0, f64::max);
         let (step, _) = step(high);
-        Self::new(title, Scale::Linear, 0.0, (high / step).ceil().max(1.0) * step)
+        let steps = (high / step - NEARLY).ceil().max(1.0);
+        Self::new(title, Scale::Linear, 0.0, steps * step)
     }
 
     /// Percentiles up to the highest that so many values have.
@@ -92,16 +95,15 @@ impl Axis {
             Scale::Linear => {
                 let (step, decimals) = step(self.to);
                 let values = (0_u32..).map(|number| (f64::from(number) * step, decimals));
-                // The last one may lie beyond the end by a rounding error.
                 values
-                    .take_while(|(value, _)| *value <= self.to * (1.0 + 1e-9))
+                    .take_while(|(value, _)| *value <= self.to * (1.0 + NEARLY))
                     .map(label)
                     .collect()
             }
             Scale::Log => {
                 let inside = |(number, _): &(f64, usize)| (self.from..=self.to).contains(number);
                 let all = round_numbers().filter(inside);
-                let is_power = |(number, _): &(f64, usize)| number.log10().fract().abs() < 1e-9;
+                let is_power = |(number, _): &(f64, usize)| number.log10().fract().abs() < NEARLY;
                 if all.clone().count() > LOG_TICKS {
                     all.filter(is_power).map(label).collect()
                 } else {
@@ -118,7 +120,7 @@ impl Axis {
                     (99.99, 2),
                     (99.999, 3),
                 ];
-                let inside = all.into_iter().filter(|(value, _)| *value <= self.to + 1e-9);
+                let inside = all.into_iter().filter(|(value, _)| *value <= self.to + NEARLY);
                 inside.map(label).collect()
             }
         }
@@ -127,7 +129,9 @@ impl Axis {
 
 /// The distance of the ticks between 0 and `to`, and how many digits behind the point it takes.
 fn step(to: f64) -> (f64, usize) {
-    round_numbers().find(|(step, _)| to / step <= TICKS).unwrap_or((to, 0))
+    round_numbers()
+        .find(|(step, _)| to / step <= TICKS + NEARLY)
+        .unwrap_or((to, 0))
 }
 
 /// 1, 2, 5, 10, 20 and so on, from a millionth to a billion, and how many digits behind the point each takes.

@@ -91,8 +91,9 @@ mod tests {
 
     #[test]
     fn nothing_is_made_up_for_a_process_that_is_not_there() {
-        // Above what Linux gives: 2^22.
-        assert_eq!((cpu_time(1 << 30), memory(1 << 30)), (None, None));
+        // The identifiers of Linux are below this.
+        const NO_PROCESS: u32 = 1 << 22;
+        assert_eq!((cpu_time(NO_PROCESS), memory(NO_PROCESS)), (None, None));
         assert_eq!(kib("VmRSS:\t  12 kB\nVmHWM:\tmuch\n", "VmRSS:"), Some(12));
         assert_eq!(kib("VmRSS:\t  12 kB\nVmHWM:\tmuch\n", "VmHWM:"), None);
     }

@@ -200,7 +200,7 @@ fn limit(line: &str) -> Option<f64> {
         limit: Option<f64>,
     }
     let logged: Logged = serde_json::from_str(line).ok()?;
-    logged.limit.or(logged.fields?.limit)
+    logged.limit.or_else(|| logged.fields?.limit)
 }
 
 #[cfg(test)]

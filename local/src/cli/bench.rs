@@ -54,13 +54,13 @@ fn command(text: &str) -> Result<String, String> {
 }
 
 impl BenchArgs {
-    /// What to measure. Makes sure that the report can be written.
+    /// What to measure, all of it checked that can be before something runs, so that the report can be written, too.
     pub(crate) fn options(self, command: String) -> Result<Bench> {
         let usual = if self.against.is_empty() { 3 } else { 5 };
         let report = self
             .report
             .unwrap_or_else(|| build::workspace().join("target/bench.html"));
-        Ok(Bench {
+        let bench = Bench {
             input: self.input,
             records: self.records as usize,
             batch_size: usize::from(self.batch_size),
@@ -72,6 +72,83 @@ impl BenchArgs {
             settings: settings(),
             command,
             report: ReportFile::open(&report)?,
-        })
+        };
+        bench.check()?;
+        Ok(bench)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parse(arguments: &[&str]) -> Result<BenchArgs, String> {
+        let arguments = ["cargo local", "bench"].iter().chain(arguments);
+        match Cli::try_parse_from(arguments).map(|cli| cli.command) {
+            Ok(Some(Command::Bench(args))) => Ok(*args),
+            Ok(_) => panic!("no bench"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What is wrong with the arguments, be it one or several together.
+    fn error(arguments: &[&str]) -> String {
+        let bench = parse(arguments).and_then(|args| args.options(String::new()).map_err(|error| error.to_string()));
+        bench.unwrap_err()
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_is_allowed() {
+        let report = std::env::temp_dir().join(format!("instream-cli-bench-{}", std::process::id()));
+        let report = report.to_str().unwrap();
+        for (arguments, expected) in [
+            (vec!["--records", "1"], "1 is not in 2..=10000000"),
+            (vec!["--batch-size", "0"], "0 is not in 1..=10000"),
+            (vec!["--rounds", "0"], "0 is not in 1..=1000"),
+            (vec!["--rounds", "many"], "invalid digit"),
+            (vec!["--against", " "], "a command that starts a Lambda binary"),
+            (vec!["--function", ""], "a command that starts a Lambda binary"),
+            (vec!["--throttle", "10"], "a share is like 10%"),
+            (vec!["--latency", "20"], "a time is like 20ms"),
+            (vec!["--timeout", "0s"], "no time at all"),
+            (vec!["--slow-rate", "1%"], "--slow-by <TIME>"),
+            (
+                vec!["--throttle", "60%", "--error-rate", "60%"],
+                "together 100% at most",
+            ),
+            (
+                vec!["--records", "100", "--report", report],
+                "--records must be more than --batch-size",
+            ),
+            (
+                vec!["--input", "no/such/file", "--report", report],
+                "cannot read no/such/file",
+            ),
+            (
+                vec!["--report", "/dev/null/x.html"],
+                "cannot write the report to /dev/null/x.html",
+            ),
+        ] {
+            let error = error(&arguments);
+            assert!(error.contains(expected), "{arguments:?}: {error}");
+        }
+        std::fs::remove_file(report).unwrap();
+    }
+
+    #[test]
+    fn there_are_more_rounds_where_functions_are_compared() {
+        let report = std::env::temp_dir().join(format!("instream-cli-rounds-{}", std::process::id()));
+        let report = report.to_str().unwrap();
+        let rounds = |arguments: &[&str]| {
+            let arguments = [&["--report", report], arguments].concat();
+            parse(&arguments).unwrap().options(String::new()).unwrap().rounds
+        };
+        assert_eq!(rounds(&[]), 3);
+        assert_eq!(rounds(&["--against", "./a", "--against", "./b"]), 5);
+        assert_eq!(rounds(&["--against", "./a", "--rounds", "2"]), 2);
+        std::fs::remove_file(report).unwrap();
     }
 }
