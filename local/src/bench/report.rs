@@ -128,14 +128,20 @@ fn machine() -> String {
 
 fn table(table: &Table) -> String {
     let row = |cells: &[String], tag: &str| {
-        let cells = cells.iter().map(|text| format!("<{tag}>{}</{tag}>", escape(text)));
+        let cells = cells.iter().map(|text| format!("<{tag}>{}</{tag}>", cell(text)));
         format!("<tr>{}</tr>\n", cells.collect::<String>())
     };
     let rows: String = table.rows.iter().map(|cells| row(cells, "td")).collect();
-    format!(
-        "<div class=\"wide\"><table>\n{}{rows}</table></div>\n",
-        row(&table.head, "th")
-    )
+    let head = row(&table.head, "th");
+    format!("<div class=\"wide\"><table>\n{head}{rows}</table></div>\n")
+}
+
+/// A cell's text, its spread, in parentheses, kept together: it goes below the median where there is little room.
+fn cell(text: &str) -> String {
+    match text.split_once(" (") {
+        Some((median, spread)) => format!("{} <span>({}</span>", escape(median), escape(spread)),
+        None => escape(text),
+    }
 }
 
 fn figure_html(Figure { title, plot }: &Figure) -> String {
