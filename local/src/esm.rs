@@ -78,8 +78,6 @@ pub struct Invoked {
     pub user_records: usize,
     /// How many of them need not come again.
     pub finished_user_records: usize,
-    /// When the function was handed the event.
-    pub started: Instant,
     /// From the event to the answer.
     pub latency: Duration,
     /// Why the whole batch failed, where it did.

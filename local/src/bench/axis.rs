@@ -24,7 +24,7 @@ const TICKS: f64 = 6.0;
 /// A logarithmic axis with more round numbers than this has ticks at powers of ten only.
 const LOG_TICKS: usize = 8;
 /// Where values spread over more than this, only a logarithmic axis shows them all.
-const WIDE: f64 = 30.0;
+const WIDE: f64 = 20.0;
 /// What rounding may add to a value that is exactly at its limit.
 const NEARLY: f64 = 1e-9;
 

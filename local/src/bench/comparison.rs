@@ -120,8 +120,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::bench::process::Memory;
+    use crate::bench::round::Batch;
     use crate::bench::timeline::Timeline;
-    use crate::esm::Invoked;
     use crate::sagemaker::{Call, Outcome};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -130,29 +130,19 @@ pub(super) mod tests {
     pub(in crate::bench) fn round(later_ms: u64) -> Round {
         let origin = Instant::now();
         let later = Duration::from_millis(later_ms);
-        let batch = |number: u32| Invoked {
-            shard: String::new(),
-            lane: 0,
+        let batch = |number: u32| Batch {
+            end: origin + SECOND + later * number,
+            latency: if number == 0 { SECOND } else { later },
             records: 10,
             finished: 10,
-            user_records: 10,
-            finished_user_records: 10,
-            started: origin
-                + if number == 0 {
-                    Duration::ZERO
-                } else {
-                    SECOND + later * (number - 1)
-                },
-            latency: if number == 0 { SECOND } else { later },
-            failure: None,
         };
-        let invoked: Vec<_> = (0..4).map(batch).collect();
-        let call = |batch: &Invoked| Call {
-            start: batch.started,
-            end: batch.started + batch.latency,
+        let batches: Vec<_> = (0..4).map(batch).collect();
+        let call = |batch: &Batch| Call {
+            start: batch.end - batch.latency,
+            end: batch.end,
             outcome: Outcome::Answered,
         };
-        let calls: Vec<_> = invoked.iter().map(call).collect();
+        let calls: Vec<_> = batches.iter().map(call).collect();
         let memory = |resident_kib| Memory {
             resident_kib,
             peak_kib: resident_kib,
@@ -165,8 +155,8 @@ pub(super) mod tests {
             most_in_flight: 1,
             connections: 1,
             limit: None,
-            timeline: Timeline::of(&invoked, &calls, &[(origin + SECOND, 20.0)]),
-            invoked,
+            timeline: Timeline::of(&batches, &calls, &[(origin + SECOND, 20.0)]),
+            batches,
         }
     }
 
@@ -218,7 +208,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_round_that_is_drawn_is_the_one_in_the_middle() {
-        let middle = |column: &Column| column.middle().unwrap().invoked[1].latency.as_millis();
+        let middle = |column: &Column| column.middle().unwrap().batches[1].latency.as_millis();
         let comparison = comparison();
         assert_eq!(comparison.columns.iter().map(middle).collect::<Vec<_>>(), [60, 120]);
     }

@@ -1,8 +1,7 @@
 //! The quantities that a bench tells, each with its name and its unit.
 
-use super::round::Round;
+use super::round::{Batch, Round};
 use super::statistics::{ms, number, percentile, sorted};
-use crate::esm::Invoked;
 
 /// A quantity that is measured in each round.
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +42,7 @@ impl Quantity {
 
 /// The rate that a round is judged by.
 pub const RECORDS_PER_SECOND: Quantity = Quantity::new("recordsPerSecond", "records", "1/s", 0, |round| {
-    let end = |invoked: &Invoked| invoked.started + invoked.latency;
-    let time = end(round.invoked.last()?) - end(round.invoked.first()?);
+    let time = round.batches.last()?.end - round.batches.first()?.end;
     some_of(finished_later(round), time.as_secs_f64())
 });
 
@@ -52,10 +50,10 @@ pub const RECORDS_PER_SECOND: Quantity = Quantity::new("recordsPerSecond", "reco
 pub const QUANTITIES: [Quantity; 22] = [
     Quantity::new("startMs", "start", "ms", 2, |round| Some(ms(round.start_up))),
     Quantity::new("firstBatchMs", "first batch", "ms", 2, |round| {
-        round.invoked.first().map(|first| ms(first.latency))
+        round.batches.first().map(|first| ms(first.latency))
     }),
     Quantity::new("startAndFirstBatchMs", "start + first batch", "ms", 2, |round| {
-        round.invoked.first().map(|first| ms(round.start_up + first.latency))
+        round.batches.first().map(|first| ms(round.start_up + first.latency))
     }),
     Quantity::new(
         "startAndFirstBatchCpuMs",
@@ -82,11 +80,11 @@ pub const QUANTITIES: [Quantity; 22] = [
         round.memory.map(|memory| number(over(memory)) / 1024.0)
     }),
     Quantity::new("invocations", "invocations", "", 0, |round| {
-        Some(number(round.invoked.len() as u64))
+        Some(number(round.batches.len() as u64))
     }),
     Quantity::new("redelivered", "records delivered again", "", 0, |round| {
-        let again = |invoked: &Invoked| invoked.records - invoked.finished;
-        Some(number(round.invoked.iter().map(again).sum::<usize>() as u64))
+        let again = |batch: &Batch| batch.records - batch.finished;
+        Some(number(round.batches.iter().map(again).sum::<usize>() as u64))
     }),
     Quantity::new("callsAnswered", "calls, answered", "", 0, |round| calls(round, 0)),
     Quantity::new("callsThrottled", "calls, throttled", "", 0, |round| calls(round, 1)),
@@ -104,7 +102,7 @@ pub const QUANTITIES: [Quantity; 22] = [
 
 /// Latencies after the first invocation, in milliseconds.
 pub fn later_ms(round: &Round) -> impl Iterator<Item = f64> {
-    round.invoked.iter().skip(1).map(|invoked| ms(invoked.latency))
+    round.batches.iter().skip(1).map(|batch| ms(batch.latency))
 }
 
 fn batch(round: &Round, percent: f64) -> Option<f64> {
@@ -113,7 +111,7 @@ fn batch(round: &Round, percent: f64) -> Option<f64> {
 
 /// Records that were finished after the first invocation.
 fn finished_later(round: &Round) -> f64 {
-    let finished = round.invoked.iter().skip(1).map(|invoked| invoked.finished);
+    let finished = round.batches.iter().skip(1).map(|batch| batch.finished);
     number(finished.sum::<usize>() as u64)
 }
 

@@ -26,7 +26,7 @@ pub struct Round {
     /// From the start of the process to its asking for the first event.
     pub start_up: Duration,
     /// The invocations, in their order; at least one.
-    pub invoked: Vec<Invoked>,
+    pub batches: Vec<Batch>,
     /// CPU time up to the end of the first invocation, and up to the end of the last; none where it cannot be read.
     pub cpu: Option<[Duration; 2]>,
     /// Memory when the process first asked for an event, and after the last; none where it cannot be read.
@@ -41,6 +41,19 @@ pub struct Round {
     pub limit: Option<f64>,
     /// What happened when.
     pub timeline: Timeline,
+}
+
+/// One invocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch {
+    /// When the function answered.
+    pub end: Instant,
+    /// From the event to the answer.
+    pub latency: Duration,
+    /// How many records the event held.
+    pub records: usize,
+    /// How many of them need not come again.
+    pub finished: usize,
 }
 
 /// Runs `records` through a fresh process, in batches of `batch_size`. Tells `done` how many are finished, each time
@@ -67,17 +80,17 @@ pub(crate) async fn run(
     drop(launch);
     let idle = function.id().and_then(memory);
     let (stop, stopped) = mpsc::unbounded_channel();
-    let batches = Batches {
+    let feed = Feed {
         function: &function,
         seen: RefCell::default(),
         is_lost: Cell::new(false),
         stop,
     };
-    if let Err(why) = batches.run(records.to_vec(), batch_size, done, stopped).await {
+    if let Err(why) = feed.run(records.to_vec(), batch_size, done, stopped).await {
         bail!("{why}; its last words:\n{}", function.log());
     }
     let (cpu, last) = (function.id().and_then(cpu_time), function.id().and_then(memory));
-    let Seen { invoked, first_cpu } = batches.seen.into_inner();
+    let Seen { batches, first_cpu, .. } = feed.seen.into_inner();
     let start_up = function.start_up();
     function.stop().await;
     // Calls that hang end with their connections.
@@ -92,13 +105,13 @@ pub(crate) async fn run(
         most_in_flight: endpoint.most_in_flight(),
         connections: endpoint.connections(),
         limit: limits.last().map(|(_, limit)| *limit),
-        timeline: Timeline::of(&invoked, &calls, &limits),
-        invoked,
+        timeline: Timeline::of(&batches, &calls, &limits),
+        batches,
     })
 }
 
 /// The batches of a round, on their way through the function.
-struct Batches<'f> {
+struct Feed<'f> {
     function: &'f Function,
     seen: RefCell<Seen>,
     /// The process has ended, or does not answer: it cannot be given the batch again.
@@ -109,11 +122,13 @@ struct Batches<'f> {
 
 #[derive(Default)]
 struct Seen {
-    invoked: Vec<Invoked>,
+    batches: Vec<Batch>,
     first_cpu: Option<Duration>,
+    /// Why the last invocation failed as a whole, if it did.
+    failure: Option<String>,
 }
 
-impl Batches<'_> {
+impl Feed<'_> {
     /// Ends with the last record, or with the first that will not be finished, and then tells why.
     async fn run(
         &self,
@@ -151,15 +166,29 @@ impl Batches<'_> {
         let mut seen = self.seen.borrow_mut();
         let stop = match report {
             Report::Invoked(invoked) => {
-                if seen.invoked.is_empty() {
+                let end = Instant::now();
+                if seen.batches.is_empty() {
                     seen.first_cpu = self.function.id().and_then(cpu_time);
                 }
-                done(invoked.finished);
-                let failure = invoked.failure.clone().filter(|_| self.is_lost.get());
-                seen.invoked.push(invoked);
-                failure.map(|why| format!("batch {} was not answered: {why}", seen.invoked.len()))
+                let Invoked {
+                    latency,
+                    records,
+                    finished,
+                    failure,
+                    ..
+                } = invoked;
+                done(finished);
+                seen.batches.push(Batch {
+                    end,
+                    latency,
+                    records,
+                    finished,
+                });
+                seen.failure.clone_from(&failure);
+                let lost = failure.filter(|_| self.is_lost.get());
+                lost.map(|why| format!("batch {} was not answered: {why}", seen.batches.len()))
             }
-            Report::Discarded(discarded) => Some(given_up(&discarded, &seen.invoked)),
+            Report::Discarded(discarded) => Some(given_up(&discarded, seen.failure.as_deref())),
         };
         if let Some(why) = stop {
             // Whoever does not listen any more has a reason already.
@@ -168,10 +197,9 @@ impl Batches<'_> {
     }
 }
 
-fn given_up(discarded: &Discarded, invoked: &[Invoked]) -> String {
+fn given_up(discarded: &Discarded, failure: Option<&str>) -> String {
     let (count, times) = (discarded.records.len(), discarded.invocations);
-    let why = invoked.last().and_then(|last| last.failure.as_deref());
-    let why = why.unwrap_or("the function called them unfinished");
+    let why = failure.unwrap_or("the function called them unfinished");
     format!("{count} records were given up after {times} invocations: {why}")
 }
 

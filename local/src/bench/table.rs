@@ -8,7 +8,7 @@ use super::statistics::Spread;
 
 /// What the numbers are, below the table.
 pub const NOTE: &str = "Median of the rounds (lowest–highest); ratios are those of medians. The first batch is in none of \
-    the percentiles, the records per second and the CPU per record.";
+                        the\npercentiles, the records per second and the CPU per record.";
 
 /// Texts in rows and columns.
 #[derive(Debug, Clone, PartialEq, Eq)]

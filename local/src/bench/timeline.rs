@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::round::Batch;
 use super::statistics::{ms, number};
-use crate::esm::Invoked;
 use crate::sagemaker::{Call, Outcome};
 
 /// Into how many pieces of the time the calls in flight are gathered.
@@ -40,19 +40,20 @@ pub struct Level {
 }
 
 impl Timeline {
-    /// Of a round's invocations in their order, the endpoint's calls, and the limits that the function told of.
-    pub fn of(invoked: &[Invoked], calls: &[Call], limits: &[(Instant, f64)]) -> Self {
-        let end = |invoked: &Invoked| invoked.started + invoked.latency;
-        let origin = invoked.first().map_or_else(Instant::now, |first| first.started);
-        let whole = invoked.last().map_or(origin, end) - origin;
+    /// Of a round's batches in their order, the endpoint's calls, and the limits that the function told of.
+    pub fn of(batches: &[Batch], calls: &[Call], limits: &[(Instant, f64)]) -> Self {
+        let origin = batches
+            .first()
+            .map_or_else(Instant::now, |first| first.end - first.latency);
+        let whole = batches.last().map_or(origin, |last| last.end) - origin;
         let seconds = |at: Instant| (at - origin).as_secs_f64();
         let admitted = calls.iter().filter(|call| call.outcome != Outcome::Throttled);
         let span = |call: &Call| [call.start - origin, call.end - origin];
         Self {
             seconds: whole.as_secs_f64(),
-            batches: invoked
+            batches: batches
                 .iter()
-                .map(|batch| (seconds(end(batch)), ms(batch.latency)))
+                .map(|batch| (seconds(batch.end), ms(batch.latency)))
                 .collect(),
             call_ms: admitted.clone().map(|call| ms(call.end - call.start)).collect(),
             in_flight: levels(admitted.map(span), whole),
@@ -144,20 +145,6 @@ mod tests {
         Call { start, end, outcome }
     }
 
-    fn invoked(started: Instant, latency: Duration) -> Invoked {
-        Invoked {
-            shard: String::new(),
-            lane: 0,
-            records: 1,
-            finished: 1,
-            user_records: 1,
-            finished_user_records: 1,
-            started,
-            latency,
-            failure: None,
-        }
-    }
-
     /// Three seconds, so that a piece of the calls in flight is 10 ms long, and one of the outcomes 50 ms.
     fn timeline(calls: &[([u64; 2], Outcome)]) -> Timeline {
         let origin = Instant::now();
@@ -166,10 +153,13 @@ mod tests {
             .map(|(span, outcome)| call(origin, *span, *outcome))
             .collect();
         let second = origin + Duration::from_secs(1);
-        let batches = [
-            invoked(origin, Duration::from_millis(900)),
-            invoked(second, Duration::from_secs(2)),
-        ];
+        let batch = |end_ms, latency_ms| Batch {
+            end: origin + Duration::from_millis(end_ms),
+            latency: Duration::from_millis(latency_ms),
+            records: 1,
+            finished: 1,
+        };
+        let batches = [batch(900, 900), batch(3000, 2000)];
         Timeline::of(&batches, &calls, &[(second, 12.5)])
     }
 

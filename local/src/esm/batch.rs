@@ -54,7 +54,6 @@ impl Batch {
             finished,
             user_records,
             finished_user_records,
-            started,
             latency,
             failure,
         }

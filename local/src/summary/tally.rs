@@ -82,8 +82,6 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
     use crate::esm::Condition;
     use crate::stream::StreamRecord;
@@ -98,7 +96,6 @@ mod tests {
             finished: 1,
             user_records: 30,
             finished_user_records: 10,
-            started: Instant::now(),
             latency: Duration::ZERO,
             failure: None,
         }));
