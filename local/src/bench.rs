@@ -10,6 +10,8 @@
 
 // In reading order; the empty lines keep rustfmt from sorting them.
 
+pub(crate) mod candidate;
+
 pub mod round;
 
 pub mod process;

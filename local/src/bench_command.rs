@@ -12,12 +12,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Error, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::bench::candidate::{Candidate, make_unique};
 use crate::bench::comparison::{Column, Comparison};
 use crate::bench::report::ReportFile;
 use crate::bench::round::{self, Round};
 use crate::build::{self, Profile};
 use crate::environment::Settings;
-use crate::function::Program;
 use crate::setup::{EndpointOptions, Options};
 use crate::source::{lines, now_ms};
 use crate::stream::StreamRecord;
@@ -60,14 +60,6 @@ pub struct Bench {
     pub command: String,
     /// Where the report goes.
     pub report: ReportFile,
-}
-
-/// A function to measure.
-#[derive(Debug)]
-struct Candidate {
-    name: String,
-    command: String,
-    program: Program,
 }
 
 /// Measures the functions, round by round in turn, and writes the report.
@@ -159,15 +151,9 @@ impl Bench {
     }
 
     fn candidates(&self) -> Result<Vec<Candidate>> {
-        let ours = if let Some(command) = &self.function {
-            Candidate::new(command)?
-        } else {
-            let binary = build::function(Profile::Release)?;
-            Candidate {
-                name: "instream".to_owned(),
-                command: binary.display().to_string(),
-                program: Program::Binary(binary),
-            }
+        let ours = match &self.function {
+            Some(command) => Candidate::new(command)?,
+            None => Candidate::built(build::function(Profile::Release)?),
         };
         let others = self.against.iter().map(|command| Candidate::new(command));
         let mut candidates = std::iter::once(Ok(ours)).chain(others).collect::<Result<Vec<_>>>()?;
@@ -196,41 +182,6 @@ impl Bench {
         let round = round::run(options, records, self.batch_size, &done).await;
         let Candidate { name, command, .. } = candidate;
         round.with_context(|| format!("{name}, round {number} ({command})"))
-    }
-}
-
-impl Candidate {
-    /// A command that is a file's path alone runs without a shell, which would be measured with the function's start.
-    fn new(command: &str) -> Result<Self> {
-        let first = command
-            .split_whitespace()
-            .next()
-            .context("a function's command is empty")?;
-        let name = Path::new(first.trim_matches(['"', '\''])).file_name();
-        let path = Path::new(command);
-        let program = if path.is_file() {
-            Program::Binary(std::path::absolute(path)?)
-        } else {
-            Program::Shell(command.to_owned())
-        };
-        Ok(Self {
-            name: name.map_or(first.into(), |name| name.to_string_lossy()).into_owned(),
-            command: command.to_owned(),
-            program,
-        })
-    }
-}
-
-/// Puts a number behind names that others have before.
-fn make_unique<'n>(names: impl Iterator<Item = &'n mut String>) {
-    let mut taken = HashSet::new();
-    for name in names {
-        let numbered = (2_u64..).map(|number| format!("{name}-{number}"));
-        let mut all = std::iter::once(name.clone()).chain(numbered);
-        if let Some(free) = all.find(|name| !taken.contains(name)) {
-            taken.insert(free.clone());
-            *name = free;
-        }
     }
 }
 
@@ -272,24 +223,6 @@ fn progress_bar(records: usize) -> Result<ProgressBar> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_function_is_named_after_its_file_and_no_two_have_the_same_name() {
-        let name = |command: &str| Candidate::new(command).unwrap().name;
-        let mut names = ["target/x/bootstrap --fast", "'bootstrap'", "a-2", "a", "../a", "/opt/a"].map(name);
-        make_unique(names.iter_mut());
-        assert_eq!(names, ["bootstrap", "bootstrap-2", "a-2", "a", "a-3", "a-4"]);
-        assert!(Candidate::new("  ").unwrap_err().to_string().contains("empty"));
-    }
-
-    #[test]
-    fn a_path_alone_runs_without_a_shell() {
-        let own = std::env::current_exe().unwrap();
-        let program = |command: &str| Candidate::new(command).unwrap().program;
-        assert_eq!(program(own.to_str().unwrap()), Program::Binary(own.clone()));
-        let with_argument = format!("{} x", own.display());
-        assert_eq!(program(&with_argument), Program::Shell(with_argument.clone()));
-    }
 
     #[test]
     fn no_setting_is_shown_that_may_be_secret() {
