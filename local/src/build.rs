@@ -1,4 +1,4 @@
-//! Building the function with cargo, its progress shown.
+//! Building with cargo, its progress shown.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,30 +23,56 @@ struct Target {
     name: String,
 }
 
+/// How cargo optimises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Quickly built: to try something.
+    Dev,
+    /// As it is deployed: to measure.
+    Release,
+}
+
 /// Builds the function and returns the path of its binary.
 ///
 /// # Errors
 ///
 /// If cargo cannot be run or the function does not compile; cargo has said why by then.
-pub fn function() -> Result<PathBuf> {
+pub fn function(profile: Profile) -> Result<PathBuf> {
+    binary("instream", profile)
+}
+
+/// Builds this program, optimised, and returns the path of its binary.
+///
+/// # Errors
+///
+/// As [`function`].
+pub fn own_release() -> Result<PathBuf> {
+    binary("instream-local", Profile::Release)
+}
+
+fn binary(name: &str, profile: Profile) -> Result<PathBuf> {
     // Both packages, as `cargo test --workspace` chooses them: cargo then picks the same features for the crates they
     // share, and what one command has compiled serves the other.
     let output = Command::new("cargo")
         .args(["build", "--package", "instream", "--package", "instream-local"])
         .args(["--message-format", "json-render-diagnostics"])
+        .args(match profile {
+            Profile::Dev => None,
+            Profile::Release => Some("--release"),
+        })
         .current_dir(workspace())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
-    ensure!(output.status.success(), "the function does not compile");
+    ensure!(output.status.success(), "{name} does not compile");
     let messages = output.stdout.split(|byte| *byte == b'\n');
     let mut messages = messages.filter_map(|line| serde_json::from_slice::<Message>(line).ok());
     messages
         .find_map(|message| {
             message
                 .executable
-                .filter(|_| message.target.is_some_and(|it| it.name == "instream"))
+                .filter(|_| message.target.is_some_and(|it| it.name == name))
         })
-        .context("cargo built no binary called instream")
+        .with_context(|| format!("cargo built no binary called {name}"))
 }

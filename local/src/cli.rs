@@ -1,17 +1,19 @@
 //! The command line of `cargo local`.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use instream_local::environment::Settings;
 use instream_local::function::Program;
 use instream_local::setup::Options;
 
+mod bench;
 mod endpoint;
 mod stream;
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use endpoint::EndpointArgs;
 use endpoint::OF_THE_LOCAL_ENDPOINT;
 pub(crate) use stream::StreamArgs;
@@ -41,6 +43,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         function: FunctionArgs,
     },
+    /// Measures what a record costs and how fast the function is, and compares it with other Lambda binaries
+    ///
+    /// One shard, one batch after the other, in a fresh process with a fresh endpoint in each round. All functions get
+    /// the environment's settings, as in `CAPACITY=64 cargo local bench`; `OUTPUT` and `DEAD_LETTER` are `none:` unless
+    /// they are set, so that writing lines is not measured unless asked for, and logs are in JSON from level INFO on.
+    /// All is built in release mode, this program too.
+    Bench(Box<BenchArgs>),
     /// Runs only the SageMaker endpoint, for `cargo lambda watch`
     Endpoint {
         /// Port on 127.0.0.1
@@ -108,18 +117,21 @@ fn some_time(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// The environment, as far as it is UTF-8.
+fn settings() -> Settings {
+    let own = std::env::vars_os();
+    own.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 impl FunctionArgs {
     pub(crate) fn options(self) -> Result<Options> {
-        let own = std::env::vars_os();
-        let settings: HashMap<_, _> = own
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
         Ok(Options {
             program: self.function.map(Program::Shell),
             aws_endpoint: self.endpoint,
             local_endpoint: self.local_endpoint.options()?,
             timeout: self.timeout,
-            settings,
+            settings: settings(),
         })
     }
 }

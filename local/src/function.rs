@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::environment::Settings;
 use crate::runtime_api::{FunctionError, RuntimeApi, Said};
@@ -108,6 +108,9 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Function {
     api: RuntimeApi,
+    /// Of the process; none where it had ended before it could be asked.
+    id: Option<u32>,
+    start_up: Duration,
     timeout: Duration,
     exit: watch::Receiver<Option<String>>,
     kill: Option<oneshot::Sender<()>>,
@@ -123,6 +126,7 @@ impl Function {
     /// [`StartError`], with the function's own words where it said any.
     pub async fn start(launch: &Launch) -> Result<Self, StartError> {
         let api = RuntimeApi::start().await?;
+        let spawned = Instant::now();
         let mut child = launch
             .program
             .command()
@@ -136,13 +140,16 @@ impl Function {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
+        let id = child.id();
         let last_lines = Arc::new(Mutex::new(VecDeque::new()));
         let pumps = pumps(&mut child, launch.lines.clone(), &last_lines);
         let (exit_sender, exit) = watch::channel(None);
         let (kill, killed) = oneshot::channel();
         let watcher = tokio::spawn(watch_over(child, killed, pumps, exit_sender));
-        let function = Self {
+        let mut function = Self {
             api,
+            id,
+            start_up: Duration::ZERO,
             timeout: launch.timeout,
             exit,
             kill: Some(kill),
@@ -154,7 +161,18 @@ impl Function {
             status = function.exited() => Err(StartError::Ended { status, log: function.log() }),
             () = tokio::time::sleep(START_MAX) => Err(StartError::Silent { log: function.log() }),
         };
+        function.start_up = spawned.elapsed();
         started.map(|()| function)
+    }
+
+    /// The process's identifier; none where it had ended before it could be asked.
+    pub fn id(&self) -> Option<u32> {
+        self.id
+    }
+
+    /// From the start of the process to its asking for the first event.
+    pub fn start_up(&self) -> Duration {
+        self.start_up
     }
 
     /// Hands the function an event and waits for the answer, or for whatever comes instead.
@@ -198,7 +216,8 @@ impl Function {
         }
     }
 
-    fn log(&self) -> String {
+    /// The last lines of its log, or that there are none.
+    pub fn log(&self) -> String {
         let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.is_empty() {
             return "it wrote nothing to its standard error".to_owned();

@@ -15,6 +15,10 @@ pub mod stream_command;
 
 pub mod event_command;
 
+pub mod bench_command;
+
+pub mod bench;
+
 pub mod setup;
 
 pub mod build;

@@ -9,12 +9,11 @@ use clap::Parser as _;
 use instream_local::function::Answer;
 use instream_local::interrupt::interrupted;
 use instream_local::sagemaker::SageMakerRuntime;
-use instream_local::stream_command;
-use instream_local::{environment, event_command, transactions};
+use instream_local::{bench_command, environment, event_command, stream_command, transactions};
 
 mod cli;
 
-use cli::{Cli, Command, EndpointArgs, FunctionArgs, StreamArgs};
+use cli::{BenchArgs, Cli, Command, EndpointArgs, FunctionArgs, StreamArgs};
 
 /// What a shell reports for a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -26,6 +25,10 @@ async fn main() -> ExitCode {
         None => stream(cli.stream).await,
         Some(Command::Event { file, function }) => tokio::select! {
             done = event(file, function) => done,
+            () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
+        },
+        Some(Command::Bench(args)) => tokio::select! {
+            done = bench(*args) => done,
             () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
         },
         Some(Command::Endpoint { port, endpoint }) => serve_endpoint(port, endpoint).await,
@@ -73,6 +76,23 @@ async fn event(file: PathBuf, function: FunctionArgs) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+async fn bench(args: BenchArgs) -> Result<ExitCode> {
+    let json = args.json;
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let bench = args.options(format!("cargo local {}", arguments.join(" ")))?;
+    if cfg!(debug_assertions) {
+        bench_command::go_on_in_release_mode(std::env::args_os().skip(1))?;
+    }
+    let comparison = bench_command::run(bench).await?;
+    let mut out = io::stdout();
+    if json {
+        writeln!(out, "{}", comparison.json())?;
+    } else {
+        write!(out, "{comparison}")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {

@@ -22,10 +22,13 @@ use crate::server::Server;
 mod answer;
 mod call;
 mod container;
+mod recorder;
 
 use call::{Shared, invoke_endpoint};
 use container::Container;
 pub(crate) use container::ContainerAnswer;
+use recorder::Recorder;
+pub use recorder::{Call, Outcome, Recorded};
 
 /// `InvokeEndpoint` takes bodies of up to 25 MB.
 const BODY_BYTES_MAX: usize = 25 * 1024 * 1024;
@@ -45,6 +48,8 @@ pub struct EndpointOptions {
     pub rates: Rates,
     /// Whether it listens with TLS, by a certificate of its own.
     pub tls: bool,
+    /// How many calls it records at most; with 0, the usual, nothing is recorded.
+    pub recorded_max: usize,
 }
 
 /// The emulated service. Dropping it closes its port.
@@ -118,6 +123,11 @@ impl SageMakerRuntime {
     /// The faults it had on purpose, and the calls that it throttled because too many were in flight.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
+    }
+
+    /// The calls that have ended so far, and leaves none behind.
+    pub fn take_recorded(&self) -> Recorded {
+        self.shared.recorder.as_ref().map(Recorder::take).unwrap_or_default()
     }
 
     /// From now on, calls hang until [`release`](Self::release).

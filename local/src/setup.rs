@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::sync::mpsc;
 
-use crate::build;
+use crate::build::{self, Profile};
 use crate::environment::{self, Settings, Target};
 use crate::function::{Launch, Line, Program};
 use crate::sagemaker::SageMakerRuntime;
@@ -59,7 +59,7 @@ impl Setup {
         let environment = environment::for_function(options.settings, &target).await?;
         let program = match options.program {
             Some(program) => program,
-            None => Program::Binary(build::function()?),
+            None => Program::Binary(build::function(Profile::Dev)?),
         };
         let (sender, lines) = mpsc::unbounded_channel();
         let launch = Launch {

@@ -190,7 +190,7 @@ impl OpenSource {
 }
 
 /// The lines of a text with their numbers, from 1. Empty lines are no records.
-fn lines(text: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     let lines = text
         .split(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line));

@@ -92,6 +92,7 @@ impl EndpointArgs {
             model_server: self.model_server,
             rates,
             tls: self.tls,
+            recorded_max: 0,
         })
     }
 }

@@ -33,8 +33,9 @@ impl Batch {
     pub(super) async fn invoke(&mut self, lane: usize, invoke: &impl AsyncFn(Bytes) -> Answer) -> Invoked {
         self.invocations += 1;
         let shard = self.records.front().map(|record| record.shard.clone());
+        let event = stream::event(&self.records);
         let started = Instant::now();
-        let answer = invoke(stream::event(&self.records)).await;
+        let answer = invoke(event).await;
         let latency = started.elapsed();
         let (finished, failure) = match judge(&answer, &self.records) {
             Verdict::Finished(finished) => (finished, None),

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::EndpointOptions;
 use super::answer::{model_error, predicted, service_error};
 use super::container::{Container, ContainerAnswer, content_type};
+use super::recorder::{Outcome, Recorder, Recording};
 use crate::bodies::Bodies;
 use crate::faults::{Fate, Faults, Injected, Marker};
 
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     pub(super) in_flight: watch::Sender<u64>,
     pub(super) most_in_flight: AtomicU64,
     pub(super) held: watch::Sender<bool>,
+    pub(super) recorder: Option<Recorder>,
 }
 
 impl Shared {
@@ -50,6 +52,7 @@ impl Shared {
             in_flight: watch::Sender::new(0),
             most_in_flight: AtomicU64::new(0),
             held: watch::Sender::new(false),
+            recorder: (options.recorded_max > 0).then(|| Recorder::new(options.recorded_max)),
         }
     }
 
@@ -89,8 +92,12 @@ impl Shared {
     }
 }
 
-/// One call in flight, counted until it is answered or its client has gone.
-struct InFlight<'s>(&'s Shared);
+/// One call in flight, counted until it is answered or its client has gone, and then recorded.
+struct InFlight<'s> {
+    shared: &'s Shared,
+    /// Nothing where calls are not recorded.
+    recording: Option<Recording<'s>>,
+}
 
 impl<'s> InFlight<'s> {
     fn new(shared: &'s Shared) -> Self {
@@ -99,13 +106,20 @@ impl<'s> InFlight<'s> {
             *now += 1;
             shared.most_in_flight.fetch_max(*now, Ordering::Relaxed);
         });
-        Self(shared)
+        let recording = shared.recorder.as_ref().map(Recorder::start);
+        Self { shared, recording }
+    }
+
+    fn ends(&mut self, outcome: Outcome) {
+        if let Some(recording) = &mut self.recording {
+            recording.outcome = outcome;
+        }
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.in_flight.send_modify(|now| *now -= 1);
+        self.shared.in_flight.send_modify(|now| *now -= 1);
     }
 }
 
@@ -115,19 +129,29 @@ pub(super) async fn invoke_endpoint(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let _in_flight = InFlight::new(&shared);
+    let mut in_flight = InFlight::new(&shared);
+    let (outcome, response) = answer(&shared, &endpoint, &headers, body).await;
+    in_flight.ends(outcome);
+    response
+}
+
+async fn answer(shared: &Shared, endpoint: &str, headers: &HeaderMap, body: Bytes) -> (Outcome, Response<Body>) {
     if endpoint == NO_SUCH_ENDPOINT {
         let message = format!("Endpoint {endpoint} of account 000000000000 not found.");
-        return service_error("ValidationError", &json!({ "Message": message }));
+        let response = service_error("ValidationError", &json!({ "Message": message }));
+        return (Outcome::Refused, response);
     }
-    let drawn = match shared.draw(&headers, &body) {
+    let drawn = match shared.draw(headers, &body) {
         Ok(drawn) => drawn,
-        Err(message) => return model_error(&endpoint, &ContainerAnswer::text(400, message)),
+        Err(message) => return of_container(endpoint, ContainerAnswer::text(400, message)),
     };
     let (Fate { injected, delay }, _permit) = shared.admit(drawn);
     match injected {
         Some(Injected::Hang) => pending().await,
-        Some(Injected::Throttle) => return service_error("ThrottlingException", &json!({ "message": null })),
+        Some(Injected::Throttle) => {
+            let response = service_error("ThrottlingException", &json!({ "message": null }));
+            return (Outcome::Throttled, response);
+        }
         Some(Injected::Error | Injected::Refuse) | None => {}
     }
     let takes = shared.latency.saturating_add(delay);
@@ -139,11 +163,15 @@ pub(super) async fn invoke_endpoint(
     let answer = match injected {
         Some(Injected::Error) => ContainerAnswer::text(500, "an error, as asked for"),
         Some(_) => ContainerAnswer::text(400, "refused, as asked for"),
-        None => shared.container.invoke(&headers, body).await,
+        None => shared.container.invoke(headers, body).await,
     };
-    if (200..300).contains(&answer.status) {
-        predicted(answer)
-    } else {
-        model_error(&endpoint, &answer)
+    of_container(endpoint, answer)
+}
+
+fn of_container(endpoint: &str, answer: ContainerAnswer) -> (Outcome, Response<Body>) {
+    match answer.status {
+        200..300 => (Outcome::Answered, predicted(answer)),
+        400..500 => (Outcome::Refused, model_error(endpoint, &answer)),
+        _ => (Outcome::Error, model_error(endpoint, &answer)),
     }
 }

@@ -133,3 +133,42 @@ async fn a_slow_call_that_is_throttled_is_throttled_at_once() {
     let counts = shared.faults.counts();
     assert_eq!((counts.throttled, counts.slow), (1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_recorded_with_their_times_and_outcomes() {
+    let shared = shared(&EndpointOptions {
+        latency: Duration::from_millis(20),
+        recorded_max: 10,
+        ..EndpointOptions::default()
+    });
+    let (start, latency) = (Instant::now(), Duration::from_millis(20));
+    call(&shared, RECORD).await;
+    call(&shared, r#"{"$fault":"throttle"}"#).await;
+    call(&shared, r#"{"$fault":"error"}"#).await;
+    call(&shared, r#"{"$fault":"refuse"}"#).await;
+    let hangs = call(&shared, r#"{"$fault":"hang"}"#);
+    assert!(timeout(latency * 5, hangs).await.is_err(), "the caller goes away");
+    call(&shared, "no record").await;
+    let recorded = shared.recorder.as_ref().unwrap().take();
+    let told = recorded.calls.iter().map(|call| (call.outcome, call.end - call.start));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            (Outcome::Answered, latency),
+            (Outcome::Throttled, Duration::ZERO),
+            (Outcome::Error, latency),
+            (Outcome::Refused, latency),
+            (Outcome::Cut, latency * 5),
+            (Outcome::Refused, latency),
+        ]
+    );
+    assert_eq!(recorded.calls[0].start, start);
+    assert_eq!(recorded.counts, [1, 1, 1, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_recorded_unless_it_is_asked_for() {
+    let shared = shared(&EndpointOptions::default());
+    call(&shared, RECORD).await;
+    assert!(shared.recorder.is_none());
+}

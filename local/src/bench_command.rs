@@ -1,0 +1,278 @@
+//! `cargo local bench`: what a record costs, how fast the function is, and how others compare.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::bench::candidate::{Candidate, make_unique};
+use crate::bench::comparison::{Column, Comparison};
+use crate::bench::report::ReportFile;
+use crate::bench::round::{self, Round};
+use crate::build::{self, Profile};
+use crate::environment::Settings;
+use crate::setup::{EndpointOptions, Options};
+use crate::source::{lines, now_ms};
+use crate::stream::StreamRecord;
+use crate::transactions;
+
+/// How many calls of a round are recorded for the report's plots; the table counts all.
+const CALLS_MAX: usize = 1_000_000;
+
+/// Settings that are told to the functions unless they are set: nothing of a bench is spent on lines that nobody reads,
+/// and what the function says of its limit can be read.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("OUTPUT", "none:"),
+    ("DEAD_LETTER", "none:"),
+    ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+    ("AWS_LAMBDA_LOG_LEVEL", "INFO"),
+];
+
+/// What to measure.
+#[derive(Debug)]
+pub struct Bench {
+    /// A file with a record a line; generated transactions if there is none.
+    pub input: Option<PathBuf>,
+    /// How many records a round has: the file's lines, from its beginning again where there are too few.
+    pub records: usize,
+    /// Records in a batch at most, 1–10,000; fewer than there are records.
+    pub batch_size: usize,
+    /// How often each function is measured.
+    pub rounds: usize,
+    /// Command of the function; built with cargo, in release mode, if there is none.
+    pub function: Option<String>,
+    /// Commands of the functions that it is compared with.
+    pub against: Vec<String>,
+    /// The endpoint, each round's own.
+    pub endpoint: EndpointOptions,
+    /// Time for one invocation.
+    pub timeout: Duration,
+    /// Environment variables for all functions.
+    pub settings: Settings,
+    /// The command line, for the report.
+    pub command: String,
+    /// Where the report goes.
+    pub report: ReportFile,
+}
+
+/// Measures the functions, round by round in turn, and writes the report.
+///
+/// # Errors
+///
+/// If the records cannot be read or are too few, the function does not compile, a function or its endpoint cannot be
+/// started, a record is not finished, or the report cannot be written.
+pub async fn run(mut bench: Bench) -> Result<Comparison> {
+    bench.check()?;
+    let records = bench.records()?;
+    for (name, value) in DEFAULTS {
+        bench
+            .settings
+            .entry(name.to_owned())
+            .or_insert_with(|| value.to_owned());
+    }
+    let candidates = bench.candidates()?;
+    let mut rounds: Vec<_> = candidates.iter().map(|_| Vec::new()).collect();
+    let progress = progress_bar(records.len() * candidates.len() * bench.rounds)?;
+    for number in 1..=bench.rounds {
+        for (candidate, rounds) in candidates.iter().zip(&mut rounds) {
+            progress.set_message(format!("{}, round {number}", candidate.name));
+            rounds.push(bench.round(candidate, number, &records, &progress).await?);
+        }
+    }
+    progress.finish_and_clear();
+    let column = |(candidate, rounds): (Candidate, Vec<Round>)| Column {
+        name: candidate.name,
+        command: candidate.command,
+        rounds,
+    };
+    let comparison = Comparison {
+        settings: shown(&bench.settings),
+        command: bench.command,
+        records: records.len(),
+        batch_size: bench.batch_size,
+        columns: candidates.into_iter().zip(rounds).map(column).collect(),
+        report: bench.report.path().to_owned(),
+    };
+    bench.report.write(&comparison)?;
+    Ok(comparison)
+}
+
+/// Builds this program and the function in release mode, and goes on as that program, with the same arguments: an
+/// emulator that is not optimised would take its time from what is measured.
+///
+/// # Errors
+///
+/// It returns only if this fails.
+pub fn go_on_in_release_mode(arguments: impl Iterator<Item = OsString>) -> Result<Infallible> {
+    let program = build::own_release()?;
+    let error = Command::new(&program).args(arguments).exec();
+    Err(Error::new(error).context(format!("cannot run {}", program.display())))
+}
+
+impl Bench {
+    /// Finds out what is wrong before anything is built or run.
+    ///
+    /// # Errors
+    ///
+    /// If the records are too few, or their file cannot be read.
+    pub fn check(&self) -> Result<()> {
+        let (records, batch_size) = (self.records, self.batch_size);
+        ensure!(
+            records > batch_size,
+            "--records must be more than --batch-size, as the first batch is measured for itself: {records} records are \
+             no more than one batch of {batch_size}"
+        );
+        match &self.input {
+            Some(path) => File::open(path).map(drop).with_context(|| cannot_read(path)),
+            None => Ok(()),
+        }
+    }
+
+    fn records(&self) -> Result<Vec<StreamRecord>> {
+        let text = match &self.input {
+            Some(path) => std::fs::read(path).with_context(|| cannot_read(path))?,
+            None => generated(self.records)?,
+        };
+        let lines: Vec<_> = lines(&text).map(|(_, line)| line).collect();
+        let input = self.input.as_deref().unwrap_or(Path::new("")).display();
+        ensure!(!lines.is_empty(), "{input} holds no records");
+        let arrival_ms = now_ms();
+        let numbered = (1..).zip(lines.into_iter().cycle().take(self.records));
+        Ok(numbered
+            .map(|(number, line)| StreamRecord::from_line(number, line, arrival_ms))
+            .collect())
+    }
+
+    fn candidates(&self) -> Result<Vec<Candidate>> {
+        let ours = match &self.function {
+            Some(command) => Candidate::new(command)?,
+            None => Candidate::built(build::function(Profile::Release)?),
+        };
+        let others = self.against.iter().map(|command| Candidate::new(command));
+        let mut candidates = std::iter::once(Ok(ours)).chain(others).collect::<Result<Vec<_>>>()?;
+        make_unique(candidates.iter_mut().map(|candidate| &mut candidate.name));
+        Ok(candidates)
+    }
+
+    async fn round(
+        &self,
+        candidate: &Candidate,
+        number: usize,
+        records: &[StreamRecord],
+        progress: &ProgressBar,
+    ) -> Result<Round> {
+        let options = Options {
+            program: Some(candidate.program.clone()),
+            aws_endpoint: None,
+            local_endpoint: EndpointOptions {
+                recorded_max: CALLS_MAX,
+                ..self.endpoint.clone()
+            },
+            timeout: self.timeout,
+            settings: self.settings.clone(),
+        };
+        let done = |records| progress.inc(records as u64);
+        let round = round::run(options, records, self.batch_size, &done).await;
+        let Candidate { name, command, .. } = candidate;
+        round.with_context(|| format!("{name}, round {number} ({command})"))
+    }
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read {}", path.display())
+}
+
+/// Transactions, a line each.
+fn generated(records: usize) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for transaction in transactions::generate(records as u64, 1) {
+        serde_json::to_writer(&mut text, &transaction)?;
+        text.push(b'\n');
+    }
+    Ok(text)
+}
+
+/// The settings that the documentation names, and Lambda's: what else is in the environment may be secret.
+fn shown(settings: &Settings) -> Vec<String> {
+    let documented = include_str!("../../docs/settings.md").lines();
+    let documented: HashSet<_> = documented
+        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next())
+        .collect();
+    let is_shown = |name: &str| documented.contains(name) || name.starts_with("AWS_LAMBDA_");
+    let shown = settings.iter().filter(|(name, _)| is_shown(name));
+    let mut shown: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
+    shown.sort_unstable();
+    shown
+}
+
+/// Shown where standard error is a terminal.
+fn progress_bar(records: usize) -> Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records after {elapsed}: {msg}")?;
+    let progress = ProgressBar::new(records as u64).with_style(style);
+    progress.enable_steady_tick(Duration::from_millis(100));
+    Ok(progress)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_setting_is_shown_that_may_be_secret() {
+        let settings = [
+            "CAPACITY",
+            "OUTPUT",
+            "AWS_LAMBDA_LOG_LEVEL",
+            "API_TOKEN",
+            "HOME",
+            "|---|---|---|---|",
+        ];
+        let settings = settings.map(|name| (name.to_owned(), "x".to_owned())).into();
+        assert_eq!(shown(&settings), ["AWS_LAMBDA_LOG_LEVEL=x", "CAPACITY=x", "OUTPUT=x"]);
+    }
+
+    fn bench(name: &str, records: usize) -> Bench {
+        let folder = std::env::temp_dir().join(format!("instream-bench-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let input = folder.join("input");
+        std::fs::write(&input, "one\r\n\ntwo\nthree\n").unwrap();
+        Bench {
+            input: Some(input),
+            records,
+            batch_size: 2,
+            rounds: 1,
+            function: None,
+            against: Vec::new(),
+            endpoint: EndpointOptions::default(),
+            timeout: Duration::from_secs(1),
+            settings: Settings::new(),
+            command: String::new(),
+            report: ReportFile::open(&folder.join("bench.html")).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_begins_again() {
+        let bench = bench("records", 5);
+        let records = bench.records().unwrap();
+        let texts: Vec<_> = records.iter().map(|record| &*record.data).collect();
+        assert_eq!(texts, [b"one".as_slice(), b"two", b"three", b"one", b"two"]);
+        assert!(records.is_sorted_by(|one, next| one.sequence_number < next.sequence_number));
+        std::fs::remove_dir_all(bench.report.path().parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn more_than_the_first_batch_is_needed() {
+        let bench = bench("too-few", 2);
+        let error = bench.check().unwrap_err().to_string();
+        assert!(error.contains("--records") && error.contains("--batch-size"), "{error}");
+        std::fs::remove_dir_all(bench.report.path().parent().unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,161 @@
+//! `cargo local bench`, its parts in one run: the function beside itself, on an endpoint with faults.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use instream_local::bench::comparison::{Column, Comparison};
+use instream_local::bench::quantity::QUANTITIES;
+use instream_local::bench::report::ReportFile;
+use instream_local::bench_command::{self, Bench};
+use instream_local::environment::Settings;
+use instream_local::faults::Rates;
+use instream_local::sagemaker::EndpointOptions;
+
+const FUNCTION: &str = env!("CARGO_BIN_EXE_instream");
+
+fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("instream-bench-{name}-{}", std::process::id()))
+}
+
+/// 300 records in batches of 50, once, through the function as cargo has just built it.
+fn bench(folder: &Path) -> Bench {
+    Bench {
+        input: None,
+        records: 300,
+        batch_size: 50,
+        rounds: 1,
+        function: Some(FUNCTION.to_owned()),
+        against: Vec::new(),
+        endpoint: EndpointOptions::default(),
+        timeout: Duration::from_mins(1),
+        settings: Settings::new(),
+        command: "cargo local bench".to_owned(),
+        report: ReportFile::open(&folder.join("bench.html")).unwrap(),
+    }
+}
+
+/// The values of a quantity, round by round.
+fn values(column: &Column, key: &str) -> Vec<Option<f64>> {
+    let quantity = QUANTITIES.iter().find(|quantity| quantity.key == key).unwrap();
+    column.rounds.iter().map(|round| quantity.of(round)).collect()
+}
+
+#[tokio::test]
+async fn a_function_is_measured_beside_itself() {
+    let folder = folder("beside-itself");
+    let comparison = bench_command::run(Bench {
+        rounds: 2,
+        against: vec![FUNCTION.to_owned()],
+        endpoint: EndpointOptions {
+            latency: Duration::from_millis(2),
+            rates: Rates {
+                throttle: 0.1,
+                refuse: 0.05,
+                seed: 1,
+                ..Rates::default()
+            },
+            ..EndpointOptions::default()
+        },
+        settings: Settings::from([("CAPACITY".to_owned(), "8".to_owned())]),
+        ..bench(&folder)
+    })
+    .await
+    .unwrap();
+    let names: Vec<_> = comparison.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names, ["instream", "instream-2"]);
+    for column in &comparison.columns {
+        outcomes(column);
+    }
+    let refused = |column| values(column, "callsRefused");
+    let [ours, theirs] = &comparison.columns[..] else {
+        panic!("two columns");
+    };
+    assert_eq!(refused(ours), refused(theirs), "the same records, the same seed");
+    report(&comparison);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// All that does not depend on time.
+fn outcomes(column: &Column) {
+    let is = |key, expected: f64| assert_eq!(values(column, key), [Some(expected); 2], "{key}");
+    is("invocations", 6.0);
+    is("redelivered", 0.0);
+    is("callsError", 0.0);
+    is("callsCut", 0.0);
+    for round in &column.rounds {
+        let [answered, throttled, _, _, refused] = round.calls;
+        assert_eq!(
+            answered + refused,
+            300,
+            "each record is called until it is answered or refused"
+        );
+        assert!(throttled > 0 && refused > 0, "{:?}", round.calls);
+        assert_eq!(round.timeline.batches.len(), 6);
+        let drawn: u64 = round.timeline.outcomes.iter().flatten().sum();
+        assert_eq!(drawn, 300 + throttled, "every call is in a plot");
+        assert_eq!(round.timeline.limits.len(), 6, "the log has a limit for each batch");
+        assert!(
+            round.limit.is_some_and(|limit| (1.0..=8.0).contains(&limit)),
+            "{:?}",
+            round.limit
+        );
+    }
+    // What Linux tells of a process, and any other system may not.
+    if cfg!(target_os = "linux") {
+        let measured = [
+            "startAndFirstBatchCpuMs",
+            "cpuPerRecordUs",
+            "idleMemoryMib",
+            "peakOverIdleMib",
+        ];
+        for value in measured.into_iter().flat_map(|key| values(column, key)) {
+            assert!(value.is_some_and(|value| value > 0.0), "{value:?}");
+        }
+    }
+}
+
+fn report(comparison: &Comparison) {
+    let html = std::fs::read_to_string(&comparison.report).unwrap();
+    assert!(html.ends_with("</html>\n"));
+    assert_eq!(html.matches("<svg").count(), 7);
+    assert!(html.contains("CAPACITY=8") && html.contains("OUTPUT=none:") && html.contains("instream-2"));
+    assert!(!html.contains("http://") && !html.contains("https://"));
+    let text = comparison.to_string();
+    assert!(
+        text.contains("instream / instream-2") && text.ends_with(".html\n"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_function_that_does_not_start_is_named_with_its_last_words() {
+    let folder = folder("no-start");
+    // OUTPUT is not a destination: the function says so, and ends.
+    let other = format!("/usr/bin/env OUTPUT=nowhere {FUNCTION}");
+    let error = bench_command::run(Bench {
+        against: vec![other],
+        ..bench(&folder)
+    })
+    .await
+    .unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.starts_with("env, round 1"), "{error}");
+    assert!(error.contains("nowhere") && error.contains("OUTPUT"), "{error}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn records_that_are_given_up_end_the_bench_with_the_reason() {
+    let folder = folder("given-up");
+    let mut bench = bench(&folder);
+    bench.endpoint.rates.error = 1.0;
+    bench.settings.insert("MAX_ATTEMPTS".to_owned(), "1".to_owned());
+    let error = format!("{:#}", bench_command::run(bench).await.unwrap_err());
+    assert!(error.starts_with("instream, round 1"), "{error}");
+    assert!(
+        error.contains("50 records were given up after 6 invocations"),
+        "{error}"
+    );
+    assert!(error.contains("batch comes again from here"), "{error}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
