@@ -97,26 +97,18 @@ impl SageMaker {
     /// first batch then need not wait for, and pay for, on the little time on processors that an invocation has. Lambda
     /// gives a start more of it. That it failed is told by the first call.
     pub async fn connect(&self, calls: usize) {
-        let connect = async {
-            // Where the first fails, no others are tried; where it is answered, one of them has its connection.
-            if self.greet().await {
-                join_all((0..calls.min(CONNECTED)).map(|_| self.greet())).await;
-            }
-        };
+        let greetings = (0..calls.min(CONNECTED)).map(|_| self.greet());
         // Whatever is late is a call's to wait for.
-        _ = timeout(CONNECT_MAX, connect).await;
+        _ = timeout(CONNECT_MAX, join_all(greetings)).await;
     }
 
-    /// Asks the service for a path that calls no endpoint, over a connection that stays, unless the service closes it. Tells
-    /// whether there was any answer.
-    async fn greet(&self) -> bool {
-        let Some(greeting) = greeting_of(self.signer.blank()) else {
-            return false;
-        };
-        match self.http.call(greeting).await {
+    /// Asks the service for a path that calls no endpoint, over a connection that stays, unless the service closes it.
+    async fn greet(&self) {
+        if let Some(greeting) = greeting_of(self.signer.blank())
+            && let Ok(answer) = self.http.call(greeting).await
+        {
             // The connection is free for another call when the answer has been read.
-            Ok(answer) => body(answer).await.is_ok(),
-            Err(_) => false,
+            _ = body(answer).await;
         }
     }
 
@@ -157,23 +149,21 @@ impl Endpoint for SageMaker {
         let mut varying: Vec<Varying<'_>> = vec![(INFERENCE_ID, request.inference_id())];
         varying.extend(target_model.map(|model| (TARGET_MODEL, &**model)));
         let body = request.body();
+        let to_fault = |error: CallError| error.fault(target_model.is_some());
         let (mut has_refreshed, mut has_reconnected) = (false, false);
         loop {
-            let credentials = self.credentials.get().await.map_err(CallError::Credentials);
-            let signed = credentials.and_then(|credentials| {
-                let signed = self
-                    .signer
-                    .sign(&credentials, SystemTime::now(), &varying, body.clone());
-                Ok((signed.map_err(|_| CallError::Unbuildable)?, credentials))
-            });
-            let (signed, credentials) = signed.map_err(|error| error.fault(target_model.is_some()))?;
+            let credentials = self.credentials.get().await;
+            let credentials = credentials.map_err(|error| to_fault(CallError::Credentials(error)))?;
+            let now = SystemTime::now();
+            let signed = self.signer.sign(&credentials, now, &varying, body.clone());
+            let signed = signed.map_err(|_| to_fault(CallError::Unbuildable))?;
             match self.call(signed).await {
                 Err(error) if !has_refreshed && error.is_of_expired_credentials() => {
                     has_refreshed = true;
                     self.credentials.forget(&credentials);
                 }
                 Err(error) if !has_reconnected && error.is_of_a_lost_connection() => has_reconnected = true,
-                answer => break answer.map_err(|error| error.fault(target_model.is_some())),
+                answer => break answer.map_err(to_fault),
             }
         }
     }

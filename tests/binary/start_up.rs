@@ -35,6 +35,15 @@ async fn the_configuration_is_wrong() {
 }
 
 #[tokio::test]
+async fn no_request_can_be_made_of_the_aws_settings() {
+    let mut setup = Setup::new(options(&[])).await.unwrap();
+    let url = ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned(), "no url".to_owned());
+    setup.launch.environment.extend([url]);
+    let error = Function::start(&setup.launch).await.unwrap_err().to_string();
+    assert!(error.contains("no request can be made of the AWS settings"), "{error}");
+}
+
+#[tokio::test]
 async fn a_missing_dead_letter_is_told_of() {
     let setup = Setup::new(options(&[("DEAD_LETTER", "")])).await.unwrap();
     let function = Function::start(&setup.launch).await.unwrap();

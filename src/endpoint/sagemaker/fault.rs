@@ -40,10 +40,12 @@ pub(super) struct Refusal {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Said {
-    #[serde(alias = "__type")]
     code: Option<String>,
-    #[serde(alias = "Message")]
+    #[serde(rename = "__type")]
+    kind: Option<String>,
     message: Option<String>,
+    #[serde(rename = "Message")]
+    message_as_some_write_it: Option<String>,
     #[serde(rename = "OriginalStatusCode")]
     original_status: Option<u16>,
     #[serde(rename = "OriginalMessage")]
@@ -55,7 +57,10 @@ impl Refusal {
     /// from a load balancer.
     pub(super) fn read(status: u16, error_type: Option<String>, body: &[u8]) -> Self {
         let said: Said = serde_json::from_slice(body).unwrap_or_default();
-        let code = error_type.or(said.code.clone()).unwrap_or_default();
+        let code = error_type
+            .or(said.code.clone())
+            .or(said.kind.clone())
+            .unwrap_or_default();
         // `com.amazonaws…#ValidationError:http://…`, as AWS's protocols for JSON have it.
         let code = code.split(':').next().unwrap_or_default();
         let code = code.rsplit('#').next().unwrap_or_default().to_owned();
@@ -139,7 +144,8 @@ impl Refusal {
                 _ => fault,
             };
         }
-        let message = said.message.as_deref().unwrap_or_default();
+        let message = said.message.as_deref().or(said.message_as_some_write_it.as_deref());
+        let message = message.unwrap_or_default();
         let verdict = judge(code, message, *status);
         let named = if code.is_empty() { "an error" } else { code };
         let said = shorten(message.trim_end_matches('.'));
@@ -237,68 +243,4 @@ fn judge_validation(message: &str) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn service_errors_are_told_apart_by_what_to_do_next() {
-        for (code, status, expected) in [
-            ("ThrottlingException", 400, FaultKind::Overload),
-            ("Throttling", 429, FaultKind::Overload),
-            ("TooManyRequestsException", 429, FaultKind::Overload),
-            ("RequestThrottledException", 400, FaultKind::Overload),
-            ("ModelNotReadyException", 429, FaultKind::Overload),
-            ("ServiceUnavailable", 503, FaultKind::Overload),
-            ("", 503, FaultKind::Overload),
-            ("", 429, FaultKind::Overload),
-            ("InternalFailure", 500, FaultKind::Unreachable),
-            ("InternalDependencyException", 530, FaultKind::Unreachable),
-            ("SomethingNew", 502, FaultKind::Unreachable),
-            ("", 504, FaultKind::Unreachable),
-            ("RequestEntityTooLarge", 413, FaultKind::Refused),
-            ("", 400, FaultKind::Suspect),
-            ("RequestTimeoutException", 400, FaultKind::Unreachable),
-            ("", 408, FaultKind::Unreachable),
-            ("KMSThrottlingException", 400, FaultKind::Overload),
-            ("ProvisionedThroughputExceededException", 400, FaultKind::Overload),
-            ("AccessDeniedException", 403, FaultKind::Misconfigured),
-            ("ExpiredTokenException", 403, FaultKind::Misconfigured),
-            ("InvalidSignatureException", 403, FaultKind::Misconfigured),
-            ("SomethingNew", 400, FaultKind::Misconfigured),
-            ("", 404, FaultKind::Misconfigured),
-        ] {
-            assert_eq!(judge(code, "", status).kind, expected, "{code} {status}");
-        }
-    }
-
-    #[test]
-    fn validation_errors_are_told_apart_by_their_message() {
-        for (message, expected) in [
-            (
-                "Inference Component has no capacity to process this request. ApplicationAutoScaling may be in-progress",
-                FaultKind::Overload,
-            ),
-            ("Endpoint fraud of account 123 not found.", FaultKind::Misconfigured),
-            ("Variant blue does not exist", FaultKind::Misconfigured),
-            (
-                "Inference Component Name header is required for endpoints to which you plan to deploy inference components.",
-                FaultKind::Misconfigured,
-            ),
-            (
-                "1 validation error detected: Value at 'customAttributes' failed to satisfy constraint: …",
-                FaultKind::Misconfigured,
-            ),
-            (
-                "1 validation error detected: Value at 'body' failed to satisfy constraint: Member must have length …",
-                FaultKind::Refused,
-            ),
-            ("", FaultKind::Suspect),
-        ] {
-            for code in ["ValidationError", "ValidationException"] {
-                let verdict = judge(code, message, 400);
-                assert_eq!((verdict.kind, verdict.is_doubtful), (expected, false), "{message}");
-            }
-        }
-        assert!(judge("ValidationError", "Something that nobody has seen yet", 400).is_doubtful);
-    }
-}
+mod tests;
