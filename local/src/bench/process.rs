@@ -54,22 +54,27 @@ mod tests {
 
     use super::*;
 
-    /// Computes until this process has used so much CPU time from now on.
-    fn compute(time: Duration) {
-        let own = std::process::id();
-        let end = cpu_time(own).unwrap() + time;
-        while cpu_time(own).unwrap() < end {
-            std::hint::spin_loop();
-        }
+    /// CPU time of this process as the kernel counts it in ticks of 10 ms: `utime` and `stime`, fields 14 and 15, of
+    /// which the second, the name in parentheses, may hold spaces.
+    fn ticks() -> Duration {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
     }
 
     #[test]
-    fn cpu_time_rises_with_work_and_counts_threads_that_have_ended() {
-        let own = std::process::id();
-        let before = cpu_time(own).unwrap();
-        thread::spawn(|| compute(Duration::from_millis(5))).join().unwrap();
-        let after = cpu_time(own).unwrap();
-        assert!(after >= before + Duration::from_millis(5), "{before:?}, {after:?}");
+    fn cpu_time_is_the_kernels_and_counts_threads_that_have_ended() {
+        // Two ticks of each reading may be missing or too many.
+        const NEARLY: Duration = Duration::from_millis(40);
+        let work = || {
+            let end = ticks() + Duration::from_millis(100);
+            while ticks() < end {}
+        };
+        thread::spawn(work).join().unwrap();
+        let (before, now, after) = (ticks(), cpu_time(std::process::id()).unwrap(), ticks());
+        let is_between = now + NEARLY >= before && now <= after + NEARLY;
+        assert!(is_between, "{now:?}, not between {before:?} and {after:?}");
     }
 
     #[test]
