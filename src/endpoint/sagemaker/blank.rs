@@ -18,11 +18,15 @@ use super::{InvokeParameters, SetUpError};
 use crate::aws_error::causes;
 
 /// What a request of our own is made without: what the SDK tells of itself, and what belongs to one request alone.
-const LEFT_OUT: [&str; 4] = [
+const LEFT_OUT: [&str; 8] = [
     "amz-sdk-invocation-id",
     "amz-sdk-request",
+    "authorization",
     "content-length",
+    "x-amz-date",
+    "x-amz-security-token",
     "x-amz-user-agent",
+    "x-amzn-trace-id",
 ];
 
 /// A request with all that is the same for every call, unsigned and without a body; and the HTTP client's connector.
