@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use instream::config::{Config, Destination, VARIABLES};
 
+const BENCHES: &str = include_str!("../benches/stages.rs");
+const COUNTS: &str = include_str!("../benches/COUNTS.md");
 const README: &str = include_str!("../README.md");
 const SETTINGS: &str = include_str!("../docs/settings.md");
 const TEMPLATE: &str = include_str!("../template.yaml");
@@ -147,4 +149,28 @@ fn every_row_of_what_happens_when_has_a_test_of_its_name() {
 /// `the endpoint's answer` as a test is called: `the_endpoints_answer`.
 fn test_name(row: &str) -> String {
     row.trim().to_lowercase().replace('\'', "").replace([' ', '-'], "_")
+}
+
+#[test]
+fn the_counts_are_of_the_benches_that_there_are() {
+    let (mut real, mut ids, mut comment) = (Vec::new(), Vec::new(), "");
+    for line in BENCHES.lines() {
+        if let Some(text) = line.strip_prefix("// ") {
+            comment = text;
+        } else if let Some(bench) = line.strip_prefix("#[bench::") {
+            ids.push((bench.split('(').next().unwrap(), comment));
+        } else if let Some(function) = line.strip_prefix("fn ") {
+            let function = function.split('(').next().unwrap();
+            real.extend(ids.drain(..).map(|(id, what)| (format!("{function}.{id}"), what)));
+        }
+    }
+    let rows = COUNTS.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let written: Vec<_> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            (cells[1].to_owned(), cells[2])
+        })
+        .collect();
+    assert!(!real.is_empty());
+    assert_eq!(written, real, "benches/count writes the table anew");
 }

@@ -1,0 +1,149 @@
+//! A batch of records of 200 bytes, as an event and behind each of the first stages.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use instream::checkpoint::{BatchResponse, checkpoint, nameable};
+use instream::decode::{Batch, Unpacking, UserRecord, decode};
+use instream::event::{self, Event, KinesisRecord};
+use instream::outcome::Outcome;
+use instream::request::{Requests, Rules, build};
+use instream_local::aggregate::{Put, aggregate};
+use instream_local::packing::gzip;
+use serde_json::value::RawValue;
+
+use super::settings::{SINGLE, Settings, config};
+use super::{RECORDS, TOGETHER, keep};
+
+/// An event, as the handler gets it.
+pub(crate) type Payload = &'static RawValue;
+
+/// How the records were put into the stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Form {
+    Plain,
+    Gzipped,
+    Aggregated,
+    /// The last one is not in base64.
+    OneBroken,
+}
+
+pub(crate) fn payload(form: Form) -> Payload {
+    let mut data: Vec<_> = put(form).iter().map(|data| BASE64.encode(data)).collect();
+    if let (Form::OneBroken, Some(last)) = (form, data.last_mut()) {
+        "not in base64".clone_into(last);
+    }
+    let entries: Vec<_> = data.iter().enumerate().map(entry).collect();
+    let event = format!(r#"{{"Records":[{}]}}"#, entries.join(","));
+    keep(RawValue::from_string(event).expect("it is JSON"))
+}
+
+/// The only place that reads an event.
+pub(crate) fn read(payload: Payload) -> Event<'static> {
+    event::read(payload).expect("it is a Kinesis event")
+}
+
+/// What the producers put in.
+fn put(form: Form) -> Vec<Vec<u8>> {
+    let records: Vec<_> = (0..RECORDS).map(|number| record(number).into_bytes()).collect();
+    match form {
+        Form::Plain | Form::OneBroken => records,
+        Form::Gzipped => records.iter().map(|data| gzip(data)).collect(),
+        Form::Aggregated => records.chunks(TOGETHER).map(together).collect(),
+    }
+}
+
+fn together(records: &[Vec<u8>]) -> Vec<u8> {
+    let put = |data| Put {
+        partition_key: "card-1",
+        explicit_hash_key: None,
+        data,
+    };
+    let puts: Vec<_> = records.iter().map(|data| put(data)).collect();
+    aggregate(&puts).to_vec()
+}
+
+/// A user record of 200 bytes.
+pub(crate) fn record(number: usize) -> String {
+    let (amount, hour) = (100 + number, number % 10);
+    let rest = r#""merchant_category":"clothing","country":"FR","card_country":"FR","source_address":"192.0.2.225"}"#;
+    let record = format!(
+        r#"{{"id":"transaction-{number:027}","time":"2026-03-14T00:00:00Z","amount":{amount}.48,"hour":{hour},{rest}"#
+    );
+    assert_eq!(record.len(), 200);
+    record
+}
+
+/// One of the event's `Records`, its members in the order in which Lambda has them.
+fn entry((number, data): (usize, &String)) -> String {
+    let sequence_number = format!("49590338271490256608559692538361571095{number:018}");
+    let kinesis = format!(
+        r#"{{"kinesisSchemaVersion":"1.0","partitionKey":"card-1","sequenceNumber":"{sequence_number}","data":"{data}","approximateArrivalTimestamp":1773453670.12}}"#
+    );
+    let source = r#""eventSource":"aws:kinesis","eventVersion":"1.0""#;
+    let rest = r#""eventName":"aws:kinesis:record","invokeIdentityArn":"arn:aws:iam::123456789012:role/instream","awsRegion":"us-east-1","eventSourceARN":"arn:aws:kinesis:us-east-1:123456789012:stream/transactions""#;
+    format!(r#"{{"kinesis":{kinesis},{source},"eventID":"shardId-000000000000:{sequence_number}",{rest}}}"#)
+}
+
+/// The records of an event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kinesis {
+    records: &'static [KinesisRecord<'static>],
+    unpacking: Unpacking,
+}
+
+pub(crate) fn kinesis(form: Form) -> Kinesis {
+    let kinesis = Kinesis {
+        records: &keep(read(payload(form))).records,
+        unpacking: config(SINGLE).unpacking,
+    };
+    let decoded = kinesis.decode();
+    assert_eq!(decoded.iter().filter(|record| record.data.is_ok()).count(), RECORDS);
+    kinesis
+}
+
+impl Kinesis {
+    pub(crate) fn decode(self) -> Vec<UserRecord> {
+        decode(self.records, self.unpacking)
+    }
+
+    /// Where all but the last record are finished.
+    pub(crate) fn answer(self) -> String {
+        let finished = nameable(self.records, RECORDS - 1).expect("each has a sequence number");
+        let batch_item_failures = checkpoint(self.records, finished).expect("each has a sequence number");
+        let response = BatchResponse {
+            batch_item_failures,
+            state: None,
+        };
+        serde_json::to_string(&response).expect("it is JSON")
+    }
+}
+
+/// A batch of which requests are to be made.
+#[derive(Debug)]
+pub(crate) struct Building {
+    batch: Batch<'static>,
+    remembered: Vec<Option<Outcome>>,
+    rules: &'static Rules,
+}
+
+impl Building {
+    pub(crate) fn with(settings: Settings) -> Self {
+        let kinesis = kinesis(Form::Plain);
+        let batch = Batch {
+            records: kinesis.records,
+            user_records: keep(kinesis.decode()),
+            stream_arn: "arn:aws:kinesis:us-east-1:123456789012:stream/transactions",
+        };
+        let building = || Self {
+            batch,
+            remembered: (0..RECORDS).map(|_| None).collect(),
+            rules: &keep(config(settings)).requests,
+        };
+        assert!(building().build().ended.is_empty(), "each record is in a request");
+        building()
+    }
+
+    pub(crate) fn build(self) -> Requests {
+        build(&self.batch, self.remembered, self.rules)
+    }
+}

@@ -1,0 +1,88 @@
+//! Requests that wait for their signatures.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use instream::endpoint::signature::{Place, Signer};
+
+use super::batch::record;
+use super::{RECORDS, keep};
+
+/// The header in which requests differ.
+const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
+/// As long as Lambda's, about.
+const TOKEN_CHARACTERS: usize = 1000;
+
+/// When requests are signed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Clock {
+    /// All in one second.
+    Stands,
+    /// Each in a second of its own.
+    Ticks,
+}
+
+/// Requests to be signed.
+#[derive(Debug)]
+pub(crate) struct Signing {
+    signer: &'static Signer,
+    credentials: &'static Arc<Credentials>,
+    /// When, with which identity and with which body.
+    requests: Vec<(SystemTime, String, Bytes)>,
+}
+
+impl Signing {
+    pub(crate) fn by(clock: Clock) -> Self {
+        let request = |number: usize| {
+            let second = match clock {
+                Clock::Stands => 0,
+                Clock::Ticks => number,
+            };
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + second as u64);
+            let id = format!("49590338271490256608559692538361571095{number:018}-0");
+            (now, id, Bytes::from(record(number)))
+        };
+        Self {
+            signer: keep(signer()),
+            credentials: keep(credentials()),
+            requests: (0..RECORDS).map(request).collect(),
+        }
+    }
+
+    pub(crate) fn sign(self) -> Vec<HttpRequest> {
+        let sign = |(now, id, body): (SystemTime, String, Bytes)| {
+            let signed = self.signer.sign(self.credentials, now, &[(INFERENCE_ID, &id)], body);
+            signed.expect("the identity may stand in a header")
+        };
+        self.requests.into_iter().map(sign).collect()
+    }
+}
+
+fn credentials() -> Arc<Credentials> {
+    let token = "t".repeat(TOKEN_CHARACTERS);
+    let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    Arc::new(Credentials::new("AKIDEXAMPLE", secret, Some(token), None, "bench"))
+}
+
+fn signer() -> Signer {
+    let mut blank = HttpRequest::new(SdkBody::empty());
+    blank.set_method("POST").expect("it is a method");
+    let uri = "https://runtime.sagemaker.us-east-1.amazonaws.com/endpoints/fraud-detector/invocations";
+    blank.set_uri(uri).expect("it is a URI");
+    for (name, value) in [
+        ("accept", "application/json"),
+        ("content-type", "application/json"),
+        ("user-agent", "instream"),
+    ] {
+        blank.headers_mut().insert(name, value);
+    }
+    let place = Place {
+        region: "us-east-1".to_owned(),
+        service: "sagemaker",
+    };
+    Signer::new(blank, place, INFERENCE_ID)
+}
