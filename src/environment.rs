@@ -2,16 +2,21 @@
 
 use aws_config::SdkConfig;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use tokio::sync::OnceCell;
 
 use crate::connections;
 
-/// Loads it from the environment's variables and, where there are any, the profile files that they name.
+/// Loads it from the environment's variables and, where there are any, the profile files that they name. The region comes
+/// from nowhere else: no metadata service is asked for it.
 pub async fn load() -> SdkConfig {
+    let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
     let loader = aws_config::from_env()
+        .region(region.or_else(ProfileFileRegionProvider::new()))
         .http_client(connections::http_client())
         .credentials_provider(Credentials::default());
     loader.load().await

@@ -9,13 +9,12 @@ use instream::outcome::Outcome;
 use instream::request::{Requests, Rules, build};
 use instream_local::aggregate::{Put, aggregate};
 use instream_local::packing::gzip;
-use serde_json::value::RawValue;
 
 use super::settings::{SINGLE, Settings, config};
 use super::{RECORDS, TOGETHER, keep};
 
 /// An event, as the handler gets it.
-pub(crate) type Payload = &'static RawValue;
+pub(crate) type Payload = &'static [u8];
 
 /// How the records were put into the stream.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +33,7 @@ pub(crate) fn payload(form: Form) -> Payload {
     }
     let entries: Vec<_> = data.iter().enumerate().map(entry).collect();
     let event = format!(r#"{{"Records":[{}]}}"#, entries.join(","));
-    keep(RawValue::from_string(event).expect("it is JSON"))
+    keep(event.into_bytes())
 }
 
 /// The only place that reads an event.
