@@ -20,11 +20,15 @@ const IDLE: Duration = Duration::from_secs(20);
 /// How long a connection may take to come about: as the AWS SDK has it.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-/// Makes the client: it trusts the machine's certificates, and goes by the proxies that the environment names
-/// (`HTTPS_PROXY`, `NO_PROXY`), as the AWS SDK's own client does.
-pub fn http_client() -> SharedHttpClient {
-    let connector = SharedHttpConnector::new(AtFirstUse(Arc::new(LazyLock::new(connector))));
-    http_client_fn(move |_, _| connector.clone())
+/// Makes the connections: they trust the machine's certificates, and go by the proxies that the environment names
+/// (`HTTPS_PROXY`, `NO_PROXY`), as those of the AWS SDK's own client do.
+pub fn connections() -> SharedHttpConnector {
+    SharedHttpConnector::new(AtFirstUse(Arc::new(LazyLock::new(connector))))
+}
+
+/// A client of the SDK's over these connections.
+pub fn http_client(connections: SharedHttpConnector) -> SharedHttpClient {
+    http_client_fn(move |_, _| connections.clone())
 }
 
 /// To read and check all certificates takes three times as long as the rest of a start: nobody waits for it who needs

@@ -7,17 +7,16 @@ use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::OnceCell;
 
-use crate::connections;
-
 /// Loads it from the environment's variables and, where there are any, the profile files that they name. The region comes
-/// from nowhere else: no metadata service is asked for it.
-pub async fn load() -> SdkConfig {
+/// from nowhere else: no metadata service is asked for it. AWS clients are to use this `http_client`.
+pub async fn load(http_client: SharedHttpClient) -> SdkConfig {
     let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
     let loader = aws_config::from_env()
         .region(region.or_else(ProfileFileRegionProvider::new()))
-        .http_client(connections::http_client())
+        .http_client(http_client)
         .credentials_provider(Credentials::default());
     loader.load().await
 }

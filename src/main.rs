@@ -10,7 +10,7 @@ use instream::endpoint::sagemaker::SageMaker;
 use instream::handler::Handler;
 use instream::output::Output;
 use instream::payload::{KeepPayload, payload};
-use instream::{environment, processors, telemetry};
+use instream::{connections, environment, processors, telemetry};
 use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 
@@ -38,8 +38,9 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
             "DEAD_LETTER is not set: a record that can never succeed is retried until the mapping gives it up"
         );
     }
-    let environment = environment::load().await;
-    let endpoint = SageMaker::new(&environment, config.parameters.clone()).await?;
+    let http = connections::connections();
+    let environment = environment::load(connections::http_client(http.clone())).await;
+    let endpoint = SageMaker::new(http, &environment, config.parameters.clone()).await?;
     endpoint.connect(config.calls_at_first()).await;
     let open = |destination| Output::open(destination, &environment);
     let (output, dead_letter) = (open(&config.output), config.dead_letter.as_ref().map(open));

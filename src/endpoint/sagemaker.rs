@@ -1,9 +1,8 @@
 //! A `SageMaker` real-time endpoint, called with `InvokeEndpoint`.
 //!
-//! The AWS SDK's client says where the service is and what a request looks like, once: a call through it takes four times
-//! the instructions of one that is signed and sent here, over the same HTTP client. An attempt sees the permit, the timeout
-//! and what comes after it. Only what says nothing of the endpoint is called once more at once, as part of the same
-//! attempt.
+//! A call through the AWS SDK's client takes four times the instructions of one that is signed and sent here, over the
+//! same HTTP client; where the service is, the SDK's rules still say. An attempt sees the permit, the timeout and what
+//! comes after it. Only what says nothing of the endpoint is called once more at once, as part of the same attempt.
 
 use std::time::{Duration, SystemTime};
 
@@ -70,20 +69,24 @@ pub enum SetUpError {
     /// The environment names no AWS region.
     #[error("no AWS region: set AWS_REGION, as Lambda does, to the endpoint's region")]
     NoRegion,
-    /// The SDK makes no request of the settings.
+    /// There is no URL, or no request.
     #[error("no request can be made of the AWS settings: {0}")]
     NoRequest(String),
 }
 
 impl SageMaker {
-    /// Sets calls up from what the SDK found in the environment: region, credentials, an endpoint override.
+    /// Sets calls over `http` up from what the SDK found in the environment: region, credentials, an endpoint override.
     ///
     /// # Errors
     ///
     /// [`SetUpError`] where every call would fail.
-    pub async fn new(environment: &aws_config::SdkConfig, parameters: InvokeParameters) -> Result<Self, SetUpError> {
+    pub async fn new(
+        http: SharedHttpConnector,
+        environment: &aws_config::SdkConfig,
+        parameters: InvokeParameters,
+    ) -> Result<Self, SetUpError> {
         let region = environment.region().ok_or(SetUpError::NoRegion)?.to_string();
-        let (blank, http) = blank::request(environment, &parameters).await?;
+        let blank = blank::request(environment, &parameters).await?;
         let service = "sagemaker";
         Ok(Self {
             http,

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use aws_config::{Region, SdkConfig};
 use aws_sdk_sagemakerruntime::Client;
 use aws_sdk_sagemakerruntime::primitives::Blob;
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use instream::endpoint::{FaultKind, Response};
+use instream::endpoint::sagemaker::{InvokeParameters, SageMaker};
+use instream::endpoint::{Endpoint as _, FaultKind, Response};
 
-use crate::replay::{Answer, call, call_with, credentials, environment, request};
+use crate::replay::{Answer, Replay, call, call_with, credentials, environment, request};
 
 #[tokio::test]
 async fn a_call_carries_every_parameter_that_is_set() {
@@ -44,44 +47,73 @@ async fn a_call_carries_every_parameter_that_is_set() {
 
 #[tokio::test]
 async fn a_call_is_what_the_sdk_would_send() {
-    let settings = [
-        ("ENDPOINT_NAME", "fraud"),
-        ("CUSTOM_ATTRIBUTES", "a,  b"),
-        ("TARGET_VARIANT", "blue"),
-    ];
-    let (_, requests) = call(&settings, &[Answer::Http(200, &[], "{}")]).await;
-    let (environment, by_the_sdk) = environment(credentials(), &[Answer::Http(200, &[], "{}")]);
-    let sent = Client::new(&environment)
+    let (environment, requests) = environment(credentials(), &[Answer::Http(200, &[], "{}")]);
+    let region = |name| environment.to_builder().region(Region::new(name));
+    for environment in [
+        region("eu-central-1"),
+        region("us-gov-west-1").use_fips(true),
+        region("cn-north-1"),
+        region("us-east-1").use_dual_stack(true),
+        region("us-east-1").endpoint_url("http://127.0.0.1:9001/behind/"),
+    ] {
+        let environment = environment.build();
+        let parameters = parameters();
+        let http = SharedHttpConnector::new(Replay::onto(&requests));
+        let ours = SageMaker::new(http, &environment, parameters.clone()).await.unwrap();
+        ours.invoke(&request()).await.unwrap();
+        by_the_sdk(&environment, parameters).await;
+        let [ours, theirs] = std::mem::take(&mut *requests.lock().unwrap()).try_into().unwrap();
+        assert_eq!((ours.method(), ours.uri()), (theirs.method(), theirs.uri()));
+        assert_eq!(headers(&ours), headers(&theirs));
+        assert_eq!(ours.body().bytes(), theirs.body().bytes());
+    }
+}
+
+/// All that there are, and a value with spaces that a signature counts once.
+fn parameters() -> InvokeParameters {
+    InvokeParameters {
+        endpoint_name: "fraud".to_owned(),
+        content_type: "text/csv".to_owned(),
+        accept: "application/jsonlines".to_owned(),
+        custom_attributes: Some("a,  b".to_owned()),
+        target_model: Some("model-7.tar.gz".to_owned()),
+        target_variant: Some("blue".to_owned()),
+        target_container_hostname: Some("second".to_owned()),
+        inference_component_name: Some("part".to_owned()),
+    }
+}
+
+/// Sends the same by the SDK's client.
+async fn by_the_sdk(environment: &SdkConfig, parameters: InvokeParameters) {
+    let sent = Client::new(environment)
         .invoke_endpoint()
-        .endpoint_name("fraud")
-        .content_type("application/json")
-        .accept("application/json")
-        .custom_attributes("a,  b")
-        .target_variant("blue")
+        .endpoint_name(parameters.endpoint_name)
+        .content_type(parameters.content_type)
+        .accept(parameters.accept)
+        .set_custom_attributes(parameters.custom_attributes)
+        .set_target_model(parameters.target_model)
+        .set_target_variant(parameters.target_variant)
+        .set_target_container_hostname(parameters.target_container_hostname)
+        .set_inference_component_name(parameters.inference_component_name)
         .inference_id("49590-0")
         .body(Blob::new("{\"amount\":1}"))
         .send();
     sent.await.unwrap();
-    let by_the_sdk = by_the_sdk.lock().unwrap();
-    // What differs from call to call, and what the HTTP client adds by itself.
+}
+
+/// All but what differs from call to call or from client to client, and what the HTTP client adds by itself.
+fn headers(request: &HttpRequest) -> BTreeMap<&str, &str> {
     let own = [
-        "amz-sdk-invocation-id",
-        "amz-sdk-request",
         "authorization",
         "content-length",
+        "user-agent",
         "x-amz-date",
         "x-amz-user-agent",
     ];
-    let headers = |request: &HttpRequest| {
-        let headers = request.headers().iter().filter(|(name, _)| !own.contains(name));
-        headers
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect::<BTreeMap<_, _>>()
-    };
-    let (ours, theirs) = (&requests[0], &by_the_sdk[0]);
-    assert_eq!(headers(ours), headers(theirs));
-    assert_eq!((ours.method(), ours.uri()), (theirs.method(), theirs.uri()));
-    assert_eq!(ours.body().bytes(), theirs.body().bytes());
+    let headers = request.headers().iter();
+    headers
+        .filter(|(name, _)| !own.contains(name) && !name.starts_with("amz-sdk-"))
+        .collect()
 }
 
 #[tokio::test]

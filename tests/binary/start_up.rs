@@ -37,10 +37,13 @@ async fn the_configuration_is_wrong() {
 #[tokio::test]
 async fn no_request_can_be_made_of_the_aws_settings() {
     let mut setup = Setup::new(options(&[])).await.unwrap();
-    let url = ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned(), "no url".to_owned());
-    setup.launch.environment.extend([url]);
-    let error = Function::start(&setup.launch).await.unwrap_err().to_string();
-    assert!(error.contains("no request can be made of the AWS settings"), "{error}");
+    for url in ["no url", "ftp://example.com", "example.com"] {
+        let name = "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned();
+        setup.launch.environment.extend([(name, url.to_owned())]);
+        let error = Function::start(&setup.launch).await.unwrap_err().to_string();
+        assert!(error.contains("no request can be made of the AWS settings"), "{error}");
+        assert!(error.contains(url), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -1,97 +1,89 @@
-//! What a request looks like that the AWS SDK would send, and over which connections.
+//! What every request is like: where it goes, by the AWS SDK's rules, and what does not differ between calls.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use aws_sdk_sagemakerruntime::Client;
-use aws_sdk_sagemakerruntime::config::retry::RetryConfig;
-use aws_sdk_sagemakerruntime::config::{self, StalledStreamProtectionConfig};
-use aws_sdk_sagemakerruntime::primitives::Blob;
-use aws_smithy_runtime_api::client::auth::AuthSchemeId;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient as _, HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
-};
+use aws_config::SdkConfig;
+use aws_sdk_sagemakerruntime::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use aws_types::service_config::ServiceConfigKey;
 
-use super::{InvokeParameters, SetUpError};
-use crate::aws_error::causes;
+use super::{InvokeParameters, SetUpError, TARGET_MODEL};
 
-/// What a request of our own is made without: what the SDK tells of itself, and what belongs to one request alone.
-const LEFT_OUT: [&str; 8] = [
-    "amz-sdk-invocation-id",
-    "amz-sdk-request",
-    "authorization",
-    "content-length",
-    "x-amz-date",
-    "x-amz-security-token",
-    "x-amz-user-agent",
-    "x-amzn-trace-id",
-];
+/// What the function calls itself.
+const USER_AGENT: &str = concat!("instream/", env!("CARGO_PKG_VERSION"));
 
-/// A request with all that is the same for every call, unsigned and without a body; and the HTTP client's connector.
+/// A request with all that is the same for every call, unsigned and without a body:
+/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
 ///
 /// # Errors
 ///
-/// [`SetUpError::NoRequest`] in the SDK's words.
-pub(super) async fn request(
-    environment: &aws_config::SdkConfig,
-    parameters: &InvokeParameters,
-) -> Result<(HttpRequest, SharedHttpConnector), SetUpError> {
-    let caught = Caught::default();
-    let client = Client::from_conf(catching(environment, &caught));
-    let sent = client
-        .invoke_endpoint()
-        .endpoint_name(&parameters.endpoint_name)
-        .content_type(&parameters.content_type)
-        .accept(&parameters.accept)
-        .set_custom_attributes(parameters.custom_attributes.clone())
-        .set_target_model(parameters.target_model.clone())
-        .set_target_variant(parameters.target_variant.clone())
-        .set_target_container_hostname(parameters.target_container_hostname.clone())
-        .set_inference_component_name(parameters.inference_component_name.clone())
-        .body(Blob::new([]))
-        .send()
-        .await;
-    let request = caught.request.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let http = caught.http.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let why = || SetUpError::NoRequest(sent.err().map(|error| causes(&error)).unwrap_or_default());
-    let (mut request, http) = request.zip(http).ok_or_else(why)?;
-    for name in LEFT_OUT {
-        request.headers_mut().remove(name);
+/// [`SetUpError::NoRequest`] if there is no such URL, or a value cannot stand in a header.
+pub(super) async fn request(environment: &SdkConfig, parameters: &InvokeParameters) -> Result<HttpRequest, SetUpError> {
+    let url = match overridden(environment) {
+        Some(url) => url,
+        None => by_region(environment).await?,
+    };
+    let name = &parameters.endpoint_name;
+    let uri = format!("{}/endpoints/{name}/invocations", url.trim_end_matches('/'));
+    let mut request = HttpRequest::new(SdkBody::empty());
+    let no_request = |error: &dyn std::error::Error| SetUpError::NoRequest(format!("{uri:?}: {error}"));
+    request.set_uri(uri.clone()).map_err(|error| no_request(&error))?;
+    request.set_method("POST").map_err(|error| no_request(&error))?;
+    if !["https://", "http://"].iter().any(|scheme| uri.starts_with(scheme)) {
+        return Err(SetUpError::NoRequest(format!("{uri:?} is no URL of http or https")));
     }
-    *request.body_mut() = SdkBody::empty();
-    Ok((request, http))
-}
-
-/// What was about to be sent, and by what.
-#[derive(Debug, Default, Clone)]
-struct Caught {
-    request: Arc<Mutex<Option<HttpRequest>>>,
-    http: Arc<Mutex<Option<SharedHttpConnector>>>,
-}
-
-impl HttpConnector for Caught {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        *self.request.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
-        HttpConnectorFuture::ready(Err(ConnectorError::user("a request that is only looked at".into())))
+    for (name, value) in headers(parameters) {
+        let inserted = request.headers_mut().try_insert(name, value.to_owned());
+        inserted.map_err(|error| no_request(&error))?;
     }
+    Ok(request)
 }
 
-/// A client's configuration that sends nothing.
-fn catching(environment: &aws_config::SdkConfig, caught: &Caught) -> config::Config {
-    let (caught, http) = (caught.clone(), environment.http_client());
-    let client = http_client_fn(move |settings, components| {
-        let connector = http.as_ref().map(|http| http.http_connector(settings, components));
-        *caught.http.lock().unwrap_or_else(PoisonError::into_inner) = connector;
-        SharedHttpConnector::new(caught.clone())
-    });
-    config::Builder::from(environment)
-        .http_client(client)
-        .retry_config(RetryConfig::disabled())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        // Nothing is sent, so nothing need be signed, and nobody asked for credentials.
-        .allow_no_auth()
-        .auth_scheme_preference([AuthSchemeId::new("noAuth")])
+fn headers(parameters: &InvokeParameters) -> impl Iterator<Item = (&'static str, &str)> {
+    let InvokeParameters {
+        endpoint_name: _,
+        content_type,
+        accept,
+        custom_attributes,
+        target_model,
+        target_variant,
+        target_container_hostname,
+        inference_component_name,
+    } = parameters;
+    let always = [
+        ("accept", accept.as_str()),
+        ("content-type", content_type),
+        ("user-agent", USER_AGENT),
+    ];
+    let where_set = [
+        ("x-amzn-sagemaker-custom-attributes", custom_attributes),
+        ("x-amzn-sagemaker-inference-component", inference_component_name),
+        ("x-amzn-sagemaker-target-container-hostname", target_container_hostname),
+        (TARGET_MODEL, target_model),
+        ("x-amzn-sagemaker-target-variant", target_variant),
+    ];
+    let where_set = where_set
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    always.into_iter().chain(where_set)
+}
+
+/// The URL that the environment names for the service, or for all of them.
+fn overridden(environment: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id("SageMaker Runtime");
+    let key = key.env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
+    let own = environment.service_config().and_then(|config| config.load_config(key));
+    own.or_else(|| environment.endpoint_url().map(ToOwned::to_owned))
+}
+
+/// The service's own URL, by region, partition, FIPS and dual stack. To make its rules takes a fifth of a start.
+async fn by_region(environment: &SdkConfig) -> Result<String, SetUpError> {
+    let no_url = |error: &dyn std::error::Error| SetUpError::NoRequest(error.to_string());
+    let params = Params::builder()
+        .set_region(environment.region().map(ToString::to_string))
+        .set_use_fips(environment.use_fips())
+        .set_use_dual_stack(environment.use_dual_stack())
         .build()
+        .map_err(|error| no_url(&error))?;
+    let endpoint = DefaultResolver::new().resolve_endpoint(&params).await;
+    Ok(endpoint.map_err(|error| no_url(&*error))?.url().to_owned())
 }
