@@ -51,7 +51,8 @@ async fn a_call_is_what_the_sdk_would_send() {
     let region = |name| environment.to_builder().region(Region::new(name));
     for environment in [
         region("eu-central-1"),
-        region("us-gov-west-1").use_fips(true),
+        region("us-gov-west-1"),
+        region("us-east-1").use_fips(true),
         region("cn-north-1"),
         region("us-east-1").use_dual_stack(true),
         region("us-east-1").endpoint_url("http://127.0.0.1:9001/behind/"),
