@@ -31,8 +31,8 @@ pub fn http_client(connections: SharedHttpConnector) -> SharedHttpClient {
     http_client_fn(move |_, _| connections.clone())
 }
 
-/// To read and check all certificates takes three times as long as the rest of a start: nobody waits for it who needs
-/// none of them just now.
+/// To read and check all certificates takes three times as long as the rest of a start: nobody waits for it before
+/// the first request.
 #[derive(Debug, Clone)]
 struct AtFirstUse(Arc<LazyLock<Connector>>);
 

@@ -9,16 +9,24 @@ use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsP
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// How long before they expire credentials are fetched anew, and how long that may take: as the AWS SDK has it.
+/// How long before they expire credentials are fetched anew, how long they last where they do not say, and how long it may
+/// take to fetch them: as the AWS SDK has it.
 const EARLY: Duration = Duration::from_secs(10);
+const LASTING: Duration = Duration::from_mins(15);
 const FETCH_MAX: Duration = Duration::from_secs(5);
 
 /// Credentials from a provider, which is asked by one call at a time.
 #[derive(Debug)]
 pub struct KeptCredentials {
     provider: Option<SharedCredentialsProvider>,
-    kept: RwLock<Option<Arc<Credentials>>>,
+    kept: RwLock<Option<Kept>>,
     fetching: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    credentials: Arc<Credentials>,
+    until: SystemTime,
 }
 
 impl KeptCredentials {
@@ -31,7 +39,8 @@ impl KeptCredentials {
         }
     }
 
-    /// Those that are kept, or else new ones. Calls that need new ones at the same time wait for the same.
+    /// Those that are kept, or else new ones. Calls that need new ones at the same time wait for the same, and ask one after
+    /// another where there are none.
     ///
     /// # Errors
     ///
@@ -47,21 +56,31 @@ impl KeptCredentials {
         let provider = self.provider.as_ref();
         let provider = provider.ok_or_else(|| CredentialsError::not_loaded("there is no provider of credentials"))?;
         let fetched = timeout(FETCH_MAX, provider.provide_credentials()).await;
-        let fetched = Arc::new(fetched.map_err(|_elapsed| CredentialsError::provider_timed_out(FETCH_MAX))??);
-        *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&fetched));
-        Ok(fetched)
+        let late = || {
+            provider
+                .fallback_on_interrupt()
+                .ok_or(CredentialsError::provider_timed_out(FETCH_MAX))
+        };
+        let credentials = Arc::new(fetched.unwrap_or_else(|_elapsed| late())?);
+        let until = credentials.expiry().map(|end| end - EARLY);
+        let kept = Kept {
+            credentials: Arc::clone(&credentials),
+            until: until.unwrap_or_else(|| SystemTime::now() + LASTING),
+        };
+        *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        Ok(credentials)
     }
 
     /// Drops those that the service no longer takes, unless newer ones are there already.
     pub fn forget(&self, stale: &Arc<Credentials>) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        kept.take_if(|kept| Arc::ptr_eq(kept, stale));
+        kept.take_if(|kept| Arc::ptr_eq(&kept.credentials, stale));
     }
 
     fn kept(&self) -> Option<Arc<Credentials>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        let lasts = |kept: &&Arc<Credentials>| kept.expiry().is_none_or(|end| SystemTime::now() + EARLY < end);
-        kept.as_ref().filter(lasts).cloned()
+        let kept = kept.as_ref().filter(|kept| SystemTime::now() < kept.until)?;
+        Some(Arc::clone(&kept.credentials))
     }
 }
 
@@ -89,6 +108,22 @@ mod tests {
         }
     }
 
+    /// Lets others go first.
+    #[derive(Debug)]
+    struct Slow(Lasting);
+
+    impl aws_credential_types::provider::ProvideCredentials for Slow {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::new(async {
+                tokio::task::yield_now().await;
+                self.0.provide_credentials().await
+            })
+        }
+    }
+
     async fn asked_three_times(lasting: Duration) -> usize {
         let count = Arc::default();
         let provider = SharedCredentialsProvider::new(Lasting(lasting, Arc::clone(&count)));
@@ -103,6 +138,28 @@ mod tests {
     async fn credentials_are_kept_until_shortly_before_they_expire() {
         assert_eq!(asked_three_times(Duration::from_hours(1)).await, 1);
         assert_eq!(asked_three_times(Duration::from_secs(5)).await, 3);
+    }
+
+    #[tokio::test]
+    async fn calls_that_need_new_ones_at_once_wait_for_the_same() {
+        let count = Arc::default();
+        let slow = Slow(Lasting(Duration::from_hours(1), Arc::clone(&count)));
+        let credentials = KeptCredentials::of(Some(SharedCredentialsProvider::new(slow)));
+        let (first, second) = tokio::join!(credentials.get(), credentials.get());
+        assert!(Arc::ptr_eq(&first.unwrap(), &second.unwrap()));
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn credentials_that_do_not_say_how_long_they_last_are_not_kept_for_ever() {
+        let static_ones = Credentials::new("key", "secret", None, None, "test");
+        let credentials = KeptCredentials::of(Some(SharedCredentialsProvider::new(static_ones)));
+        let first = credentials.get().await.unwrap();
+        assert!(Arc::ptr_eq(&first, &credentials.get().await.unwrap()));
+        let mut kept = credentials.kept.write().unwrap();
+        let kept = kept.as_mut().unwrap();
+        let left = kept.until.duration_since(SystemTime::now()).unwrap();
+        assert!(left <= LASTING, "{left:?}");
     }
 
     #[tokio::test]

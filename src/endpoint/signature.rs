@@ -103,6 +103,8 @@ impl Signer {
             headers.try_insert(*name, (*value).to_owned())?;
         }
         headers.try_insert("authorization", authorization)?;
+        // The HTTP client leaves it out where the body is empty, and a service may insist on it.
+        headers.try_insert("content-length", body.len().to_string())?;
         *request.body_mut() = SdkBody::from(body);
         Ok(request)
     }

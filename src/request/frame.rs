@@ -56,7 +56,7 @@ impl Frame {
     pub(super) fn around<'r>(&self, rows: impl ExactSizeIterator<Item = &'r Bytes> + Clone) -> Bytes {
         if self.bytes_around() == 0 && rows.len() == 1 {
             // Nothing to add: a row is seldom copied.
-            return rows.cloned().collect::<Vec<_>>().pop().unwrap_or_default();
+            return rows.clone().next().cloned().unwrap_or_default();
         }
         let of_rows: usize = rows.clone().map(|row| row.len() + self.between.len()).sum();
         let mut body = Vec::with_capacity(self.bytes_around() + of_rows);

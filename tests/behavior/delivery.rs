@@ -29,7 +29,7 @@ struct Writes(Arc<Mutex<Vec<usize>>>);
 
 impl Write for Writes {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let lines = text.iter().filter(|byte| **byte == b'\n').count();
+        let lines = std::str::from_utf8(text).unwrap().lines().count();
         self.0.lock().unwrap().push(lines);
         Ok(text.len())
     }

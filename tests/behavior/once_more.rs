@@ -141,4 +141,5 @@ async fn a_credentials_provider_that_does_not_answer_may_do_so_later() {
     let (endpoint, _) = endpoint(provider, &[], &[PREDICTED]).await;
     let fault = endpoint.invoke(&request()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Unreachable, "{fault}");
+    assert!(fault.summary.contains("no answer"), "{fault}");
 }

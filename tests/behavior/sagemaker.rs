@@ -11,6 +11,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use instream::endpoint::sagemaker::{InvokeParameters, SageMaker};
 use instream::endpoint::{Endpoint as _, FaultKind, Response};
 
+use instream::request::InferenceRequest;
+
 use crate::replay::{Answer, Replay, call, call_with, credentials, environment, request};
 
 #[tokio::test]
@@ -49,24 +51,38 @@ async fn a_call_carries_every_parameter_that_is_set() {
 async fn a_call_is_what_the_sdk_would_send() {
     let (environment, requests) = environment(credentials(), &[Answer::Http(200, &[], "{}")]);
     let region = |name| environment.to_builder().region(Region::new(name));
-    for environment in [
-        region("eu-central-1"),
-        region("us-gov-west-1"),
-        region("us-east-1").use_fips(true),
-        region("cn-north-1"),
-        region("us-east-1").use_dual_stack(true),
-        region("us-east-1").endpoint_url("http://127.0.0.1:9001/behind/"),
+    for (environment, body) in [
+        (region("eu-central-1"), "{\"amount\":1}"),
+        (region("eu-central-1"), ""),
+        (region("us-gov-west-1"), "1"),
+        (region("us-east-1").use_fips(true), "1"),
+        (region("cn-north-1"), "1"),
+        (region("us-east-1").use_dual_stack(true), "1"),
+        (region("us-east-1").endpoint_url("http://127.0.0.1:9001/behind/"), "1"),
     ] {
         let environment = environment.build();
         let parameters = parameters();
         let http = SharedHttpConnector::new(Replay::onto(&requests));
         let ours = SageMaker::new(http, &environment, parameters.clone()).await.unwrap();
-        ours.invoke(&request()).await.unwrap();
-        by_the_sdk(&environment, parameters).await;
+        ours.invoke(&InferenceRequest::alone(0, "49590-0", body)).await.unwrap();
+        by_the_sdk(&environment, parameters, body).await;
         let [ours, theirs] = std::mem::take(&mut *requests.lock().unwrap()).try_into().unwrap();
         assert_eq!((ours.method(), ours.uri()), (theirs.method(), theirs.uri()));
         assert_eq!(headers(&ours), headers(&theirs));
         assert_eq!(ours.body().bytes(), theirs.body().bytes());
+    }
+}
+
+#[tokio::test]
+async fn a_custom_endpoint_is_none_of_fips_or_dual_stack() {
+    let (environment, requests) = environment(credentials(), &[]);
+    let custom = || environment.to_builder().endpoint_url("http://127.0.0.1:9001");
+    for environment in [custom().use_fips(true), custom().use_dual_stack(true)] {
+        let http = SharedHttpConnector::new(Replay::onto(&requests));
+        let error = SageMaker::new(http, &environment.build(), parameters())
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("AWS_ENDPOINT_URL"), "{error}");
     }
 }
 
@@ -85,7 +101,7 @@ fn parameters() -> InvokeParameters {
 }
 
 /// Sends the same by the SDK's client.
-async fn by_the_sdk(environment: &SdkConfig, parameters: InvokeParameters) {
+async fn by_the_sdk(environment: &SdkConfig, parameters: InvokeParameters, body: &str) {
     let sent = Client::new(environment)
         .invoke_endpoint()
         .endpoint_name(parameters.endpoint_name)
@@ -97,20 +113,14 @@ async fn by_the_sdk(environment: &SdkConfig, parameters: InvokeParameters) {
         .set_target_container_hostname(parameters.target_container_hostname)
         .set_inference_component_name(parameters.inference_component_name)
         .inference_id("49590-0")
-        .body(Blob::new("{\"amount\":1}"))
+        .body(Blob::new(body))
         .send();
     sent.await.unwrap();
 }
 
-/// All but what differs from call to call or from client to client, and what the HTTP client adds by itself.
+/// All but what differs from call to call or from client to client.
 fn headers(request: &HttpRequest) -> BTreeMap<&str, &str> {
-    let own = [
-        "authorization",
-        "content-length",
-        "user-agent",
-        "x-amz-date",
-        "x-amz-user-agent",
-    ];
+    let own = ["authorization", "user-agent", "x-amz-date", "x-amz-user-agent"];
     let headers = request.headers().iter();
     headers
         .filter(|(name, _)| !own.contains(name) && !name.starts_with("amz-sdk-"))

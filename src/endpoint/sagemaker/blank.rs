@@ -11,6 +11,9 @@ use super::{InvokeParameters, SetUpError, TARGET_MODEL};
 /// What the function calls itself.
 const USER_AGENT: &str = concat!("instream/", env!("CARGO_PKG_VERSION"));
 
+/// The SDK's rule, too.
+const NOT_BOTH: &str = "AWS_ENDPOINT_URL names an endpoint that FIPS or dual stack are not for: unset it, or them";
+
 /// A request with all that is the same for every call, unsigned and without a body:
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
 ///
@@ -18,7 +21,9 @@ const USER_AGENT: &str = concat!("instream/", env!("CARGO_PKG_VERSION"));
 ///
 /// [`SetUpError::NoRequest`] if there is no such URL, or a value cannot stand in a header.
 pub(super) async fn request(environment: &SdkConfig, parameters: &InvokeParameters) -> Result<HttpRequest, SetUpError> {
+    let is_special = environment.use_fips() == Some(true) || environment.use_dual_stack() == Some(true);
     let url = match overridden(environment) {
+        Some(_) if is_special => return Err(SetUpError::NoRequest(NOT_BOTH.to_owned())),
         Some(url) => url,
         None => by_region(environment).await?,
     };

@@ -88,7 +88,7 @@ impl CallError {
             ),
             Self::Credentials(error) => Fault::new(
                 FaultKind::Unreachable,
-                format!("no credentials just now: {}", causes(error)),
+                format!("no credentials just now: {error}: {}", causes(error)),
             ),
             Self::Connection(error) => Fault::new(
                 FaultKind::Unreachable,

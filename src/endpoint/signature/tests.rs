@@ -17,7 +17,7 @@ fn by_the_sdk(request: &HttpRequest, credentials: &Credentials, place: &Place, n
         .settings(SigningSettings::default())
         .build()
         .unwrap();
-    let added = ["x-amz-date", "x-amz-security-token", "authorization"];
+    let added = ["x-amz-date", "x-amz-security-token", "authorization", "content-length"];
     let headers = request.headers().iter().filter(|(name, _)| !added.contains(name));
     let body = SignableBody::Bytes(request.body().bytes().unwrap());
     let signable = SignableRequest::new(request.method(), request.uri(), headers, body).unwrap();
