@@ -71,7 +71,7 @@ impl Answers {
             latest.pop_front();
         }
         latest.push_back(answer);
-        let lone = Arc::new(request.only_first_copied());
+        let lone = Arc::new(request.only_first());
         self.last_requests().put(request.target_model().cloned(), lone);
     }
 

@@ -26,7 +26,7 @@ pub async fn load(http_client: SharedHttpClient) -> SdkConfig {
 }
 
 /// Credentials from where the SDK's default chain has them. Lambda's are in the environment's variables, which stand first
-/// in the chain: what is behind them is only made where they are missing, since that takes a quarter of a start.
+/// in the chain: what is behind them, a client of STS among it, is only made where they are missing.
 #[derive(Debug)]
 struct Credentials {
     http_client: SharedHttpClient,

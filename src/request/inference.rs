@@ -96,20 +96,15 @@ impl InferenceRequest {
         self.parts.chunks(1).map(|part| self.of(part)).collect()
     }
 
-    /// The request for its first record alone.
+    /// The request for its first record alone, with memory of its own: a record's is a piece of its batch's, and what is
+    /// kept would keep all of that.
     #[must_use]
     pub fn only_first(&self) -> Self {
-        self.of(std::slice::from_ref(self.first()))
-    }
-
-    /// The same with memory of its own, where a record's is a piece of its batch's: what is kept would keep all of that.
-    #[must_use]
-    pub fn only_first_copied(&self) -> Self {
-        let mut copy = self.only_first();
-        for part in &mut copy.parts {
+        let mut first = self.of(std::slice::from_ref(self.first()));
+        for part in &mut first.parts {
             part.row = Bytes::copy_from_slice(&part.row);
         }
-        copy
+        first
     }
 
     /// The request for one of its records alone, any of them.

@@ -80,7 +80,7 @@ fn overridden(environment: &SdkConfig) -> Option<String> {
     own.or_else(|| environment.endpoint_url().map(ToOwned::to_owned))
 }
 
-/// The service's own URL, by region, partition, FIPS and dual stack. To make its rules takes a fifth of a start.
+/// The service's own URL, by region, partition, FIPS and dual stack.
 async fn by_region(environment: &SdkConfig) -> Result<String, SetUpError> {
     let no_url = |error: &dyn std::error::Error| SetUpError::NoRequest(error.to_string());
     let params = Params::builder()
