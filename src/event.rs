@@ -423,6 +423,12 @@ mod tests {
     }
 
     #[test]
+    fn an_event_that_is_no_text_says_so() {
+        let error = read(b"{\"Records\":[\xff]}").unwrap_err().to_string();
+        assert!(error.contains("no UTF-8"), "{error}");
+    }
+
+    #[test]
     fn a_window_event_has_a_state_and_others_have_none() {
         for (payload, expected) in [
             (r#"{"Records":[]}"#, None),
