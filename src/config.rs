@@ -23,8 +23,8 @@ pub use destination::Destination;
 use reader::{Reader, whole};
 use variables::{
     ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, ENDPOINT_NAME,
-    GIVE_UP_AFTER_S, HEDGE, INFERENCE_COMPONENT_NAME, MEMO_BYTES, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE,
-    TARGET_CONTAINER_HOSTNAME, TARGET_VARIANT,
+    GIVE_UP_AFTER_S, HEDGE, INFERENCE_COMPONENT_NAME, MEMO_BYTES, METRICS, METRICS_NAMESPACE, OUTPUT, OUTPUT_FORMAT,
+    OUTPUT_MODE, TARGET_CONTAINER_HOSTNAME, TARGET_VARIANT,
 };
 pub use variables::{VARIABLES, Variable};
 
@@ -64,6 +64,8 @@ pub struct Config {
     pub give_up_after: Option<Duration>,
     /// How much is remembered of records that will be delivered again, in bytes; 0 is nothing.
     pub memo_bytes: usize,
+    /// The `CloudWatch` namespace of each invocation's metrics; none where they are off.
+    pub metrics: Option<String>,
 }
 
 /// What a prediction is delivered as. A dead letter is always in its envelope.
@@ -146,6 +148,8 @@ impl Config {
         let target_variant = reader.optional(TARGET_VARIANT, resource_name);
         let target_container_hostname = reader.optional(TARGET_CONTAINER_HOSTNAME, resource_name);
         let inference_component_name = reader.optional(INFERENCE_COMPONENT_NAME, resource_name);
+        let metrics = reader.required(METRICS, on_off);
+        let namespace = reader.required(METRICS_NAMESPACE, namespace);
         let assemble = || {
             let target_model = shape.target_model.clone();
             let (requests, view) = shape.assemble()?;
@@ -176,6 +180,7 @@ impl Config {
                 view,
                 give_up_after: give_up_after_s.map(Duration::from_secs),
                 memo_bytes: memo_bytes?,
+                metrics: namespace.filter(|_| metrics == Some(true)),
             })
         };
         let faults = reader.faults;
@@ -189,6 +194,17 @@ fn resource_name(value: &str) -> Option<String> {
         && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !value.starts_with('-')
         && !value.ends_with('-');
+    fits.then(|| value.to_owned())
+}
+
+/// As `CloudWatch` names them, without spaces:
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>.
+fn namespace(value: &str) -> Option<String> {
+    let fits = (1..=255).contains(&value.len())
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_/#:".contains(&byte))
+        && !value.starts_with("AWS/");
     fits.then(|| value.to_owned())
 }
 

@@ -1,23 +1,29 @@
 //! What is left of an invocation's time, and what has to end when.
 //!
 //! ```text
-//! now ── calls ──▶ calls_end ── delivery ──▶ delivery_end ── the answer ──▶ deadline
-//!                  └────────── DEADLINE_RESERVE_MS ──────────────────────────┘
-//!                                            └───────────── 200 ms ──────────┘
+//! now ── calls ──▶ calls_end ── delivery ──▶ delivery_end ── metrics ─ the answer ──▶ deadline
+//!                  └────────── DEADLINE_RESERVE_MS ───────────────────────────────────┘
+//!                                            └───────────── 200 ms ───────────────────┘
 //! ```
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// What the answer itself needs, at the end of the time that is kept back.
+/// What the metrics and the answer itself need, at the end of the time that is kept back.
 const ANSWER: Duration = Duration::from_millis(200);
+/// And the answer alone.
+const ANSWER_ALONE: Duration = Duration::from_millis(100);
 
 /// An invocation, as Lambda tells of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Invocation<'a> {
     /// The function's own ARN.
     pub function_arn: &'a str,
+    /// Lambda's name for it; empty where it has none.
+    pub request_id: &'a str,
+    /// The `X-Amzn-Trace-Id` that it came with.
+    pub trace_id: Option<&'a str>,
     /// When Lambda ends it, in milliseconds since 1970.
     pub deadline_ms: u64,
     /// What time it is now.
@@ -47,8 +53,12 @@ pub struct Deadline {
     pub calls_end: Instant,
     /// Delivery stops here.
     pub delivery_end: Instant,
-    /// All the time there is, from now on.
+    /// The metrics are written by now, or not at all.
+    pub metrics_end: Instant,
+    /// All the time there was at the start.
     pub left: Duration,
+    started: Instant,
+    started_at: SystemTime,
 }
 
 impl Deadline {
@@ -63,8 +73,21 @@ impl Deadline {
         Self {
             calls_end: before_end(limits.reserve),
             delivery_end: before_end(ANSWER),
+            metrics_end: before_end(ANSWER_ALONE),
             left,
+            started: start,
+            started_at: invocation.now,
         }
+    }
+
+    /// What time it is now.
+    pub fn now(&self) -> SystemTime {
+        self.started_at + self.spent()
+    }
+
+    /// How long the invocation has taken so far.
+    pub fn spent(&self) -> Duration {
+        self.started.elapsed()
     }
 }
 
@@ -82,6 +105,8 @@ mod tests {
         let now = UNIX_EPOCH + Duration::new(1_800_000_000, 0);
         let invocation = Invocation {
             function_arn: "function-arn",
+            request_id: "",
+            trace_id: None,
             deadline_ms,
             now,
         };

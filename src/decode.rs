@@ -58,12 +58,17 @@ pub struct Batch<'b> {
     pub stream_arn: &'b str,
 }
 
-impl Batch<'_> {
+impl<'b> Batch<'b> {
+    /// The Kinesis record that holds the user record of this index.
+    pub fn record_of(&self, index: usize) -> Option<&'b KinesisRecord<'b>> {
+        self.records.get(self.user_records.get(index)?.position)
+    }
+
     /// What tells the user record of this index from all others of its stream: `shardId-000000000000:4959…-0`. `None` for
     /// a record without any identity.
     pub fn id(&self, index: usize) -> Option<String> {
         let user_record = self.user_records.get(index)?;
-        let record = self.records.get(user_record.position)?;
+        let record = self.record_of(index)?;
         let place = record.event_id.as_deref().or(record.sequence_number.as_deref())?;
         Some(format!("{place}-{}", user_record.sub_sequence_number))
     }

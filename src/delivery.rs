@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::config::{OutputFormat, OutputMode};
+use crate::deadline::Deadline;
 use crate::decode::Batch;
 use crate::outcome::Outcome;
 use crate::output::{Delivered, Entry, Output};
@@ -21,7 +22,7 @@ use crate::prediction::shown::View;
 mod progress;
 mod writer;
 
-pub use progress::{Counts, Progress};
+pub use progress::{Arrived, Progress};
 use writer::Writer;
 
 /// Where records are delivered, and how. One for the process.
@@ -110,14 +111,14 @@ impl Delivery {
         }
     }
 
-    /// Takes the outcomes in until there are no more, and delivers what it may of them, until `end` at the latest. One
-    /// delivery is under way at a time, and outcomes are taken in meanwhile.
+    /// Takes the outcomes in until there are no more, and delivers what it may of them, as long as the `deadline` leaves time
+    /// for it. One delivery is under way at a time, and outcomes are taken in meanwhile.
     pub async fn run<'b>(
         &self,
         batch: Batch<'b>,
         endpoint: &str,
         mut outcomes: Outcomes,
-        end: Instant,
+        deadline: Deadline,
     ) -> Progress<'b> {
         let writer = Writer {
             output: &self.output,
@@ -138,7 +139,7 @@ impl Delivery {
                 continue;
             };
             let places: Vec<_> = lines.iter().map(|line| line.index).collect();
-            let mut shipping = pin!(self.ship(lines, end));
+            let mut shipping = pin!(self.ship(lines, deadline.delivery_end));
             let left = loop {
                 tokio::select! {
                     biased;
@@ -149,7 +150,7 @@ impl Delivery {
             if let Some(first) = left.iter().min() {
                 outcomes.stop_at(*first);
             }
-            progress.shipped(&places, &left);
+            progress.shipped(&places, &left, deadline.now());
         }
     }
 

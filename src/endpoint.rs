@@ -13,6 +13,7 @@ use crate::request::InferenceRequest;
 pub mod credentials;
 pub mod sagemaker;
 pub mod signature;
+pub mod trace;
 
 /// How much of a container's own message a fault keeps, in characters: it ends up in a dead letter.
 const CONTAINER_MESSAGE_MAX: usize = 1000;
@@ -40,7 +41,7 @@ pub struct Response {
 }
 
 /// The sorts of fault, named by what to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultKind {
     /// The record can never succeed.
     Refused,

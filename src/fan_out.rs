@@ -75,6 +75,8 @@ pub struct Work {
     pub records: usize,
     /// Each of them is in one request, or has its outcome without one.
     pub requests: Requests,
+    /// The `X-Amzn-Trace-Id` that the calls carry.
+    pub trace_id: Option<Arc<str>>,
     /// Which user records are old enough to be given up. Those that are not listed are not.
     pub is_old: Vec<bool>,
     /// Gets the outcome of each user record, with its index, once.

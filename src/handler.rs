@@ -6,24 +6,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lambda_runtime::Diagnostic;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::capacity::Capacity;
 use crate::checkpoint::{BatchResponse, Unnamable, checkpoint, nameable};
 use crate::config::Config;
 use crate::deadline::{Deadline, Invocation, Limits};
 use crate::decode::{Batch, Unpacking, decode};
-use crate::delivery::{Counts, Delivery, FeedsItself, Form, Outcomes, Progress};
-use crate::endpoint::{Endpoint, FaultKind};
+use crate::delivery::{Delivery, FeedsItself, Form, Outcomes, Progress};
+use crate::endpoint::Endpoint;
 use crate::event::{self, KinesisRecord, NotKinesis};
 use crate::fan_out::{self, FanOut, Work};
 use crate::hedge::Hedge;
 use crate::invoke::{Caller, Tally};
 use crate::memo::Memo;
-use crate::outcome::{Failure, Outcome};
 use crate::output::Output;
 use crate::request::{self, Requests, Rules};
 use crate::retry::Budget;
+use crate::telemetry::figures::Figures;
+use crate::telemetry::metrics::{Metrics, Origin};
+use crate::telemetry::summary;
 
 /// Everything that invocations share. One per process.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub struct Handler<E> {
     requests: Rules,
     times: Times,
     is_checked: AtomicBool,
+    metrics: Option<Metrics>,
 }
 
 /// The invocation fails as a whole, and the mapping delivers the whole batch again.
@@ -96,7 +99,14 @@ impl<E: Endpoint> Handler<E> {
                 limits: config.limits,
             },
             is_checked: AtomicBool::new(false),
+            metrics: None,
         }
+    }
+
+    /// The same, with the metrics of each invocation written.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Option<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Handles one event: every record to its outcome, the finished ones delivered, the rest reported. Calls and delivery
@@ -120,19 +130,43 @@ impl<E: Endpoint> Handler<E> {
             user_records: &user_records,
             stream_arn,
         };
-        let remembered = self.memo.recall(&batch);
-        let requests = request::build(&batch, remembered, &self.requests);
+        let outcomes = self.memo.recall(&batch);
+        let remembered = outcomes.iter().flatten().count();
+        let requests = request::build(&batch, outcomes, &self.requests);
         let is_old = self.times.old(&batch, invocation.now);
+        let work = (requests, is_old, invocation.trace_id);
         // Boxed, since the futures inside are deep and large.
-        let (tally, progress) = Box::pin(self.call_and_deliver(batch, requests, is_old, deadline)).await;
+        let (tally, progress) = Box::pin(self.call_and_deliver(batch, work, deadline)).await;
+        let figures = Figures {
+            remembered,
+            limit: self.limit(),
+            ..Figures::of(&batch, &progress, &tally)
+        };
+        summary::tell(&batch, &progress, &figures);
         let from = nameable(batch.records, progress.finished());
-        summarise(&batch, &progress, &tally, self.limit());
         self.remember(&batch, progress, from.as_ref().copied().unwrap_or_default());
+        self.measure(figures, invocation, deadline).await;
         let batch_item_failures = checkpoint(batch.records, from?)?;
         Ok(BatchResponse {
             batch_item_failures,
             state: event.window_state.map(std::borrow::Cow::into_owned),
         })
+    }
+
+    async fn measure(&self, figures: Figures, invocation: Invocation<'_>, deadline: Deadline) {
+        let Some(metrics) = &self.metrics else { return };
+        let spent = deadline.spent();
+        let figures = Figures {
+            spent,
+            left: deadline.left.saturating_sub(spent),
+            ..figures
+        };
+        let origin = Origin {
+            request_id: invocation.request_id,
+            endpoint: self.fan_out.caller().endpoint().name(),
+            now: deadline.now(),
+        };
+        metrics.write(&figures, origin, deadline.metrics_end).await;
     }
 
     /// How many calls may be in flight now: CAPACITY, or what the endpoint turned out to take.
@@ -144,8 +178,7 @@ impl<E: Endpoint> Handler<E> {
     async fn call_and_deliver<'b>(
         &self,
         batch: Batch<'b>,
-        requests: Requests,
-        is_old: Vec<bool>,
+        (requests, is_old, trace_id): (Requests, Vec<bool>, Option<&str>),
         deadline: Deadline,
     ) -> (Arc<Tally>, Progress<'b>) {
         let (settle, settled) = mpsc::unbounded_channel();
@@ -153,6 +186,7 @@ impl<E: Endpoint> Handler<E> {
         let work = Work {
             records: batch.user_records.len(),
             requests,
+            trace_id: trace_id.map(Arc::from),
             is_old,
             outcomes: settle,
             stop: stopped,
@@ -164,7 +198,7 @@ impl<E: Endpoint> Handler<E> {
             others_go_on: self.memo.is_on(),
         };
         let endpoint = self.fan_out.caller().endpoint().name();
-        let delivery = self.delivery.run(batch, endpoint, outcomes, deadline.delivery_end);
+        let delivery = self.delivery.run(batch, endpoint, outcomes, deadline);
         tokio::join!(self.fan_out.run(work), delivery)
     }
 
@@ -240,57 +274,4 @@ impl Times {
             );
         }
     }
-}
-
-/// One line an invocation: what became of its records, and what stopped it where something did.
-fn summarise(batch: &Batch<'_>, progress: &Progress<'_>, tally: &Tally, limit: f64) {
-    let attempts = tally.attempts.load(Ordering::Relaxed);
-    let hedges = tally.hedges.load(Ordering::Relaxed);
-    let misconfigured = progress.outcomes().find_map(|(_, outcome)| match outcome {
-        Outcome::Failed(Failure::Fault(fault)) if fault.kind == FaultKind::Misconfigured => Some(&fault.summary),
-        Outcome::Failed(_) | Outcome::Predicted(_) | Outcome::Rejected(_) | Outcome::Delivered => None,
-    });
-    if let Some(what) = misconfigured {
-        error!("the endpoint cannot be called as it is configured: {what}");
-    }
-    let Counts {
-        predicted,
-        rejected,
-        failed,
-        delivered,
-    } = progress.counts;
-    let (records, finished) = (batch.records.len(), progress.finished());
-    let user_records = batch.user_records.len();
-    let Some(unfinished) = batch.records.get(finished) else {
-        info!(
-            records,
-            user_records, predicted, rejected, delivered, attempts, hedges, limit, "batch finished"
-        );
-        return;
-    };
-    // The rejection's message may quote the record: its kind has to do.
-    let why = progress.outcomes().find_map(|(index, outcome)| {
-        let is_its_own = batch.user_records.get(index)?.position == finished;
-        match outcome {
-            _ if !is_its_own => None,
-            Outcome::Predicted(_) | Outcome::Delivered => None,
-            Outcome::Rejected(rejection) => Some(format!("{:?}, and its dead letter has gone nowhere", rejection.kind)),
-            Outcome::Failed(failure) => Some(failure.to_string()),
-        }
-    });
-    warn!(
-        records,
-        user_records,
-        predicted,
-        rejected,
-        failed,
-        delivered,
-        attempts,
-        hedges,
-        limit,
-        finished,
-        from = unfinished.sequence_number.as_deref(),
-        why = why.unwrap_or_else(|| "its delivery fell short".to_owned()),
-        "batch comes again from here"
-    );
 }

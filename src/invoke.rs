@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -10,11 +10,15 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::answers::Answers;
 use crate::capacity::{Capacity, Ended, Permit};
-use crate::endpoint::{Endpoint, Fault, FaultKind, Response};
+use crate::endpoint::{Endpoint, Fault, FaultKind, Response, trace};
 use crate::hedge::Hedge;
 use crate::prediction::Prediction;
 use crate::prediction::split::split;
 use crate::request::InferenceRequest;
+
+mod tally;
+
+pub use tally::Tally;
 
 /// What all calls of the process share.
 #[derive(Debug)]
@@ -24,15 +28,6 @@ pub struct Caller<E> {
     answers: Answers,
     capacity: Capacity,
     hedge: Option<Hedge>,
-}
-
-/// Calls of one invocation.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Attempts: first calls.
-    pub attempts: AtomicUsize,
-    /// Second calls.
-    pub hedges: AtomicUsize,
 }
 
 /// What an endpoint's answer is to the records of its request.
@@ -92,15 +87,18 @@ impl<E: Endpoint> Caller<E> {
         tally.attempts.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
         let mut firsts = None;
-        let answer = timeout(self.call_timeout, self.hedged(request, permit, &mut firsts, tally)).await;
-        match answer {
+        let calls = trace::carrying(&tally.trace_id, self.hedged(request, permit, &mut firsts, tally));
+        match timeout(self.call_timeout, calls).await {
             Ok(Ok(response)) => {
-                self.answers.add(request, started.elapsed());
+                let latency = started.elapsed();
+                self.answers.add(request, latency);
+                tally.answered(latency);
                 Ok(Answer::of(response, request))
             }
             Ok(Err(fault)) => Err(self.judge(fault, request)),
             Err(_elapsed) => {
                 permit.ended(Ended::TimedOut);
+                tally.timeouts.fetch_add(1, Ordering::Relaxed);
                 Err(firsts.unwrap_or_else(|| self.timed_out()))
             }
         }
@@ -123,11 +121,11 @@ impl<E: Endpoint> Caller<E> {
         tally: &Tally,
     ) -> Result<Response, Fault> {
         let Some(hedge) = &self.hedge else {
-            return self.call(request, permit).await;
+            return self.call(request, permit, tally).await;
         };
         let started = Instant::now();
         let delay = hedge.begin();
-        let first = pin!(self.call(request, permit));
+        let first = pin!(self.call(request, permit, tally));
         let answer = match delay {
             None => first.await,
             Some(delay) => match select(first, pin!(self.spare_when_slow(hedge, delay))).await {
@@ -135,7 +133,7 @@ impl<E: Endpoint> Caller<E> {
                 Either::Right((mut spare, first)) => {
                     tally.hedges.fetch_add(1, Ordering::Relaxed);
                     // Its permit goes back when it has ended, though the first call may go on.
-                    let second = pin!(async move { self.call(request, &mut spare).await });
+                    let second = pin!(async move { self.call(request, &mut spare, tally).await });
                     either(first, second, firsts).await
                 }
             },
@@ -162,9 +160,12 @@ impl<E: Endpoint> Caller<E> {
     }
 
     /// One call, whose permit is told how it ended.
-    async fn call(&self, request: &InferenceRequest, permit: &mut Permit) -> Result<Response, Fault> {
+    async fn call(&self, request: &InferenceRequest, permit: &mut Permit, tally: &Tally) -> Result<Response, Fault> {
         // Boxed: else the futures around it are as large, and are moved about with every call.
         let answer = Box::pin(self.endpoint.invoke(request)).await;
+        if answer.as_ref().is_err_and(|fault| fault.kind == FaultKind::Overload) {
+            tally.throttles.fetch_add(1, Ordering::Relaxed);
+        }
         permit.ended(match &answer {
             Ok(_) => Ended::Answered,
             Err(fault) => match fault.kind {

@@ -9,7 +9,9 @@ use instream::deadline::Invocation;
 use instream::endpoint::sagemaker::SageMaker;
 use instream::handler::Handler;
 use instream::output::Output;
+use instream::output::stdout::Lines;
 use instream::payload::{KeepPayload, payload};
+use instream::telemetry::metrics::Metrics;
 use instream::{connections, environment, processors, telemetry};
 use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
@@ -26,10 +28,18 @@ fn main() -> ExitCode {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the only place that reads our settings")]
+fn lookup(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 fn start() -> Result<(), lambda_runtime::Error> {
-    let lookup = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let config = Config::from_lookup(lookup)?;
     processors::runtime(lookup("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").as_deref())?.block_on(serve(config))
+}
+
+fn open_metrics(namespace: &str) -> Metrics {
+    let function_name = lookup("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+    Metrics::new(Lines::new(Box::new(std::io::stdout())), namespace, &function_name)
 }
 
 async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
@@ -44,12 +54,15 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     endpoint.connect(config.calls_at_first()).await;
     let open = |destination| Output::open(destination, &environment);
     let (output, dead_letter) = (open(&config.output), config.dead_letter.as_ref().map(open));
-    let handler = Arc::new(Handler::new(&config, endpoint, output, dead_letter));
+    let metrics = config.metrics.as_deref().map(open_metrics);
+    let handler = Arc::new(Handler::new(&config, endpoint, output, dead_letter).with_metrics(metrics));
     let handle = move |event: LambdaEvent<()>| {
         let handler = Arc::clone(&handler);
         async move {
             let invocation = Invocation {
                 function_arn: &event.context.invoked_function_arn,
+                request_id: &event.context.request_id,
+                trace_id: event.context.xray_trace_id.as_deref(),
                 deadline_ms: event.context.deadline,
                 now: SystemTime::now(),
             };

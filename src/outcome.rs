@@ -93,7 +93,7 @@ impl From<Rejection> for Outcome {
 }
 
 /// The sorts of reason for which a record is rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum RejectionKind {
     /// The record cannot be read: its entry in the event has not the right shape, its data is not base64, or its compression
     /// or aggregation is broken.

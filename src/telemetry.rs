@@ -1,6 +1,13 @@
-//! What the function says about itself: logs, to standard error, since standard output belongs to `stdout:`.
+//! What the function says about itself: logs, to standard error, and metrics, to standard output, beside what is delivered
+//! to `stdout:`.
 
 use std::panic;
+
+pub mod figures;
+mod latencies;
+pub mod metric;
+pub mod metrics;
+pub mod summary;
 
 /// Sends logs to standard error, in the format and from the level that Lambda's own settings ask for
 /// (`AWS_LAMBDA_LOG_FORMAT`, `AWS_LAMBDA_LOG_LEVEL`). A panic is told of by its place alone: its message may quote a

@@ -44,6 +44,8 @@ impl Handling {
     pub(crate) fn handle(&self) -> BatchResponse {
         let invocation = Invocation {
             function_arn: "arn:aws:lambda:us-east-1:123456789012:function:instream",
+            request_id: "",
+            trace_id: None,
             deadline_ms: (NOW_S + TIMEOUT_S) * 1000,
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_S),
         };

@@ -69,9 +69,15 @@ pub(super) const TARGET_MODEL: Variable = variable(
 pub(super) const TARGET_VARIANT: Variable = variable("TARGET_VARIANT", None, RESOURCE_NAME);
 pub(super) const TARGET_CONTAINER_HOSTNAME: Variable = variable("TARGET_CONTAINER_HOSTNAME", None, RESOURCE_NAME);
 pub(super) const INFERENCE_COMPONENT_NAME: Variable = variable("INFERENCE_COMPONENT_NAME", None, RESOURCE_NAME);
+pub(super) const METRICS: Variable = variable("METRICS", Some("on"), "on, off");
+pub(super) const METRICS_NAMESPACE: Variable = variable(
+    "METRICS_NAMESPACE",
+    Some("instream"),
+    "1–255 letters, digits and . - _ / # :, not beginning with AWS/",
+);
 
 /// All variables, in the order of the README's table.
-pub const VARIABLES: [Variable; 33] = [
+pub const VARIABLES: [Variable; 35] = [
     ENDPOINT_NAME,
     OUTPUT,
     OUTPUT_FORMAT,
@@ -105,4 +111,6 @@ pub const VARIABLES: [Variable; 33] = [
     TARGET_VARIANT,
     TARGET_CONTAINER_HOSTNAME,
     INFERENCE_COMPONENT_NAME,
+    METRICS,
+    METRICS_NAMESPACE,
 ];

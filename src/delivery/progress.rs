@@ -1,11 +1,14 @@
 //! How far each user record of one invocation has come.
 
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use super::Line;
 use super::writer::Writer;
 use crate::checkpoint::nameable;
 use crate::config::OutputMode;
 use crate::decode::Batch;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, RejectionKind};
 
 /// The outcomes of one invocation's user records, and which of them have arrived.
 #[derive(Debug)]
@@ -22,30 +25,18 @@ pub struct Progress<'b> {
     is_at_its_end: bool,
     /// Whether a delivery fell short. Another one is not begun.
     fell_short: bool,
-    /// How the user records ended in this invocation.
-    pub counts: Counts,
+    arrived: Arrived,
 }
 
-/// How many user records ended how.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Counts {
+/// What has arrived in this invocation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// User records whose predictions have.
     pub predicted: usize,
-    pub rejected: usize,
-    pub failed: usize,
-    /// Delivered before.
-    pub delivered: usize,
-}
-
-impl Counts {
-    fn of(&mut self, outcome: &Outcome) -> &mut usize {
-        match outcome {
-            Outcome::Predicted(_) => &mut self.predicted,
-            Outcome::Rejected(_) => &mut self.rejected,
-            Outcome::Failed(_) => &mut self.failed,
-            Outcome::Delivered => &mut self.delivered,
-        }
-    }
+    /// User records whose dead letters have, by why they were rejected.
+    pub rejected: HashMap<RejectionKind, usize>,
+    /// How old the oldest predicted record was when its prediction arrived, as far as its arrival in the stream is known.
+    pub oldest: Option<Duration>,
 }
 
 impl<'b> Progress<'b> {
@@ -60,14 +51,13 @@ impl<'b> Progress<'b> {
             next: 0,
             is_at_its_end: false,
             fell_short: false,
-            counts: Counts::default(),
+            arrived: Arrived::default(),
         }
     }
 
     /// Takes in an outcome. Returns the index of a record that turns out to be unfinished, though its outcome was not that
     /// it failed: its line cannot be made, or there is no place for it.
     pub(super) fn settle(&mut self, index: usize, outcome: Outcome, writer: &Writer<'_>) -> Option<usize> {
-        *self.counts.of(&outcome) += 1;
         let slot = self.outcomes.get_mut(index).expect("an index of this batch");
         assert!(slot.is_none(), "a record has one outcome");
         *slot = Some(outcome);
@@ -96,10 +86,7 @@ impl<'b> Progress<'b> {
             }
             Outcome::Predicted(_) | Outcome::Rejected(_) => {}
         }
-        *self.counts.of(outcome) -= 1;
-        let line = writer.line(index, outcome);
-        *self.counts.of(outcome) += 1;
-        let Some(line) = line else {
+        let Some(line) = writer.line(index, outcome) else {
             return Some(Some(index));
         };
         self.ready.push(line);
@@ -124,21 +111,38 @@ impl<'b> Progress<'b> {
         (may_go >= count).then(|| self.ready.drain(..may_go).collect())
     }
 
-    /// Takes down that the lines of these user records were delivered, but for those that are `left`.
-    pub(super) fn shipped(&mut self, places: &[usize], left: &[usize]) {
+    /// Takes down that the lines of these user records were delivered by `now`, but for those that are `left`.
+    pub(super) fn shipped(&mut self, places: &[usize], left: &[usize], now: SystemTime) {
         let mut is_left = vec![false; self.has_arrived.len()];
         for index in left {
             is_left.get_mut(*index).map(|slot| *slot = true).unwrap_or_default();
         }
         self.fell_short |= !left.is_empty();
         let arrived = places.iter().filter(|index| is_left.get(**index) == Some(&false));
+        let mut oldest_ms: Option<u64> = None;
         for index in arrived {
             if let (Some(slot), Some(has_arrived)) = (self.outcomes.get_mut(*index), self.has_arrived.get_mut(*index)) {
                 // What it said is not needed any more.
-                *slot = Some(Outcome::Delivered);
+                let outcome = slot.replace(Outcome::Delivered);
                 *has_arrived = true;
+                if self.arrived.count(outcome) {
+                    let arrival = self
+                        .batch
+                        .record_of(*index)
+                        .and_then(|record| record.approximate_arrival_ms);
+                    oldest_ms = oldest_ms.into_iter().chain(arrival).min();
+                }
             }
         }
+        let oldest = oldest_ms.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
+        // A record of the future, by a clock that is behind, has no age.
+        let age = oldest.map(|arrival| now.duration_since(arrival).unwrap_or_default());
+        self.arrived.oldest = self.arrived.oldest.max(age);
+    }
+
+    /// What has arrived in this invocation.
+    pub fn arrived(&self) -> &Arrived {
+        &self.arrived
     }
 
     /// How many Kinesis records, from the first on, are finished: all of their user records have arrived.
@@ -158,6 +162,21 @@ impl<'b> Progress<'b> {
     pub fn outcomes(&self) -> impl Iterator<Item = (usize, &Outcome)> {
         let numbered = self.outcomes.iter().enumerate();
         numbered.filter_map(|(index, outcome)| Some((index, outcome.as_ref()?)))
+    }
+}
+
+impl Arrived {
+    /// Counts one that has arrived. Returns whether it is a prediction.
+    fn count(&mut self, outcome: Option<Outcome>) -> bool {
+        match outcome {
+            Some(Outcome::Predicted(_)) => {
+                self.predicted += 1;
+                return true;
+            }
+            Some(Outcome::Rejected(rejection)) => *self.rejected.entry(rejection.kind).or_default() += 1,
+            Some(Outcome::Failed(_) | Outcome::Delivered) | None => {}
+        }
+        false
     }
 }
 
@@ -235,7 +254,7 @@ mod tests {
             assert!(progress.take_ready(3).is_none());
             let lines = progress.take_ready(1).unwrap();
             assert_eq!(indexes(&lines), [0, 1], "half of the second record would come again");
-            progress.shipped(&[0, 1], &[]);
+            progress.shipped(&[0, 1], &[], UNIX_EPOCH);
             assert_eq!(progress.finished(), 1);
             assert!(progress.take_ready(1).is_none());
         });
@@ -246,12 +265,11 @@ mod tests {
         with_progress(OutputMode::Unordered, |progress| {
             let lines = progress.take_ready(1).unwrap();
             assert_eq!(indexes(&lines), [0, 1, 2, 4, 5]);
-            progress.shipped(&[0, 1, 2, 4, 5], &[1, 4]);
+            progress.shipped(&[0, 1, 2, 4, 5], &[1, 4], UNIX_EPOCH);
             assert_eq!(progress.finished(), 0);
             let arrived = |(index, outcome): (usize, &Outcome)| matches!(outcome, Outcome::Delivered).then_some(index);
             assert_eq!(progress.outcomes().filter_map(arrived).collect::<Vec<_>>(), [0, 2, 5]);
-            let counts = progress.counts;
-            assert_eq!((counts.predicted, counts.failed), (5, 1));
+            assert_eq!(progress.arrived().predicted, 3);
         });
     }
 }

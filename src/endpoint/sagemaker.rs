@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::credentials::KeptCredentials;
 use super::signature::{Place, Signer, Varying};
-use super::{Endpoint, Fault, Response};
+use super::{Endpoint, Fault, Response, trace};
 use crate::request::InferenceRequest;
 
 mod blank;
@@ -159,7 +159,8 @@ impl Endpoint for SageMaker {
             let credentials = credentials.map_err(|error| to_fault(CallError::Credentials(error)))?;
             let now = SystemTime::now();
             let signed = self.signer.sign(&credentials, now, &varying, body.clone());
-            let signed = signed.map_err(|_| to_fault(CallError::Unbuildable))?;
+            let mut signed = signed.map_err(|_| to_fault(CallError::Unbuildable))?;
+            trace::mark(&mut signed);
             match self.call(signed).await {
                 Err(error) if !has_refreshed && error.is_of_expired_credentials() => {
                     has_refreshed = true;

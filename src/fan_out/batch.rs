@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -73,7 +74,7 @@ impl Batch {
             waiting: BinaryHeap::new(),
             calls: JoinSet::new(),
             suspects: Suspects::new(work.is_old),
-            tally: Arc::default(),
+            tally: Arc::new(Tally::new(work.trace_id)),
             stop: count,
             settled_stop: count,
             stopped_elsewhere: work.stop,
@@ -133,7 +134,11 @@ impl Batch {
     /// Starts an attempt at the ready request with the lowest position.
     pub(super) fn start<E: Endpoint>(&mut self, caller: &Arc<Caller<E>>, mut permit: Permit) {
         let Reverse(index) = self.ready.pop().expect("a request is ready");
-        let request = self.request(index).expect("only a request becomes ready");
+        let live = self.live(index).expect("only a request becomes ready");
+        if live.spent > 0 {
+            self.tally.retries.fetch_add(1, Ordering::Relaxed);
+        }
+        let request = Arc::clone(&live.request);
         let (caller, tally) = (Arc::clone(caller), Arc::clone(&self.tally));
         self.calls.spawn(async move {
             let ended = contain_async(caller.attempt(&request, &mut permit, &tally)).await;

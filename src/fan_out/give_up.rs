@@ -12,6 +12,7 @@
 //! split off.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
@@ -40,6 +41,7 @@ impl<E: Endpoint> FanOut<E> {
                     return;
                 }
                 let request = request.as_ref().expect("only a request has an attempt left");
+                batch.tally().retries.fetch_add(1, Ordering::Relaxed);
                 match self.attempt(batch, request).await {
                     Ok(Ok(answer)) => batch.answered(index, answer),
                     Ok(Err(fault)) => batch.failed_again(index, &suspect, fault),

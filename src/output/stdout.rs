@@ -33,10 +33,15 @@ impl Lines {
             text.push_str(&entry.line);
             text.push('\n');
         }
+        self.write(text.into_bytes(), end).await
+    }
+
+    /// Writes whole lines and flushes them, by `end` or not at all.
+    pub(crate) async fn write(&self, lines: Vec<u8>, end: Instant) -> Result<(), DeliveryError> {
         let write = async {
             let mut writer = Arc::clone(&self.writer).lock_owned().await;
             let written = spawn_blocking(move || {
-                writer.write_all(text.as_bytes())?;
+                writer.write_all(&lines)?;
                 writer.flush()
             });
             written.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))

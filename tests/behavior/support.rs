@@ -249,6 +249,8 @@ impl Running {
         // On the paused clock this is no wait: where nothing can go on any more, it fails instead of hanging.
         let invocation = Invocation {
             function_arn: "arn:aws:lambda:eu-central-1:123456789012:function:instream",
+            request_id: "",
+            trace_id: None,
             deadline_ms,
             now,
         };

@@ -78,6 +78,8 @@ impl Instance {
         let deadline = (now + TIMEOUT).duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let invocation = Invocation {
             function_arn: "arn:aws:lambda:eu-central-1:123456789012:function:instream",
+            request_id: "",
+            trace_id: None,
             deadline_ms: deadline.as_millis().try_into().unwrap(),
             now,
         };

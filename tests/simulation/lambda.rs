@@ -191,6 +191,8 @@ impl<'w> Lambda<'w> {
         let deadline_ms = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
         let invocation = Invocation {
             function_arn: "arn:aws:lambda:us-east-1:000000000000:function:instream",
+            request_id: "",
+            trace_id: None,
             deadline_ms: deadline_ms.try_into().unwrap(),
             now,
         };

@@ -1,6 +1,7 @@
 //! How a call ended, and what follows from it: another attempt, two requests in the place of one, or outcomes.
 
 use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
 
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -103,6 +104,7 @@ impl Batch {
     pub(in crate::fan_out) fn split(&mut self, index: usize, split_off: Option<Instant>) {
         self.suspects.remove(index);
         let request = self.request(index).expect("only a request is split");
+        self.tally.splits.fetch_add(1, Ordering::Relaxed);
         if self.stop == index {
             // It stopped what is behind it, and has come back to life.
             let elsewhere = *self.stopped_elsewhere.borrow();

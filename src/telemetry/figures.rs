@@ -1,0 +1,124 @@
+//! What is measured of an invocation.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::decode::Batch;
+use crate::delivery::{Arrived, Progress};
+use crate::endpoint::FaultKind;
+use crate::invoke::Tally;
+use crate::outcome::{Failure, Outcome};
+
+/// An invocation in figures.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// Kinesis records in the event.
+    pub kinesis_records: usize,
+    /// User records in them.
+    pub user_records: usize,
+    /// What was delivered.
+    pub arrived: Arrived,
+    /// User records that had been delivered before.
+    pub before: usize,
+    /// User records that come again, by why.
+    pub failed: HashMap<Cause, usize>,
+    /// User records whose outcome was remembered.
+    pub remembered: usize,
+    /// Attempts: first calls.
+    pub attempts: usize,
+    /// Second calls.
+    pub hedges: usize,
+    /// Attempts after the first at the same request.
+    pub retries: usize,
+    /// Calls that ended by Overload.
+    pub throttles: usize,
+    /// Attempts that had no answer in time.
+    pub timeouts: usize,
+    /// Requests that were split.
+    pub splits: usize,
+    /// How long each attempt took that was answered, in microseconds, in no order.
+    pub latencies_us: Vec<u32>,
+    /// How many calls may be in flight.
+    pub limit: f64,
+    /// From the event to the answer.
+    pub spent: Duration,
+    /// From the answer to the deadline.
+    pub left: Duration,
+}
+
+/// Why a user record comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "as `Failure` has them")]
+pub enum Cause {
+    Fault(FaultKind),
+    OutOfTime,
+    DeadLetterTooLarge,
+    TooMuchAtOnce,
+    Behind,
+    /// It has its prediction or its rejection, but no destination has taken that.
+    Undelivered,
+}
+
+impl Cause {
+    fn of(outcome: &Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Failed(failure) => Some(match failure {
+                Failure::Fault(fault) => Self::Fault(fault.kind),
+                Failure::OutOfTime => Self::OutOfTime,
+                Failure::DeadLetterTooLarge => Self::DeadLetterTooLarge,
+                Failure::TooMuchAtOnce => Self::TooMuchAtOnce,
+                Failure::Behind => Self::Behind,
+            }),
+            Outcome::Predicted(_) | Outcome::Rejected(_) => Some(Self::Undelivered),
+            Outcome::Delivered => None,
+        }
+    }
+}
+
+impl Figures {
+    /// What has become of the batch, and by which calls. The time is not known yet.
+    pub fn of(batch: &Batch<'_>, progress: &Progress<'_>, tally: &Tally) -> Self {
+        let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        let mut failed = HashMap::new();
+        for (_, outcome) in progress.outcomes() {
+            if let Some(cause) = Cause::of(outcome) {
+                *failed.entry(cause).or_default() += 1;
+            }
+        }
+        let arrived = progress.arrived().clone();
+        let user_records = batch.user_records.len();
+        let mut figures = Self {
+            kinesis_records: batch.records.len(),
+            user_records,
+            arrived,
+            failed,
+            attempts: count(&tally.attempts),
+            hedges: count(&tally.hedges),
+            retries: count(&tally.retries),
+            throttles: count(&tally.throttles),
+            timeouts: count(&tally.timeouts),
+            splits: count(&tally.splits),
+            latencies_us: tally.latencies_us(),
+            ..Self::default()
+        };
+        let of_this_time = figures.arrived.predicted + figures.rejected() + figures.failed();
+        figures.before = user_records.saturating_sub(of_this_time);
+        figures
+    }
+
+    /// User records whose dead letters have arrived.
+    pub fn rejected(&self) -> usize {
+        self.arrived.rejected.values().sum()
+    }
+
+    /// User records that come again.
+    pub fn failed(&self) -> usize {
+        self.failed.values().sum()
+    }
+
+    /// All calls.
+    pub fn calls(&self) -> usize {
+        self.attempts + self.hedges
+    }
+}

@@ -1,0 +1,281 @@
+//! The metrics: names, units, meanings, and what each is of an invocation's figures.
+
+use std::time::Duration;
+
+use metrique_writer_core::unit::NegativeScale;
+use metrique_writer_core::value::MetricFlags;
+use metrique_writer_core::{Observation, Unit, Value, ValueWriter};
+
+use super::figures::{Cause, Figures};
+use super::latencies::distribution;
+use crate::endpoint::FaultKind::{Misconfigured, Overload, Suspect, Unreachable};
+use crate::outcome::RejectionKind::{
+    BrokenRecord, GivenUp, PayloadTooLarge, PredictionTooLarge, Refused, UnpackedTooLarge, WrongShape,
+};
+
+/// A metric, as `docs/metrics.md` lists it.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name in `CloudWatch`.
+    pub name: &'static str,
+    /// When it has a value.
+    pub when: When,
+    /// What it is, for a person.
+    pub meaning: &'static str,
+    of: fn(&Figures) -> Reading<'_>,
+}
+
+/// When a metric has a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// In each invocation.
+    Always,
+    /// Where it is more than nothing.
+    NotZero,
+}
+
+/// What a metric reads.
+#[derive(Debug)]
+pub(super) enum Reading<'f> {
+    Count(usize),
+    Number(f64),
+    Time(Option<Duration>),
+    /// In microseconds.
+    Times(&'f [u32]),
+}
+
+const fn always(name: &'static str, meaning: &'static str, of: fn(&Figures) -> Reading<'_>) -> Metric {
+    let when = When::Always;
+    Metric {
+        name,
+        when,
+        meaning,
+        of,
+    }
+}
+
+const fn not_zero(name: &'static str, meaning: &'static str, of: fn(&Figures) -> Reading<'_>) -> Metric {
+    let when = When::NotZero;
+    Metric {
+        name,
+        when,
+        meaning,
+        of,
+    }
+}
+
+macro_rules! rejected {
+    ($name:literal, $kind:expr, $meaning:literal) => {
+        not_zero($name, concat!("of Rejected: ", $meaning), |it| {
+            Reading::Count(it.arrived.rejected.get(&$kind).copied().unwrap_or_default())
+        })
+    };
+}
+
+macro_rules! failed {
+    ($name:literal, $cause:expr, $meaning:literal) => {
+        not_zero($name, concat!("of Failed: ", $meaning), |it| {
+            Reading::Count(it.failed.get(&$cause).copied().unwrap_or_default())
+        })
+    };
+}
+
+/// All metrics.
+pub const METRICS: [Metric; 34] = [
+    always("KinesisRecords", "Kinesis records in the event", |it| {
+        Reading::Count(it.kinesis_records)
+    }),
+    always(
+        "UserRecords",
+        "user records in them: more than Kinesis records where these are aggregated",
+        |it| Reading::Count(it.user_records),
+    ),
+    always("Predicted", "user records whose predictions OUTPUT has taken", |it| {
+        Reading::Count(it.arrived.predicted)
+    }),
+    always(
+        "Rejected",
+        "user records that can never succeed, whose dead letters DEAD_LETTER has taken",
+        |it| Reading::Count(it.rejected()),
+    ),
+    always("Failed", "user records that come again, each time that they do", |it| {
+        Reading::Count(it.failed())
+    }),
+    always(
+        "Calls",
+        "calls of the endpoint, repeated and second ones included",
+        |it| Reading::Count(it.calls()),
+    ),
+    always(
+        "CapacityLimit",
+        "how many calls may be in flight at the end: CAPACITY, or what the endpoint takes",
+        |it| Reading::Number(it.limit),
+    ),
+    always("BatchLatency", "from the event to the answer", |it| {
+        Reading::Time(Some(it.spent))
+    }),
+    always(
+        "DeadlineMargin",
+        "from the answer to the moment at which Lambda would have ended the invocation",
+        |it| Reading::Time(Some(it.left)),
+    ),
+    not_zero(
+        "CallLatency",
+        "of each attempt that was answered; up to 100 values, each the mean of those about as long",
+        |it| Reading::Times(&it.latencies_us),
+    ),
+    not_zero(
+        "AgeAtPrediction",
+        "of the oldest predicted record: from its arrival in the stream until OUTPUT has its prediction",
+        |it| Reading::Time(it.arrived.oldest),
+    ),
+    not_zero("Retries", "attempts after the first at the same request", |it| {
+        Reading::Count(it.retries)
+    }),
+    not_zero("Throttles", "calls that ended by Overload", |it| {
+        Reading::Count(it.throttles)
+    }),
+    not_zero("Timeouts", "attempts that had no answer within CALL_TIMEOUT_MS", |it| {
+        Reading::Count(it.timeouts)
+    }),
+    not_zero("Hedges", "second calls", |it| Reading::Count(it.hedges)),
+    not_zero(
+        "Splits",
+        "requests for several records that were split in halves",
+        |it| Reading::Count(it.splits),
+    ),
+    not_zero("MemoHits", "user records whose outcome was remembered", |it| {
+        Reading::Count(it.remembered)
+    }),
+    not_zero(
+        "DeliveredBefore",
+        "user records that came again, behind one that failed, though they had been delivered",
+        |it| Reading::Count(it.before),
+    ),
+    rejected!(
+        "RejectedBrokenRecord",
+        BrokenRecord,
+        "envelope, base64, compression or aggregation is broken"
+    ),
+    rejected!(
+        "RejectedUnpackedTooLarge",
+        UnpackedTooLarge,
+        "unpacks to more than DECOMPRESS_LIMIT_BYTES"
+    ),
+    rejected!(
+        "RejectedWrongShape",
+        WrongShape,
+        "not of the shape that a setting takes for granted"
+    ),
+    rejected!(
+        "RejectedPayloadTooLarge",
+        PayloadTooLarge,
+        "larger than MAX_PAYLOAD_BYTES"
+    ),
+    rejected!("RejectedRefused", Refused, "the endpoint refused it"),
+    rejected!(
+        "RejectedGivenUp",
+        GivenUp,
+        "older than GIVE_UP_AFTER_S, and the endpoint answers others"
+    ),
+    rejected!(
+        "RejectedPredictionTooLarge",
+        PredictionTooLarge,
+        "its prediction is larger than OUTPUT takes"
+    ),
+    failed!(
+        "FailedSuspect",
+        Cause::Fault(Suspect),
+        "by its own fault or the container's, such as no answer in time"
+    ),
+    failed!(
+        "FailedOverload",
+        Cause::Fault(Overload),
+        "the endpoint has too much to do"
+    ),
+    failed!(
+        "FailedUnreachable",
+        Cause::Fault(Unreachable),
+        "the endpoint could not be reached, or the service broke"
+    ),
+    failed!(
+        "FailedMisconfigured",
+        Cause::Fault(Misconfigured),
+        "somebody must mend the endpoint, the permissions or the settings"
+    ),
+    failed!("FailedOutOfTime", Cause::OutOfTime, "the deadline came first"),
+    failed!(
+        "FailedBehind",
+        Cause::Behind,
+        "not called any more, since a record before it had failed"
+    ),
+    failed!(
+        "FailedTooMuchAtOnce",
+        Cause::TooMuchAtOnce,
+        "the batch unpacks to more than one invocation may hold"
+    ),
+    failed!(
+        "FailedDeadLetterTooLarge",
+        Cause::DeadLetterTooLarge,
+        "its dead letter is larger than DEAD_LETTER takes"
+    ),
+    failed!(
+        "FailedUndelivered",
+        Cause::Undelivered,
+        "it has its outcome, but no destination has taken it, or a record before it failed"
+    ),
+];
+
+impl Metric {
+    /// Its unit in `CloudWatch`.
+    pub fn unit(&self) -> &'static str {
+        (self.of)(&Figures::default()).unit().name()
+    }
+
+    /// What it reads of these figures; nothing where it has no value.
+    pub(super) fn read<'f>(&self, figures: &'f Figures) -> Option<Reading<'f>> {
+        let reading = (self.of)(figures);
+        (self.when == When::Always || !reading.is_nothing()).then_some(reading)
+    }
+}
+
+impl Reading<'_> {
+    fn unit(&self) -> Unit {
+        match self {
+            Self::Count(_) | Self::Number(_) => Unit::Count,
+            Self::Time(_) | Self::Times(_) => Unit::Second(NegativeScale::Milli),
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        match self {
+            Self::Count(count) => *count == 0,
+            Self::Number(_) => false,
+            Self::Time(time) => time.is_none(),
+            Self::Times(times) => times.is_empty(),
+        }
+    }
+
+    fn observations(&self) -> Vec<Observation> {
+        match self {
+            Self::Count(count) => vec![Observation::Unsigned(*count as u64)],
+            Self::Number(number) => vec![Observation::Floating(*number)],
+            Self::Time(time) => time
+                .iter()
+                .map(|time| Observation::Floating(milliseconds(*time)))
+                .collect(),
+            Self::Times(times) => distribution(times),
+        }
+    }
+}
+
+/// To the tenth.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+impl Value for Reading<'_> {
+    fn write(&self, writer: impl ValueWriter) {
+        writer.metric(self.observations(), self.unit(), [], MetricFlags::empty());
+    }
+}

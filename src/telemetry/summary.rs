@@ -1,0 +1,142 @@
+//! What an invocation says in the log: each reason for which records failed or were rejected, once, and a summary.
+//!
+//! A rejection's message may quote the record, so its kind has to do.
+
+use tracing::{error, info, warn};
+
+use super::figures::Figures;
+use crate::decode::Batch;
+use crate::delivery::Progress;
+use crate::endpoint::FaultKind;
+use crate::outcome::{Failure, Outcome};
+
+/// Reasons that are told one by one, of one invocation.
+const REASONS_MAX: usize = 10;
+
+/// Tells what became of the batch, and what stopped it where something did.
+pub fn tell(batch: &Batch<'_>, progress: &Progress<'_>, figures: &Figures) {
+    for (kind, records) in &figures.arrived.rejected {
+        warn!(reason = ?kind, records, "rejected");
+    }
+    tell_failures(batch, progress);
+    let (user_records, predicted, rejected, failed) = (
+        figures.user_records,
+        figures.arrived.predicted,
+        figures.rejected(),
+        figures.failed(),
+    );
+    let Figures {
+        kinesis_records: records,
+        before: delivered,
+        attempts,
+        hedges,
+        limit,
+        ..
+    } = *figures;
+    let finished = progress.finished();
+    let Some(unfinished) = batch.records.get(finished) else {
+        info!(
+            records,
+            user_records, predicted, rejected, delivered, attempts, hedges, limit, "batch finished"
+        );
+        return;
+    };
+    warn!(
+        records,
+        user_records,
+        predicted,
+        rejected,
+        failed,
+        delivered,
+        attempts,
+        hedges,
+        limit,
+        finished,
+        from = unfinished.sequence_number.as_deref(),
+        why = why(batch, progress).unwrap_or_else(|| "its delivery fell short".to_owned()),
+        "batch comes again from here"
+    );
+}
+
+/// A reason for which records have failed.
+struct Reason<'p> {
+    failure: &'p Failure,
+    /// The first of them.
+    index: usize,
+    records: usize,
+}
+
+/// A line for each reason for which records have failed, but not for those that were not tried since another had failed.
+fn tell_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
+    let (reasons, others) = reasons(progress);
+    for Reason {
+        failure,
+        index,
+        records,
+    } in reasons
+    {
+        let first = batch
+            .record_of(index)
+            .and_then(|record| record.sequence_number.as_deref());
+        match failure {
+            Failure::Fault(fault) if fault.kind == FaultKind::Misconfigured => error!(
+                records,
+                first, "the endpoint cannot be called as it is configured: {}", fault.summary
+            ),
+            _ => warn!(records, first, "failed: {failure}"),
+        }
+    }
+    if others > 0 {
+        warn!(records = others, "failed for other reasons");
+    }
+}
+
+/// The reasons, and how many records have failed for none of them.
+fn reasons<'p>(progress: &'p Progress<'_>) -> (Vec<Reason<'p>>, usize) {
+    let mut reasons: Vec<Reason<'_>> = Vec::new();
+    let mut others = 0;
+    for (index, outcome) in progress.outcomes() {
+        let Outcome::Failed(failure) = outcome else { continue };
+        if *failure == Failure::Behind {
+            continue;
+        }
+        if let Some(reason) = reasons
+            .iter_mut()
+            .find(|reason| reads_the_same(reason.failure, failure))
+        {
+            reason.records += 1;
+        } else if reasons.len() < REASONS_MAX {
+            let records = 1;
+            reasons.push(Reason {
+                failure,
+                index,
+                records,
+            });
+        } else {
+            others += 1;
+        }
+    }
+    (reasons, others)
+}
+
+/// Whether a log shows the same for both: what a container said is none of its matter.
+fn reads_the_same(one: &Failure, other: &Failure) -> bool {
+    match (one, other) {
+        (Failure::Fault(one), Failure::Fault(other)) => one.kind == other.kind && one.summary == other.summary,
+        _ => one == other,
+    }
+}
+
+/// Why the first unfinished Kinesis record is unfinished.
+fn why(batch: &Batch<'_>, progress: &Progress<'_>) -> Option<String> {
+    let finished = progress.finished();
+    progress.outcomes().find_map(|(index, outcome)| {
+        let is_its_own = batch.user_records.get(index)?.position == finished;
+        match outcome {
+            _ if !is_its_own => None,
+            Outcome::Predicted(_) | Outcome::Delivered => None,
+            Outcome::Rejected(rejection) => Some(format!("{:?}, and its dead letter has gone nowhere", rejection.kind)),
+            Outcome::Failed(failure) => Some(failure.to_string()),
+        }
+    })
+}
