@@ -15,12 +15,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
+use tracing::{Span, debug_span};
 
 use crate::capacity::{Capacity, Permit};
 use crate::endpoint::Endpoint;
 use crate::invoke::{Caller, Tally};
 use crate::outcome::Outcome;
-use crate::request::Requests;
+use crate::request::{InferenceRequest, Requests};
 use crate::retry::{Budget, Retry};
 
 mod batch;
@@ -85,6 +86,11 @@ pub struct Work {
     pub stop: watch::Receiver<usize>,
     /// What is in flight then is cut.
     pub end: Instant,
+}
+
+/// The span of an attempt at `request`, within that of the invocation. Below the logs' usual level: a batch has hundreds.
+fn call_span(request: &InferenceRequest) -> Span {
+    debug_span!("call", id = request.inference_id(), records = request.records().len())
 }
 
 impl<E: Endpoint> FanOut<E> {

@@ -13,11 +13,11 @@ use instream::output::stdout::Lines;
 use instream::payload::{KeepPayload, payload};
 use instream::telemetry::metrics::Metrics;
 use instream::{connections, environment, processors, telemetry};
-use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
+use tracing::{Instrument as _, info_span};
 
 fn main() -> ExitCode {
-    telemetry::init();
+    telemetry::logs::init(lookup);
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -58,7 +58,13 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     let handler = Arc::new(Handler::new(&config, endpoint, output, dead_letter).with_metrics(metrics));
     let handle = move |event: LambdaEvent<()>| {
         let handler = Arc::clone(&handler);
-        async move {
+        let trace_id = event.context.xray_trace_id.as_deref();
+        let span = info_span!(
+            "invocation",
+            requestId = event.context.request_id,
+            xrayTraceId = trace_id
+        );
+        let handling = async move {
             let invocation = Invocation {
                 function_arn: &event.context.invoked_function_arn,
                 request_id: &event.context.request_id,
@@ -67,8 +73,11 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
                 now: SystemTime::now(),
             };
             handler.handle(&payload(), invocation).await
-        }
+        };
+        handling.instrument(span)
     };
-    let runtime = Runtime::new(service_fn(handle)).layer(TracingLayer::new());
-    runtime.layer(KeepPayload).run_concurrent().await
+    Runtime::new(service_fn(handle))
+        .layer(KeepPayload)
+        .run_concurrent()
+        .await
 }

@@ -11,9 +11,10 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument as _;
 
 use super::suspects::{Suspect, Suspects};
-use super::{Rules, Tries, Work};
+use super::{Rules, Tries, Work, call_span};
 use crate::capacity::Permit;
 use crate::endpoint::{Endpoint, Fault};
 use crate::invoke::{Answer, Caller, Tally};
@@ -140,10 +141,12 @@ impl Batch {
         }
         let request = Arc::clone(&live.request);
         let (caller, tally) = (Arc::clone(caller), Arc::clone(&self.tally));
-        self.calls.spawn(async move {
+        let span = call_span(&request);
+        let call = async move {
             let ended = contain_async(caller.attempt(&request, &mut permit, &tally)).await;
             (index, ended, permit)
-        });
+        };
+        self.calls.spawn(call.instrument(span));
     }
 
     /// Waits until a call ends, a wait is over or a record is left unfinished elsewhere, whichever is first; for ever if

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
-use super::FanOut;
 use super::batch::Batch;
 use super::suspects::Suspect;
+use super::{FanOut, call_span};
 use crate::endpoint::{Endpoint, Fault};
 use crate::invoke::Answer;
 use crate::outcome::{Outcome, Rejection, RejectionKind, contain_async};
@@ -81,7 +82,8 @@ impl<E: Endpoint> FanOut<E> {
         request: &Arc<InferenceRequest>,
     ) -> Result<Result<Answer, Fault>, Outcome> {
         let mut permit = self.caller.capacity().acquire_at_once().await;
-        contain_async(self.caller.attempt(request, &mut permit, batch.tally())).await
+        let call = self.caller.attempt(request, &mut permit, batch.tally());
+        contain_async(call.instrument(call_span(request))).await
     }
 }
 

@@ -9,7 +9,7 @@ const VALUES_MAX: usize = 100;
 const DIGITS: u32 = 7;
 
 /// Latencies in microseconds, as values in milliseconds. Those that agree in their leading digits are one value, their
-/// mean, so that sum and average stay exact; the digits are as many as give few enough values.
+/// mean, so that sum and average stay true; the digits are as many as give few enough values.
 pub(super) fn distribution(latencies_us: &[u32]) -> Vec<Observation> {
     let mut sorted = latencies_us.to_vec();
     sorted.sort_unstable();
@@ -25,10 +25,12 @@ fn leading(number: u32, digits: u32) -> u32 {
 }
 
 fn observation(latencies_us: &[u32]) -> Observation {
-    let total_us: u64 = latencies_us.iter().copied().map(u64::from).sum();
+    let sum_us: u64 = latencies_us.iter().copied().map(u64::from).sum();
+    let occurrences = u32::try_from(latencies_us.len()).unwrap_or(u32::MAX);
+    // To the microsecond: more digits would only be paid for.
+    let mean_us = u32::try_from(sum_us / u64::from(occurrences.max(1))).unwrap_or(u32::MAX);
     Observation::Repeated {
-        // No sum of a batch comes near what a float holds exactly.
-        total: total_us as f64 / 1000.0,
-        occurrences: latencies_us.len() as u64,
+        total: f64::from(mean_us) / 1000.0 * f64::from(occurrences),
+        occurrences: occurrences.into(),
     }
 }

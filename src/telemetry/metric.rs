@@ -1,13 +1,7 @@
 //! The metrics: names, units, meanings, and what each is of an invocation's figures.
 
-use std::time::Duration;
-
-use metrique_writer_core::unit::NegativeScale;
-use metrique_writer_core::value::MetricFlags;
-use metrique_writer_core::{Observation, Unit, Value, ValueWriter};
-
 use super::figures::{Cause, Figures};
-use super::latencies::distribution;
+use super::reading::Reading;
 use crate::endpoint::FaultKind::{Misconfigured, Overload, Suspect, Unreachable};
 use crate::outcome::RejectionKind::{
     BrokenRecord, GivenUp, PayloadTooLarge, PredictionTooLarge, Refused, UnpackedTooLarge, WrongShape,
@@ -32,16 +26,6 @@ pub enum When {
     Always,
     /// Where it is more than nothing.
     NotZero,
-}
-
-/// What a metric reads.
-#[derive(Debug)]
-pub(super) enum Reading<'f> {
-    Count(usize),
-    Number(f64),
-    Time(Option<Duration>),
-    /// In microseconds.
-    Times(&'f [u32]),
 }
 
 const fn always(name: &'static str, meaning: &'static str, of: fn(&Figures) -> Reading<'_>) -> Metric {
@@ -236,46 +220,5 @@ impl Metric {
     pub(super) fn read<'f>(&self, figures: &'f Figures) -> Option<Reading<'f>> {
         let reading = (self.of)(figures);
         (self.when == When::Always || !reading.is_nothing()).then_some(reading)
-    }
-}
-
-impl Reading<'_> {
-    fn unit(&self) -> Unit {
-        match self {
-            Self::Count(_) | Self::Number(_) => Unit::Count,
-            Self::Time(_) | Self::Times(_) => Unit::Second(NegativeScale::Milli),
-        }
-    }
-
-    fn is_nothing(&self) -> bool {
-        match self {
-            Self::Count(count) => *count == 0,
-            Self::Number(_) => false,
-            Self::Time(time) => time.is_none(),
-            Self::Times(times) => times.is_empty(),
-        }
-    }
-
-    fn observations(&self) -> Vec<Observation> {
-        match self {
-            Self::Count(count) => vec![Observation::Unsigned(*count as u64)],
-            Self::Number(number) => vec![Observation::Floating(*number)],
-            Self::Time(time) => time
-                .iter()
-                .map(|time| Observation::Floating(milliseconds(*time)))
-                .collect(),
-            Self::Times(times) => distribution(times),
-        }
-    }
-}
-
-/// To the tenth.
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-impl Value for Reading<'_> {
-    fn write(&self, writer: impl ValueWriter) {
-        writer.metric(self.observations(), self.unit(), [], MetricFlags::empty());
     }
 }

@@ -78,12 +78,16 @@ fn tell_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
         let first = batch
             .record_of(index)
             .and_then(|record| record.sequence_number.as_deref());
-        match failure {
-            Failure::Fault(fault) if fault.kind == FaultKind::Misconfigured => error!(
+        if let Failure::Fault(fault) = failure
+            && fault.kind == FaultKind::Misconfigured
+        {
+            let what = &fault.summary;
+            error!(
                 records,
-                first, "the endpoint cannot be called as it is configured: {}", fault.summary
-            ),
-            _ => warn!(records, first, "failed: {failure}"),
+                first, "the endpoint cannot be called as it is configured: {what}"
+            );
+        } else {
+            warn!(records, first, "failed: {failure}");
         }
     }
     if others > 0 {

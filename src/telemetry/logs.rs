@@ -1,0 +1,54 @@
+//! Logs, in the format and from the level on that Lambda's own settings ask for:
+//! <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>.
+
+use std::io::{IsTerminal as _, stderr};
+use std::panic;
+
+use lambda_runtime::tracing::subscriber::filter::{EnvFilter, LevelFilter};
+use lambda_runtime::tracing::subscriber::layer::{Layer, SubscriberExt as _};
+use lambda_runtime::tracing::subscriber::registry::LookupSpan;
+use lambda_runtime::tracing::subscriber::util::SubscriberInitExt as _;
+use lambda_runtime::tracing::subscriber::{fmt, registry};
+use tracing::Subscriber;
+
+/// Sends logs to standard error, by `AWS_LAMBDA_LOG_FORMAT` and `AWS_LAMBDA_LOG_LEVEL`, or `RUST_LOG` where Lambda does not
+/// say. A panic is told of by its place alone: its message may quote a record. `lookup` reads the process's environment.
+///
+/// # Panics
+///
+/// If the process has a subscriber already.
+pub fn init(lookup: impl Fn(&str) -> Option<String>) {
+    let is_json = lookup("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("json"));
+    let log = layer(is_json).with_filter(filter(lookup));
+    registry().with(log).init();
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a defect in the function: panicked");
+    }));
+}
+
+fn layer<S>(is_json: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+{
+    let log = fmt::layer().with_writer(stderr).with_target(false);
+    if is_json {
+        // With its time: Lambda takes a line without one for one of level INFO.
+        log.json().flatten_event(true).with_span_list(false).boxed()
+    } else {
+        log.without_time().with_ansi(stderr().is_terminal()).boxed()
+    }
+}
+
+fn filter(lookup: impl Fn(&str) -> Option<String>) -> EnvFilter {
+    let level = match lookup("AWS_LAMBDA_LOG_LEVEL") {
+        Some(level) if level.eq_ignore_ascii_case("fatal") => Some(LevelFilter::ERROR),
+        level => level.and_then(|level| level.parse().ok()),
+    };
+    match level {
+        Some(level) => EnvFilter::default().add_directive(level.into()),
+        None => EnvFilter::builder()
+            .with_default_directive(LevelFilter::INFO.into())
+            .parse_lossy(lookup("RUST_LOG").unwrap_or_default()),
+    }
+}
