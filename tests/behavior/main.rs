@@ -4,6 +4,8 @@
 
 #[allow(dead_code, reason = "the simulation uses other parts of it")]
 mod cloud;
+#[path = "../support/emf.rs"]
+mod emf;
 mod replay;
 mod scripted;
 mod support;
@@ -18,6 +20,7 @@ mod evidence;
 mod give_up;
 mod hedge;
 mod kinesis_output;
+mod metrics;
 mod multi_record;
 mod once_more;
 mod one_outcome;

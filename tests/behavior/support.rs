@@ -1,6 +1,6 @@
 //! A batch, a scripted endpoint and what came of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -13,9 +13,11 @@ use instream::deadline::Invocation;
 use instream::handler::{Handler, HandlerError};
 use instream::output::Output;
 use instream::output::stdout::Lines;
+use instream::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::emf::{self, Metric};
 pub(crate) use crate::scripted::Does;
 use crate::scripted::{Script, Scripted, Seen};
 
@@ -61,6 +63,7 @@ pub(crate) struct Scenario {
     settings: Vec<(&'static str, String)>,
     output: Page,
     dead_letter: Page,
+    metrics: Page,
     real_output: Option<Output>,
     real_dead_letter: Option<Output>,
 }
@@ -82,6 +85,7 @@ impl Scenario {
             settings,
             output: Page::default(),
             dead_letter: Page::default(),
+            metrics: Page::default(),
             real_output: None,
             real_dead_letter: None,
         }
@@ -180,13 +184,16 @@ impl Scenario {
         let output = self.real_output.unwrap_or_else(|| page(&self.output));
         let dead_letter = config.dead_letter.as_ref();
         let dead_letter = dead_letter.map(|_| self.real_dead_letter.unwrap_or_else(|| page(&self.dead_letter)));
-        let handler = Handler::new(&config, endpoint, output, dead_letter);
+        let lines = Lines::new(Box::new(self.metrics.clone()));
+        let metrics = Metrics::new(lines, "instream", "a-function");
+        let handler = Handler::new(&config, endpoint, output, dead_letter).with_metrics(Some(metrics));
         let Self {
             records,
             arrival,
             deadline,
             output,
             dead_letter,
+            metrics,
             ..
         } = self;
         Running {
@@ -197,6 +204,7 @@ impl Scenario {
             deadline,
             output,
             dead_letter,
+            metrics,
             started: Instant::now(),
         }
     }
@@ -218,6 +226,7 @@ pub(crate) struct Running {
     deadline: Option<Duration>,
     output: Page,
     dead_letter: Page,
+    metrics: Page,
     started: Instant,
 }
 
@@ -256,7 +265,23 @@ impl Running {
         };
         let handling = self.handler.handle(payload.as_bytes(), invocation);
         let response = timeout(Duration::from_hours(1), handling).await;
-        Ok(serde_json::to_value(response.expect("the invocation ends")?).unwrap())
+        let response = response.expect("the invocation ends")?;
+        // Where there was no time for anything, there are none.
+        if let Some(metrics) = self.latest_metrics() {
+            each_record_has_one_end(&metrics);
+        }
+        Ok(serde_json::to_value(response).unwrap())
+    }
+
+    /// The metrics of the latest invocation.
+    pub(crate) fn metrics(&self) -> BTreeMap<String, Metric> {
+        self.latest_metrics().expect("an invocation has metrics")
+    }
+
+    fn latest_metrics(&self) -> Option<BTreeMap<String, Metric>> {
+        let text = String::from_utf8(self.metrics.text.lock().unwrap().clone()).unwrap();
+        let line = text.lines().last()?;
+        Some(emf::read(line).unwrap_or_else(|broken| panic!("{broken}: {line}")))
     }
 
     /// The event with the records of these numbers.
@@ -351,6 +376,21 @@ impl Running {
             elapsed: self.elapsed(),
             seen,
         }
+    }
+}
+
+/// What becomes of an invocation's user records adds up.
+fn each_record_has_one_end(metrics: &BTreeMap<String, Metric>) {
+    let sum = |names: &[&str]| -> f64 {
+        let named = names.iter().filter_map(|name| metrics.get(*name));
+        named.map(Metric::sum).sum()
+    };
+    let ends = sum(&["Predicted", "Rejected", "Failed", "DeliveredBefore"]);
+    assert_eq!(ends, sum(&["UserRecords"]), "{metrics:?}");
+    for (total, part) in [("Rejected", "Rejected"), ("Failed", "Failed")] {
+        let parts = metrics.keys().filter(|name| name.starts_with(part) && *name != total);
+        let parts: Vec<_> = parts.map(String::as_str).collect();
+        assert_eq!(sum(&parts), sum(&[total]), "{metrics:?}");
     }
 }
 

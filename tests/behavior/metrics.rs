@@ -1,0 +1,305 @@
+//! The metrics of an invocation: each is what its name says, and none is listed that nothing moves. `support.rs` reads the
+//! metrics of every invocation of every story by the format's rules, and adds up what became of its records.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use instream::config::Destination;
+use instream::endpoint::FaultKind::{Misconfigured, Overload, Refused, Suspect, Unreachable};
+use instream::telemetry::metric::METRICS;
+use instream_local::packing::gzip;
+use serde_json::{Value, json};
+use tokio::time::advance;
+
+use crate::cloud::{Cloud, Fate};
+use crate::emf;
+use crate::support::{Does, Running, Scenario, entry};
+
+/// The sum of a metric's values in the latest invocation; nothing where it has none.
+fn sum(running: &Running, name: &str) -> Option<f64> {
+    running.metrics().get(name).map(emf::Metric::sum)
+}
+
+async fn after(scenario: Scenario, records: usize) -> Running {
+    let running = scenario.start();
+    running.invoke(0..records).await.unwrap();
+    running
+}
+
+/// A record of these bytes.
+fn record(number: &str, data: &[u8]) -> Value {
+    let mut record = entry(number);
+    record["kinesis"]["data"] = BASE64.encode(data).into();
+    record
+}
+
+async fn after_event(scenario: Scenario, records: Vec<Value>) -> Running {
+    let running = scenario.start();
+    running.invoke_event(&json!({ "Records": records })).await.unwrap();
+    running
+}
+
+/// All is well.
+async fn well() -> Running {
+    after(Scenario::of(0).arrived_before(3.0), 10).await
+}
+
+/// Calls that fail at first, and are slow.
+async fn troubled() -> Vec<Running> {
+    let slow = after(
+        Scenario::of(0)
+            .with("HEDGE", "p95")
+            .record(200, Does::PredictAfter(900)),
+        150,
+    )
+    .await;
+    slow.invoke([200]).await.unwrap();
+    let half = Scenario::of(0).packed(4).record(2, Does::Fail(Refused));
+    let again = after(Scenario::of(0).attempts(0, &[Does::Fail(Overload); 3]), 3).await;
+    again.invoke(0..3).await.unwrap();
+    let hanging = Scenario::of(0).record(1, Does::Hang);
+    vec![
+        slow,
+        after(half, 4).await,
+        after(Scenario::of(0).attempts(0, &[Does::Fail(Overload)]), 3).await,
+        after(hanging, 3).await,
+    ]
+}
+
+/// Records that come again, in both modes.
+async fn redelivered() -> Vec<Running> {
+    let mut all = Vec::new();
+    for mode in ["ordered", "unordered"] {
+        let scenario = Scenario::of(0).with("OUTPUT_MODE", mode);
+        let running = after(scenario.attempts(0, &[Does::Fail(Suspect); 3]), 3).await;
+        running.invoke(0..3).await.unwrap();
+        all.push(running);
+    }
+    all
+}
+
+/// A record for each reason to reject it.
+async fn rejected() -> Vec<Running> {
+    let limit = Scenario::of(0).with("DECOMPRESS_LIMIT_BYTES", "1000");
+    let packed = gzip(&[b'7'; 2000]);
+    let cloud = Cloud::that(|_, _| Fate::Taken(1));
+    let output = cloud.open(&Destination::Sqs(
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/scores".to_owned(),
+    ));
+    let small = Scenario::of(0).output(output).record(0, Does::PredictBytes(2_000_000));
+    let mut broken = entry("0");
+    broken["kinesis"]["data"] = "no base64".into();
+    let old = Scenario::of(0).with("GIVE_UP_AFTER_S", "60").arrived_before(60.0);
+    vec![
+        after_event(limit, vec![record("0", &packed)]).await,
+        after_event(Scenario::of(0), vec![broken]).await,
+        after_event(Scenario::of(0).with("FEATURES", "$.amount"), vec![record("0", b"{}")]).await,
+        after(Scenario::of(0).with("MAX_PAYLOAD_BYTES", "1"), 11).await,
+        after(Scenario::of(0).record(0, Does::Fail(Refused)), 1).await,
+        after(old.record(0, Does::Fail(Suspect)), 2).await,
+        after(small, 1).await,
+    ]
+}
+
+/// A record for each reason to let it come again.
+async fn failed() -> Vec<Running> {
+    let cloud = Cloud::that(|_, _| Fate::Taken(1));
+    let queue = cloud.open(&Destination::Sqs(
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/scores".to_owned(),
+    ));
+    let large = "x".repeat(1_000_000);
+    let no_room = Scenario::of(0).dead_letter(queue).body(&large, Does::Fail(Refused));
+    let short = Scenario::of(0).deadline(Some(Duration::from_secs(2)));
+    let one = Scenario::of(0).with("CAPACITY", "1").with("MAX_ATTEMPTS", "1");
+    let limit = Scenario::of(0).with("DECOMPRESS_LIMIT_BYTES", "1000");
+    let packed = gzip(&[b'7'; 1000]);
+    let packed = (0..6).map(|number| record(&number.to_string(), &packed)).collect();
+    vec![
+        after(Scenario::of(0).record(0, Does::Fail(Suspect)), 1).await,
+        after(one.record(0, Does::Fail(Overload)), 3).await,
+        after(Scenario::of(0).record(0, Does::Fail(Unreachable)), 1).await,
+        after(Scenario::of(0).record(0, Does::Fail(Misconfigured)), 1).await,
+        after(short.record(0, Does::Hang), 1).await,
+        after_event(limit, packed).await,
+        after_event(no_room, vec![record("0", large.as_bytes())]).await,
+        after(Scenario::of(0).broken_output(), 1).await,
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_metric_moves_in_some_story_and_has_the_unit_that_is_listed() {
+    let mut stories = vec![well().await];
+    stories.extend(troubled().await);
+    stories.extend(redelivered().await);
+    stories.extend(rejected().await);
+    stories.extend(failed().await);
+    let mut moved = BTreeSet::new();
+    for story in stories {
+        for (name, metric) in story.metrics() {
+            let listed = METRICS.iter().find(|listed| listed.name == name);
+            assert_eq!(listed.unwrap().unit(), metric.unit, "{name}");
+            if metric.sum() > 0.0 {
+                moved.insert(name);
+            }
+        }
+    }
+    let listed: BTreeSet<_> = METRICS.iter().map(|metric| metric.name.to_owned()).collect();
+    assert_eq!(moved, listed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_measured_of_a_batch_that_goes_well() {
+    // Ten records, five calls at once, 10 ms each; the records are three seconds old.
+    let scenario = Scenario::of(0).arrived_before(3.0).with("CAPACITY", "5");
+    let running = after(scenario.deadline(Some(Duration::from_secs(30))), 10).await;
+    let expected = [
+        ("KinesisRecords", 10.0),
+        ("UserRecords", 10.0),
+        ("Predicted", 10.0),
+        ("Rejected", 0.0),
+        ("Failed", 0.0),
+        ("Calls", 10.0),
+        ("CapacityLimit", 5.0),
+        ("BatchLatency", 20.0),
+        ("DeadlineMargin", 29_980.0),
+        ("CallLatency", 100.0),
+        ("AgeAtPrediction", 3020.0),
+    ];
+    let measured = running.metrics();
+    assert_eq!(measured.len(), expected.len(), "nothing else: {measured:?}");
+    for (name, value) in expected {
+        // Tokio's timer has steps of a millisecond.
+        let steps = if name == "CallLatency" { 10.0 } else { 2.0 };
+        assert!((measured[name].sum() - value).abs() <= steps, "{name}: {measured:?}");
+    }
+    assert_eq!(measured["CallLatency"].count(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_is_counted_as_predicted_once_however_often_it_comes() {
+    for (mode, again) in [("ordered", Some(2.0)), ("unordered", None)] {
+        let scenario = Scenario::of(0).with("OUTPUT_MODE", mode);
+        let running = after(scenario.attempts(1, &[Does::Fail(Suspect); 3]), 4).await;
+        let first = if mode == "ordered" { 1.0 } else { 3.0 };
+        assert_eq!(sum(&running, "Predicted"), Some(first), "{mode}");
+        assert_eq!(
+            sum(&running, "FailedUndelivered"),
+            again,
+            "{mode}: behind the one that failed"
+        );
+        running.invoke(1..4).await.unwrap();
+        assert_eq!(sum(&running, "Predicted"), Some(4.0 - first), "{mode}");
+        assert_eq!(sum(&running, "MemoHits"), Some(2.0), "{mode}");
+        assert_eq!(
+            sum(&running, "DeliveredBefore"),
+            Some(2.0).filter(|_| mode == "unordered")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_counted_by_how_they_went() {
+    let running = after(Scenario::of(0).attempts(1, &[Does::Fail(Overload), Does::Hang]), 3).await;
+    assert_eq!(sum(&running, "Calls"), Some(5.0));
+    assert_eq!(sum(&running, "Retries"), Some(2.0));
+    assert_eq!(sum(&running, "Throttles"), Some(1.0));
+    assert_eq!(sum(&running, "Timeouts"), Some(1.0));
+    assert_eq!(
+        running.metrics()["CallLatency"].count(),
+        3,
+        "only answers have a latency"
+    );
+    let running = after(Scenario::of(0).packed(4).record(2, Does::Fail(Refused)), 4).await;
+    assert_eq!(sum(&running, "Calls"), Some(5.0));
+    assert_eq!(sum(&running, "Splits"), Some(2.0));
+    assert_eq!(sum(&running, "Retries"), None, "a half is asked for the first time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_latencies_are_few_values_that_stand_for_them_all() {
+    let mut scenario = Scenario::of(0).with("CAPACITY", "1000");
+    for number in 0..1000_usize {
+        scenario = scenario.record(number, Does::PredictAfter(1 + (number * number / 50) as u64));
+    }
+    let running = after(scenario, 1000).await;
+    let latencies = &running.metrics()["CallLatency"];
+    assert!(
+        (20..=100).contains(&latencies.values.len()),
+        "{}",
+        latencies.values.len()
+    );
+    assert_eq!(latencies.count(), 1000);
+    let sum: f64 = (0..1000_usize).map(|number| (1 + number * number / 50) as f64).sum();
+    assert!(
+        (latencies.sum() / sum - 1.0).abs() < 0.001,
+        "{} for {sum}",
+        latencies.sum()
+    );
+    let longest = latencies.values.last().unwrap().0;
+    assert!((longest / 19_961.0 - 1.0).abs() < 0.1, "{longest}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_age_is_that_of_the_oldest_record_when_its_prediction_is_delivered() {
+    let running = Scenario::of(0).start();
+    let aged = |number: &str, age: f64| {
+        let mut record = entry(number);
+        record["kinesis"]["approximateArrivalTimestamp"] = (1_800_000_000.0 - age).into();
+        record
+    };
+    let event = json!({ "Records": [aged("0", 1.0), aged("1", 8.0), entry("2"), aged("3", 2.0)] });
+    running.invoke_event(&event).await.unwrap();
+    let age = sum(&running, "AgeAtPrediction").unwrap();
+    assert!((8009.0..=8015.0).contains(&age), "{age}");
+    // What is not predicted is not young either, but has no prediction that is late.
+    let running = Scenario::of(0).record(1, Does::Fail(Refused)).start();
+    running.invoke_event(&event).await.unwrap();
+    let age = sum(&running, "AgeAtPrediction").unwrap();
+    assert!((2009.0..=2015.0).contains(&age), "{age}");
+    // By a clock that is behind.
+    advance(Duration::from_secs(1)).await;
+    running
+        .invoke_event(&json!({ "Records": [aged("7", -3600.0)] }))
+        .await
+        .unwrap();
+    assert_eq!(sum(&running, "AgeAtPrediction"), Some(0.0));
+}
+
+#[test]
+fn the_formats_rules_are_rules() {
+    let document = json!({
+        "_aws": {
+            "Timestamp": 1_800_000_000_000_u64,
+            "CloudWatchMetrics": [{
+                "Namespace": "n", "Dimensions": [["D"]], "Metrics": [{ "Name": "M", "Unit": "Count" }],
+            }],
+        },
+        "D": "d",
+        "M": { "Values": [1, 2], "Counts": [1, 1] },
+    });
+    assert_eq!(emf::read(&document.to_string()).unwrap()["M"].sum(), 3.0);
+    let directive = "/_aws/CloudWatchMetrics/0";
+    for (place, value) in [
+        ("/_aws/Timestamp", json!(1_800_000_000)),
+        ("/_aws/CloudWatchMetrics", json!({})),
+        (&format!("{directive}/Namespace"), json!("")),
+        (&format!("{directive}/Dimensions"), json!([["Another"]])),
+        (&format!("{directive}/Dimensions"), json!(["D"])),
+        (&format!("{directive}/Metrics/0/Unit"), json!("Milliseconds ")),
+        (&format!("{directive}/Metrics/0/Name"), json!("Another")),
+        (
+            &format!("{directive}/Metrics"),
+            json!([{ "Name": "M", "Unit": "Count" }, { "Name": "M", "Unit": "Count" }]),
+        ),
+        ("/D", json!(7)),
+        ("/M", json!("3")),
+        ("/M", json!({ "Values": [1], "Counts": [] })),
+        ("/M", json!(vec![1; 101])),
+    ] {
+        let mut broken = document.clone();
+        *broken.pointer_mut(place).unwrap() = value;
+        assert!(emf::read(&broken.to_string()).is_err(), "{place}");
+    }
+}
