@@ -48,6 +48,9 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
             "DEAD_LETTER is not set: a record that can never succeed is retried until the mapping gives it up"
         );
     }
+    if config.metrics.is_some() && telemetry::logs::drops_output(lookup) {
+        tracing::error!("METRICS=on, but Lambda drops the metrics at this log level: set it to INFO, or METRICS=off");
+    }
     let http = connections::connections();
     let environment = environment::load(connections::http_client(http.clone())).await;
     let endpoint = SageMaker::new(http, &environment, config.parameters.clone()).await?;

@@ -7,9 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use instream::config::{Config, Destination, VARIABLES};
+use instream::telemetry::metric::{METRICS, Metric, When};
 
 const BENCHES: &str = include_str!("../benches/stages.rs");
 const COUNTS: &str = include_str!("../benches/COUNTS.md");
+const METRICS_PAGE: &str = include_str!("../docs/metrics.md");
 const README: &str = include_str!("../README.md");
 const SETTINGS: &str = include_str!("../docs/settings.md");
 const TEMPLATE: &str = include_str!("../template.yaml");
@@ -42,6 +44,26 @@ fn the_settings_are_listed_as_they_are() {
         .collect();
     assert_eq!(written, real);
     assert!(README.contains(&format!("lists all {}", VARIABLES.len())));
+}
+
+#[test]
+fn the_metrics_are_listed_as_they_are() {
+    let table = METRICS_PAGE
+        .split("| metric | unit | when | meaning |\n|---|---|---|---|\n")
+        .nth(1)
+        .unwrap();
+    let written: Vec<_> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    let row = |metric: &Metric| {
+        let when = match metric.when {
+            When::Always => "always",
+            When::NotZero => "if any",
+        };
+        let Metric { name, meaning, .. } = metric;
+        format!("| `{name}` | {} | {when} | {meaning} |", metric.unit())
+    };
+    let real: Vec<_> = METRICS.iter().map(row).collect();
+    assert_eq!(written.join("\n"), real.join("\n"));
+    assert!(README.contains(&format!("all {} metrics", METRICS.len())));
 }
 
 #[test]

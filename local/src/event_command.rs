@@ -46,7 +46,7 @@ fn error_line(error_type: &str, error_message: &str) -> String {
 }
 
 /// Sends the event in `file` to a fresh function. Where a file of the same name with the ending `.env` stands beside
-/// it, its settings win over those of `options`.
+/// it, its settings win over those of `options`. Metrics are off unless METRICS is set.
 ///
 /// # Errors
 ///
@@ -55,6 +55,9 @@ pub async fn run(file: &Path, mut options: Options) -> Result<EventRun> {
     let event = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     serde_json::from_slice::<IgnoredAny>(&event).with_context(|| format!("{} is not JSON", file.display()))?;
     options.settings.extend(settings_beside(file)?);
+    // For a person who looks at what was delivered.
+    let metrics = options.settings.entry("METRICS".to_owned());
+    metrics.or_insert_with(|| "off".to_owned());
     let Setup {
         endpoint: _endpoint,
         launch,

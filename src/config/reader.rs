@@ -11,6 +11,7 @@ use super::variables::{
 use super::{Destination, OutputMode};
 use crate::deadline::Limits;
 use crate::retry::{Backoff, Retry};
+use crate::telemetry::logs;
 
 /// How much of a wrong value an error shows, in characters.
 const VALUE_SHOWN: usize = 100;
@@ -68,17 +69,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         })
     }
 
-    /// Lambda takes a line on standard output without a level for one of level INFO, and drops it where its JSON log
-    /// format is on with a higher level:
-    /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>.
+    /// What Lambda drops would be lost.
     pub(super) fn check_log_level(&mut self, variable: Variable, destination: Option<&Destination>) {
-        let set_to = |name: &str, values: &[&str]| {
-            let value = (self.lookup)(name).unwrap_or_default();
-            values.iter().any(|it| value.eq_ignore_ascii_case(it))
-        };
-        let dropped =
-            set_to("AWS_LAMBDA_LOG_FORMAT", &["json"]) && set_to("AWS_LAMBDA_LOG_LEVEL", &["warn", "error", "fatal"]);
-        if dropped && destination == Some(&Destination::Stdout) {
+        if destination == Some(&Destination::Stdout) && logs::drops_output(&self.lookup) {
             self.faults.push(format!(
                 "{}=\"stdout:\" with AWS_LAMBDA_LOG_FORMAT=JSON and AWS_LAMBDA_LOG_LEVEL above INFO, which drops its \
                  lines; allowed: a level of INFO or below, or {}",

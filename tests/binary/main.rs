@@ -6,10 +6,13 @@ mod bench;
 mod capacity;
 mod connections;
 mod deadline;
+#[path = "../support/emf.rs"]
+mod emf;
 mod events;
 mod give_up;
 mod start_up;
 mod stream;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,0 +1,109 @@
+//! Logs, metrics and traces of the real binary, as Lambda would have them.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use instream_local::event_command::{self, EventRun};
+use instream_local::function::{Answer, Function, Line};
+use instream_local::setup::Setup;
+use serde_json::Value;
+
+use crate::{emf, options, repository};
+
+const AS_LAMBDA: [(&str, &str); 2] = [("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("METRICS", "on")];
+
+async fn run(event: &str, settings: &[(&str, &str)]) -> EventRun {
+    let settings = [&AS_LAMBDA[..], settings].concat();
+    let file = repository("events").join(event);
+    event_command::run(Path::new(&file), options(&settings)).await.unwrap()
+}
+
+fn parsed(lines: &[String]) -> Vec<Value> {
+    lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn an_invocation_has_one_line_of_metrics_before_its_answer() {
+    let run = run("refused.json", &[("METRICS_NAMESPACE", "fraud/scores")]).await;
+    let metrics: Vec<_> = run.output.iter().filter(|line| line.contains("\"_aws\"")).collect();
+    let [line] = metrics[..] else { panic!("{:?}", run.output) };
+    let read = emf::read(line).unwrap();
+    let sum = |name: &str| read.get(name).map(emf::Metric::sum);
+    assert_eq!((sum("Predicted"), sum("Rejected"), sum("RejectedRefused")), (Some(4.0), Some(1.0), Some(1.0)));
+    assert_eq!(read["CallLatency"].count(), 4);
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Namespace"], "fraud/scores");
+    assert_eq!(line["FunctionName"], "instream");
+    assert_eq!(line["Endpoint"], "fraud-detector");
+    let request_ids: Vec<_> = parsed(&run.log).iter().map(|line| line["span"]["requestId"].clone()).collect();
+    assert!(!request_ids.is_empty() && request_ids.iter().all(|id| *id == line["RequestId"]), "{request_ids:?}");
+}
+
+#[tokio::test]
+async fn metrics_can_be_switched_off() {
+    let run = run("five.json", &[("METRICS", "off")]).await;
+    assert_eq!(run.output.len(), 5, "{:?}", run.output);
+}
+
+#[tokio::test]
+async fn a_log_line_has_its_level_and_its_time_where_lambda_looks_for_them() {
+    let run = run("refused.json", &[]).await;
+    let log = parsed(&run.log);
+    let messages: Vec<_> = log.iter().map(|line| (line["level"].as_str(), line["message"].as_str())).collect();
+    assert_eq!(messages, [(Some("WARN"), Some("rejected")), (Some("INFO"), Some("batch finished"))]);
+    for line in &log {
+        let time = line["timestamp"].as_str().unwrap();
+        assert!(time.starts_with("20") && time.contains('T') && time.ends_with('Z'), "{time}");
+        assert_eq!(line["span"]["name"], "invocation");
+        assert!(line["span"]["xrayTraceId"].as_str().unwrap().starts_with("Root="));
+    }
+    assert_eq!(log[0]["reason"], "Refused");
+    assert_eq!((&log[1]["predicted"], &log[1]["rejected"]), (&4.into(), &1.into()));
+}
+
+#[tokio::test]
+async fn the_log_begins_at_the_level_that_lambda_says() {
+    for (level, expected) in [("DEBUG", 3..100), ("INFO", 2..3), ("WARN", 1..2), ("ERROR", 0..1), ("FATAL", 0..1)] {
+        let settings = [("AWS_LAMBDA_LOG_LEVEL", level), ("METRICS", "off"), ("OUTPUT", "none:"), ("DEAD_LETTER", "none:")];
+        let run = run("refused.json", &settings).await;
+        assert!(expected.contains(&run.log.len()), "{level}: {:?}", run.log);
+    }
+}
+
+#[tokio::test]
+async fn each_reason_for_which_records_fail_is_told_of_once() {
+    let run = run("poison-in-the-middle.json", &[("MAX_ATTEMPTS", "1"), ("CAPACITY", "20")]).await;
+    let log = parsed(&run.log);
+    let failed: Vec<_> = log.iter().filter(|line| line["message"].as_str().unwrap().starts_with("failed: ")).collect();
+    let [failed] = failed[..] else { panic!("{log:?}") };
+    assert_eq!(failed["records"], 1);
+    assert!(failed["first"].is_string());
+    let last = log.last().unwrap();
+    assert_eq!(last["message"], "batch comes again from here");
+    assert_eq!((&last["from"], &last["failed"]), (&failed["first"], &3.into()));
+}
+
+#[tokio::test]
+async fn metrics_that_lambda_would_drop_are_told_of() {
+    let settings = [
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+        ("AWS_LAMBDA_LOG_LEVEL", "ERROR"),
+        ("OUTPUT", "none:"),
+        ("DEAD_LETTER", "none:"),
+    ];
+    for (metrics, told) in [("on", true), ("off", false)] {
+        let setup = Setup::new(options(&[&settings[..], &[("METRICS", metrics)]].concat())).await.unwrap();
+        let function = Function::start(&setup.launch).await.unwrap();
+        let answer = function.invoke(Bytes::from(std::fs::read(repository("events/five.json")).unwrap())).await;
+        assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
+        function.stop().await;
+        drop(setup.launch);
+        let mut lines = setup.lines;
+        let mut log = Vec::new();
+        while let Some(line) = lines.recv().await {
+            log.extend(if let Line::Log(line) = line { Some(line) } else { None });
+        }
+        let is_told = log.iter().any(|line| line.contains("Lambda drops the metrics"));
+        assert_eq!(is_told, told, "{log:?}");
+    }
+}
