@@ -36,22 +36,25 @@ async fn serve_one(connection: TcpStream, told: mpsc::UnboundedSender<bool>) {
     }
 }
 
-/// `None` where the client has gone instead.
-async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<()> {
-    let mut body = 0;
+/// The request's line and headers, in lower case. `None` where the client has gone instead.
+pub(crate) async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<String> {
+    let (mut head, mut body) = (String::new(), 0);
     loop {
         let mut line = String::new();
         if connection.read_line(&mut line).await.ok()? == 0 {
             return None;
         }
-        if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+        line.make_ascii_lowercase();
+        if let Some(length) = line.strip_prefix("content-length:") {
             body = length.trim().parse().unwrap();
         }
         if line.trim().is_empty() {
             break;
         }
+        head.push_str(&line);
     }
-    connection.read_exact(&mut vec![0; body]).await.ok().map(drop)
+    connection.read_exact(&mut vec![0; body]).await.ok()?;
+    Some(head)
 }
 
 #[tokio::test]

@@ -7,7 +7,11 @@ use instream_local::event_command::{self, EventRun};
 use instream_local::function::{Answer, Function, Line};
 use instream_local::setup::Setup;
 use serde_json::Value;
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
+use crate::connections::read_request;
 use crate::{emf, options, repository};
 
 const AS_LAMBDA: [(&str, &str); 2] = [("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("METRICS", "on")];
@@ -26,17 +30,28 @@ fn parsed(lines: &[String]) -> Vec<Value> {
 async fn an_invocation_has_one_line_of_metrics_before_its_answer() {
     let run = run("refused.json", &[("METRICS_NAMESPACE", "fraud/scores")]).await;
     let metrics: Vec<_> = run.output.iter().filter(|line| line.contains("\"_aws\"")).collect();
-    let [line] = metrics[..] else { panic!("{:?}", run.output) };
+    let [line] = metrics[..] else {
+        panic!("{:?}", run.output)
+    };
     let read = emf::read(line).unwrap();
     let sum = |name: &str| read.get(name).map(emf::Metric::sum);
-    assert_eq!((sum("Predicted"), sum("Rejected"), sum("RejectedRefused")), (Some(4.0), Some(1.0), Some(1.0)));
+    assert_eq!(
+        (sum("Predicted"), sum("Rejected"), sum("RejectedRefused")),
+        (Some(4.0), Some(1.0), Some(1.0))
+    );
     assert_eq!(read["CallLatency"].count(), 4);
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Namespace"], "fraud/scores");
     assert_eq!(line["FunctionName"], "instream");
     assert_eq!(line["Endpoint"], "fraud-detector");
-    let request_ids: Vec<_> = parsed(&run.log).iter().map(|line| line["span"]["requestId"].clone()).collect();
-    assert!(!request_ids.is_empty() && request_ids.iter().all(|id| *id == line["RequestId"]), "{request_ids:?}");
+    let request_ids: Vec<_> = parsed(&run.log)
+        .iter()
+        .map(|line| line["span"]["requestId"].clone())
+        .collect();
+    assert!(
+        !request_ids.is_empty() && request_ids.iter().all(|id| *id == line["RequestId"]),
+        "{request_ids:?}"
+    );
 }
 
 #[tokio::test]
@@ -49,11 +64,20 @@ async fn metrics_can_be_switched_off() {
 async fn a_log_line_has_its_level_and_its_time_where_lambda_looks_for_them() {
     let run = run("refused.json", &[]).await;
     let log = parsed(&run.log);
-    let messages: Vec<_> = log.iter().map(|line| (line["level"].as_str(), line["message"].as_str())).collect();
-    assert_eq!(messages, [(Some("WARN"), Some("rejected")), (Some("INFO"), Some("batch finished"))]);
+    let messages: Vec<_> = log
+        .iter()
+        .map(|line| (line["level"].as_str(), line["message"].as_str()))
+        .collect();
+    assert_eq!(
+        messages,
+        [(Some("WARN"), Some("rejected")), (Some("INFO"), Some("batch finished"))]
+    );
     for line in &log {
         let time = line["timestamp"].as_str().unwrap();
-        assert!(time.starts_with("20") && time.contains('T') && time.ends_with('Z'), "{time}");
+        assert!(
+            time.starts_with("20") && time.contains('T') && time.ends_with('Z'),
+            "{time}"
+        );
         assert_eq!(line["span"]["name"], "invocation");
         assert!(line["span"]["xrayTraceId"].as_str().unwrap().starts_with("Root="));
     }
@@ -63,8 +87,19 @@ async fn a_log_line_has_its_level_and_its_time_where_lambda_looks_for_them() {
 
 #[tokio::test]
 async fn the_log_begins_at_the_level_that_lambda_says() {
-    for (level, expected) in [("DEBUG", 3..100), ("INFO", 2..3), ("WARN", 1..2), ("ERROR", 0..1), ("FATAL", 0..1)] {
-        let settings = [("AWS_LAMBDA_LOG_LEVEL", level), ("METRICS", "off"), ("OUTPUT", "none:"), ("DEAD_LETTER", "none:")];
+    for (level, expected) in [
+        ("DEBUG", 3..100),
+        ("INFO", 2..3),
+        ("WARN", 1..2),
+        ("ERROR", 0..1),
+        ("FATAL", 0..1),
+    ] {
+        let settings = [
+            ("AWS_LAMBDA_LOG_LEVEL", level),
+            ("METRICS", "off"),
+            ("OUTPUT", "none:"),
+            ("DEAD_LETTER", "none:"),
+        ];
         let run = run("refused.json", &settings).await;
         assert!(expected.contains(&run.log.len()), "{level}: {:?}", run.log);
     }
@@ -72,15 +107,59 @@ async fn the_log_begins_at_the_level_that_lambda_says() {
 
 #[tokio::test]
 async fn each_reason_for_which_records_fail_is_told_of_once() {
-    let run = run("poison-in-the-middle.json", &[("MAX_ATTEMPTS", "1"), ("CAPACITY", "20")]).await;
+    let run = run(
+        "poison-in-the-middle.json",
+        &[("MAX_ATTEMPTS", "1"), ("CAPACITY", "20")],
+    )
+    .await;
     let log = parsed(&run.log);
-    let failed: Vec<_> = log.iter().filter(|line| line["message"].as_str().unwrap().starts_with("failed: ")).collect();
+    let failed: Vec<_> = log
+        .iter()
+        .filter(|line| line["message"].as_str().unwrap().starts_with("failed: "))
+        .collect();
     let [failed] = failed[..] else { panic!("{log:?}") };
     assert_eq!(failed["records"], 1);
     assert!(failed["first"].is_string());
     let last = log.last().unwrap();
     assert_eq!(last["message"], "batch comes again from here");
     assert_eq!((&last["from"], &last["failed"]), (&failed["first"], &3.into()));
+}
+
+#[tokio::test]
+async fn every_call_carries_the_trace_of_its_invocation() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, mut told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                let mut connection = BufReader::new(connection);
+                while let Some(head) = read_request(&mut connection).await {
+                    tell.send(head).unwrap();
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1";
+                    connection.write_all(answer).await.unwrap();
+                }
+            });
+        }
+    });
+    let mut setup = Setup::new(options(&[])).await.unwrap();
+    let name = "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned();
+    setup.launch.environment.extend([(name, url)]);
+    let function = Function::start(&setup.launch).await.unwrap();
+    let event = std::fs::read(repository("events/five.json")).unwrap();
+    let answer = function.invoke(Bytes::from(event)).await;
+    assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
+    function.stop().await;
+    let heads: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    assert_eq!(heads.len(), 5);
+    for head in heads {
+        let trace = head.lines().find_map(|line| line.strip_prefix("x-amzn-trace-id: "));
+        assert!(trace.is_some_and(|trace| trace.starts_with("root=1-")), "{head}");
+        // It is not signed: what is between here and the service may change it.
+        let signed = head.lines().find(|line| line.starts_with("authorization: "));
+        assert!(!signed.unwrap().contains("trace"), "{head}");
+    }
 }
 
 #[tokio::test]
@@ -92,9 +171,13 @@ async fn metrics_that_lambda_would_drop_are_told_of() {
         ("DEAD_LETTER", "none:"),
     ];
     for (metrics, told) in [("on", true), ("off", false)] {
-        let setup = Setup::new(options(&[&settings[..], &[("METRICS", metrics)]].concat())).await.unwrap();
+        let setup = Setup::new(options(&[&settings[..], &[("METRICS", metrics)]].concat()))
+            .await
+            .unwrap();
         let function = Function::start(&setup.launch).await.unwrap();
-        let answer = function.invoke(Bytes::from(std::fs::read(repository("events/five.json")).unwrap())).await;
+        let answer = function
+            .invoke(Bytes::from(std::fs::read(repository("events/five.json")).unwrap()))
+            .await;
         assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
         function.stop().await;
         drop(setup.launch);
