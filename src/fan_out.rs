@@ -15,11 +15,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
+use tracing::field::Empty;
 use tracing::{Span, debug_span};
 
 use crate::capacity::{Capacity, Permit};
-use crate::endpoint::Endpoint;
-use crate::invoke::{Caller, Tally};
+use crate::endpoint::{Endpoint, Fault};
+use crate::invoke::{Answer, Caller, Tally};
 use crate::outcome::Outcome;
 use crate::request::{InferenceRequest, Requests};
 use crate::retry::{Budget, Retry};
@@ -90,7 +91,25 @@ pub struct Work {
 
 /// The span of an attempt at `request`, within that of the invocation. Below the logs' usual level: a batch has hundreds.
 fn call_span(request: &InferenceRequest) -> Span {
-    debug_span!("call", id = request.inference_id(), records = request.records().len())
+    debug_span!(
+        "call",
+        id = request.inference_id(),
+        records = request.records().len(),
+        fault = Empty,
+        otel.kind = "client",
+        otel.status_code = Empty
+    )
+}
+
+/// Notes in the span of an attempt how that ended, where not with an answer.
+fn note(ended: &Result<Result<Answer, Fault>, Outcome>) {
+    let fault = match ended {
+        Ok(Ok(_)) => return,
+        Ok(Err(fault)) => fault.to_string(),
+        Err(_) => "panicked".to_owned(),
+    };
+    let span = Span::current();
+    span.record("fault", fault).record("otel.status_code", "ERROR");
 }
 
 impl<E: Endpoint> FanOut<E> {

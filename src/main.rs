@@ -67,6 +67,8 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
             requestId = event.context.request_id,
             xrayTraceId = trace_id
         );
+        #[cfg(feature = "opentelemetry")]
+        telemetry::traces::belongs_to(&span, trace_id);
         let handling = async move {
             let invocation = Invocation {
                 function_arn: &event.context.invoked_function_arn,
@@ -79,8 +81,8 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
         };
         handling.instrument(span)
     };
-    Runtime::new(service_fn(handle))
-        .layer(KeepPayload)
-        .run_concurrent()
-        .await
+    let runtime = Runtime::new(service_fn(handle)).layer(KeepPayload);
+    #[cfg(feature = "opentelemetry")]
+    let runtime = runtime.layer(telemetry::traces::ExportSpans);
+    runtime.run_concurrent().await
 }

@@ -8,3 +8,5 @@ pub mod metric;
 pub mod metrics;
 mod reading;
 pub mod summary;
+#[cfg(feature = "opentelemetry")]
+pub mod traces;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
 use super::suspects::{Suspect, Suspects};
-use super::{Rules, Tries, Work, call_span};
+use super::{Rules, Tries, Work, call_span, note};
 use crate::capacity::Permit;
 use crate::endpoint::{Endpoint, Fault};
 use crate::invoke::{Answer, Caller, Tally};
@@ -144,6 +144,7 @@ impl Batch {
         let span = call_span(&request);
         let call = async move {
             let ended = contain_async(caller.attempt(&request, &mut permit, &tally)).await;
+            note(&ended);
             (index, ended, permit)
         };
         self.calls.spawn(call.instrument(span));

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use super::batch::Batch;
 use super::suspects::Suspect;
-use super::{FanOut, call_span};
+use super::{FanOut, call_span, note};
 use crate::endpoint::{Endpoint, Fault};
 use crate::invoke::Answer;
 use crate::outcome::{Outcome, Rejection, RejectionKind, contain_async};
@@ -83,7 +83,12 @@ impl<E: Endpoint> FanOut<E> {
     ) -> Result<Result<Answer, Fault>, Outcome> {
         let mut permit = self.caller.capacity().acquire_at_once().await;
         let call = self.caller.attempt(request, &mut permit, batch.tally());
-        contain_async(call.instrument(call_span(request))).await
+        let call = async {
+            let ended = contain_async(call).await;
+            note(&ended);
+            ended
+        };
+        call.instrument(call_span(request)).await
     }
 }
 

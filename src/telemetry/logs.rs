@@ -19,8 +19,17 @@ use tracing::Subscriber;
 /// If the process has a subscriber already.
 pub fn init(lookup: impl Fn(&str) -> Option<String>) {
     let is_json = lookup("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("json"));
-    let log = layer(is_json).with_filter(filter(lookup));
-    registry().with(log).init();
+    let subscriber = registry().with(layer(is_json).with_filter(filter(&lookup)));
+    #[cfg(not(feature = "opentelemetry"))]
+    subscriber.init();
+    #[cfg(feature = "opentelemetry")]
+    match super::traces::layer(lookup("AWS_LAMBDA_FUNCTION_NAME")) {
+        Ok(traces) => subscriber.with(traces).init(),
+        Err(error) => {
+            subscriber.init();
+            tracing::error!(%error, "there are no traces");
+        }
+    }
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a defect in the function: panicked");
