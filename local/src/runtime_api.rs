@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -168,12 +169,22 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
         .header("Lambda-Runtime-Aws-Request-Id", invocation.id)
         .header("Lambda-Runtime-Deadline-Ms", invocation.deadline_ms.to_string())
         .header("Lambda-Runtime-Invoked-Function-Arn", FUNCTION_ARN)
-        .header(
-            "Lambda-Runtime-Trace-Id",
-            "Root=1-00000000-000000000000000000000000;Sampled=0",
-        )
+        .header("Lambda-Runtime-Trace-Id", trace_id())
         .body(Body::from(invocation.event))
         .expect("the headers are ASCII")
+}
+
+/// A trace that is not sampled, as Lambda has one for each invocation while tracing is off.
+fn trace_id() -> String {
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let [high, low, parent] = [(); 3].map(|()| fastrand::u64(1..));
+    format!(
+        "Root=1-{seconds:08x}-{:08x}{low:016x};Parent={parent:016x};Sampled=0",
+        high >> 32
+    )
 }
 
 async fn response(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> StatusCode {

@@ -36,25 +36,26 @@ async fn serve_one(connection: TcpStream, told: mpsc::UnboundedSender<bool>) {
     }
 }
 
-/// The request's line and headers, in lower case. `None` where the client has gone instead.
-pub(crate) async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<String> {
-    let (mut head, mut body) = (String::new(), 0);
+/// The request's line and headers, in lower case, and its body. `None` where the client has gone instead.
+pub(crate) async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+    let (mut head, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();
         if connection.read_line(&mut line).await.ok()? == 0 {
             return None;
         }
         line.make_ascii_lowercase();
-        if let Some(length) = line.strip_prefix("content-length:") {
-            body = length.trim().parse().unwrap();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
         }
         if line.trim().is_empty() {
             break;
         }
         head.push_str(&line);
     }
-    connection.read_exact(&mut vec![0; body]).await.ok()?;
-    Some(head)
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).await.ok()?;
+    Some((head, body))
 }
 
 #[tokio::test]

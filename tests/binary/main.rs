@@ -13,6 +13,8 @@ mod give_up;
 mod start_up;
 mod stream;
 mod telemetry;
+#[cfg(feature = "opentelemetry")]
+mod traces;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

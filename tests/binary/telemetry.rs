@@ -135,7 +135,7 @@ async fn every_call_carries_the_trace_of_its_invocation() {
             let tell = tell.clone();
             tokio::spawn(async move {
                 let mut connection = BufReader::new(connection);
-                while let Some(head) = read_request(&mut connection).await {
+                while let Some((head, _)) = read_request(&mut connection).await {
                     tell.send(head).unwrap();
                     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1";
                     connection.write_all(answer).await.unwrap();

@@ -1,0 +1,166 @@
+//! Traces, as a collector of the OpenTelemetry protocol gets them:
+//! <https://opentelemetry.io/docs/specs/otlp/#otlphttp>.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use instream_local::function::{Answer, Function};
+use instream_local::setup::Setup;
+use prost::Message;
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::connections::read_request;
+use crate::{options, repository};
+
+/// As much of `ExportTraceServiceRequest` as is looked at.
+#[derive(Clone, PartialEq, Message)]
+struct Export {
+    #[prost(message, repeated, tag = "1")]
+    of_resources: Vec<OfResource>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OfResource {
+    #[prost(message, repeated, tag = "2")]
+    of_scopes: Vec<OfScope>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OfScope {
+    #[prost(message, repeated, tag = "2")]
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Span {
+    #[prost(bytes = "vec", tag = "1")]
+    trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    span_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    parent_span_id: Vec<u8>,
+    #[prost(string, tag = "5")]
+    name: String,
+    #[prost(message, repeated, tag = "9")]
+    attributes: Vec<Attribute>,
+    #[prost(message, optional, tag = "15")]
+    status: Option<Status>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Attribute {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(message, optional, tag = "2")]
+    value: Option<Text>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Text {
+    #[prost(string, tag = "1")]
+    text: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Status {
+    #[prost(int32, tag = "3")]
+    code: i32,
+}
+
+impl Span {
+    fn attribute(&self, key: &str) -> Option<&str> {
+        let attribute = self.attributes.iter().find(|attribute| attribute.key == key)?;
+        Some(&attribute.value.as_ref()?.text)
+    }
+}
+
+/// A collector, which tells of the spans that it gets.
+async fn collector(told: mpsc::UnboundedSender<Span>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            let told = told.clone();
+            tokio::spawn(async move {
+                let mut connection = BufReader::new(connection);
+                while let Some((head, body)) = read_request(&mut connection).await {
+                    assert!(head.starts_with("post /v1/traces "), "{head}");
+                    let export = Export::decode(&body[..]).unwrap();
+                    let scopes = export.of_resources.into_iter().flat_map(|resource| resource.of_scopes);
+                    scopes
+                        .flat_map(|scope| scope.spans)
+                        .for_each(|span| told.send(span).unwrap());
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    connection.write_all(answer).await.unwrap();
+                }
+            });
+        }
+    });
+    url
+}
+
+async fn spans(event: &str, settings: &[(&str, &str)]) -> Vec<Span> {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let url = collector(tell).await;
+    let settings = [settings, &[("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str())]].concat();
+    let setup = Setup::new(options(&settings)).await.unwrap();
+    let function = Function::start(&setup.launch).await.unwrap();
+    let event = std::fs::read(repository("events").join(event)).unwrap();
+    for _ in 0..2 {
+        let answer = function.invoke(Bytes::from(event.clone())).await;
+        assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
+    }
+    function.stop().await;
+    // The first invocation's spans were exported before the second event was asked for.
+    std::iter::from_fn(|| told.try_recv().ok()).collect()
+}
+
+#[tokio::test]
+async fn each_invocation_and_in_it_each_call_is_a_span_of_the_trace_that_lambda_tells() {
+    let settings = [("OTEL_TRACES_SAMPLER", "always_on"), ("MAX_ATTEMPTS", "1")];
+    let spans = spans("refused.json", &settings).await;
+    let by_id: HashMap<_, _> = spans.iter().map(|span| (&span.span_id[..], span)).collect();
+    let named = |name: &'static str| spans.iter().filter(move |span| span.name == name);
+    assert!(named("invocation").count() >= 1, "{spans:?}");
+    for call in named("call") {
+        let parent = by_id[&call.parent_span_id[..]];
+        assert_eq!((parent.name.as_str(), &parent.trace_id), ("invocation", &call.trace_id));
+        assert!(call.attribute("id").unwrap().ends_with("-0"));
+    }
+    let first = named("invocation").next().unwrap();
+    // Lambda's `Root=1-TTTTTTTT-RRRR…` is the protocol's identifier with hyphens.
+    let trace_id: String = first.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let told = first.attribute("xrayTraceId").unwrap();
+    assert!(
+        told.starts_with(&format!("Root=1-{}-{};", &trace_id[..8], &trace_id[8..])),
+        "{told}"
+    );
+    assert!(
+        told.contains(
+            &first
+                .parent_span_id
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        )
+    );
+    let calls: Vec<_> = named("call")
+        .filter(|call| call.parent_span_id == first.span_id)
+        .collect();
+    assert_eq!(calls.len(), 5);
+    let failed: Vec<_> = calls.iter().filter(|call| call.attribute("fault").is_some()).collect();
+    let [refused] = failed[..] else { panic!("{calls:?}") };
+    assert!(
+        refused.attribute("fault").unwrap().starts_with("Refused: "),
+        "{refused:?}"
+    );
+    assert_eq!(refused.status.as_ref().unwrap().code, 2, "an error, by the protocol");
+}
+
+#[tokio::test]
+async fn what_lambda_does_not_sample_is_not_exported() {
+    // The Runtime API on this machine tells of a trace that is not sampled.
+    assert_eq!(spans("five.json", &[]).await, []);
+}
