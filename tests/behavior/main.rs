@@ -6,6 +6,8 @@
 mod cloud;
 #[path = "../support/emf.rs"]
 mod emf;
+#[path = "../support/logs.rs"]
+mod logs;
 mod replay;
 mod scripted;
 mod support;

@@ -96,7 +96,7 @@ async fn rejected() -> Vec<Running> {
         after_event(limit, vec![record("0", &packed)]).await,
         after_event(Scenario::of(0), vec![broken]).await,
         after_event(Scenario::of(0).with("FEATURES", "$.amount"), vec![record("0", b"{}")]).await,
-        after(Scenario::of(0).with("MAX_PAYLOAD_BYTES", "1"), 11).await,
+        after(Scenario::of(0).with("MAX_PAYLOAD_BYTES", "10"), 11).await,
         after(Scenario::of(0).record(0, Does::Fail(Refused)), 1).await,
         after(old.record(0, Does::Fail(Suspect)), 2).await,
         after(small, 1).await,

@@ -56,7 +56,7 @@ async fn a_fault_that_is_not_the_records_own_dead_letters_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_is_over_max_payload_bytes() {
-    let ran = Scenario::of(12).with("MAX_PAYLOAD_BYTES", "1").run().await;
+    let ran = Scenario::of(12).with("MAX_PAYLOAD_BYTES", "10").run().await;
     ran.is_finished();
     assert_eq!(ran.dead_lettered, [10, 11]);
     assert_eq!(ran.seen.calls.len(), 10);

@@ -8,6 +8,8 @@ use instream::endpoint::{Endpoint, Fault, FaultKind, Response};
 use instream::request::InferenceRequest;
 use tokio::time::{Instant, sleep};
 
+use crate::logs::MARKER;
+
 /// What the scripted endpoint does with an attempt at a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Does {
@@ -131,7 +133,7 @@ impl Drop for InFlight {
 
 impl Endpoint for Scripted {
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let body = String::from_utf8(request.body().to_vec()).unwrap();
+        let body = String::from_utf8(request.body().to_vec()).unwrap().replace(MARKER, "");
         let does = {
             let mut seen = self.seen.lock().unwrap();
             let does = seen.down.unwrap_or_else(|| self.decide(&body, &seen.calls));

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::emf::{self, Metric};
+use crate::logs::{self, MARKER};
 pub(crate) use crate::scripted::Does;
 use crate::scripted::{Script, Scripted, Seen};
 
@@ -54,7 +55,7 @@ impl Page {
     }
 }
 
-/// A handler for a batch whose record `n` has the body `n` and the sequence number `n`.
+/// A handler for a batch whose record `n` has the body `n`, as the endpoint takes it down, and the sequence number `n`.
 pub(crate) struct Scenario {
     records: usize,
     arrival: Option<f64>,
@@ -167,6 +168,7 @@ impl Scenario {
 
     /// The handler, to be invoked as often as the test likes.
     pub(crate) fn start(self) -> Running {
+        logs::watch();
         let setting = |name: &str| {
             self.settings
                 .iter()
@@ -400,12 +402,12 @@ pub(crate) fn on_a_paused_clock<T>(work: impl Future<Output = T>) -> T {
     runtime.enable_all().start_paused(true).build().unwrap().block_on(work)
 }
 
-/// A well-formed record whose body and sequence number are `number`.
+/// A well-formed record whose sequence number is `number`, as is its body, behind a marker that no log may show.
 pub(crate) fn entry(number: &str) -> Value {
     json!({
         "eventID": format!("shard:{number}"),
         "eventSource": "aws:kinesis",
-        "kinesis": { "sequenceNumber": number, "partitionKey": "key", "data": BASE64.encode(number) },
+        "kinesis": { "sequenceNumber": number, "partitionKey": "key", "data": BASE64.encode(format!("{MARKER}{number}")) },
     })
 }
 

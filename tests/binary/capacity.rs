@@ -28,6 +28,7 @@ async fn share(capacity: u64, memory_mb: &str) {
     let settings = [
         ("CAPACITY", &*capacity.to_string()),
         ("AWS_LAMBDA_MAX_CONCURRENCY", "2"),
+        ("METRICS", "off"),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory_mb),
     ];
     let Setup {

@@ -1,24 +1,33 @@
 //! The sample events: each has the answer that stands beside it.
 
 use std::fs;
+use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use instream_local::event_command;
 use serde_json::Value;
 
 use crate::{options, repository};
 
+/// The files, sorted.
+fn sample_events() -> Vec<PathBuf> {
+    let files = fs::read_dir(repository("events")).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    let is_event = |file: &PathBuf| {
+        let name = file.to_str().unwrap();
+        name.ends_with(".json") && !name.ends_with(".response.json")
+    };
+    let mut files: Vec<_> = files.filter(is_event).collect();
+    files.sort();
+    assert!(files.len() >= 12, "{files:?}");
+    files
+}
+
 #[tokio::test]
 async fn every_sample_event_has_the_answer_beside_it_and_delivers_what_that_answer_says() {
-    let files = fs::read_dir(repository("events")).unwrap();
-    let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = files
-        .filter(|name| !name.ends_with(".response.json"))
-        .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
-        .collect();
-    names.sort();
-    assert!(names.len() >= 12, "{names:?}");
-    for name in names {
-        let file = repository(&format!("events/{name}.json"));
+    for file in sample_events() {
+        let name = file.display();
         let run = event_command::run(&file, options(&[])).await.unwrap();
         let expected = fs::read_to_string(file.with_extension("response.json")).unwrap();
         assert_eq!(
@@ -83,6 +92,48 @@ async fn one_event_delivers_its_predictions_and_logs_no_payload_at_any_level() {
     for secret in ["a lot", "merchant", "score", "eyJhbW91bnQiOiJhIGxvdCJ9"] {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
+}
+
+#[tokio::test]
+async fn neither_log_nor_metrics_show_a_payload_of_any_sample_event_at_any_level() {
+    for file in sample_events() {
+        let event = fs::read_to_string(&file).unwrap();
+        let secrets = payloads(&serde_json::from_str(&event).unwrap());
+        let settings = [
+            ("RUST_LOG", "trace"),
+            ("METRICS", "on"),
+            ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+        ];
+        let run = event_command::run(&file, options(&settings)).await.unwrap();
+        let metrics = run.output.iter().filter(|line| line.contains("\"_aws\""));
+        for line in run.log.iter().chain(metrics) {
+            let shown = secrets.iter().find(|secret| line.contains(*secret));
+            assert_eq!(shown, None, "{}: {line}", file.display());
+        }
+    }
+}
+
+/// What a line would show if it showed a part of a record's data or of its answer, as it stands in the event or unpacked.
+fn payloads(event: &Value) -> Vec<String> {
+    const LONG_ENOUGH: usize = 12;
+    let records = event["Records"].as_array().into_iter().flatten();
+    let encoded = records.filter_map(|record| record["kinesis"]["data"].as_str());
+    let texts = encoded.flat_map(|encoded| {
+        let decoded = BASE64.decode(encoded).unwrap_or_default();
+        [encoded.to_owned(), String::from_utf8_lossy(&decoded).into_owned()]
+    });
+    let parts = texts.flat_map(|text| {
+        let characters: Vec<_> = text.chars().collect();
+        let windows = characters.windows(LONG_ENOUGH).map(|window| window.iter().collect());
+        windows.collect::<Vec<String>>()
+    });
+    parts
+        .chain([
+            "merchant_category".to_owned(),
+            "\\\"score".to_owned(),
+            "\"score".to_owned(),
+        ])
+        .collect()
 }
 
 #[tokio::test]

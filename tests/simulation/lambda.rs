@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use crate::cloud::{Cloud, Gate};
 use crate::endpoint::{Environment, Seen, Service};
 use crate::oracle::{DeadLetter, Told};
-use crate::world::{Reliability, START_MS, World};
+use crate::world::{Reliability, START_MS, World, name};
 
 /// A function's process.
 struct Process {
@@ -79,7 +79,7 @@ fn stream(world: &World) -> Vec<mpsc::UnboundedReceiver<StreamRecord>> {
         let numbers: Vec<_> = (0..natures.len()).collect();
         for group in numbers.chunks(world.aggregated) {
             let partition_key = format!("key-{}", random.u64(..world.keys));
-            let data: Vec<_> = group.iter().map(|number| format!("{shard}-{number}")).collect();
+            let data: Vec<_> = group.iter().map(|number| name(shard, *number)).collect();
             let mut record = StreamRecord::from_line(group[0] as u64 + 1, data[0].as_bytes(), START_MS);
             if world.aggregated > 1 {
                 let put = |data| put(&partition_key, data);

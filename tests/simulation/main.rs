@@ -15,6 +15,8 @@
 #[path = "../behavior/cloud.rs"]
 #[allow(dead_code, reason = "the tests of behavior use other parts of it")]
 mod cloud;
+#[path = "../support/logs.rs"]
+mod logs;
 
 mod endpoint;
 mod lambda;
@@ -38,6 +40,7 @@ const SEEDS: u64 = 300;
 ///
 /// If anything is not as it must be.
 fn run(seed: u64) -> Told {
+    logs::watch();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)

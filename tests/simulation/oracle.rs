@@ -5,7 +5,7 @@ use std::fmt;
 
 use instream::config::{Destination, OutputMode};
 
-use crate::world::{Ends, Nature, Reliability, World};
+use crate::world::{Ends, Nature, Reliability, World, name, place};
 
 /// What came of a run.
 #[derive(Debug, Default, PartialEq)]
@@ -78,7 +78,7 @@ fn nothing_is_lost(world: &World, told: &Told) {
     let arrived: HashSet<_> = predicted.chain(dead).chain(&told.discarded).collect();
     for (shard, natures) in world.shards.iter().enumerate() {
         for number in 0..natures.len() {
-            let record = format!("{shard}-{number}");
+            let record = name(shard, number);
             assert!(arrived.contains(&record), "record {record} is lost");
         }
     }
@@ -170,10 +170,9 @@ fn keys_stay_in_order(world: &World, told: &Told) {
     if !is_in_order || told.counts.repeated > 0 {
         return;
     }
-    let mut last: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut last: HashMap<(usize, &str), usize> = HashMap::new();
     for (record, key) in &told.predicted {
-        let (shard, number) = record.split_once('-').unwrap();
-        let number = number.parse().unwrap();
+        let (shard, number) = place(record);
         let before = last.insert((shard, key), number);
         assert!(
             before.is_none_or(|before| before < number),

@@ -8,6 +8,7 @@ use instream::config::{Config, Destination};
 use instream::endpoint::FaultKind;
 
 use crate::cloud::Fate;
+use crate::logs::MARKER;
 
 /// When every run begins, in milliseconds since 1970.
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
@@ -57,11 +58,22 @@ pub(crate) struct Reliability {
     pub(crate) outages: Vec<Range<Duration>>,
 }
 
+/// A record's data, by which all know it.
+pub(crate) fn name(shard: usize, number: usize) -> String {
+    format!("{MARKER}{shard}-{number}")
+}
+
+/// The shard and the number of the record of this name.
+pub(crate) fn place(name: &str) -> (usize, usize) {
+    let (shard, number) = name.strip_prefix(MARKER).unwrap().split_once('-').unwrap();
+    (shard.parse().unwrap(), number.parse().unwrap())
+}
+
 /// Everything that a run depends on.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) seed: u64,
-    /// What each record of each shard is like. A record's data is `SHARD-NUMBER`.
+    /// What each record of each shard is like.
     pub(crate) shards: Vec<Vec<Nature>>,
     pub(crate) keys: u64,
     /// Records that a producer puts into one Kinesis record at most; those of one have its partition key.
@@ -218,8 +230,8 @@ impl World {
     }
 
     pub(crate) fn nature(&self, record: &str) -> Nature {
-        let (shard, number) = record.split_once('-').unwrap();
-        self.shards[shard.parse::<usize>().unwrap()][number.parse::<usize>().unwrap()]
+        let (shard, number) = place(record);
+        self.shards[shard][number]
     }
 
     pub(crate) fn records(&self) -> usize {
