@@ -8,6 +8,7 @@ mod connections;
 mod deadline;
 mod events;
 mod give_up;
+mod redrive;
 mod start_up;
 mod stream;
 
