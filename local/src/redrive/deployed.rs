@@ -65,3 +65,71 @@ fn failed(error_type: &str, error_message: &str) -> Answer {
         error_message: error_message.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::post;
+
+    use super::*;
+    use crate::environment::Settings;
+    use crate::server::Server;
+
+    /// Answers as Lambda does, by what the event says.
+    async fn lambda(event: Bytes) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {
+        match &*event {
+            b"fail" => (
+                StatusCode::OK,
+                [("X-Amz-Function-Error", "Unhandled")],
+                r#"{"errorType":"Oops","errorMessage":"secret"}"#,
+            ),
+            b"throttle" => (
+                StatusCode::TOO_MANY_REQUESTS,
+                [("x-amzn-ErrorType", "TooManyRequestsException")],
+                r#"{"message":"Rate exceeded"}"#,
+            ),
+            _ => (
+                StatusCode::OK,
+                [("x-amz-executed-version", "$LATEST")],
+                r#"{"batchItemFailures":[]}"#,
+            ),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_functions_is_no_success_and_none_is_repeated_unasked() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&calls);
+        let invoke = move |event: Bytes| {
+            count.fetch_add(1, Ordering::Relaxed);
+            lambda(event)
+        };
+        let router = Router::new().route("/2015-03-31/functions/instream/invocations", post(invoke));
+        let server = Server::start(0, router).await.unwrap();
+        let url = format!("http://{}", server.address);
+        let settings = Settings::from([("AWS_ENDPOINT_URL_LAMBDA".to_owned(), url)]);
+        let function = Deployed::open(&Services::new(settings), "instream").await;
+        let answer = function.invoke(Bytes::from_static(b"{}")).await;
+        assert_eq!(
+            answer,
+            Answer::Response(Bytes::from_static(b"{\"batchItemFailures\":[]}"))
+        );
+        let failed = function.invoke(Bytes::from_static(b"fail")).await;
+        let words = format!("{failed:?}");
+        assert!(
+            matches!(failed, Answer::Error(_)) && words.contains("Unhandled Oops"),
+            "{words}"
+        );
+        assert!(!words.contains("secret"), "{words}");
+        let throttled = format!("{:?}", function.invoke(Bytes::from_static(b"throttle")).await);
+        assert!(
+            throttled.starts_with("Error(") && throttled.contains("TooManyRequests"),
+            "{throttled}"
+        );
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+}

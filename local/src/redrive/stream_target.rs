@@ -74,3 +74,27 @@ fn attempt(entries: &[Option<StreamEntry>], results: Vec<PutRecordsResultEntry>,
         failed_as_a_whole: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_result_is_that_of_its_own_entry() {
+        let entry = Some(StreamEntry {
+            partition_key: "k".to_owned(),
+            explicit_hash_key: None,
+            data: "data".into(),
+        });
+        let taken = PutRecordsResultEntry::builder()
+            .sequence_number("7")
+            .shard_id("s")
+            .build();
+        let refused = PutRecordsResultEntry::builder()
+            .error_code("ProvisionedThroughputExceededException")
+            .build();
+        let entries = [entry.clone(), None, entry.clone(), entry];
+        let attempt = attempt(&entries, vec![taken.clone(), refused, taken], None);
+        assert_eq!(attempt.finished, [true, false, false, true]);
+    }
+}
