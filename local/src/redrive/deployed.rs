@@ -80,8 +80,8 @@ mod tests {
     use crate::server::Server;
 
     /// Answers as Lambda does, by what the event says.
-    async fn lambda(event: Bytes) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {
-        match &*event {
+    fn lambda(event: &Bytes) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {
+        match &**event {
             b"fail" => (
                 StatusCode::OK,
                 [("X-Amz-Function-Error", "Unhandled")],
@@ -106,7 +106,8 @@ mod tests {
         let count = Arc::clone(&calls);
         let invoke = move |event: Bytes| {
             count.fetch_add(1, Ordering::Relaxed);
-            lambda(event)
+            let answer = lambda(&event);
+            async move { answer }
         };
         let router = Router::new().route("/2015-03-31/functions/instream/invocations", post(invoke));
         let server = Server::start(0, router).await.unwrap();

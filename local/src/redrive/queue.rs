@@ -79,10 +79,10 @@ impl Drop for Ticket {
 }
 
 impl Queue {
-    /// Looks whether the queue is there.
-    pub(super) async fn open(services: &Services, url: &str, hidden_s: i32, is_dry: bool) -> Result<Self> {
+    /// The queue of this URL. Nothing is received before its turn comes: messages that wait are hidden for nothing.
+    pub(super) async fn open(services: &Services, url: &str, hidden_s: i32, is_dry: bool) -> Self {
         let client = Client::new(&services.config("SQS").await);
-        let mut queue = Self {
+        Self {
             shared: Rc::new(Shared {
                 client,
                 url: url.to_owned(),
@@ -94,9 +94,7 @@ impl Queue {
             is_dry,
             seen: HashSet::new(),
             received: Vec::new().into_iter(),
-        };
-        queue.receive().await.with_context(|| format!("cannot read {url}"))?;
-        Ok(queue)
+        }
     }
 
     pub(super) async fn next(&mut self) -> Option<Found> {

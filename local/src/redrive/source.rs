@@ -92,14 +92,14 @@ enum Open {
 }
 
 impl Reader {
-    /// Looks whether the sources are there. In a dry run, messages come back at once.
+    /// Looks whether files and objects are there. In a dry run, messages come back at once.
     pub(super) async fn open(services: &Services, sources: &[Source], hidden_s: i32, is_dry: bool) -> Result<Self> {
         let mut open = VecDeque::new();
         for source in sources {
             let opened = match source {
                 Source::Path(path) => Open::Files(files(path)?),
                 Source::Bucket { bucket, prefix } => Open::Bucket(Bucket::open(services, bucket, prefix).await?),
-                Source::Queue(url) => Open::Queue(Queue::open(services, url, hidden_s, is_dry).await?),
+                Source::Queue(url) => Open::Queue(Queue::open(services, url, hidden_s, is_dry).await),
             };
             open.push_back((source.to_string(), opened));
         }

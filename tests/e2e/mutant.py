@@ -1,0 +1,385 @@
+"""Streams of records through the function and real parts, and the account of every record.
+
+Each scenario puts card transactions into a Kinesis stream of its own, lets `cargo local` run them through the function,
+and then looks for each of them where it must be: by its event identifier, in OUTPUT or in DEAD_LETTER.
+"""
+
+import json
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "target" / "e2e"
+LOCAL = Path("/tmp/redrive-mutbin/e2e/instream-local")
+KINESIS, MOTO = sys.argv[1], sys.argv[2]
+ONLY = sys.argv[3:]
+ACCOUNT = dict(region_name="us-east-1", aws_access_key_id="local", aws_secret_access_key="local")
+PATIENT = Config(retries={"max_attempts": 10, "mode": "standard"})
+
+
+def client(service):
+    return boto3.client(service, endpoint_url=KINESIS if service == "kinesis" else MOTO, config=PATIENT, **ACCOUNT)
+
+
+kinesis, sqs, firehose, s3 = (client(service) for service in ("kinesis", "sqs", "firehose", "s3"))
+
+
+def wait_for(what, ready):
+    for _ in range(300):
+        try:
+            if ready():
+                return
+        except Exception:  # whatever it is, it may be up in a moment
+            pass
+        time.sleep(0.1)
+    sys.exit(f"{what} is not there after 30 s")
+
+
+def make_stream(name, shards=2):
+    kinesis.create_stream(StreamName=name, ShardCount=shards)
+    summary = lambda: kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
+    wait_for(f"the stream {name}", lambda: summary()["StreamStatus"] == "ACTIVE")
+
+
+def fill(name, count):
+    """Puts transactions into a new stream, and returns their event identifiers."""
+    make_stream(name)
+    lines = (ROOT / "events" / "transactions.jsonl").read_text().splitlines()
+    ids = []
+    for start in range(0, count, 500):
+        numbers = range(start, min(start + 500, count))
+        entries = [{"Data": lines[n % len(lines)].encode(), "PartitionKey": f"card-{n % 997}"} for n in numbers]
+        answer = kinesis.put_records(StreamName=name, Records=entries)
+        assert answer["FailedRecordCount"] == 0, answer
+        ids += [f"{record['ShardId']}:{record['SequenceNumber']}" for record in answer["Records"]]
+    return ids
+
+
+def records(name):
+    for shard in kinesis.list_shards(StreamName=name)["Shards"]:
+        iterator = kinesis.get_shard_iterator(
+            StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while True:
+            page = kinesis.get_records(ShardIterator=iterator, Limit=10000)
+            yield from page["Records"]
+            iterator = page["NextShardIterator"]
+            if not page["Records"]:
+                break
+
+
+def in_stream(name):
+    lines = []
+    for record in records(name):
+        lines.append(record["Data"].decode())
+        assert json.loads(lines[-1])["partitionKey"] == record["PartitionKey"], "the partition key is that of the source"
+    return lines
+
+
+def in_queue(url):
+    lines = []
+    while True:
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages", [])
+        if not messages:
+            return lines
+        lines += [message["Body"] for message in messages]
+        done = [{"Id": str(n), "ReceiptHandle": it["ReceiptHandle"]} for n, it in enumerate(messages)]
+        sqs.delete_message_batch(QueueUrl=url, Entries=done)
+
+
+def in_bucket(bucket, prefix=""):
+    lines = []
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    for item in (item for page in pages for item in page.get("Contents", [])):
+        lines += s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().decode().splitlines()
+    return lines
+
+
+def environment(settings):
+    return {
+        **os.environ,
+        "AWS_ENDPOINT_URL_KINESIS": KINESIS,
+        "AWS_ENDPOINT_URL_SQS": MOTO,
+        "AWS_ENDPOINT_URL_FIREHOSE": MOTO,
+        "AWS_ENDPOINT_URL_S3": MOTO,
+        "CALL_TIMEOUT_MS": "500",
+        "CAPACITY": "64",
+        **settings,
+    }
+
+
+def run(stream, count, settings, flags):
+    return cargo_local(settings, ["--kinesis", KINESIS, "--stream", stream, "--limit", str(count), *flags])
+
+
+def cargo_local(settings, flags):
+    command = [LOCAL, "--json", *flags]
+    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return json.loads(done.stdout)
+
+
+def account(name, ids, predicted, dead, summary, started, may_repeat=False):
+    """Every record is in one of the two, in no other state, and in none twice without a cause."""
+    predicted = [json.loads(line) for line in predicted]
+    dead = [json.loads(line) for line in dead]
+    seen = Counter(envelope["eventId"] for envelope in predicted + dead)
+    lost = [record for record in ids if record not in seen]
+    assert not lost, f"{name}: {len(lost)} records are lost, such as {lost[:3]}"
+    assert len(seen) == len(ids), f"{name}: records that nobody put in"
+    assert all("output" in envelope for envelope in predicted) and all("reason" in envelope for envelope in dead)
+    repeated = sum(seen.values()) - len(seen)
+    assert may_repeat or repeated == 0, f"{name}: {repeated} records came twice"
+    faults = summary.get("faults", {})
+    print(
+        f"{name}: {len(ids)} records, {len(set(e['eventId'] for e in predicted))} predicted, "
+        f"{len(set(e['eventId'] for e in dead))} dead letters, {repeated} repeated, "
+        f"{summary.get('redelivered', '?')} redelivered, faults {faults}, {time.time() - started:.1f} s",
+        flush=True,
+    )
+    return dead
+
+
+FAULTS = ["--throttle", "5%", "--error-rate", "3%", "--hang-rate", "0.5%", "--max-retries", "-1"]
+LANES = ["--parallelization-factor", "2", "--batch-size", "500"]
+
+
+def kinesis_to_kinesis():
+    ids, started = fill("source-kinesis", 10_000), time.time()
+    make_stream("scores")
+    s3.create_bucket(Bucket="dead-letters")
+    settings = {"OUTPUT": "kinesis:scores", "DEAD_LETTER": "s3:dead-letters/fraud"}
+    summary = run("source-kinesis", len(ids), settings, FAULTS + LANES + ["--refuse-rate", "1%"])
+    dead = account("kinesis", ids, in_stream("scores"), in_bucket("dead-letters", "fraud/"), summary, started)
+    assert 50 < len(dead) < 200 and all(letter["reason"]["kind"] == "Refused" for letter in dead)
+
+
+def kinesis_to_itself():
+    ids = fill("ouroboros", 10)
+    settings = {"OUTPUT": "kinesis:ouroboros"}
+    command = [LOCAL, "--kinesis", KINESIS, "--stream", "ouroboros", "--limit", "10", "--max-retries", "0", "--json"]
+    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "feed itself for ever" in done.stdout, done.stdout
+    assert len(list(records("ouroboros"))) == len(ids)
+    print("kinesis, its own stream: refused", flush=True)
+
+
+def queue(name, fifo):
+    attributes = {"FifoQueue": "true"} if fifo else {}
+    return sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+
+
+def kinesis_to_queues():
+    for name, fifo in (("scores", False), ("scores.fifo", True)):
+        ids, started = fill(f"source-{name}", 300), time.time()
+        output, dead = queue(name, fifo), queue(f"dead-{name}", fifo)
+        settings = {"OUTPUT": f"sqs:{output}", "DEAD_LETTER": f"sqs:{dead}"}
+        summary = run(f"source-{name}", len(ids), settings, FAULTS + ["--refuse-rate", "2%"])
+        account(f"sqs {name}", ids, in_queue(output), in_queue(dead), summary, started)
+
+
+def kinesis_to_firehose():
+    ids, started = fill("source-firehose", 1000), time.time()
+    s3.create_bucket(Bucket="firehose")
+    for name in ("scores", "dead"):
+        place = {"RoleARN": "arn:aws:iam::000000000000:role/firehose", "BucketARN": "arn:aws:s3:::firehose"}
+        firehose.create_delivery_stream(
+            DeliveryStreamName=name, ExtendedS3DestinationConfiguration={**place, "Prefix": f"{name}/"}
+        )
+    settings = {"OUTPUT": "firehose:scores", "DEAD_LETTER": "firehose:dead"}
+    summary = run("source-firehose", len(ids), settings, FAULTS + ["--refuse-rate", "2%"])
+    predicted, dead = in_bucket("firehose", "scores/"), in_bucket("firehose", "dead/")
+    account("firehose", ids, predicted, dead, summary, started)
+
+
+def kinesis_to_s3_with_kills():
+    ids, started = fill("source-s3", 2000), time.time()
+    for bucket in ("scores", "dead"):
+        s3.create_bucket(Bucket=bucket)
+    settings = {"OUTPUT": "s3:scores", "DEAD_LETTER": "s3:dead/letters"}
+    flags = FAULTS + ["--refuse-rate", "2%", "--kill", "20%", "--fresh", "10%"]
+    summary = run("source-s3", len(ids), settings, flags)
+    assert summary["processes"]["killed"] > 0, summary
+    account("s3, with kills", ids, in_bucket("scores"), in_bucket("dead"), summary, started, may_repeat=True)
+
+
+def free_port():
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return it.getsockname()[1]
+
+
+def under_cargo_lambda():
+    """The function under the emulator of cargo-lambda, invoked by its URL."""
+    if shutil.which("cargo-lambda") is None:
+        sys.exit("cargo-lambda is not installed: pip install cargo-lambda")
+    ids, started = fill("source-watch", 1000), time.time()
+    output = queue("watched", False)
+    endpoint_port, port = free_port(), free_port()
+    settings = {
+        "OUTPUT": f"sqs:{output}",
+        "DEAD_LETTER": "none:",
+        "ENDPOINT_NAME": "fraud-detector",
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://127.0.0.1:{endpoint_port}",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+    watch = f"cargo lambda watch --invoke-address 127.0.0.1 --invoke-port {port} --ignore-changes"
+    with open(TOOLS / "watch.log", "w") as log:
+        start = lambda command: subprocess.Popen(
+            command, env=environment(settings), cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
+        processes = [start([LOCAL, "endpoint", "--port", str(endpoint_port)]), start(watch.split())]
+        try:
+            # The first invocation waits for the build.
+            url = f"http://127.0.0.1:{port}"
+            wait_for("cargo lambda watch", lambda: socket.create_connection(("127.0.0.1", port)).close() or True)
+            empty = urllib.request.Request(
+                f"{url}/2015-03-31/functions/instream/invocations", data=b'{"Records":[]}', method="POST"
+            )
+            urllib.request.urlopen(empty, timeout=600).read()
+            summary = run("source-watch", len(ids), {}, ["--invoke", url, "--max-retries", "-1"])
+        finally:
+            for process in processes:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+    account("under cargo lambda watch, to sqs", ids, in_queue(output), [], summary, started)
+
+
+def mlflow():
+    """A scikit-learn model behind MLflow's scoring server: a call for each batch, and to each record its own answer."""
+    url, path = os.environ["MLFLOW_URL"], os.environ["MLFLOW_RECORDS"]
+    wait_for("the MLflow server", lambda: urllib.request.urlopen(f"{url}/ping", timeout=5).status == 200)
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    expected = {f"line-{number}": line["expected"] for number, line in enumerate(lines, 1)}
+    shapes = {
+        "json": {"CONTENT_TYPE": "application/json", "INPUT_FILTER": "$['amount','hour','abroad']"},
+        "csv": {
+            "CONTENT_TYPE": "text/csv",
+            "ACCEPT": "application/json",
+            "FEATURES": "$.amount,$.hour,$.abroad",
+            # Without it, the server takes the first record for the names of the columns.
+            "CSV_HEADER": "amount,hour,abroad",
+        },
+    }
+    # The probabilities of both classes. How many records are asked about at once may move the last digit.
+    agree = lambda one, other: len(one) == len(other) == 2 and all(map(math.isclose, one, other))
+    outputs = {}
+    for name, settings in shapes.items():
+        started = time.time()
+        # Its first answer takes longer than the others.
+        settings = {"BATCH_STRATEGY": "MultiRecord", "CALL_TIMEOUT_MS": "10000", **settings}
+        summary = cargo_local(settings, ["--model-server", url, "--input", path])
+        assert summary["records"] == summary["predicted"] == len(lines) and summary["rejected"] == 0, summary
+        assert summary["calls"] == math.ceil(len(lines) / 100), summary
+        # The next run starts the file anew.
+        envelopes = map(json.loads, Path(summary["files"]["predictions"]).read_text().splitlines())
+        outputs[name] = {envelope["partitionKey"]: envelope["output"] for envelope in envelopes}
+        assert outputs[name].keys() == expected.keys()
+        wrong = [key for key, answer in expected.items() if not agree(outputs[name][key], answer)]
+        assert not wrong, f"mlflow, {name}: {len(wrong)} records have another's answer, such as {wrong[:3]}"
+        print(
+            f"mlflow, {name}: {len(lines)} records, {summary['predicted']} predicted, as the model says, "
+            f"in {summary['calls']} calls, {time.time() - started:.1f} s",
+            flush=True,
+        )
+    assert all(agree(outputs["json"][key], outputs["csv"][key]) for key in expected), "CSV says what JSON says"
+
+
+def redrive(settings, flags, code=0):
+    command = [LOCAL, "redrive", "--json", *flags]
+    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, f"{done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return json.loads(done.stdout)
+
+
+def visible(url):
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])["Attributes"]
+    return int(attributes["ApproximateNumberOfMessages"])
+
+
+def given_up(ids, stream, more=0):
+    """What an SQS destination for failures gets of the first ten records of a shard; `more` are gone from the stream."""
+    shard = min(ids).split(":")[0]
+    first = sorted((record for record in ids if record.startswith(shard)), key=lambda record: int(record.split(":")[1]))[:10]
+    batch = {
+        "shardId": shard,
+        "startSequenceNumber": first[0].split(":")[1],
+        "endSequenceNumber": first[-1].split(":")[1],
+        "batchSize": len(first) + more,
+        "streamArn": kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]["StreamARN"],
+    }
+    return first, json.dumps({"requestContext": {"condition": "RecordAgeExceeded"}, "KinesisBatchInfo": batch})
+
+
+def redrive_from_s3_and_sqs():
+    """Dead letters in S3 and in a queue, put through the function again, and back to a stream."""
+    started = time.time()
+    s3.create_bucket(Bucket="to-redrive")
+    dead, scores, batches = (queue(f"redrive-{name}", False) for name in ("dead", "scores", "batches"))
+    refuse = ["--refuse-rate", "100%"]
+    in_s3, in_sqs = fill("redrive-s3", 60), fill("redrive-sqs", 40)
+    none = {"OUTPUT": "none:"}
+    run("redrive-s3", len(in_s3), {**none, "DEAD_LETTER": "s3:to-redrive/letters"}, refuse)
+    run("redrive-sqs", len(in_sqs), {**none, "DEAD_LETTER": f"sqs:{dead}"}, refuse)
+    sqs.send_message(QueueUrl=dead, MessageBody="no dead letter")
+    sources, settings = ["s3://to-redrive/letters", f"sqs:{dead}"], {"OUTPUT": f"sqs:{scores}", "DEAD_LETTER": "none:"}
+    dry = redrive(settings, sources, code=1)
+    assert dry["survey"]["records"] == 100 and dry["survey"]["reasons"] == {"Refused": 100}, dry
+    assert visible(dead) == 41 and visible(scores) == 0, "a dry run changes nothing"
+    summary = redrive(settings, [*sources, "--yes"], code=1)
+    counts = summary["counts"]
+    assert (counts["finished"], counts["unreadable"]) == (100, 1), summary
+    assert visible(dead) == 1, "what is no letter stays"
+    account("redrive, from s3 and sqs", in_s3 + in_sqs, in_queue(scores), [], summary, started)
+    again = redrive(settings, [sources[0], "--yes"])
+    assert (again["counts"]["doneBefore"], again["counts"]["sent"]) == (60, 0), again
+
+    make_stream("redriven")
+    back = redrive({}, [sources[0], "--to-stream", "redriven", "--batch-size", "500", "--yes"])
+    assert back["counts"]["finished"] == 60, back
+    content = lambda stream: Counter((record["PartitionKey"], record["Data"]) for record in records(stream))
+    assert content("redriven") == content("redrive-s3"), "the bytes and the keys are the original ones"
+
+    first, whole = given_up(in_s3, "redrive-s3")
+    partly = given_up(in_sqs, "redrive-sqs", more=3)
+    sqs.send_message(QueueUrl=batches, MessageBody=whole)
+    sqs.send_message(QueueUrl=batches, MessageBody=partly[1])
+    summary = redrive({**settings, "DEAD_LETTER": f"sqs:{dead}"}, [f"sqs:{batches}", "--yes"], code=1)
+    assert (summary["counts"]["finished"], summary["counts"]["gone"]) == (20, 3), summary
+    assert {json.loads(line)["eventId"] for line in in_queue(scores)} == {*first, *partly[0]}
+    assert visible(batches) == 1, "what is gone from the stream stays in the queue"
+    print(f"redrive: to a stream, and from one, {time.time() - started:.1f} s", flush=True)
+
+
+SCENARIOS = [
+    kinesis_to_kinesis,
+    kinesis_to_itself,
+    kinesis_to_queues,
+    kinesis_to_firehose,
+    kinesis_to_s3_with_kills,
+    redrive_from_s3_and_sqs,
+    under_cargo_lambda,
+    mlflow,
+]
+
+wait_for("kinesis-local", lambda: kinesis.list_streams() is not None)
+wait_for("moto_server", lambda: s3.list_buckets() is not None)
+begun = time.time()
+for scenario in SCENARIOS:
+    if not ONLY or scenario.__name__ in ONLY:
+        scenario()
+print(f"every record is accounted for, in {time.time() - begun:.0f} s")
