@@ -119,7 +119,9 @@ fn counted(lines: &[String]) -> BTreeMap<(String, u64), usize> {
 /// Those of the dead letters in `path`, each once.
 fn once_each(path: &Path) -> BTreeMap<(String, u64), usize> {
     let mut counts = counted(&lines(path));
-    counts.values_mut().for_each(|count| *count = 1);
+    for count in counts.values_mut() {
+        *count = 1;
+    }
     counts
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use instream_local::redrive::{Redrive, Target, run};
+use tokio::time::Instant;
 
 use super::{Folder, lines, predicted, redrive, refused};
 
@@ -28,10 +29,15 @@ fn slow(folder: &Path, letters: &Path) -> Redrive {
 #[tokio::test]
 #[ignore = "a part of other tests"]
 async fn a_run() {
-    let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
-    let letters = PathBuf::from(std::env::var(LETTERS).unwrap());
+    let [folder, letters] = [FOLDER, LETTERS].map(of_the_environment);
     let summary = run(slow(&folder, &letters)).await.unwrap();
     std::fs::write(folder.join("summary"), serde_json::to_string(&summary).unwrap()).unwrap();
+}
+
+/// Told to the process by the test that starts it.
+fn of_the_environment(name: &str) -> PathBuf {
+    let (_, value) = std::env::vars_os().find(|(own, _)| own == name).unwrap();
+    value.into()
 }
 
 fn start(folder: &Path, letters: &Path) -> Child {
