@@ -11,11 +11,13 @@ use instream_local::setup::Options;
 
 mod bench;
 mod endpoint;
+mod redrive;
 mod stream;
 
 pub(crate) use bench::BenchArgs;
 pub(crate) use endpoint::EndpointArgs;
 use endpoint::OF_THE_LOCAL_ENDPOINT;
+pub(crate) use redrive::RedriveArgs;
 pub(crate) use stream::StreamArgs;
 
 /// Runs the function on this machine: a stream of records through it, by way of a local Lambda, a local SageMaker
@@ -50,6 +52,21 @@ pub(crate) enum Command {
     /// they are set, so that writing lines is not measured unless asked for, and logs are in JSON from level INFO on.
     /// All is built in release mode, this program too.
     Bench(Box<BenchArgs>),
+    /// Puts dead letters, and what the mapping gave up, once more: through the function, or back to a stream.
+    ///
+    /// Without --yes it only reads, and tells what it would do. Each record is put with its original bytes, partition
+    /// key and arrival time, and through a function with its event identifier, so that what is delivered carries the
+    /// same eventId. A journal keeps what has gone through: the same command goes on where it was ended. Ctrl-C lets
+    /// the invocation under way end. Files and objects are never changed; a message is deleted when its record has gone
+    /// through.
+    ///
+    /// The function runs on this machine as in `cargo local`: settings come from the environment, `OUTPUT` and
+    /// `DEAD_LETTER` are stdout: unless they are set, and with that end in target/local/redrive/, to which each run
+    /// adds.
+    ///
+    /// The exit code is 0 only if everything was readable, went through, and was not rejected again, as far as that is
+    /// told.
+    Redrive(Box<RedriveArgs>),
     /// Runs only the SageMaker endpoint, for `cargo lambda watch`
     Endpoint {
         /// Port on 127.0.0.1

@@ -32,7 +32,10 @@ mod batch;
 mod intake;
 mod lane;
 
+pub(crate) use answer::{Verdict, judge};
+pub(crate) use intake::EVENT_BYTES_MAX;
 use lane::Lane;
+pub(crate) use lane::pause;
 
 /// The mapping's settings.
 #[derive(Debug, Clone, Copy)]

@@ -180,7 +180,8 @@ async fn client(url: &str) -> Result<Client> {
     Ok(Client::new(&config.load().await))
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether `host` is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

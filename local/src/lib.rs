@@ -15,6 +15,8 @@ pub mod stream_command;
 
 pub mod event_command;
 
+pub mod redrive;
+
 pub mod bench_command;
 
 pub mod bench;

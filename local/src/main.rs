@@ -9,11 +9,11 @@ use clap::Parser as _;
 use instream_local::function::Answer;
 use instream_local::interrupt::interrupted;
 use instream_local::sagemaker::SageMakerRuntime;
-use instream_local::{bench_command, environment, event_command, stream_command, transactions};
+use instream_local::{bench_command, environment, event_command, redrive, stream_command, transactions};
 
 mod cli;
 
-use cli::{BenchArgs, Cli, Command, EndpointArgs, FunctionArgs, StreamArgs};
+use cli::{BenchArgs, Cli, Command, EndpointArgs, FunctionArgs, RedriveArgs, StreamArgs};
 
 /// What a shell reports for a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -31,6 +31,7 @@ async fn main() -> ExitCode {
             done = bench(*args) => done,
             () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
         },
+        Some(Command::Redrive(args)) => Box::pin(put_once_more(*args)).await,
         Some(Command::Endpoint { port, endpoint }) => serve_endpoint(port, endpoint).await,
         Some(Command::Transactions { count, seed }) => print_transactions(count, seed),
     };
@@ -93,6 +94,21 @@ async fn bench(args: BenchArgs) -> Result<ExitCode> {
         write!(out, "{comparison}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn put_once_more(args: RedriveArgs) -> Result<ExitCode> {
+    let json = args.json;
+    let summary = redrive::run(args.options()?).await?;
+    if json {
+        writeln!(io::stdout(), "{}", serde_json::to_string(&summary)?)?;
+    } else {
+        write!(io::stdout(), "{summary}")?;
+    }
+    Ok(match (summary.interrupted, summary.is_complete()) {
+        (true, _) => ExitCode::from(INTERRUPTED),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::FAILURE,
+    })
 }
 
 async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {

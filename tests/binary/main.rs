@@ -10,6 +10,7 @@ mod deadline;
 mod emf;
 mod events;
 mod give_up;
+mod redrive;
 mod start_up;
 mod stream;
 mod telemetry;

@@ -299,12 +299,79 @@ def mlflow():
     assert all(agree(outputs["json"][key], outputs["csv"][key]) for key in expected), "CSV says what JSON says"
 
 
+def redrive(settings, flags, code=0):
+    command = [LOCAL, "redrive", "--json", *flags]
+    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, f"{done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return json.loads(done.stdout)
+
+
+def visible(url):
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])["Attributes"]
+    return int(attributes["ApproximateNumberOfMessages"])
+
+
+def given_up(ids, stream, more=0):
+    """What an SQS destination for failures gets of the first ten records of a shard; `more` are gone from the stream."""
+    shard = min(ids).split(":")[0]
+    first = sorted((record for record in ids if record.startswith(shard)), key=lambda record: int(record.split(":")[1]))[:10]
+    batch = {
+        "shardId": shard,
+        "startSequenceNumber": first[0].split(":")[1],
+        "endSequenceNumber": first[-1].split(":")[1],
+        "batchSize": len(first) + more,
+        "streamArn": kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]["StreamARN"],
+    }
+    return first, json.dumps({"requestContext": {"condition": "RecordAgeExceeded"}, "KinesisBatchInfo": batch})
+
+
+def redrive_from_s3_and_sqs():
+    """Dead letters in S3 and in a queue, put through the function again, and back to a stream."""
+    started = time.time()
+    s3.create_bucket(Bucket="to-redrive")
+    dead, scores, batches = (queue(f"redrive-{name}", False) for name in ("dead", "scores", "batches"))
+    refuse = ["--refuse-rate", "100%"]
+    in_s3, in_sqs = fill("redrive-s3", 60), fill("redrive-sqs", 40)
+    none = {"OUTPUT": "none:"}
+    run("redrive-s3", len(in_s3), {**none, "DEAD_LETTER": "s3:to-redrive/letters"}, refuse)
+    run("redrive-sqs", len(in_sqs), {**none, "DEAD_LETTER": f"sqs:{dead}"}, refuse)
+    sqs.send_message(QueueUrl=dead, MessageBody="no dead letter")
+    sources, settings = ["s3://to-redrive/letters", f"sqs:{dead}"], {"OUTPUT": f"sqs:{scores}", "DEAD_LETTER": "none:"}
+    dry = redrive(settings, sources, code=1)
+    assert dry["survey"]["records"] == 100 and dry["survey"]["reasons"] == {"Refused": 100}, dry
+    assert visible(dead) == 41 and visible(scores) == 0, "a dry run changes nothing"
+    summary = redrive(settings, [*sources, "--yes"], code=1)
+    counts = summary["counts"]
+    assert (counts["finished"], counts["unreadable"]) == (100, 1), summary
+    assert visible(dead) == 1, "what is no letter stays"
+    account("redrive, from s3 and sqs", in_s3 + in_sqs, in_queue(scores), [], summary, started)
+    again = redrive(settings, [sources[0], "--yes"])
+    assert (again["counts"]["doneBefore"], again["counts"]["sent"]) == (60, 0), again
+
+    make_stream("redriven")
+    back = redrive({}, [sources[0], "--to-stream", "redriven", "--batch-size", "500", "--yes"])
+    assert back["counts"]["finished"] == 60, back
+    content = lambda stream: Counter((record["PartitionKey"], record["Data"]) for record in records(stream))
+    assert content("redriven") == content("redrive-s3"), "the bytes and the keys are the original ones"
+
+    first, whole = given_up(in_s3, "redrive-s3")
+    partly = given_up(in_sqs, "redrive-sqs", more=3)
+    sqs.send_message(QueueUrl=batches, MessageBody=whole)
+    sqs.send_message(QueueUrl=batches, MessageBody=partly[1])
+    summary = redrive({**settings, "DEAD_LETTER": f"sqs:{dead}"}, [f"sqs:{batches}", "--yes"], code=1)
+    assert (summary["counts"]["finished"], summary["counts"]["gone"]) == (20, 3), summary
+    assert {json.loads(line)["eventId"] for line in in_queue(scores)} == {*first, *partly[0]}
+    assert visible(batches) == 1, "what is gone from the stream stays in the queue"
+    print(f"redrive: to a stream, and from one, {time.time() - started:.1f} s", flush=True)
+
+
 SCENARIOS = [
     kinesis_to_kinesis,
     kinesis_to_itself,
     kinesis_to_queues,
     kinesis_to_firehose,
     kinesis_to_s3_with_kills,
+    redrive_from_s3_and_sqs,
     under_cargo_lambda,
     mlflow,
 ]

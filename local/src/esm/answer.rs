@@ -1,22 +1,20 @@
 //! What an answer of the function's means for its batch.
 
-use std::collections::VecDeque;
-
 use serde_json::Value;
 
 use crate::function::Answer;
-use crate::stream::StreamRecord;
 
 /// What the mapping makes of an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// All records up to this position need not come again.
     Finished(usize),
     /// The whole batch comes again.
     Failed(String),
 }
 
-pub(super) fn judge(answer: &Answer, batch: &VecDeque<StreamRecord>) -> Verdict {
+/// `batch` are the sequence numbers of the event's records.
+pub(crate) fn judge(answer: &Answer, batch: &[&str]) -> Verdict {
     match answer {
         Answer::Response(response) => judge_response(response, batch),
         Answer::Error(error) => Verdict::Failed(format!("{}: {}", error.error_type, error.error_message)),
@@ -28,7 +26,7 @@ pub(super) fn judge(answer: &Answer, batch: &VecDeque<StreamRecord>) -> Verdict 
     }
 }
 
-fn judge_response(response: &[u8], batch: &VecDeque<StreamRecord>) -> Verdict {
+fn judge_response(response: &[u8], batch: &[&str]) -> Verdict {
     if response.is_empty() {
         return Verdict::Finished(batch.len());
     }
@@ -54,7 +52,7 @@ fn judge_response(response: &[u8], batch: &VecDeque<StreamRecord>) -> Verdict {
             .get("itemIdentifier")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        match batch.iter().position(|record| record.sequence_number == named) {
+        match batch.iter().position(|sequence_number| *sequence_number == named) {
             Some(position) => finished = finished.min(position),
             None => return Verdict::Failed(format!("the answer names {named:?}, which is not in the batch")),
         }
@@ -70,7 +68,7 @@ mod tests {
     #[test]
     fn an_answer_is_read_as_aws_reads_it() {
         let records = records(5);
-        let batch = VecDeque::from(records.clone());
+        let batch: Vec<_> = records.iter().map(|record| &*record.sequence_number).collect();
         for (response, expected) in [
             (String::new(), Some(5)),
             ("null".to_owned(), Some(5)),

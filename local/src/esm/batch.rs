@@ -37,7 +37,8 @@ impl Batch {
         let started = Instant::now();
         let answer = invoke(event).await;
         let latency = started.elapsed();
-        let (finished, failure) = match judge(&answer, &self.records) {
+        let named: Vec<_> = self.records.iter().map(|record| &*record.sequence_number).collect();
+        let (finished, failure) = match judge(&answer, &named) {
             Verdict::Finished(finished) => (finished, None),
             Verdict::Failed(why) => (0, Some(why)),
         };

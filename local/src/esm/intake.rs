@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::stream::StreamRecord;
 
 /// An event holds at most 6 MB, base64 included.
-const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024;
+pub(crate) const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// What waits to be processed by a lane.
 #[derive(Debug)]

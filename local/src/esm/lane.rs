@@ -90,7 +90,8 @@ impl Lane {
     }
 }
 
-fn pause(retries: usize) -> Duration {
+/// How long to wait after so many attempts without progress.
+pub(crate) fn pause(retries: usize) -> Duration {
     let doublings = u32::try_from(retries.saturating_sub(1)).unwrap_or(u32::MAX);
     FIRST_PAUSE
         .saturating_mul(2_u32.saturating_pow(doublings))

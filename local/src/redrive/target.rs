@@ -1,0 +1,188 @@
+//! Where records are put: a function here, a function in AWS, or a stream.
+
+use anyhow::Result;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::aws::Services;
+use super::deployed::Deployed;
+use super::letter::Letter;
+use super::stream_target::StreamTarget;
+use crate::esm::{Verdict, judge};
+use crate::function::{Answer, Line};
+use crate::lambda::{Lambda, RunningLambda};
+use crate::processes::Mishaps;
+use crate::setup::Options;
+
+/// Where to put records.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a run has one of them")]
+pub enum Target {
+    /// A function in a process of ours.
+    Here(Options),
+    /// A deployed function, by its name or ARN.
+    Deployed(String),
+    /// A stream, by its name.
+    Stream(String),
+}
+
+/// A target that is there.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a run has one of them")]
+pub(super) enum Open {
+    Here(RunningLambda),
+    Deployed(Deployed),
+    Stream(StreamTarget),
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// For each letter whether it need not come again.
+    pub(super) finished: Vec<bool>,
+    /// Why not all are.
+    pub(super) failure: Option<String>,
+    /// Whether nobody can tell which letter is at fault.
+    pub(super) failed_as_a_whole: bool,
+}
+
+impl Target {
+    /// What tells it from others: what has gone through one has not gone through another.
+    pub(super) fn identity(&self) -> String {
+        match self {
+            Self::Here(options) => {
+                let setting = |name: &str| options.settings.get(name).map_or("", String::as_str);
+                let endpoint = options
+                    .aws_endpoint
+                    .as_deref()
+                    .unwrap_or_else(|| setting("ENDPOINT_NAME"));
+                let model = options.local_endpoint.model_server.as_deref().unwrap_or_default();
+                let is_aws = options.aws_endpoint.is_some();
+                format!(
+                    "here {is_aws} {endpoint} {model} {} {}",
+                    setting("OUTPUT"),
+                    setting("DEAD_LETTER")
+                )
+            }
+            Self::Deployed(name) => format!("function {name}"),
+            Self::Stream(name) => format!("stream {name}"),
+        }
+    }
+
+    /// For a person.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Here(options) => {
+                let endpoint = match (&options.aws_endpoint, &options.local_endpoint.model_server) {
+                    (Some(name), _) => format!("the endpoint {name} in AWS"),
+                    (None, Some(url)) => format!("the model server at {url}"),
+                    (None, None) => "the built-in model".to_owned(),
+                };
+                format!("the function on this machine, with {endpoint}")
+            }
+            Self::Deployed(name) => format!("the deployed function {name}"),
+            Self::Stream(name) => format!("the stream {name}, as new records with new event identifiers"),
+        }
+    }
+
+    /// Starts it, or looks whether it is there. Returns what it will write as well, where that is known here.
+    pub(super) async fn open(self, services: &Services) -> Result<(Open, mpsc::UnboundedReceiver<Line>)> {
+        let nothing = || mpsc::unbounded_channel().1;
+        Ok(match self {
+            Self::Here(options) => {
+                let mishaps = Mishaps::default();
+                let (function, lines) = Lambda::Here { options, mishaps }.start().await?;
+                (Open::Here(function), lines)
+            }
+            Self::Deployed(name) => (Open::Deployed(Deployed::open(services, &name).await), nothing()),
+            Self::Stream(name) => (Open::Stream(StreamTarget::open(services, &name).await?), nothing()),
+        })
+    }
+}
+
+impl Open {
+    /// Puts the letters once.
+    pub(super) async fn put(&self, letters: &[Letter]) -> Attempt {
+        match self {
+            Self::Here(function) => judged(&function.invoke(event(letters)).await, letters),
+            Self::Deployed(function) => judged(&function.invoke(event(letters)).await, letters),
+            Self::Stream(stream) => stream.put(letters).await,
+        }
+    }
+
+    /// Whether its predictions and its dead letters are among the lines that it writes.
+    pub(super) fn shows(&self) -> (bool, bool) {
+        match self {
+            Self::Here(function) => (function.shows_predictions, function.shows_dead_letters),
+            Self::Deployed(_) | Self::Stream(_) => (false, false),
+        }
+    }
+
+    pub(super) async fn stop(self) {
+        if let Self::Here(function) = self {
+            function.stop().await;
+        }
+    }
+}
+
+fn event(letters: &[Letter]) -> Bytes {
+    let entries: Vec<_> = letters.iter().map(Letter::entry).collect();
+    Bytes::from(format!(r#"{{"Records":[{}]}}"#, entries.join(",")))
+}
+
+/// The answer names the first record that is not finished, and so all from there on.
+fn judged(answer: &Answer, letters: &[Letter]) -> Attempt {
+    let named: Vec<_> = letters.iter().map(|letter| &*letter.sequence_number).collect();
+    match judge(answer, &named) {
+        Verdict::Finished(count) => Attempt {
+            finished: (0..letters.len()).map(|position| position < count).collect(),
+            failure: (count < letters.len()).then(|| "the function calls it unfinished; its log says why".to_owned()),
+            failed_as_a_whole: false,
+        },
+        Verdict::Failed(why) => Attempt {
+            finished: vec![false; letters.len()],
+            failure: Some(why),
+            failed_as_a_whole: true,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::letter::{Origin, Record};
+    use super::*;
+    use crate::runtime_api::FunctionError;
+
+    fn letters() -> Vec<Letter> {
+        let letter = |number: u64| {
+            let record = Record {
+                event_id: Some("shardId-0:7".to_owned()),
+                partition_key: None,
+                explicit_hash_key: None,
+                arrival_s: None,
+                data: "data".into(),
+            };
+            Letter::with_data(record, number, String::new(), Origin::default())
+        };
+        (0..4).map(letter).collect()
+    }
+
+    #[test]
+    fn all_from_the_one_that_is_named_are_unfinished_and_an_error_finishes_none() {
+        let letters = letters();
+        let answer = |text: &str| Answer::Response(Bytes::copy_from_slice(text.as_bytes()));
+        let finished = |answer: &Answer| judged(answer, &letters).finished.into_iter().filter(|it| *it).count();
+        assert_eq!(finished(&answer(r#"{"batchItemFailures":[]}"#)), 4);
+        assert_eq!(
+            finished(&answer(r#"{"batchItemFailures":[{"itemIdentifier":"7#2"}]}"#)),
+            2
+        );
+        assert_eq!(
+            finished(&answer(r#"{"batchItemFailures":[{"itemIdentifier":"7"}]}"#)),
+            0
+        );
+        let error = judged(&Answer::Error(FunctionError::default()), &letters);
+        assert!(error.failed_as_a_whole && !error.finished.contains(&true));
+        assert!(judged(&answer("oops"), &letters).failed_as_a_whole);
+    }
+}

@@ -1,0 +1,288 @@
+//! `cargo local redrive`: what an endpoint refused, and what the mapping gave up, through the real binary once more.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use instream_local::esm::Mapping;
+use instream_local::lambda::Lambda;
+use instream_local::packing::Packing;
+use instream_local::processes::Mishaps;
+use instream_local::redrive::{self, Patience, Redrive, Selection, Source, Summary, Target};
+use instream_local::setup::Options;
+use instream_local::source;
+use instream_local::stream_command::{self, Stream};
+use serde_json::Value;
+
+use crate::{options, repository};
+
+mod ended;
+mod unfinished;
+
+/// A folder of a test's own, gone at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("instream-redrive-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Streams transactions through the function with an endpoint that fails as `break_it` says. Returns the dead letters, and
+/// what the mapping gave up.
+async fn broken(folder: &Path, count: usize, packing: Packing, break_it: impl Fn(&mut Options)) -> [PathBuf; 2] {
+    let mapping = Mapping {
+        batch_size: 40,
+        batch_window: Duration::ZERO,
+        parallelization_factor: 1,
+        max_retries: Some(0),
+        max_record_age: None,
+        bisect: false,
+    };
+    let stream = Stream {
+        source: source::Source::File {
+            path: repository("events/transactions.jsonl"),
+            shards: 1,
+            packing,
+        },
+        limit: Some(count),
+        mapping,
+        folder: folder.join("broken"),
+    };
+    let mut options = options(&[]);
+    break_it(&mut options);
+    let mishaps = Mishaps::default();
+    let summary = stream_command::run(stream, Lambda::Here { options, mishaps })
+        .await
+        .unwrap();
+    [summary.files.dead_letters, summary.files.on_failure]
+}
+
+/// So many dead letters of an endpoint that refuses everything.
+async fn refused(folder: &Path, count: usize) -> PathBuf {
+    let [dead_letters, _] = broken(folder, count, Packing::default(), |options| {
+        options.local_endpoint.rates.refuse = 1.0;
+    })
+    .await;
+    assert_eq!(lines(&dead_letters).len(), count);
+    dead_letters
+}
+
+/// What puts the letters in `source` through the function, in batches of 20, with an endpoint that is mended.
+fn redrive(folder: &Path, source: &Path) -> Redrive {
+    Redrive {
+        sources: vec![Source::Path(source.to_owned())],
+        selection: Selection::default(),
+        target: Target::Here(options(&[])),
+        yes: true,
+        batch_size: 20,
+        patience: Patience {
+            max_retries: 1,
+            stop_after: 20,
+            hidden_s: 60,
+        },
+        journal: None,
+        folder: folder.join("redrive"),
+        settings: std::collections::HashMap::new(),
+    }
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// How often each record was predicted: by its event identifier and subsequence number.
+fn predicted(folder: &Path) -> BTreeMap<(String, u64), usize> {
+    counted(&lines(&folder.join("redrive/predictions.jsonl")))
+}
+
+fn counted(lines: &[String]) -> BTreeMap<(String, u64), usize> {
+    let mut counts = BTreeMap::new();
+    for line in lines {
+        let envelope: Value = serde_json::from_str(line).unwrap();
+        let event_id = envelope["eventId"].as_str().unwrap().to_owned();
+        let number = envelope["subSequenceNumber"].as_u64().unwrap();
+        *counts.entry((event_id, number)).or_default() += 1;
+    }
+    counts
+}
+
+/// Those of the dead letters in `path`, each once.
+fn once_each(path: &Path) -> BTreeMap<(String, u64), usize> {
+    let mut counts = counted(&lines(path));
+    for count in counts.values_mut() {
+        *count = 1;
+    }
+    counts
+}
+
+fn told(summary: &Summary) -> (usize, usize, Option<u64>, Option<u64>) {
+    let counts = &summary.counts;
+    (counts.sent, counts.finished, summary.predicted, summary.rejected_again)
+}
+
+#[tokio::test]
+async fn what_was_refused_is_predicted_with_its_event_id_once_the_endpoint_is_mended() {
+    let folder = Folder::new("mended");
+    let dead_letters = refused(&folder.0, 100).await;
+    let summary = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(told(&summary), (100, 100, Some(100), Some(0)), "{summary}");
+    assert!(summary.is_complete() && summary.batches == 5, "{summary}");
+    assert_eq!(predicted(&folder.0), once_each(&dead_letters));
+    let member = |line: &String, name: &str| serde_json::from_str::<Value>(line).unwrap()[name].clone();
+    let predictions = lines(&folder.0.join("redrive/predictions.jsonl"));
+    for (prediction, dead_letter) in predictions.iter().zip(&lines(&dead_letters)) {
+        for name in ["eventId", "partitionKey", "approximateArrivalTimestamp"] {
+            assert_eq!(member(prediction, name), member(dead_letter, name));
+        }
+    }
+    let again = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!((again.counts.done_before, again.counts.sent), (100, 0), "{again}");
+    assert!(again.is_complete());
+    assert_eq!(predicted(&folder.0).values().sum::<usize>(), 100);
+}
+
+#[tokio::test]
+async fn without_a_yes_nothing_is_put_and_nothing_written() {
+    let folder = Folder::new("dry");
+    let dead_letters = refused(&folder.0, 30).await;
+    let before = std::fs::read(&dead_letters).unwrap();
+    let mut dry = redrive(&folder.0, &dead_letters);
+    dry.yes = false;
+    // Were it started, it would fail.
+    let Target::Here(options) = &mut dry.target else {
+        panic!()
+    };
+    options.program = Some(instream_local::function::Program::Shell("false".to_owned()));
+    let summary = redrive::run(dry).await.unwrap();
+    assert_eq!(summary.survey.records, 30, "{summary}");
+    assert_eq!(summary.survey.reasons, BTreeMap::from([("Refused".to_owned(), 30)]));
+    assert_eq!(summary.survey.sources.values().sum::<usize>(), 30);
+    assert!(summary.survey.oldest_ms.is_some() && summary.survey.oldest_ms <= summary.survey.newest_ms);
+    assert!(
+        summary.is_complete() && summary.to_string().contains("--yes"),
+        "{summary}"
+    );
+    assert_eq!(std::fs::read(&dead_letters).unwrap(), before);
+    assert!(!folder.0.join("redrive").exists());
+}
+
+#[tokio::test]
+async fn what_is_rejected_again_is_told_kept_and_put_by_the_next_run() {
+    let folder = Folder::new("rejected");
+    let dead_letters = refused(&folder.0, 30).await;
+    let mut broken = redrive(&folder.0, &dead_letters);
+    let Target::Here(options) = &mut broken.target else {
+        panic!()
+    };
+    options.local_endpoint.rates.refuse = 1.0;
+    let summary = redrive::run(broken).await.unwrap();
+    assert_eq!(told(&summary), (30, 30, Some(0), Some(30)), "{summary}");
+    assert!(!summary.is_complete());
+    assert_eq!(lines(&folder.0.join("redrive/dead-letters.jsonl")).len(), 30);
+    let mended = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(told(&mended), (30, 30, Some(30), Some(0)), "{mended}");
+    assert_eq!(predicted(&folder.0), once_each(&dead_letters));
+}
+
+#[tokio::test]
+async fn what_the_mapping_gave_up_is_put_from_its_payload_aggregates_included() {
+    let folder = Folder::new("given-up");
+    let packing = Packing {
+        aggregate: Some(3),
+        gzip: true,
+    };
+    let [_, on_failure] = broken(&folder.0, 100, packing, |options| {
+        options.local_endpoint.rates.throttle = 1.0;
+        options.settings.insert("MAX_ATTEMPTS".to_owned(), "1".to_owned());
+    })
+    .await;
+    let summary = redrive::run(redrive(&folder.0, &on_failure)).await.unwrap();
+    assert_eq!(
+        told(&summary),
+        (34, 34, Some(100), Some(0)),
+        "34 Kinesis records: {summary}"
+    );
+    assert_eq!(summary.survey.reasons["RetryAttemptsExhausted"], 34);
+    assert!(summary.is_complete());
+    let predicted = predicted(&folder.0);
+    assert_eq!(predicted.len(), 100);
+    assert_eq!(predicted.values().sum::<usize>(), 100);
+}
+
+#[tokio::test]
+async fn user_records_of_one_aggregate_are_put_each_under_a_name_of_its_own() {
+    let folder = Folder::new("aggregate");
+    let packing = Packing {
+        aggregate: Some(7),
+        gzip: false,
+    };
+    let [dead_letters, _] = broken(&folder.0, 70, packing, |options| {
+        options.local_endpoint.rates.refuse = 1.0;
+    })
+    .await;
+    let summary = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(told(&summary), (70, 70, Some(70), Some(0)), "{summary}");
+    let expected = once_each(&dead_letters).into_keys().map(|(event_id, number)| {
+        let event_id = if number == 0 {
+            event_id
+        } else {
+            format!("{event_id}#{number}")
+        };
+        ((event_id, 0), 1)
+    });
+    assert_eq!(predicted(&folder.0), expected.collect());
+}
+
+#[tokio::test]
+async fn what_is_no_letter_is_counted_and_stops_nothing_and_a_letter_that_is_there_twice_is_put_once() {
+    let folder = Folder::new("broken-lines");
+    let dead_letters = refused(&folder.0, 20).await;
+    let mut text = lines(&dead_letters);
+    let twin = text[3].replace("the container", "another container");
+    assert_ne!(twin, text[3]);
+    text.push(twin);
+    let (start, _) = text[5].split_at(100);
+    text.insert(5, start.to_owned());
+    text.insert(9, r#"{"eventId":"shardId-0:1","reason":{"kind":"Refused"}}"#.to_owned());
+    text.insert(12, String::new());
+    std::fs::write(&dead_letters, text.join("\n")).unwrap();
+    let summary = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(told(&summary), (20, 20, Some(20), Some(0)), "{summary}");
+    assert_eq!(
+        (summary.counts.unreadable, summary.counts.repeated),
+        (2, 1),
+        "{summary}"
+    );
+    assert!(!summary.is_complete(), "the exit code says so");
+    let predicted = predicted(&folder.0);
+    assert_eq!((predicted.len(), predicted.values().sum::<usize>()), (20, 20));
+}
+
+#[tokio::test]
+async fn only_letters_of_the_reasons_asked_for_are_put_and_only_so_many() {
+    let folder = Folder::new("filter");
+    let dead_letters = refused(&folder.0, 20).await;
+    let mut text = lines(&dead_letters);
+    for line in &mut text[10..] {
+        *line = line.replace(r#""kind":"Refused""#, r#""kind":"GivenUp""#);
+    }
+    std::fs::write(&dead_letters, text.join("\n")).unwrap();
+    let mut some = redrive(&folder.0, &dead_letters);
+    some.selection.reasons = vec!["givenup".to_owned()];
+    some.selection.limit = Some(4);
+    let summary = redrive::run(some).await.unwrap();
+    assert_eq!(told(&summary), (4, 4, Some(4), Some(0)), "{summary}");
+    assert_eq!(summary.counts.left_out, 10);
+    std::fs::write(folder.0.join("those"), text[10..14].join("\n")).unwrap();
+    assert_eq!(predicted(&folder.0), once_each(&folder.0.join("those")));
+}

@@ -1,0 +1,89 @@
+//! Records that never go through, and those behind them.
+
+use instream_local::redrive::{Patience, Target, run};
+use serde_json::Value;
+
+use super::{Folder, lines, predicted, redrive, refused, told};
+
+/// The letter with a record that its endpoint never answers.
+fn poisoned(letter: &str) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    let mut letter: Value = serde_json::from_str(letter).unwrap();
+    let data = BASE64.decode(letter["data"].as_str().unwrap()).unwrap();
+    let record = String::from_utf8(data).unwrap();
+    let record = record.replacen('{', r#"{"$fault":"always error","#, 1);
+    letter["data"] = BASE64.encode(record).into();
+    letter.to_string()
+}
+
+#[tokio::test]
+async fn one_that_fails_for_ever_does_not_hold_up_those_behind_it() {
+    let folder = Folder::new("poison");
+    let dead_letters = refused(&folder.0, 50).await;
+    let mut text = lines(&dead_letters);
+    text[7] = poisoned(&text[7]);
+    std::fs::write(&dead_letters, text.join("\n")).unwrap();
+    let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(told(&summary), (50, 49, Some(49), Some(0)), "{summary}");
+    assert_eq!((summary.counts.unfinished, summary.counts.not_tried), (1, 0));
+    assert!(!summary.is_complete());
+    let predicted_once = predicted(&folder.0);
+    assert_eq!((predicted_once.len(), predicted_once.values().sum::<usize>()), (49, 49));
+    let again = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(
+        (again.counts.done_before, again.counts.sent),
+        (49, 1),
+        "only that one comes again"
+    );
+}
+
+#[tokio::test]
+async fn in_an_outage_the_run_ends_and_leaves_the_rest_for_the_next() {
+    let folder = Folder::new("outage");
+    let dead_letters = refused(&folder.0, 50).await;
+    let mut outage = redrive(&folder.0, &dead_letters);
+    outage.patience = Patience {
+        max_retries: 0,
+        stop_after: 3,
+        hidden_s: 60,
+    };
+    let Target::Here(options) = &mut outage.target else {
+        panic!()
+    };
+    options.local_endpoint.rates.throttle = 1.0;
+    options.settings.insert("MAX_ATTEMPTS".to_owned(), "1".to_owned());
+    let summary = run(outage).await.unwrap();
+    assert!(summary.given_up && !summary.is_complete(), "{summary}");
+    assert_eq!((summary.counts.unfinished, summary.batches), (3, 3), "{summary}");
+    let mended = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(told(&mended), (50, 50, Some(50), Some(0)), "{mended}");
+}
+
+#[tokio::test]
+async fn a_function_that_dies_of_one_record_loses_only_that() {
+    let folder = Folder::new("deadly");
+    let dead_letters = refused(&folder.0, 8).await;
+    let mut text = lines(&dead_letters);
+    text[2] = text[2].replace(r#""partitionKey":""#, r#""partitionKey":"deadly-"#);
+    std::fs::write(&dead_letters, text.join("\n")).unwrap();
+    let script = folder.0.join("function.py");
+    std::fs::write(&script, include_str!("deadly.py")).unwrap();
+    let mut deadly = redrive(&folder.0, &dead_letters);
+    deadly.patience.max_retries = 0;
+    let Target::Here(options) = &mut deadly.target else {
+        panic!()
+    };
+    let command = format!("python3 '{}'", script.display());
+    options.program = Some(instream_local::function::Program::Shell(command));
+    options.settings.insert("OUTPUT".to_owned(), "none:".to_owned());
+    options.settings.insert("DEAD_LETTER".to_owned(), "none:".to_owned());
+    let (_, path) = std::env::vars().find(|(name, _)| name == "PATH").unwrap();
+    options.settings.insert("PATH".to_owned(), path);
+    let summary = run(deadly).await.unwrap();
+    assert_eq!(
+        (summary.counts.finished, summary.counts.unfinished),
+        (7, 1),
+        "{summary}"
+    );
+}
