@@ -388,11 +388,12 @@ fn each_record_has_one_end(metrics: &BTreeMap<String, Metric>) {
         named.map(Metric::sum).sum()
     };
     let ends = sum(&["Predicted", "Rejected", "Failed", "DeliveredBefore"]);
-    assert_eq!(ends, sum(&["UserRecords"]), "{metrics:?}");
+    let is = |one: f64, other: f64| assert!((one - other).abs() < 0.5, "{one} for {other}: {metrics:?}");
+    is(ends, sum(&["UserRecords"]));
     for (total, part) in [("Rejected", "Rejected"), ("Failed", "Failed")] {
         let parts = metrics.keys().filter(|name| name.starts_with(part) && *name != total);
         let parts: Vec<_> = parts.map(String::as_str).collect();
-        assert_eq!(sum(&parts), sum(&[total]), "{metrics:?}");
+        is(sum(&parts), sum(&[total]));
     }
 }
 

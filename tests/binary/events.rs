@@ -15,8 +15,8 @@ fn sample_events() -> Vec<PathBuf> {
     let files = fs::read_dir(repository("events")).unwrap();
     let files = files.map(|file| file.unwrap().path());
     let is_event = |file: &PathBuf| {
-        let name = file.to_str().unwrap();
-        name.ends_with(".json") && !name.ends_with(".response.json")
+        let name = file.file_name().unwrap().to_str().unwrap();
+        name.split_once('.').unwrap().1 == "json"
     };
     let mut files: Vec<_> = files.filter(is_event).collect();
     files.sort();

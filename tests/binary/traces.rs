@@ -38,9 +38,9 @@ struct Span {
     #[prost(bytes = "vec", tag = "1")]
     trace_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
-    span_id: Vec<u8>,
+    id: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
-    parent_span_id: Vec<u8>,
+    parent: Vec<u8>,
     #[prost(string, tag = "5")]
     name: String,
     #[prost(message, repeated, tag = "9")]
@@ -74,6 +74,11 @@ impl Span {
         let attribute = self.attributes.iter().find(|attribute| attribute.key == key)?;
         Some(&attribute.value.as_ref()?.text)
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 /// A collector, which tells of the spans that it gets.
@@ -121,34 +126,24 @@ async fn spans(event: &str, settings: &[(&str, &str)]) -> Vec<Span> {
 async fn each_invocation_and_in_it_each_call_is_a_span_of_the_trace_that_lambda_tells() {
     let settings = [("OTEL_TRACES_SAMPLER", "always_on"), ("MAX_ATTEMPTS", "1")];
     let spans = spans("refused.json", &settings).await;
-    let by_id: HashMap<_, _> = spans.iter().map(|span| (&span.span_id[..], span)).collect();
+    let by_id: HashMap<_, _> = spans.iter().map(|span| (&span.id[..], span)).collect();
     let named = |name: &'static str| spans.iter().filter(move |span| span.name == name);
     assert!(named("invocation").count() >= 1, "{spans:?}");
     for call in named("call") {
-        let parent = by_id[&call.parent_span_id[..]];
+        let parent = by_id[&call.parent[..]];
         assert_eq!((parent.name.as_str(), &parent.trace_id), ("invocation", &call.trace_id));
         assert!(call.attribute("id").unwrap().ends_with("-0"));
     }
     let first = named("invocation").next().unwrap();
     // Lambda's `Root=1-TTTTTTTT-RRRR…` is the protocol's identifier with hyphens.
-    let trace_id: String = first.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let trace_id = hex(&first.trace_id);
     let told = first.attribute("xrayTraceId").unwrap();
     assert!(
         told.starts_with(&format!("Root=1-{}-{};", &trace_id[..8], &trace_id[8..])),
         "{told}"
     );
-    assert!(
-        told.contains(
-            &first
-                .parent_span_id
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        )
-    );
-    let calls: Vec<_> = named("call")
-        .filter(|call| call.parent_span_id == first.span_id)
-        .collect();
+    assert!(told.contains(&hex(&first.parent)), "{told}");
+    let calls: Vec<_> = named("call").filter(|call| call.parent == first.id).collect();
     assert_eq!(calls.len(), 5);
     let failed: Vec<_> = calls.iter().filter(|call| call.attribute("fault").is_some()).collect();
     let [refused] = failed[..] else { panic!("{calls:?}") };

@@ -50,15 +50,15 @@ const DIMENSION_CHARACTERS_MAX: usize = 1024;
 pub(crate) struct Metric {
     pub(crate) unit: String,
     /// Each value, with how often it came.
-    pub(crate) values: Vec<(f64, u64)>,
+    pub(crate) values: Vec<(f64, u32)>,
 }
 
 impl Metric {
     pub(crate) fn sum(&self) -> f64 {
-        self.values.iter().map(|(value, times)| value * *times as f64).sum()
+        self.values.iter().map(|(value, times)| value * f64::from(*times)).sum()
     }
 
-    pub(crate) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u32 {
         self.values.iter().map(|(_, times)| times).sum()
     }
 }
@@ -122,7 +122,7 @@ fn read_directive(
     Ok(())
 }
 
-fn values(target: Option<&Value>) -> Option<Vec<(f64, u64)>> {
+fn values(target: Option<&Value>) -> Option<Vec<(f64, u32)>> {
     match target? {
         Value::Number(number) => Some(vec![(number.as_f64()?, 1)]),
         Value::Array(numbers) => numbers.iter().map(|number| Some((number.as_f64()?, 1))).collect(),
@@ -131,7 +131,7 @@ fn values(target: Option<&Value>) -> Option<Vec<(f64, u64)>> {
             let pairs = values.iter().zip(counts);
             let agree = members.len() == 2 && values.len() == counts.len();
             let pairs: Option<Vec<_>> = pairs
-                .map(|(value, count)| Some((value.as_f64()?, count.as_u64()?)))
+                .map(|(value, count)| Some((value.as_f64()?, count.as_u64()?.try_into().ok()?)))
                 .collect();
             pairs.filter(|_| agree)
         }
