@@ -102,7 +102,7 @@ impl Summary {
         some(f, "gone", gone, " from their stream, named above")?;
         some(f, "left out", left_out, ", of other reasons")?;
         some(f, "repeated", repeated, ", in another letter as well")?;
-        some(f, "done before", done_before, ", skipped")?;
+        some(f, "done before", done_before, ", skipped; --again puts them")?;
         some(f, "in doubt", in_doubt_again, ", named above, put again")?;
         some(f, "in doubt", in_doubt_left_out, ", named above, left out")
     }
