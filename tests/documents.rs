@@ -154,11 +154,34 @@ fn every_row_of_what_happens_when_has_a_test_of_its_name() {
     let source: String = files
         .into_iter()
         .flatten()
-        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     for name in names {
         assert!(source.contains(&format!("async fn {name}()")), "{name}");
     }
+}
+
+#[test]
+fn the_readme_says_of_each_alarm_what_to_do() {
+    let table = README.split("| alarm | it means | do |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut told: Vec<_> = rows.map(|row| row.split('|').nth(1).unwrap().trim()).collect();
+    let alarm = |line: &'static str| {
+        line.strip_prefix("  ")?
+            .strip_suffix("Alarm:")
+            .filter(|name| !name.contains(' '))
+    };
+    let mut made: Vec<_> = TEMPLATE
+        .lines()
+        .filter_map(alarm)
+        .map(|name| format!("{name}Alarm"))
+        .collect();
+    told.sort_unstable();
+    made.sort_unstable();
+    assert_eq!(told, made);
+    assert!(made.len() > 5, "{made:?}");
 }
 
 /// `the endpoint's answer` as a test is called: `the_endpoints_answer`.
