@@ -135,12 +135,14 @@ impl OpenSource {
     async fn read(&self, senders: Vec<mpsc::UnboundedSender<StreamRecord>>) -> Result<()> {
         match &self.content {
             Content::Lines(_, shards) => {
-                let entered = Instant::now();
+                // The function may have been built since the lines were read.
+                let (entered, arrival_ms) = (Instant::now(), now_ms());
                 for (records, sender) in shards.iter().zip(senders) {
                     for record in records {
                         self.send(
                             StreamRecord {
                                 entered,
+                                arrival_ms,
                                 ..record.clone()
                             },
                             &sender,

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use metrique_writer_core::format::Format as _;
 use metrique_writer_core::{Entry, EntryWriter};
@@ -19,6 +19,8 @@ use super::figures::Figures;
 use super::metric::METRICS;
 use crate::output::stdout::Lines;
 
+/// How long an answer may wait for its metrics: where nobody reads standard output, they are not worth more.
+const WRITE_MAX: Duration = Duration::from_secs(1);
 /// The only dimension of all metrics.
 const DIMENSION: &str = "FunctionName";
 
@@ -71,9 +73,10 @@ impl Metrics {
         }
     }
 
-    /// Writes one invocation's figures, as one line, by `end` or not at all: no record depends on it.
+    /// Writes one invocation's figures, as one line, within a second and by `end`, or not at all: no record depends on it.
     pub async fn write(&self, figures: &Figures, origin: Origin<'_>, end: Instant) {
         let line = self.line(figures, origin);
+        let end = end.min(Instant::now() + WRITE_MAX);
         if let Err(error) = self.lines.write(line, end).await {
             warn!(%error, "the metrics of this invocation are lost");
         }

@@ -9,10 +9,10 @@ use instream_local::lambda::Lambda;
 use instream_local::packing::Packing;
 use instream_local::processes::Mishaps;
 use instream_local::source::Source;
-use instream_local::stream_command::{self, Stream};
+use instream_local::stream_command::Stream;
 use instream_local::summary::Summary;
 
-use crate::{options, repository};
+use crate::{options, repository, run_stream};
 
 /// Runs the lines through the function, which gives up after a second.
 async fn run(name: &str, lines: &[String], rates: Rates) -> (Summary, String) {
@@ -41,9 +41,7 @@ async fn run(name: &str, lines: &[String], rates: Rates) -> (Summary, String) {
     let mut options = options(&[("GIVE_UP_AFTER_S", "1")]);
     options.local_endpoint.rates = rates;
     let mishaps = Mishaps::default();
-    let summary = stream_command::run(stream, Lambda::Here { options, mishaps })
-        .await
-        .unwrap();
+    let summary = run_stream(stream, Lambda::Here { options, mishaps }).await;
     let dead_letters = std::fs::read_to_string(&summary.files.dead_letters).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     (summary, dead_letters)

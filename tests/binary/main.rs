@@ -22,7 +22,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use instream_local::function::Program;
+use instream_local::lambda::Lambda;
 use instream_local::setup::Options;
+use instream_local::stream_command::{self, Stream};
+use instream_local::summary::Summary;
 
 /// The function as cargo has just built it, with these settings.
 fn options(settings: &[(&str, &str)]) -> Options {
@@ -36,6 +39,17 @@ fn options(settings: &[(&str, &str)]) -> Options {
         settings,
         ..Options::default()
     }
+}
+
+/// Runs a stream of transactions. No line of the function's log shows one, as it is or in base64, or an answer.
+async fn run_stream(stream: Stream, lambda: Lambda) -> Summary {
+    let summary = stream_command::run(stream, lambda).await.unwrap();
+    let log = std::fs::read_to_string(&summary.files.log).unwrap();
+    assert!(log.contains("batch "), "each invocation has a summary");
+    for secret in ["merchant_category", "eyJ0aW1l", "\"score"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+    summary
 }
 
 /// A path in the repository.

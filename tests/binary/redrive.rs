@@ -11,10 +11,10 @@ use instream_local::processes::Mishaps;
 use instream_local::redrive::{self, Patience, Redrive, Selection, Source, Summary, Target};
 use instream_local::setup::Options;
 use instream_local::source;
-use instream_local::stream_command::{self, Stream};
+use instream_local::stream_command::Stream;
 use serde_json::Value;
 
-use crate::{options, repository};
+use crate::{options, repository, run_stream};
 
 mod ended;
 mod unfinished;
@@ -60,9 +60,7 @@ async fn broken(folder: &Path, count: usize, packing: Packing, break_it: impl Fn
     let mut options = options(&[]);
     break_it(&mut options);
     let mishaps = Mishaps::default();
-    let summary = stream_command::run(stream, Lambda::Here { options, mishaps })
-        .await
-        .unwrap();
+    let summary = run_stream(stream, Lambda::Here { options, mishaps }).await;
     [summary.files.dead_letters, summary.files.on_failure]
 }
 

@@ -11,10 +11,10 @@ use instream_local::packing::Packing;
 use instream_local::processes::Mishaps;
 use instream_local::setup::Options;
 use instream_local::source::Source;
-use instream_local::stream_command::{self, Stream};
+use instream_local::stream_command::Stream;
 use serde_json::Value;
 
-use crate::{options, repository};
+use crate::{options, repository, run_stream};
 
 const MAPPING: Mapping = Mapping {
     batch_size: 100,
@@ -53,7 +53,7 @@ async fn a_thousand_transactions_are_predicted_each_once() {
         mapping: MAPPING,
         folder: folder.clone(),
     };
-    let summary = stream_command::run(stream, here(options(&[]))).await.unwrap();
+    let summary = run_stream(stream, here(options(&[]))).await;
     assert_eq!(
         (summary.records, summary.predicted, summary.rejected),
         (1000, Some(1000), Some(0))
@@ -84,7 +84,7 @@ async fn only_so_many_lines_are_taken_and_empty_ones_are_no_records() {
         folder: folder.clone(),
     };
     // The model refuses what is no transaction.
-    let summary = stream_command::run(stream, here(options(&[]))).await.unwrap();
+    let summary = run_stream(stream, here(options(&[]))).await;
     assert_eq!(
         (summary.records, summary.predicted, summary.rejected, summary.batches),
         (2, Some(0), Some(2), 2)
@@ -131,7 +131,7 @@ async fn a_faulty_endpoint_loses_nothing_and_only_refused_records_are_dead_lette
     };
     let mut options = options(&[("CALL_TIMEOUT_MS", "200")]);
     options.local_endpoint.rates = RATES;
-    let summary = stream_command::run(stream, here(options)).await.unwrap();
+    let summary = run_stream(stream, here(options)).await;
     assert!(summary.is_complete(), "{summary}");
     assert_eq!((summary.discarded, summary.repeated), (0, 0));
     assert!(
@@ -173,7 +173,7 @@ async fn in_a_total_outage_no_record_is_lost() {
     };
     let mut options = options(&[]);
     options.local_endpoint.rates.throttle = 1.0;
-    let summary = stream_command::run(stream, here(options)).await.unwrap();
+    let summary = run_stream(stream, here(options)).await;
     assert!(!summary.is_complete());
     // Had an answer named any other record than the first, fewer would be given up at the end.
     assert_eq!(
@@ -219,9 +219,7 @@ async fn a_killed_process_loses_nothing() {
         kills_max: Some(8),
         seed: 1,
     };
-    let summary = stream_command::run(stream, Lambda::Here { options, mishaps })
-        .await
-        .unwrap();
+    let summary = run_stream(stream, Lambda::Here { options, mishaps }).await;
     let processes = summary.processes.unwrap();
     assert!(
         processes.killed >= 3 && processes.started > processes.killed,

@@ -128,7 +128,10 @@ def cargo_local(settings, flags):
     command = [LOCAL, "--json", *flags]
     done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return json.loads(done.stdout)
+    summary = json.loads(done.stdout)
+    log = Path(summary["files"]["log"]).read_text()
+    assert not [payload for payload in PAYLOADS if payload in log], "a log line shows a payload"
+    return summary
 
 
 def account(name, ids, predicted, dead, summary, started, may_repeat=False):
@@ -152,6 +155,8 @@ def account(name, ids, predicted, dead, summary, started, may_repeat=False):
     return dead
 
 
+# Of a transaction, of one in base64, and of an answer.
+PAYLOADS = ["merchant_category", "eyJ0aW1l", '"score']
 FAULTS = ["--throttle", "5%", "--error-rate", "3%", "--hang-rate", "0.5%", "--max-retries", "-1"]
 LANES = ["--parallelization-factor", "2", "--batch-size", "500"]
 
