@@ -7,6 +7,7 @@
 //! that it can be remembered.
 
 use std::pin::pin;
+use std::time::SystemTime;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -138,59 +139,78 @@ impl Delivery {
                 more = outcomes.take_one(&mut progress, &writer).await;
                 continue;
             };
-            let places: Vec<_> = lines.iter().map(|line| line.index).collect();
-            let mut shipping = pin!(self.ship(lines, deadline.delivery_end));
-            let left = loop {
+            let mut shipping = pin!(self.ship(lines, deadline));
+            let runs = loop {
                 tokio::select! {
                     biased;
-                    left = &mut shipping => break left,
+                    runs = &mut shipping => break runs,
                     had_one = outcomes.take_one(&mut progress, &writer), if more => more = had_one,
                 }
             };
-            if let Some(first) = left.iter().min() {
+            if let Some(first) = runs.iter().flat_map(|run| &run.left).min() {
                 outcomes.stop_at(*first);
             }
-            progress.shipped(&places, &left, deadline.now());
+            runs.iter().for_each(|run| progress.shipped(run));
         }
     }
 
-    /// Delivers lines that stand in batch order, and returns the indexes of those that have not arrived, as far as known.
-    async fn ship(&self, lines: Vec<Line>, end: Instant) -> Vec<usize> {
+    /// Delivers lines that stand in batch order.
+    async fn ship(&self, lines: Vec<Line>, deadline: Deadline) -> Vec<Run> {
         match self.mode {
-            OutputMode::Ordered => self.ship_in_order(lines, end).await,
+            OutputMode::Ordered => self.ship_in_order(lines, deadline).await,
             OutputMode::Unordered => {
+                let end = deadline.delivery_end;
                 let (dead_letters, predictions) = lines.into_iter().partition(|line: &Line| line.is_dead_letter);
-                let (left, rest) = tokio::join!(
-                    hand_over(Some(&self.output), predictions, end),
-                    hand_over(self.dead_letter.as_ref(), dead_letters, end)
+                let (predictions, dead_letters) = tokio::join!(
+                    hand_over(Some(&self.output), predictions, end, deadline),
+                    hand_over(self.dead_letter.as_ref(), dead_letters, end, deadline)
                 );
-                [left, rest].concat()
+                vec![predictions, dead_letters]
             }
         }
     }
 
     /// In three runs, so that as little as can be is delivered of what comes again: the predictions before the first dead
     /// letter, the dead letters, the predictions behind the first of them.
-    async fn ship_in_order(&self, mut lines: Vec<Line>, end: Instant) -> Vec<usize> {
-        let indexes = |lines: &[Line]| lines.iter().map(|line| line.index).collect::<Vec<_>>();
+    async fn ship_in_order(&self, mut lines: Vec<Line>, deadline: Deadline) -> Vec<Run> {
+        let end = deadline.delivery_end;
         let first_dead_letter = lines.iter().position(|line| line.is_dead_letter);
         let behind = lines.split_off(first_dead_letter.unwrap_or(lines.len()));
-        let left = hand_over(Some(&self.output), lines, end).await;
-        if !left.is_empty() {
-            return [left, indexes(&behind)].concat();
+        let before = hand_over(Some(&self.output), lines, end, deadline).await;
+        if !before.left.is_empty() {
+            return vec![before, Run::in_vain(&behind, deadline)];
         }
         let (dead_letters, predictions): (Vec<_>, Vec<_>) = behind.into_iter().partition(|line| line.is_dead_letter);
         // A destination that does not answer leaves half of the time to the other one.
         let its_end = if predictions.is_empty() { end } else { halfway(end) };
         let positions: Vec<_> = dead_letters.iter().map(|line| (line.index, line.position)).collect();
-        let left = hand_over(self.dead_letter.as_ref(), dead_letters, its_end).await;
-        let failed = positions.iter().find(|(index, _)| left.contains(index));
+        let dead_letters = hand_over(self.dead_letter.as_ref(), dead_letters, its_end, deadline).await;
+        let failed = positions.iter().find(|(index, _)| dead_letters.left.contains(index));
         let failed_position = failed.map_or(usize::MAX, |(_, position)| *position);
         let (predictions, in_vain): (Vec<_>, Vec<_>) = predictions
             .into_iter()
             .partition(|line| line.position < failed_position);
-        let rest = hand_over(Some(&self.output), predictions, end).await;
-        [left, rest, indexes(&in_vain)].concat()
+        let predictions = hand_over(Some(&self.output), predictions, end, deadline).await;
+        vec![before, dead_letters, predictions, Run::in_vain(&in_vain, deadline)]
+    }
+}
+
+/// Lines that were handed to one destination together, by the indexes of their user records.
+#[derive(Debug)]
+struct Run {
+    all: Vec<usize>,
+    /// Those that have not arrived, as far as is known.
+    left: Vec<usize>,
+    /// When that was known.
+    at: SystemTime,
+}
+
+impl Run {
+    /// Lines that are not worth handing over.
+    fn in_vain(lines: &[Line], deadline: Deadline) -> Self {
+        let all: Vec<_> = lines.iter().map(|line| line.index).collect();
+        let (left, at) = (all.clone(), deadline.now());
+        Self { all, left, at }
     }
 }
 
@@ -222,15 +242,17 @@ fn halfway(end: Instant) -> Instant {
     now + end.saturating_duration_since(now) / 2
 }
 
-/// Delivers the lines, and returns the indexes of those that have not arrived, as far as is known.
-async fn hand_over(output: Option<&Output>, lines: Vec<Line>, end: Instant) -> Vec<usize> {
-    let (indexes, entries): (Vec<_>, Vec<_>) = lines.into_iter().map(|line| (line.index, line.entry)).unzip();
+/// Delivers the lines, until `end` at the latest.
+async fn hand_over(output: Option<&Output>, lines: Vec<Line>, end: Instant, deadline: Deadline) -> Run {
     let Some(output) = output else {
-        return indexes;
+        return Run::in_vain(&lines, deadline);
     };
+    let (all, entries): (Vec<_>, Vec<_>) = lines.into_iter().map(|line| (line.index, line.entry)).unzip();
     let Delivered { left, error } = output.deliver(&entries, end).await;
     if let Some(error) = error {
         warn!(%error, records = left.len(), "not everything was delivered");
     }
-    left.iter().filter_map(|place| indexes.get(*place).copied()).collect()
+    let left = left.iter().filter_map(|place| all.get(*place).copied()).collect();
+    let at = deadline.now();
+    Run { all, left, at }
 }

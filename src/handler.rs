@@ -20,6 +20,7 @@ use crate::fan_out::{self, FanOut, Work};
 use crate::hedge::Hedge;
 use crate::invoke::{Caller, Tally};
 use crate::memo::Memo;
+use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::request::{self, Requests, Rules};
 use crate::retry::Budget;
@@ -132,6 +133,8 @@ impl<E: Endpoint> Handler<E> {
         };
         let outcomes = self.memo.recall(&batch);
         let remembered = outcomes.iter().flatten().count();
+        let is_delivered = |outcome: &&Outcome| matches!(outcome, Outcome::Delivered);
+        let before = outcomes.iter().flatten().filter(is_delivered).count();
         let requests = request::build(&batch, outcomes, &self.requests);
         let is_old = self.times.old(&batch, invocation.now);
         let work = (requests, is_old, invocation.trace_id);
@@ -139,14 +142,15 @@ impl<E: Endpoint> Handler<E> {
         let (tally, progress) = Box::pin(self.call_and_deliver(batch, work, deadline)).await;
         let figures = Figures {
             remembered,
+            before,
             limit: self.limit(),
-            ..Figures::of(&batch, &progress, &tally)
+            ..Figures::of(&batch, &progress, &tally, self.delivery.rejected_fails())
         };
         summary::tell(&batch, &progress, &figures);
         let from = nameable(batch.records, progress.finished());
         self.remember(&batch, progress, from.as_ref().copied().unwrap_or_default());
-        self.measure(figures, invocation, deadline).await;
         let batch_item_failures = checkpoint(batch.records, from?)?;
+        self.measure(figures, invocation, deadline).await;
         Ok(BatchResponse {
             batch_item_failures,
             state: event.window_state.map(std::borrow::Cow::into_owned),

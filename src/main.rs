@@ -14,7 +14,7 @@ use instream::payload::{KeepPayload, payload};
 use instream::telemetry::metrics::Metrics;
 use instream::{connections, environment, processors, telemetry};
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, error_span};
 
 fn main() -> ExitCode {
     telemetry::logs::init(lookup);
@@ -62,7 +62,8 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     let handle = move |event: LambdaEvent<()>| {
         let handler = Arc::clone(&handler);
         let trace_id = event.context.xray_trace_id.as_deref();
-        let span = info_span!(
+        // Of the highest level, so that every line of the log has it.
+        let span = error_span!(
             "invocation",
             requestId = event.context.request_id,
             xrayTraceId = trace_id

@@ -219,7 +219,7 @@ def check_role(template):
         goes_to = stack.resources["Function"]["Environment"]["Variables"]["DEAD_LETTER"]
         assert goes_to == (dead or "s3:<DeadLetterBucket>/dead-letters"), goes_to
         count += 1
-    return f"{count} choices of destinations, keys and stream: the role may do exactly what they need"
+    return f"{count} choices of destinations, keys and stream: the role may do what is listed here for them, and nothing more"
 
 
 ENI = ["CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DeleteNetworkInterface",

@@ -1,10 +1,10 @@
 //! How far each user record of one invocation has come.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-use super::Line;
 use super::writer::Writer;
+use super::{Line, Run};
 use crate::checkpoint::nameable;
 use crate::config::OutputMode;
 use crate::decode::Batch;
@@ -111,14 +111,15 @@ impl<'b> Progress<'b> {
         (may_go >= count).then(|| self.ready.drain(..may_go).collect())
     }
 
-    /// Takes down that the lines of these user records were delivered by `now`, but for those that are `left`.
-    pub(super) fn shipped(&mut self, places: &[usize], left: &[usize], now: SystemTime) {
+    /// Takes down what has arrived.
+    pub(super) fn shipped(&mut self, run: &Run) {
+        let Run { all, left, at } = run;
         let mut is_left = vec![false; self.has_arrived.len()];
         for index in left {
             is_left.get_mut(*index).map(|slot| *slot = true).unwrap_or_default();
         }
         self.fell_short |= !left.is_empty();
-        let arrived = places.iter().filter(|index| is_left.get(**index) == Some(&false));
+        let arrived = all.iter().filter(|index| is_left.get(**index) == Some(&false));
         let mut oldest_ms: Option<u64> = None;
         for index in arrived {
             if let (Some(slot), Some(has_arrived)) = (self.outcomes.get_mut(*index), self.has_arrived.get_mut(*index)) {
@@ -136,8 +137,13 @@ impl<'b> Progress<'b> {
         }
         let oldest = oldest_ms.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
         // A record of the future, by a clock that is behind, has no age.
-        let age = oldest.map(|arrival| now.duration_since(arrival).unwrap_or_default());
+        let age = oldest.map(|arrival| at.duration_since(arrival).unwrap_or_default());
         self.arrived.oldest = self.arrived.oldest.max(age);
+    }
+
+    /// Whether a destination has not taken all that it was handed.
+    pub fn fell_short(&self) -> bool {
+        self.fell_short
     }
 
     /// What has arrived in this invocation.
@@ -244,6 +250,14 @@ mod tests {
         check(&mut progress);
     }
 
+    fn run(all: &[usize], left: &[usize]) -> Run {
+        Run {
+            all: all.to_vec(),
+            left: left.to_vec(),
+            at: UNIX_EPOCH,
+        }
+    }
+
     fn indexes(lines: &[Line]) -> Vec<usize> {
         lines.iter().map(|line| line.index).collect()
     }
@@ -254,7 +268,7 @@ mod tests {
             assert!(progress.take_ready(3).is_none());
             let lines = progress.take_ready(1).unwrap();
             assert_eq!(indexes(&lines), [0, 1], "half of the second record would come again");
-            progress.shipped(&[0, 1], &[], UNIX_EPOCH);
+            progress.shipped(&run(&[0, 1], &[]));
             assert_eq!(progress.finished(), 1);
             assert!(progress.take_ready(1).is_none());
         });
@@ -265,7 +279,7 @@ mod tests {
         with_progress(OutputMode::Unordered, |progress| {
             let lines = progress.take_ready(1).unwrap();
             assert_eq!(indexes(&lines), [0, 1, 2, 4, 5]);
-            progress.shipped(&[0, 1, 2, 4, 5], &[1, 4], UNIX_EPOCH);
+            progress.shipped(&run(&[0, 1, 2, 4, 5], &[1, 4]));
             assert_eq!(progress.finished(), 0);
             let arrived = |(index, outcome): (usize, &Outcome)| matches!(outcome, Outcome::Delivered).then_some(index);
             assert_eq!(progress.outcomes().filter_map(arrived).collect::<Vec<_>>(), [0, 2, 5]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Tally {
     /// The `X-Amzn-Trace-Id` that they carry.
     pub trace_id: Option<Arc<str>>,
-    /// Attempts: first calls.
+    /// Attempts at requests, repeated ones included.
     pub attempts: AtomicUsize,
     /// Attempts after the first at the same request.
     pub retries: AtomicUsize,

@@ -36,7 +36,7 @@ impl Lines {
         self.write(text.into_bytes(), end).await
     }
 
-    /// Writes whole lines and flushes them, by `end` or not at all.
+    /// Writes whole lines and flushes them. After `end`, those of a write that has begun come later or never, as above.
     pub(crate) async fn write(&self, lines: Vec<u8>, end: Instant) -> Result<(), DeliveryError> {
         let write = async {
             let mut writer = Arc::clone(&self.writer).lock_owned().await;

@@ -19,13 +19,13 @@ pub struct Figures {
     pub user_records: usize,
     /// What was delivered.
     pub arrived: Arrived,
-    /// User records that had been delivered before.
-    pub before: usize,
     /// User records that come again, by why.
     pub failed: HashMap<Cause, usize>,
     /// User records whose outcome was remembered.
     pub remembered: usize,
-    /// Attempts: first calls.
+    /// Those of them that had been delivered before.
+    pub before: usize,
+    /// Attempts at requests, repeated ones included.
     pub attempts: usize,
     /// Second calls.
     pub hedges: usize,
@@ -56,12 +56,14 @@ pub enum Cause {
     DeadLetterTooLarge,
     TooMuchAtOnce,
     Behind,
-    /// It has its prediction or its rejection, but no destination has taken that.
+    /// It has its prediction or its rejection, and a record before it has failed.
+    Waiting,
+    /// It has its prediction or its rejection, but its destination has not taken that, or there is none.
     Undelivered,
 }
 
 impl Cause {
-    fn of(outcome: &Outcome) -> Option<Self> {
+    fn of(outcome: &Outcome, progress: &Progress<'_>, rejected_fails: bool) -> Option<Self> {
         match outcome {
             Outcome::Failed(failure) => Some(match failure {
                 Failure::Fault(fault) => Self::Fault(fault.kind),
@@ -70,28 +72,29 @@ impl Cause {
                 Failure::TooMuchAtOnce => Self::TooMuchAtOnce,
                 Failure::Behind => Self::Behind,
             }),
-            Outcome::Predicted(_) | Outcome::Rejected(_) => Some(Self::Undelivered),
+            Outcome::Rejected(_) if rejected_fails => Some(Self::Undelivered),
+            Outcome::Predicted(_) | Outcome::Rejected(_) if progress.fell_short() => Some(Self::Undelivered),
+            Outcome::Predicted(_) | Outcome::Rejected(_) => Some(Self::Waiting),
             Outcome::Delivered => None,
         }
     }
 }
 
 impl Figures {
-    /// What has become of the batch, and by which calls. The time is not known yet.
-    pub fn of(batch: &Batch<'_>, progress: &Progress<'_>, tally: &Tally) -> Self {
+    /// What has become of the batch, and by which calls; `rejected_fails` where there are no dead letters. What the memory
+    /// knew and the times are not known here.
+    pub fn of(batch: &Batch<'_>, progress: &Progress<'_>, tally: &Tally, rejected_fails: bool) -> Self {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         let mut failed = HashMap::new();
         for (_, outcome) in progress.outcomes() {
-            if let Some(cause) = Cause::of(outcome) {
+            if let Some(cause) = Cause::of(outcome, progress, rejected_fails) {
                 *failed.entry(cause).or_default() += 1;
             }
         }
-        let arrived = progress.arrived().clone();
-        let user_records = batch.user_records.len();
-        let mut figures = Self {
+        Self {
             kinesis_records: batch.records.len(),
-            user_records,
-            arrived,
+            user_records: batch.user_records.len(),
+            arrived: progress.arrived().clone(),
             failed,
             attempts: count(&tally.attempts),
             hedges: count(&tally.hedges),
@@ -101,10 +104,7 @@ impl Figures {
             splits: count(&tally.splits),
             latencies_us: tally.latencies_us(),
             ..Self::default()
-        };
-        let of_this_time = figures.arrived.predicted + figures.rejected() + figures.failed();
-        figures.before = user_records.saturating_sub(of_this_time);
-        figures
+        }
     }
 
     /// User records whose dead letters have arrived.

@@ -53,7 +53,7 @@ where
     let log = fmt::layer().with_writer(stderr).with_target(false);
     if is_json {
         // With its time: Lambda takes a line without one for one of level INFO.
-        log.json().flatten_event(true).with_span_list(false).boxed()
+        log.json().flatten_event(true).with_current_span(false).boxed()
     } else {
         log.without_time().with_ansi(stderr().is_terminal()).boxed()
     }

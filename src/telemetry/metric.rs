@@ -65,7 +65,7 @@ macro_rules! failed {
 }
 
 /// All metrics.
-pub const METRICS: [Metric; 34] = [
+pub const METRICS: [Metric; 35] = [
     always("KinesisRecords", "Kinesis records in the event", |it| {
         Reading::Count(it.kinesis_records)
     }),
@@ -87,7 +87,7 @@ pub const METRICS: [Metric; 34] = [
     }),
     always(
         "Calls",
-        "calls of the endpoint, repeated and second ones included",
+        "calls of the endpoint, repeated and second ones included, but not the one at once after a dead connection",
         |it| Reading::Count(it.calls()),
     ),
     always(
@@ -204,9 +204,14 @@ pub const METRICS: [Metric; 34] = [
         "its dead letter is larger than DEAD_LETTER takes"
     ),
     failed!(
+        "FailedWaiting",
+        Cause::Waiting,
+        "it has its outcome, and waits for a record before it that has failed"
+    ),
+    failed!(
         "FailedUndelivered",
         Cause::Undelivered,
-        "it has its outcome, but no destination has taken it, or a record before it failed"
+        "it has its outcome, but OUTPUT or DEAD_LETTER has not taken it, or is not set"
     ),
 ];
 

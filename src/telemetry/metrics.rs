@@ -73,16 +73,16 @@ impl Metrics {
         }
     }
 
-    /// Writes one invocation's figures, as one line, within a second and by `end`, or not at all: no record depends on it.
+    /// Writes one invocation's figures, as one line. Waits a second for it at most, and not beyond `end`: no record depends on it.
     pub async fn write(&self, figures: &Figures, origin: Origin<'_>, end: Instant) {
-        let line = self.line(figures, origin);
+        let Some(line) = self.line(figures, origin) else { return };
         let end = end.min(Instant::now() + WRITE_MAX);
         if let Err(error) = self.lines.write(line, end).await {
-            warn!(%error, "the metrics of this invocation are lost");
+            warn!(%error, "the metrics of this invocation may be lost");
         }
     }
 
-    fn line(&self, figures: &Figures, origin: Origin<'_>) -> Vec<u8> {
+    fn line(&self, figures: &Figures, origin: Origin<'_>) -> Option<Vec<u8>> {
         let event = Event {
             function_name: &self.function_name,
             origin,
@@ -90,10 +90,13 @@ impl Metrics {
         };
         let mut line = Vec::with_capacity(4096);
         let mut emf = self.emf.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = emf.format(&event, &mut line) {
-            warn!(?error, "the metrics of this invocation are lost");
+        match emf.format(&event, &mut line) {
+            Ok(()) => Some(line),
+            Err(error) => {
+                warn!(?error, "the metrics of this invocation are lost");
+                None
+            }
         }
-        line
     }
 }
 

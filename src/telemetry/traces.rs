@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lambda_runtime::tower::{Layer, Service};
 use lambda_runtime::tracing::subscriber;
@@ -21,8 +22,14 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::{Span, Subscriber, warn};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
+
+/// How long the next invocation may wait for the export of this one's spans.
+const EXPORT_MAX: Duration = Duration::from_secs(1);
+/// And how long before the deadline it ends at the latest.
+const KEPT_BACK: Duration = Duration::from_millis(50);
 
 /// One for the process, since it has one subscriber.
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
@@ -81,19 +88,31 @@ where
     }
 
     fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
+        let deadline_ms = invocation.context.deadline;
         let answering = self.0.call(invocation);
         Box::pin(async move {
             let answered = answering.await;
-            export().await;
+            export(time_left(deadline_ms)).await;
             answered
         })
     }
 }
 
-async fn export() {
+/// What of an invocation's time the export may take: it ends with the next request for an event, not with the answer. A
+/// deadline that is past is an unknown one, as in [`Deadline`](crate::deadline::Deadline).
+fn time_left(deadline_ms: u64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    match Duration::from_millis(deadline_ms).checked_sub(now) {
+        Some(left) => left.saturating_sub(KEPT_BACK).min(EXPORT_MAX),
+        None => EXPORT_MAX,
+    }
+}
+
+async fn export(time: Duration) {
     let Some(provider) = PROVIDER.get() else { return };
-    let exported = spawn_blocking(|| provider.force_flush()).await;
-    if !matches!(exported, Ok(Ok(()))) {
-        warn!(?exported, "the spans of this invocation may be lost");
+    // The exporter itself waits for five seconds, which no setting changes.
+    let exported = timeout(time, spawn_blocking(|| provider.force_flush())).await;
+    if !matches!(exported, Ok(Ok(Ok(())))) {
+        warn!("the spans of this invocation may be lost: no collector has taken them in time");
     }
 }

@@ -2,16 +2,22 @@
 //! metrics of every invocation of every story by the format's rules, and adds up what became of its records.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::io::{self, Write};
+use std::pin::pin;
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::config::Destination;
 use instream::endpoint::FaultKind::{Misconfigured, Overload, Refused, Suspect, Unreachable};
+use instream::output::stdout::Lines;
+use instream::telemetry::figures::Figures;
 use instream::telemetry::metric::METRICS;
+use instream::telemetry::metrics::{Metrics, Origin};
 use instream_local::packing::gzip;
 use serde_json::{Value, json};
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 use crate::cloud::{Cloud, Fate};
 use crate::emf;
@@ -185,7 +191,7 @@ async fn a_record_is_counted_as_predicted_once_however_often_it_comes() {
         let first = if mode == "ordered" { 1.0 } else { 3.0 };
         assert_eq!(sum(&running, "Predicted"), Some(first), "{mode}");
         assert_eq!(
-            sum(&running, "FailedUndelivered"),
+            sum(&running, "FailedWaiting"),
             again,
             "{mode}: behind the one that failed"
         );
@@ -197,6 +203,59 @@ async fn a_record_is_counted_as_predicted_once_however_often_it_comes() {
             Some(2.0).filter(|_| mode == "unordered")
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_told_from_what_a_destination_has_not_taken() {
+    let failed = |running: &Running| ["FailedWaiting", "FailedUndelivered"].map(|name| sum(running, name));
+    let ahead = after(Scenario::of(0).record(0, Does::Hang).broken_output(), 3).await;
+    assert_eq!(failed(&ahead), [Some(2.0), None], "nothing was handed over");
+    let refused = after(Scenario::of(0).broken_output(), 3).await;
+    assert_eq!(failed(&refused), [None, Some(3.0)]);
+    let nowhere = Scenario::of(0).with("DEAD_LETTER", "").record(0, Does::Fail(Refused));
+    assert_eq!(failed(&after(nowhere, 3).await), [Some(2.0), Some(1.0)]);
+}
+
+/// A reader who never comes, until the test is over.
+struct Stuck(Mutex<mpsc::Receiver<()>>);
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        _ = self.0.lock().unwrap().recv();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_a_second_for_its_metrics_at_most() {
+    let (release, released) = mpsc::channel();
+    let lines = Lines::new(Box::new(Stuck(Mutex::new(released))));
+    let metrics = Metrics::new(lines, "instream", "a-function");
+    let origin = Origin {
+        request_id: "",
+        endpoint: "scripted",
+        now: SystemTime::now(),
+    };
+    let (figures, started) = (Figures::default(), Instant::now());
+    let mut writing = pin!(metrics.write(&figures, origin, started + Duration::from_mins(1)));
+    // The clock does not go on by itself while a thread writes.
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut writing => break,
+            () = advance(Duration::from_millis(50)) => {}
+        }
+    }
+    assert!(
+        (1000..1100).contains(&started.elapsed().as_millis()),
+        "{:?}",
+        started.elapsed()
+    );
+    drop(release);
 }
 
 #[tokio::test(start_paused = true)]

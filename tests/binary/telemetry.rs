@@ -46,7 +46,7 @@ async fn an_invocation_has_one_line_of_metrics_before_its_answer() {
     assert_eq!(line["Endpoint"], "fraud-detector");
     let request_ids: Vec<_> = parsed(&run.log)
         .iter()
-        .map(|line| line["span"]["requestId"].clone())
+        .map(|line| line["spans"][0]["requestId"].clone())
         .collect();
     assert!(
         !request_ids.is_empty() && request_ids.iter().all(|id| *id == line["RequestId"]),
@@ -78,8 +78,8 @@ async fn a_log_line_has_its_level_and_its_time_where_lambda_looks_for_them() {
             time.starts_with("20") && time.contains('T') && time.ends_with('Z'),
             "{time}"
         );
-        assert_eq!(line["span"]["name"], "invocation");
-        assert!(line["span"]["xrayTraceId"].as_str().unwrap().starts_with("Root="));
+        assert_eq!(line["spans"][0]["name"], "invocation");
+        assert!(line["spans"][0]["xrayTraceId"].as_str().unwrap().starts_with("Root="));
     }
     assert_eq!(log[0]["reason"], "Refused");
     assert_eq!((&log[1]["predicted"], &log[1]["rejected"]), (&4.into(), &1.into()));
