@@ -126,6 +126,25 @@ async fn each_reason_for_which_records_fail_is_told_of_once() {
 }
 
 #[tokio::test]
+async fn records_that_fail_for_the_same_reason_share_a_line() {
+    let settings = [&AS_LAMBDA[..], &[("MAX_ATTEMPTS", "1"), ("CALL_TIMEOUT_MS", "200")]].concat();
+    let mut options = options(&settings);
+    options.local_endpoint.rates.hang = 1.0;
+    let run = event_command::run(&repository("events/five.json"), options)
+        .await
+        .unwrap();
+    let log = parsed(&run.log);
+    let is_of_a_reason = |line: &&Value| line["message"].as_str().unwrap().starts_with("failed: ");
+    let failed: Vec<_> = log.iter().filter(is_of_a_reason).collect();
+    let [failed] = failed[..] else { panic!("{log:?}") };
+    assert_eq!(failed["records"], 5);
+    assert_eq!(
+        failed["message"],
+        "failed: Suspect: no answer within CALL_TIMEOUT_MS, 200 ms"
+    );
+}
+
+#[tokio::test]
 async fn every_call_carries_the_trace_of_its_invocation() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
