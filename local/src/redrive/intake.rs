@@ -24,7 +24,7 @@ pub(super) struct Intake {
     /// Of one text.
     waiting: VecDeque<Letter>,
     source: String,
-    /// The keys of all letters that were taken, in short.
+    /// The identities of all letters that were taken, in short.
     seen: HashSet<u128>,
     taken: usize,
     /// The letter that was too much for the last batch.
@@ -161,7 +161,7 @@ impl Intake {
             return false;
         }
         // The same record may be in a letter that was put by this very run, and rejected again.
-        if self.seen.contains(&short(&letter.key)) {
+        if self.seen.contains(&short(&letter.id())) {
             counts.repeated += 1;
             return false;
         }
@@ -180,7 +180,7 @@ impl Intake {
             Known::InDoubt => counts.in_doubt_again += 1,
             Known::Done | Known::Open => {}
         }
-        self.seen.insert(short(&letter.key));
+        self.seen.insert(short(&letter.id()));
         true
     }
 }
