@@ -114,16 +114,10 @@ pub async fn run(redrive: Redrive) -> Result<Summary> {
             std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
         }
     }
-    let of_the_target = || {
-        format!(
-            "journal-{}.jsonl",
-            &letter::hash(redrive.target.identity().as_bytes())[..8]
-        )
+    let path = match &redrive.journal {
+        Some(path) => path.clone(),
+        None => redrive.folder.join(of_the_target(&redrive).await),
     };
-    let path = redrive
-        .journal
-        .clone()
-        .unwrap_or_else(|| redrive.folder.join(of_the_target()));
     let journal = Journal::open(&path, !redrive.yes)?;
     name_doubts(&journal);
     let stop = Stop::listen();
@@ -134,10 +128,16 @@ pub async fn run(redrive: Redrive) -> Result<Summary> {
     }
 }
 
+async fn of_the_target(redrive: &Redrive) -> String {
+    let services = Services::new(redrive.settings.clone());
+    let identity = redrive.target.identity(&services).await;
+    format!("journal-{}.jsonl", &letter::hash(identity.as_bytes())[..16])
+}
+
 fn name_doubts(journal: &Journal) {
     let doubts = journal.in_doubt();
-    for key in doubts.iter().take(NAMED_MAX) {
-        eprintln!("in doubt: {key}: a run was killed with it");
+    for id in doubts.iter().take(NAMED_MAX) {
+        eprintln!("in doubt: {}: a run was killed with it", letter::without_content(id));
     }
     if doubts.len() > NAMED_MAX {
         eprintln!("in doubt: {} more", doubts.len() - NAMED_MAX);
