@@ -136,13 +136,15 @@ impl Intake {
                 self.waiting.extend(letters);
             }
             Recognised::Batch(batch) => match self.shards.read(&batch, origin).await {
-                Ok((letters, gone)) => {
-                    if gone == 0 {
-                        holds(letters.len());
+                Ok(read) => {
+                    if read.is_whole {
+                        holds(read.letters.len());
+                    } else if read.gone > 0 {
+                        tell_gone(&batch, read.gone, origin, counts);
                     } else {
-                        tell_gone(&batch, gone, origin, counts);
+                        counts.not_readable(&origin.place, "its batch has no size: more may be gone than is seen");
                     }
-                    self.waiting.extend(letters);
+                    self.waiting.extend(read.letters);
                 }
                 Err(error) => {
                     let why = format!("its batch cannot be read from the stream: {error:#}");
@@ -194,5 +196,5 @@ fn tell_gone(batch: &BatchInfo, gone: usize, origin: &Origin, counts: &mut Count
         ..
     } = batch;
     let place = &origin.place;
-    eprintln!("gone from the stream: {gone} records of {shard_id} between {start} and {end} ({place})");
+    eprintln!("gone from the stream: {gone} records at least of {shard_id} between {start} and {end} ({place})");
 }
