@@ -26,6 +26,7 @@ mod files;
 mod intake;
 mod journal;
 mod letter;
+mod lines;
 mod put;
 mod queue;
 mod recognise;
