@@ -343,7 +343,7 @@ def redrive_from_s3_and_sqs():
     run("redrive-sqs", len(in_sqs), {**none, "DEAD_LETTER": f"sqs:{dead}"}, refuse)
     sqs.send_message(QueueUrl=dead, MessageBody="no dead letter")
     sources, settings = ["s3://to-redrive/letters", f"sqs:{dead}"], {"OUTPUT": f"sqs:{scores}", "DEAD_LETTER": "none:"}
-    through = ["--function", str(FUNCTION), "--yes"]
+    through = ["--function", f"'{FUNCTION}'", "--yes"]
     dry = redrive(settings, [*sources, *through[:2]], code=1)
     assert dry["survey"]["records"] == 100 and dry["survey"]["reasons"] == {"Refused": 100}, dry
     assert visible(dead) == 41 and visible(scores) == 0, "a dry run changes nothing"

@@ -14,7 +14,7 @@ pub(crate) struct RedriveArgs {
     /// A file of JSON lines, a folder of such, `s3://BUCKET/PREFIX`, or `sqs:URL`; what each item is, its shape tells
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<Source>,
-    /// Do it: without this, nothing is put, deleted or written
+    /// Do it: without this, nothing is put, deleted or written. What is in s3: or sqs: needs a target that is named
     #[arg(long)]
     yes: bool,
     #[command(flatten)]

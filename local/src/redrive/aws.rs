@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use anyhow::{Context as _, Result};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
@@ -24,7 +25,11 @@ impl Services {
     }
 
     /// What tells the service from that of another stage: its URL, region and account.
-    pub(super) async fn place(&self, service: &str) -> Place {
+    ///
+    /// # Errors
+    ///
+    /// If there are no credentials: then nothing can be put, and nobody knows where it would be.
+    pub(super) async fn place(&self, service: &str) -> Result<Place> {
         Place::of(&self.config(service).await).await
     }
 
@@ -54,22 +59,21 @@ pub(super) struct Place {
 }
 
 impl Place {
-    async fn of(config: &SdkConfig) -> Self {
-        let region = config.region().map(ToString::to_string);
-        let credentials = match config.credentials_provider() {
-            // Without any, nothing can be put either.
-            Some(provider) => provider.provide_credentials().await.ok(),
-            None => None,
-        };
-        let account = credentials.map(|credentials| match credentials.account_id() {
+    async fn of(config: &SdkConfig) -> Result<Self> {
+        let region = config.region();
+        let region = region.context("no AWS region: set AWS_REGION or a profile that has one")?;
+        let missing = "no AWS credentials: set AWS_PROFILE or log in";
+        let provider = config.credentials_provider().context(missing)?;
+        let credentials = provider.provide_credentials().await.context(missing)?;
+        let account = match credentials.account_id() {
             Some(account) => account.as_str().to_owned(),
             None => hash(credentials.access_key_id().as_bytes()),
-        });
-        Self {
+        };
+        Ok(Self {
             url: config.endpoint_url().unwrap_or_default().to_owned(),
-            region: region.unwrap_or_default(),
-            account: account.unwrap_or_default(),
-        }
+            region: region.to_string(),
+            account,
+        })
     }
 }
 
@@ -104,7 +108,7 @@ mod tests {
         credentials.set_account_id(account.map(Into::into));
         let provider = SharedCredentialsProvider::new(credentials.provider_name("test").build());
         let config = SdkConfig::builder().region(Region::from_static(region));
-        Place::of(&config.credentials_provider(provider).build()).await
+        Place::of(&config.credentials_provider(provider).build()).await.unwrap()
     }
 
     #[tokio::test]

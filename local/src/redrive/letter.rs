@@ -2,12 +2,12 @@
 //! up.
 //!
 //! What tells it from all others is its [`key`](Letter::key), `shardId-000000000000:4959…224#3`: the record's `eventId`
-//! and `subSequenceNumber`. Records of two files that are replayed as a stream share it, so that what has gone through is
-//! known by its [`id`](Letter::id), which has a hash of the bytes as well.
+//! and `subSequenceNumber`. Records of two files that are replayed as a stream share it: what has gone through is known
+//! by its [`id`](Letter::id), which has a hash of the bytes as well.
 //!
 //! A user record of an aggregate is put alone, without the others: its own event identifier and sequence number in the
-//! event end with `#3`, so that no two of an event are the same, and so that another run calls it the same. A record that
-//! was not aggregated, and the first user record of an aggregate, keep theirs.
+//! event end with `#3`, so that no two of an event are the same, and so that another run calls it the same. A record
+//! that was not aggregated, and the first user record of an aggregate, keep theirs.
 
 use std::rc::Rc;
 use std::sync::Arc;

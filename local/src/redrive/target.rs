@@ -49,16 +49,16 @@ pub(super) struct Attempt {
 impl Target {
     /// What tells it from others: what has gone through one has not gone through another. Stages of one product call
     /// theirs alike, so that the place belongs to the name.
-    pub(super) async fn identity(&self, services: &Services) -> String {
+    pub(super) async fn identity(&self, services: &Services) -> Result<String> {
         let place = match self {
             Self::Here(options) if options.aws_endpoint.is_none() => Place::default(),
-            Self::Here(_) => services.place("SAGEMAKER_RUNTIME").await,
+            Self::Here(_) => services.place("SAGEMAKER_RUNTIME").await?,
             // An ARN says it all.
             Self::Deployed(name) if name.starts_with("arn:") => Place::default(),
-            Self::Deployed(_) => services.place("LAMBDA").await,
-            Self::Stream(_) => services.place("KINESIS").await,
+            Self::Deployed(_) => services.place("LAMBDA").await?,
+            Self::Stream(_) => services.place("KINESIS").await?,
         };
-        format!("{} {place}", self.name())
+        Ok(format!("{} {place}", self.name()))
     }
 
     /// What it is called where it is.
@@ -256,11 +256,11 @@ mod tests {
             Target::Stream("instream".to_owned()),
         ] {
             for port in [1, 2] {
-                identities.insert(target.identity(&services(port)).await);
+                identities.insert(target.identity(&services(port)).await.unwrap());
             }
         }
         for (line, output) in [("one", "none:"), ("another", "none:"), ("one", "stdout:")] {
-            identities.insert(here(line, output).identity(&services(1)).await);
+            identities.insert(here(line, output).identity(&services(1)).await.unwrap());
         }
         assert_eq!(identities.len(), 7, "{identities:?}");
     }

@@ -21,8 +21,8 @@ pub(super) fn without_number(event_id: &str, sub_sequence_number: u64) -> (&str,
     number.unwrap_or((event_id, sub_sequence_number))
 }
 
-/// What dedupes and what the journal goes by. A file that is replayed gives its lines the identifiers of another file's:
-/// only the bytes tell those apart.
+/// What dedupes and what the journal goes by. A file that is replayed gives its lines the identifiers of another
+/// file's: only the bytes tell those apart.
 pub(crate) fn id(key: &str, content: u64) -> String {
     format!("{key}@{content:016x}")
 }
