@@ -26,6 +26,7 @@ mod files;
 mod intake;
 mod journal;
 mod letter;
+mod lines;
 mod put;
 mod queue;
 mod recognise;
@@ -114,16 +115,10 @@ pub async fn run(redrive: Redrive) -> Result<Summary> {
             std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
         }
     }
-    let of_the_target = || {
-        format!(
-            "journal-{}.jsonl",
-            &letter::hash(redrive.target.identity().as_bytes())[..8]
-        )
+    let path = match &redrive.journal {
+        Some(path) => path.clone(),
+        None => redrive.folder.join(of_the_target(&redrive).await?),
     };
-    let path = redrive
-        .journal
-        .clone()
-        .unwrap_or_else(|| redrive.folder.join(of_the_target()));
     let journal = Journal::open(&path, !redrive.yes)?;
     name_doubts(&journal);
     let stop = Stop::listen();
@@ -134,10 +129,25 @@ pub async fn run(redrive: Redrive) -> Result<Summary> {
     }
 }
 
+/// The name of the target's journal.
+async fn of_the_target(redrive: &Redrive) -> Result<String> {
+    let services = Services::new(redrive.settings.clone());
+    let identity = match redrive.target.identity(&services).await {
+        Ok(identity) => identity,
+        Err(error) if redrive.yes => return Err(error),
+        // Enough to look at what there is.
+        Err(error) => {
+            eprintln!("no journal is read, since nobody knows whose it would be: {error:#}");
+            String::new()
+        }
+    };
+    Ok(format!("journal-{}.jsonl", &letter::hash(identity.as_bytes())[..16]))
+}
+
 fn name_doubts(journal: &Journal) {
     let doubts = journal.in_doubt();
-    for key in doubts.iter().take(NAMED_MAX) {
-        eprintln!("in doubt: {key}: a run was killed with it");
+    for id in doubts.iter().take(NAMED_MAX) {
+        eprintln!("in doubt: {}: a run was killed with it", letter::without_content(id));
     }
     if doubts.len() > NAMED_MAX {
         eprintln!("in doubt: {} more", doubts.len() - NAMED_MAX);

@@ -141,8 +141,8 @@ impl OpenSource {
                     for record in records {
                         self.send(
                             StreamRecord {
-                                entered,
                                 arrival_ms,
+                                entered,
                                 ..record.clone()
                             },
                             &sender,

@@ -60,7 +60,7 @@ async fn broken(folder: &Path, count: usize, packing: Packing, break_it: impl Fn
     let mut options = options(&[]);
     break_it(&mut options);
     let mishaps = Mishaps::default();
-    let summary = run_stream(stream, Lambda::Here { options, mishaps }).await;
+    let summary = Box::pin(run_stream(stream, Lambda::Here { options, mishaps })).await;
     [summary.files.dead_letters, summary.files.on_failure]
 }
 
@@ -147,6 +147,35 @@ async fn what_was_refused_is_predicted_with_its_event_id_once_the_endpoint_is_me
     assert_eq!((again.counts.done_before, again.counts.sent), (100, 0), "{again}");
     assert!(again.is_complete());
     assert_eq!(predicted(&folder.0).values().sum::<usize>(), 100);
+}
+
+/// The letter with a byte more.
+fn another_record(letter: &str) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    let mut letter: Value = serde_json::from_str(letter).unwrap();
+    let mut data = BASE64.decode(letter["data"].as_str().unwrap()).unwrap();
+    data.push(b' ');
+    letter["data"] = BASE64.encode(data).into();
+    letter.to_string()
+}
+
+#[tokio::test]
+async fn records_of_the_same_event_ids_in_another_file_are_put_as_well() {
+    let folder = Folder::new("same-ids");
+    let dead_letters = refused(&folder.0, 20).await;
+    let of_another_file: Vec<_> = lines(&dead_letters).iter().map(|line| another_record(line)).collect();
+    let summary = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(told(&summary), (20, 20, Some(20), Some(0)), "{summary}");
+    let both = [lines(&dead_letters), of_another_file].concat();
+    std::fs::write(&dead_letters, both.join("\n")).unwrap();
+    let mut again = redrive(&folder.0, &dead_letters);
+    again.selection.again = true;
+    for (run, put) in [(redrive(&folder.0, &dead_letters), 20), (again, 40)] {
+        let summary = redrive::run(run).await.unwrap();
+        assert_eq!(told(&summary), (put, put, Some(put as u64), Some(0)), "{summary}");
+        assert!(summary.is_complete() && summary.counts.repeated == 0, "{summary}");
+    }
 }
 
 #[tokio::test]

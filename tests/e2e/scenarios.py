@@ -23,6 +23,7 @@ from botocore.config import Config
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "target" / "e2e"
 LOCAL = ROOT / "target" / "debug" / "instream-local"
+FUNCTION = ROOT / "target" / "debug" / "instream"
 KINESIS, MOTO = sys.argv[1], sys.argv[2]
 ONLY = sys.argv[3:]
 ACCOUNT = dict(region_name="us-east-1", aws_access_key_id="local", aws_secret_access_key="local")
@@ -342,15 +343,16 @@ def redrive_from_s3_and_sqs():
     run("redrive-sqs", len(in_sqs), {**none, "DEAD_LETTER": f"sqs:{dead}"}, refuse)
     sqs.send_message(QueueUrl=dead, MessageBody="no dead letter")
     sources, settings = ["s3://to-redrive/letters", f"sqs:{dead}"], {"OUTPUT": f"sqs:{scores}", "DEAD_LETTER": "none:"}
-    dry = redrive(settings, sources, code=1)
+    through = ["--function", f"'{FUNCTION}'", "--yes"]
+    dry = redrive(settings, [*sources, *through[:2]], code=1)
     assert dry["survey"]["records"] == 100 and dry["survey"]["reasons"] == {"Refused": 100}, dry
     assert visible(dead) == 41 and visible(scores) == 0, "a dry run changes nothing"
-    summary = redrive(settings, [*sources, "--yes"], code=1)
+    summary = redrive(settings, [*sources, *through], code=1)
     counts = summary["counts"]
     assert (counts["finished"], counts["unreadable"]) == (100, 1), summary
     assert visible(dead) == 1, "what is no letter stays"
     account("redrive, from s3 and sqs", in_s3 + in_sqs, in_queue(scores), [], summary, started)
-    again = redrive(settings, [sources[0], "--yes"])
+    again = redrive(settings, [sources[0], *through])
     assert (again["counts"]["doneBefore"], again["counts"]["sent"]) == (60, 0), again
 
     make_stream("redriven")
@@ -363,7 +365,7 @@ def redrive_from_s3_and_sqs():
     partly = given_up(in_sqs, "redrive-sqs", more=3)
     sqs.send_message(QueueUrl=batches, MessageBody=whole)
     sqs.send_message(QueueUrl=batches, MessageBody=partly[1])
-    summary = redrive({**settings, "DEAD_LETTER": f"sqs:{dead}"}, [f"sqs:{batches}", "--yes"], code=1)
+    summary = redrive({**settings, "DEAD_LETTER": f"sqs:{dead}"}, [f"sqs:{batches}", *through], code=1)
     assert (summary["counts"]["finished"], summary["counts"]["gone"]) == (20, 3), summary
     assert {json.loads(line)["eventId"] for line in in_queue(scores)} == {*first, *partly[0]}
     assert visible(batches) == 1, "what is gone from the stream stays in the queue"

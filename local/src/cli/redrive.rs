@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use instream_local::redrive::{self, Patience, Redrive, Selection, Source, Target};
 
@@ -14,7 +14,7 @@ pub(crate) struct RedriveArgs {
     /// A file of JSON lines, a folder of such, `s3://BUCKET/PREFIX`, or `sqs:URL`; what each item is, its shape tells
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<Source>,
-    /// Do it: without this, nothing is put, deleted or written
+    /// Do it: without this, nothing is put, deleted or written. What is in s3: or sqs: needs a target that is named
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -77,7 +77,7 @@ Examples:
   cargo local redrive s3://my-bucket/dead-letters/2026/11/ --reason Refused --function-name instream --yes
   OUTPUT=kinesis:scores cargo local redrive sqs:https://sqs.eu-west-1.amazonaws.com/123456789012/dead \
     --endpoint fraud-detector --yes
-  cargo local redrive s3://my-bucket/dead-letters/aws/lambda/ --to-stream transactions --yes
+  cargo local redrive s3://my-bucket/aws/lambda/ --to-stream transactions --yes
 
 docs/redrive.md tells what may come twice, and which permissions it needs.";
 
@@ -88,8 +88,33 @@ const HIDDEN_MAX_S: i32 = 12 * 60 * 60;
 /// A deployed function may take that long.
 const DEPLOYED_S: u64 = 16 * 60;
 
+/// What names a target.
+const TARGETS: &str = "--function-name, --to-stream, --endpoint, --model-server or --function";
+
 impl RedriveArgs {
+    /// What lies in a bucket or a queue is production's: the built-in model's predictions are nothing to delete it for.
+    fn check_target(&self) -> Result<()> {
+        let is_a_file = |source: &Source| matches!(source, Source::Path(_));
+        let names = [
+            &self.function_name,
+            &self.to_stream,
+            &self.function.endpoint,
+            &self.function.local_endpoint.model_server,
+            &self.function.function,
+        ];
+        if self.sources.iter().all(is_a_file) || names.iter().any(|name| name.is_some()) {
+            return Ok(());
+        }
+        ensure!(
+            !self.yes,
+            "with --yes, what is in s3: or sqs: needs a target: one of {TARGETS}"
+        );
+        eprintln!("no target is named: with --yes, what is in s3: or sqs: needs one of {TARGETS}");
+        Ok(())
+    }
+
     pub(crate) fn options(self) -> Result<Redrive> {
+        self.check_target()?;
         let timeout_s = self.function.timeout.as_secs();
         let target = match (self.function_name, self.to_stream) {
             (Some(name), _) => Target::Deployed(name),
@@ -121,5 +146,39 @@ impl RedriveArgs {
             folder: redrive::folder(),
             settings: settings(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::{Cli, Command};
+
+    fn error(flags: &[&str]) -> Option<String> {
+        let line = ["cargo local", "redrive"].iter().chain(flags);
+        match Cli::try_parse_from(line).unwrap().command {
+            Some(Command::Redrive(args)) => args.options().err().map(|error| error.to_string()),
+            _ => panic!("no redrive"),
+        }
+    }
+
+    #[test]
+    fn what_is_in_a_bucket_or_a_queue_is_put_only_through_a_target_that_is_named() {
+        for source in ["s3://dead/letters/", "sqs:http://127.0.0.1/1/dead"] {
+            let told = error(&["a.jsonl", source, "--yes"]).unwrap();
+            for target in [
+                "--function-name",
+                "--to-stream",
+                "--endpoint",
+                "--model-server",
+                "--function",
+            ] {
+                assert!(told.contains(target), "{told}");
+                assert_eq!(error(&[source, "--yes", target, "http://127.0.0.1:1"]), None);
+            }
+            assert_eq!(error(&[source]), None, "a dry run");
+        }
+        assert_eq!(error(&["a.jsonl", "--yes"]), None);
     }
 }

@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::Object;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 
 use super::aws::{Services, in_words};
-use super::files::{is_document, piece};
 use super::letter::{Origin, Version};
+use super::lines::Lines;
 use super::source::Found;
 
 /// The objects, a page of their list at a time.
@@ -20,14 +19,7 @@ pub(super) struct Bucket {
     objects: VecDeque<Object>,
     /// Where the list goes on; none at its end.
     next_page: Option<String>,
-    reading: Option<Reading>,
-}
-
-/// An object that is being read.
-struct Reading {
-    lines: Box<dyn AsyncBufRead + Unpin>,
-    number: u64,
-    origin: Origin,
+    lines: Option<Lines>,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -39,7 +31,7 @@ impl std::fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// Lists the first objects.
+    /// Lists the first objects: there must be some.
     pub(super) async fn open(services: &Services, bucket: &str, prefix: &str) -> Result<Self> {
         let mut opened = Self {
             client: Client::new(&services.config("S3").await),
@@ -47,37 +39,40 @@ impl Bucket {
             prefix: prefix.to_owned(),
             objects: VecDeque::new(),
             next_page: None,
-            reading: None,
+            lines: None,
         };
         opened.list().await?;
+        while opened.objects.is_empty() && opened.next_page.is_some() {
+            opened.list().await?;
+        }
+        // A name that is mistaken must not look like success.
+        ensure!(!opened.objects.is_empty(), "s3://{bucket}/{prefix} holds no objects");
         Ok(opened)
     }
 
     pub(super) async fn next(&mut self) -> Option<Found> {
         loop {
-            if let Some(found) = self.next_line().await {
+            if let Some(lines) = &mut self.lines
+                && let Some(found) = lines.next().await
+            {
                 return Some(found);
             }
-            self.reading = None;
-            if self.objects.is_empty()
-                && self.next_page.is_some()
-                && let Err(error) = self.list().await
-            {
+            self.lines = None;
+            // A page may be empty, and not the last.
+            while self.objects.is_empty() && self.next_page.is_some() {
                 // Objects that are not listed are not read, and the run must not seem complete.
-                self.next_page = None;
-                return Some(Found::Unreadable {
-                    place: format!("s3://{}/{}", self.name, self.prefix),
-                    why: format!("{error:#}"),
-                });
+                if let Err(error) = self.list().await {
+                    self.next_page = None;
+                    return Some(Found::Unreadable {
+                        place: format!("s3://{}/{}", self.name, self.prefix),
+                        why: format!("{error:#}"),
+                    });
+                }
             }
             let object = self.objects.pop_front()?;
             let key = object.key().unwrap_or_default().to_owned();
-            // A folder that the console made.
-            if key.ends_with('/') && object.size() == Some(0) {
-                continue;
-            }
             match self.read(&object, &key).await {
-                Ok(reading) => self.reading = Some(reading),
+                Ok(lines) => self.lines = Some(lines),
                 Err(error) => {
                     return Some(Found::Unreadable {
                         place: format!("s3://{}/{key}", self.name),
@@ -88,55 +83,24 @@ impl Bucket {
         }
     }
 
-    async fn next_line(&mut self) -> Option<Found> {
-        let reading = self.reading.as_mut()?;
-        loop {
-            let mut line = Vec::new();
-            let mut read = reading.lines.read_until(b'\n', &mut line).await;
-            reading.number += 1;
-            if is_document(&line, reading.number) {
-                read = reading.lines.read_to_end(&mut line).await;
-            }
-            match read {
-                Ok(_) if line.is_empty() => return None,
-                Ok(_) => {
-                    let found = piece(line, &reading.origin.place, reading.number, Some(&reading.origin));
-                    if found.is_some() {
-                        return found;
-                    }
-                }
-                Err(error) => {
-                    let place = reading.origin.place.clone();
-                    self.reading = None;
-                    return Some(Found::Unreadable {
-                        place,
-                        why: format!("cut off: {error}"),
-                    });
-                }
-            }
-        }
-    }
-
-    async fn read(&self, object: &Object, key: &str) -> Result<Reading> {
+    async fn read(&self, object: &Object, key: &str) -> Result<Lines> {
         let request = self.client.get_object().bucket(&self.name).key(key);
         let answer = request.send().await.map_err(|error| in_words(&error))?;
         let place = format!("s3://{}/{key}", self.name);
         let written = object.last_modified().and_then(|time| time.to_millis().ok());
         let written_ms = written.and_then(|milliseconds| u64::try_from(milliseconds).ok());
         let written_ms = written_ms.unwrap_or_default();
-        Ok(Reading {
-            lines: Box::new(tokio::io::BufReader::new(answer.body.into_async_read())),
-            number: 0,
-            origin: Origin {
-                // The function writes the same records to the same place again.
-                version: Some(Version {
-                    id: format!("{place} {written_ms}"),
-                    written_ms,
-                }),
-                place,
-                ticket: None,
-            },
-        })
+        let origin = Origin {
+            // The function writes the same records to the same place again.
+            version: Some(Version {
+                id: format!("{place} {written_ms}"),
+                written_ms,
+            }),
+            place,
+            ticket: None,
+        };
+        let reader = tokio::io::BufReader::new(answer.body.into_async_read());
+        Ok(Lines::new(reader, origin))
     }
 
     async fn list(&mut self) -> Result<()> {
@@ -144,8 +108,33 @@ impl Bucket {
         let request = request.set_continuation_token(self.next_page.take());
         let page = request.send().await.map_err(|error| in_words(&error));
         let page = page.with_context(|| format!("cannot list s3://{}/{}", self.name, self.prefix))?;
-        self.objects.extend(page.contents.unwrap_or_default());
+        // A folder that the console made holds nothing.
+        let is_folder =
+            |object: &Object| object.size() == Some(0) && object.key().is_some_and(|key| key.ends_with('/'));
+        let objects = page.contents.unwrap_or_default().into_iter();
+        self.objects.extend(objects.filter(|object| !is_folder(object)));
         self.next_page = page.next_continuation_token;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::environment::Settings;
+    use crate::server::Server;
+
+    #[tokio::test]
+    async fn a_prefix_without_objects_is_an_error_that_names_it() {
+        let list = "<ListBucketResult><Contents><Key>letters/</Key><Size>0</Size></Contents></ListBucketResult>";
+        let router = Router::new().fallback(get(move || async move { list }));
+        let server = Server::start(0, router).await.unwrap();
+        let url = format!("http://{}", server.address);
+        let services = Services::new(Settings::from([("AWS_ENDPOINT_URL_S3".to_owned(), url)]));
+        let error = Bucket::open(&services, "dead", "letters/").await.unwrap_err();
+        assert_eq!(format!("{error:#}"), "s3://dead/letters/ holds no objects");
     }
 }

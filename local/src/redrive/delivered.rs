@@ -1,7 +1,7 @@
 //! What the function on this machine delivers under `stdout:`, kept in files that only grow: a run that goes on where
 //! another ended adds to what that has written.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::journal::short;
-use super::letter::{Letter, key};
+use super::letter::{Letter, id, key};
 use crate::function::Line;
 
 /// The function has written its lines before it answers. After such a silence, all of them have been read.
@@ -40,12 +40,14 @@ pub(super) struct Delivered {
     shows: (bool, bool),
     /// The keys of the letters that may hold many records.
     many: HashSet<u128>,
-    /// The keys of letters of which something was delivered.
+    /// The bytes' hash of the letter that was put last under a key.
+    put: HashMap<u128, u64>,
+    /// The identities of letters of which something was delivered.
     told: HashSet<u128>,
     /// The user records of which something was delivered.
     records: HashSet<u128>,
     rejected: HashSet<u128>,
-    /// The keys that were rejected since this was last asked.
+    /// The identities of those that were rejected since this was last asked.
     news: Vec<String>,
     predicted_count: u64,
     rejected_count: u64,
@@ -85,6 +87,7 @@ impl Delivered {
             kept: kept.transpose()?,
             shows,
             many: HashSet::new(),
+            put: HashMap::new(),
             told: HashSet::new(),
             records: HashSet::new(),
             rejected: HashSet::new(),
@@ -110,10 +113,10 @@ impl Delivered {
 
     /// Whether the letter's record, or one of those that it holds, was rejected again.
     pub(super) fn is_rejected(&self, letter: &Letter) -> bool {
-        self.rejected.contains(&short(&letter.key))
+        self.rejected.contains(&short(&letter.id()))
     }
 
-    /// The keys that were rejected since this was last asked.
+    /// The identities of those that were rejected since this was last asked.
     pub(super) fn news(&mut self) -> Vec<String> {
         std::mem::take(&mut self.news)
     }
@@ -122,6 +125,8 @@ impl Delivered {
     pub(super) fn expect(&mut self, letters: &[Letter]) {
         let many = letters.iter().filter(|letter| letter.may_be_many());
         self.many.extend(many.map(|letter| short(&letter.key)));
+        let put = letters.iter().map(|letter| (short(&letter.key), letter.content_hash));
+        self.put.extend(put);
     }
 
     /// Reads what was delivered of letters that the function has just called finished, and writes it to disk.
@@ -159,7 +164,7 @@ impl Delivered {
 
     /// Whether there is nothing more to come.
     fn knows_all(&self, finished: &[&Letter]) -> bool {
-        let is_told = |letter: &&Letter| !letter.may_be_many() && self.told.contains(&short(&letter.key));
+        let is_told = |letter: &&Letter| !letter.may_be_many() && self.told.contains(&short(&letter.id()));
         self.shows == (true, true) && finished.iter().all(is_told)
     }
 
@@ -190,9 +195,12 @@ impl Delivered {
         let record = key(event_id, envelope.sub_sequence_number, b"");
         let whole = event_id.filter(|event_id| self.many.contains(&short(event_id)));
         let letter = whole.map_or_else(|| record.clone(), str::to_owned);
+        // No two records of one identifier are in one event.
+        let content = self.put.get(&short(&letter)).copied().unwrap_or_default();
+        let letter = id(&letter, content);
         self.told.insert(short(&letter));
         // Nothing tells those apart that have no event identifier.
-        if self.records.insert(short(&record)) || event_id.is_none() {
+        if self.records.insert(short(&id(&record, content))) || event_id.is_none() {
             self.predicted_count += u64::from(!is_rejected);
             self.rejected_count += u64::from(is_rejected);
         }

@@ -1,18 +1,24 @@
-//! Files of JSON lines, and what else has lines.
+//! Files of JSON lines.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read as _, Take};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use tokio::io::{AsyncReadExt as _, BufReader};
+
 use super::letter::Origin;
+use super::lines::Lines;
 use super::source::Found;
+
+/// Each read goes to another thread: few of them, then.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Files in the order of their names.
 #[derive(Debug)]
 pub(super) struct Files {
     paths: VecDeque<PathBuf>,
-    lines: Option<Lines<Take<BufReader<File>>>>,
+    lines: Option<Lines>,
 }
 
 impl Files {
@@ -36,15 +42,17 @@ impl Files {
         self.paths.is_empty()
     }
 
-    pub(super) fn next(&mut self) -> Option<Found> {
+    pub(super) async fn next(&mut self) -> Option<Found> {
         loop {
-            if let Some(found) = self.lines.as_mut().and_then(Lines::next) {
+            if let Some(lines) = &mut self.lines
+                && let Some(found) = lines.next().await
+            {
                 return Some(found);
             }
             self.lines = None;
             let path = self.paths.pop_front()?;
             match read(&path) {
-                Ok(file) => self.lines = Some(Lines::new(file, path.display().to_string())),
+                Ok(lines) => self.lines = Some(lines),
                 Err(error) => {
                     return Some(Found::Unreadable {
                         place: path.display().to_string(),
@@ -57,13 +65,18 @@ impl Files {
 }
 
 /// What is written to a file from now on, as by this very run, is not read.
-fn read(path: &Path) -> io::Result<Take<BufReader<File>>> {
+fn read(path: &Path) -> io::Result<Lines> {
     let file = File::open(path)?;
     let length = match file.metadata()? {
         metadata if metadata.is_file() => metadata.len(),
         _ => u64::MAX,
     };
-    Ok(BufReader::new(file).take(length))
+    let origin = Origin {
+        place: path.display().to_string(),
+        ..Origin::default()
+    };
+    let reader = BufReader::with_capacity(BUFFER_BYTES, tokio::fs::File::from_std(file));
+    Ok(Lines::new(reader.take(length), origin))
 }
 
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
@@ -80,84 +93,12 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// The lines of a text that is read piece by piece.
-#[derive(Debug)]
-pub(super) struct Lines<R> {
-    reader: R,
-    place: String,
-    number: u64,
-    has_failed: bool,
-}
-
-impl<R: BufRead> Lines<R> {
-    fn new(reader: R, place: String) -> Self {
-        Self {
-            reader,
-            place,
-            number: 0,
-            has_failed: false,
-        }
-    }
-
-    fn next(&mut self) -> Option<Found> {
-        // What failed once would fail for ever.
-        while !self.has_failed {
-            let mut line = Vec::new();
-            match self.reader.read_until(b'\n', &mut line) {
-                Ok(0) => return None,
-                Ok(_) => {}
-                Err(error) => {
-                    self.has_failed = true;
-                    return Some(Found::Unreadable {
-                        place: self.place.clone(),
-                        why: error.to_string(),
-                    });
-                }
-            }
-            self.number += 1;
-            if is_document(&line, self.number) && self.reader.read_to_end(&mut line).is_err() {
-                line.clear();
-            }
-            if let Some(found) = piece(line, &self.place, self.number, None) {
-                return Some(found);
-            }
-        }
-        None
-    }
-}
-
-/// Whether the whole text is one object, spread over many lines, as its first line tells.
-pub(super) fn is_document(line: &[u8], number: u64) -> bool {
-    number == 1 && line.trim_ascii() == b"{"
-}
-
-/// The line as a piece of text; `None` where it is empty.
-pub(super) fn piece(line: Vec<u8>, place: &str, number: u64, origin: Option<&Origin>) -> Option<Found> {
-    if line.trim_ascii().is_empty() {
-        return None;
-    }
-    let place = format!("{place}:{number}");
-    Some(match String::from_utf8(line) {
-        Ok(text) => Found::Text {
-            text,
-            origin: Origin {
-                place,
-                ..origin.cloned().unwrap_or_default()
-            },
-        },
-        Err(_) => Found::Unreadable {
-            place,
-            why: "it is not UTF-8".to_owned(),
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_folder_is_read_line_by_line_in_the_order_of_its_files() {
+    #[tokio::test]
+    async fn a_folder_is_read_line_by_line_in_the_order_of_its_files() {
         let folder = std::env::temp_dir().join(format!("instream-files-{}", std::process::id()));
         fs::create_dir_all(folder.join("b/c")).unwrap();
         for (name, text) in [
@@ -168,7 +109,12 @@ mod tests {
             fs::write(folder.join(name), text).unwrap();
         }
         let mut files = Files::open(&folder).unwrap();
-        let found: Vec<_> = std::iter::from_fn(|| files.next())
+        let mut found = Vec::new();
+        while let Some(next) = files.next().await {
+            found.push(next);
+        }
+        let found: Vec<_> = found
+            .into_iter()
             .map(|found| match found {
                 Found::Text { text, origin } => (origin.place, text),
                 Found::Unreadable { place, why } => (place, why),

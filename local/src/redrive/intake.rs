@@ -24,7 +24,7 @@ pub(super) struct Intake {
     /// Of one text.
     waiting: VecDeque<Letter>,
     source: String,
-    /// The keys of all letters that were taken, in short.
+    /// The identities of all letters that were taken, in short.
     seen: HashSet<u128>,
     taken: usize,
     /// The letter that was too much for the last batch.
@@ -136,13 +136,15 @@ impl Intake {
                 self.waiting.extend(letters);
             }
             Recognised::Batch(batch) => match self.shards.read(&batch, origin).await {
-                Ok((letters, gone)) => {
-                    if gone == 0 {
-                        holds(letters.len());
+                Ok(read) => {
+                    if read.is_whole {
+                        holds(read.letters.len());
+                    } else if read.gone > 0 {
+                        tell_gone(&batch, read.gone, origin, counts);
                     } else {
-                        tell_gone(&batch, gone, origin, counts);
+                        counts.not_readable(&origin.place, "its batch has no size: more may be gone than is seen");
                     }
-                    self.waiting.extend(letters);
+                    self.waiting.extend(read.letters);
                 }
                 Err(error) => {
                     let why = format!("its batch cannot be read from the stream: {error:#}");
@@ -161,7 +163,7 @@ impl Intake {
             return false;
         }
         // The same record may be in a letter that was put by this very run, and rejected again.
-        if self.seen.contains(&short(&letter.key)) {
+        if self.seen.contains(&short(&letter.id())) {
             counts.repeated += 1;
             return false;
         }
@@ -180,7 +182,7 @@ impl Intake {
             Known::InDoubt => counts.in_doubt_again += 1,
             Known::Done | Known::Open => {}
         }
-        self.seen.insert(short(&letter.key));
+        self.seen.insert(short(&letter.id()));
         true
     }
 }
@@ -194,5 +196,5 @@ fn tell_gone(batch: &BatchInfo, gone: usize, origin: &Origin, counts: &mut Count
         ..
     } = batch;
     let place = &origin.place;
-    eprintln!("gone from the stream: {gone} records of {shard_id} between {start} and {end} ({place})");
+    eprintln!("gone from the stream: {gone} records at least of {shard_id} between {start} and {end} ({place})");
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -53,7 +53,7 @@ struct Line {
     at_ms: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     intent: Vec<String>,
-    /// The keys of the records that went through, each with its version where it has one.
+    /// The identities of the records that went through, each with its version where it has one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     done: Vec<(String, Option<String>)>,
     /// Those that are to come again, for whatever reason.
@@ -66,7 +66,14 @@ impl Journal {
     pub(super) fn open(path: &Path, is_dry: bool) -> Result<Self> {
         let failed = || format!("cannot use the journal {}", path.display());
         let file = if is_dry {
-            File::open(path).or_else(|_| File::open("/dev/null"))
+            // One that is there and cannot be read is no reason to call everything undone.
+            File::open(path).or_else(|error| {
+                if error.kind() == ErrorKind::NotFound {
+                    File::open("/dev/null")
+                } else {
+                    Err(error)
+                }
+            })
         } else {
             let folder = path.parent().unwrap_or(Path::new(""));
             fs::create_dir_all(folder).with_context(failed)?;
@@ -95,17 +102,17 @@ impl Journal {
         &self.path
     }
 
-    /// The keys of the records in doubt.
+    /// The identities of the records in doubt.
     pub(super) fn in_doubt(&self) -> &BTreeSet<String> {
         &self.doubt
     }
 
     /// What is known of this letter. One that was written after its record had been put is another rejection of it.
     pub(super) fn knows(&self, letter: &Letter) -> Known {
-        if self.doubt.contains(&letter.key) {
+        if self.doubt.contains(&letter.id()) {
             return Known::InDoubt;
         }
-        let Some(done) = self.done.get(&short(&letter.key)) else {
+        let Some(done) = self.done.get(&short(&letter.id())) else {
             return Known::Open;
         };
         let is_newer = letter
@@ -122,7 +129,7 @@ impl Journal {
     pub(super) fn intend(&mut self, letters: &[Letter]) -> Result<()> {
         self.write(Line {
             at_ms: now_ms(),
-            intent: letters.iter().map(|letter| letter.key.clone()).collect(),
+            intent: letters.iter().map(Letter::id).collect(),
             ..Line::default()
         })
     }
@@ -138,23 +145,20 @@ impl Journal {
         };
         self.write(Line {
             at_ms: now_ms(),
-            done: done
-                .iter()
-                .map(|letter| (letter.key.clone(), version(letter)))
-                .collect(),
-            open: open.iter().map(|letter| letter.key.clone()).collect(),
+            done: done.iter().map(|letter| (letter.id(), version(letter))).collect(),
+            open: open.iter().map(|letter| letter.id()).collect(),
             ..Line::default()
         })
     }
 
     /// Takes down that these, which went through, were rejected again.
-    pub(super) fn reopen(&mut self, keys: Vec<String>) -> Result<()> {
-        if keys.is_empty() {
+    pub(super) fn reopen(&mut self, ids: Vec<String>) -> Result<()> {
+        if ids.is_empty() {
             return Ok(());
         }
         self.write(Line {
             at_ms: now_ms(),
-            open: keys,
+            open: ids,
             ..Line::default()
         })
     }

@@ -2,9 +2,12 @@
 //! up.
 //!
 //! What tells it from all others is its [`key`](Letter::key), `shardId-000000000000:4959…224#3`: the record's `eventId`
-//! and `subSequenceNumber`. A user record of an aggregate is put alone, without the others: its own event identifier and
-//! sequence number in the event end with `#3`, so that no two of an event are the same, and so that another run calls it
-//! the same. A record that was not aggregated, and the first user record of an aggregate, keep theirs.
+//! and `subSequenceNumber`. Records of two files that are replayed as a stream share it: what has gone through is known
+//! by its [`id`](Letter::id), which has a hash of the bytes as well.
+//!
+//! A user record of an aggregate is put alone, without the others: its own event identifier and sequence number in the
+//! event end with `#3`, so that no two of an event are the same, and so that another run calls it the same. A record
+//! that was not aggregated, and the first user record of an aggregate, keep theirs.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,8 +24,8 @@ use crate::aggregate::{Put, aggregate};
 
 mod identity;
 
-use identity::without_number;
-pub(crate) use identity::{hash, key};
+use identity::{content, without_number};
+pub(crate) use identity::{hash, id, key, without_content};
 
 /// The stream that a dead letter, which names none, seems to come from.
 const STREAM_ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/redrive";
@@ -36,6 +39,8 @@ const PACKED: [&[u8]; 3] = [&[0xF3, 0x89, 0x9A, 0xC2], &[0x1F, 0x8B], &[0x28, 0x
 pub(crate) struct Letter {
     /// The same in every run. Without `#` where it stands for all user records of an aggregate.
     pub(crate) key: String,
+    /// Of the producer's bytes, the same whether a dead letter or the mapping's payload holds them.
+    pub(crate) content_hash: u64,
     /// The sort of reason for which it lies here.
     pub(crate) kind: String,
     /// When the stream took the record, in milliseconds since 1970.
@@ -127,6 +132,7 @@ impl Letter {
             .map_or_else(|| key.clone(), |id| named(id.rsplit(':').next().unwrap_or(id)));
         Self {
             key,
+            content_hash: content(&record.data),
             kind,
             arrival_ms: record.arrival_s.and_then(milliseconds),
             sequence_number,
@@ -148,8 +154,9 @@ impl Letter {
             return None;
         }
         let event_id = text(&entry.event_id);
-        let is_packed = entry
-            .data()
+        let data = entry.data();
+        let is_packed = data
+            .as_ref()
             .is_none_or(|data| PACKED.iter().any(|magic| data.starts_with(magic)));
         let key = match &event_id {
             Some(event_id) if is_packed => event_id.clone(),
@@ -158,6 +165,7 @@ impl Letter {
         let arrival = entry.kinesis.get("approximateArrivalTimestamp").and_then(Value::as_f64);
         Some(Self {
             key,
+            content_hash: content(data.as_deref().unwrap_or(raw.get().as_bytes())),
             kind: kind.to_owned(),
             arrival_ms: arrival.and_then(milliseconds),
             sequence_number,
@@ -165,6 +173,11 @@ impl Letter {
             content: Content::Entry(raw.to_owned()),
             origin,
         })
+    }
+
+    /// What tells its record from all others, those with its event identifier included.
+    pub(crate) fn id(&self) -> String {
+        id(&self.key, self.content_hash)
     }
 
     /// How many bytes it takes in an event, about, and no less.

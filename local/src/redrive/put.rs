@@ -60,6 +60,9 @@ impl Putter<'_> {
             if self.stop.is_asked() || self.has_given_up() {
                 break;
             }
+            // Those of parts that wait for their turn would become visible meanwhile.
+            let waiting = parts.iter().flat_map(|part| &part.letters);
+            hold(part.letters.iter().chain(waiting), self.patience.hidden_s).await?;
             for part in self.attempt(part, counts).await?.into_iter().rev() {
                 parts.push_front(part);
             }
@@ -104,7 +107,6 @@ impl Putter<'_> {
     }
 
     async fn invoke(&mut self, letters: &[Letter]) -> Result<Attempt> {
-        hold(letters, self.patience.hidden_s).await?;
         self.delivered.expect(letters);
         self.journal.intend(letters)?;
         self.batches += 1;

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_sqs::Client;
@@ -27,8 +27,9 @@ const SEEN_BEFORE_MAX: usize = 20;
 pub(super) struct Queue {
     shared: Rc<Shared>,
     hidden_s: i32,
-    is_dry: bool,
-    seen: HashSet<String>,
+    /// The messages that were received, with what holds them as long as they are under way.
+    seen: HashMap<String, Weak<Ticket>>,
+    has_failed: bool,
     received: std::vec::IntoIter<Message>,
 }
 
@@ -42,12 +43,15 @@ struct Shared {
     /// Of those that are to be seen again.
     back: RefCell<Vec<String>>,
     under_way: Cell<usize>,
+    /// Whether nothing may be deleted.
+    is_dry: bool,
 }
 
 /// A message that is held as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    receipt: String,
+    /// The newest: with an older one, a message that came again is neither hidden nor deleted for sure.
+    receipt: RefCell<String>,
     queue: Rc<Shared>,
     /// How many records it holds, where all of them could be read.
     records: Cell<Option<usize>>,
@@ -55,6 +59,16 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    fn new(queue: &Rc<Shared>, message: &Message) -> Rc<Self> {
+        queue.under_way.set(queue.under_way.get() + 1);
+        Rc::new(Self {
+            receipt: RefCell::new(message.receipt_handle.clone().unwrap_or_default()),
+            queue: Rc::clone(queue),
+            records: Cell::new(None),
+            gone_through: Cell::new(0),
+        })
+    }
+
     /// So many records are in the message. One that is not told of is never deleted.
     pub(super) fn holds(&self, records: usize) {
         self.records.set(Some(records));
@@ -69,12 +83,11 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.queue.under_way.set(self.queue.under_way.get() - 1);
-        let is_done = self
-            .records
-            .get()
-            .is_some_and(|records| self.gone_through.get() >= records);
+        // Nobody knows what a message is for that holds no record.
+        let of_records = |records| records > 0 && self.gone_through.get() >= records;
+        let is_done = !self.queue.is_dry && self.records.get().is_some_and(of_records);
         let list = if is_done { &self.queue.done } else { &self.queue.back };
-        list.borrow_mut().push(std::mem::take(&mut self.receipt));
+        list.borrow_mut().push(self.receipt.take());
     }
 }
 
@@ -89,10 +102,11 @@ impl Queue {
                 done: RefCell::default(),
                 back: RefCell::default(),
                 under_way: Cell::new(0),
+                is_dry,
             }),
             hidden_s,
-            is_dry,
-            seen: HashSet::new(),
+            seen: HashMap::new(),
+            has_failed: false,
             received: Vec::new().into_iter(),
         }
     }
@@ -102,12 +116,16 @@ impl Queue {
             for message in self.received.by_ref() {
                 let id = message.message_id.clone().unwrap_or_default();
                 // One that took longer than it was hidden, or that is sent back at once.
-                if self.seen.insert(id.clone()) {
-                    return Some(text(&self.shared, message, &id));
+                if let Some(ticket) = self.seen.get(&id) {
+                    self.shared.came_again(ticket, message);
+                    continue;
                 }
+                let ticket = Ticket::new(&self.shared, &message);
+                self.seen.insert(id.clone(), Rc::downgrade(&ticket));
+                return Some(text(ticket, message, &id));
             }
             match self.receive().await {
-                Ok(0) if self.shared.under_way.get() > 0 && !self.is_dry => return Some(Found::Pause),
+                Ok(0) if self.shared.under_way.get() > 0 && !self.shared.is_dry => return Some(Found::Pause),
                 Ok(0) => return None,
                 Ok(_) => {}
                 Err(error) => {
@@ -115,7 +133,7 @@ impl Queue {
                         place: self.shared.url.clone(),
                         why: format!("{error:#}"),
                     })
-                    .filter(|_| self.seen.insert("unreadable".to_owned()));
+                    .filter(|_| !std::mem::replace(&mut self.has_failed, true));
                 }
             }
         }
@@ -164,18 +182,11 @@ impl Queue {
     }
 }
 
-fn text(shared: &Rc<Shared>, message: Message, id: &str) -> Found {
+fn text(ticket: Rc<Ticket>, message: Message, id: &str) -> Found {
     let attributes = message.attributes.unwrap_or_default();
     let sent = attributes.get(&MessageSystemAttributeName::SentTimestamp);
     let written_ms = sent.and_then(|sent| sent.parse().ok()).unwrap_or_default();
-    shared.under_way.set(shared.under_way.get() + 1);
-    let ticket = Ticket {
-        receipt: message.receipt_handle.unwrap_or_default(),
-        queue: Rc::clone(shared),
-        records: Cell::new(None),
-        gone_through: Cell::new(0),
-    };
-    let queue = shared.url.rsplit('/').next().unwrap_or_default();
+    let queue = ticket.queue.url.rsplit('/').next().unwrap_or_default();
     Found::Text {
         text: message.body.unwrap_or_default(),
         origin: Origin {
@@ -184,28 +195,37 @@ fn text(shared: &Rc<Shared>, message: Message, id: &str) -> Found {
                 id: id.to_owned(),
                 written_ms,
             }),
-            ticket: Some(Rc::new(ticket)),
+            ticket: Some(ticket),
         },
     }
 }
 
 /// Hides the messages of these letters for so long from now.
-pub(super) async fn hold(letters: &[Letter], hidden_s: i32) -> Result<()> {
-    let mut queues: HashMap<&str, (&Shared, HashSet<&str>)> = HashMap::new();
-    for ticket in letters.iter().filter_map(|letter| letter.origin.ticket.as_deref()) {
+pub(super) async fn hold(letters: impl Iterator<Item = &Letter>, hidden_s: i32) -> Result<()> {
+    let mut queues: HashMap<&str, (&Shared, HashSet<String>)> = HashMap::new();
+    for ticket in letters.filter_map(|letter| letter.origin.ticket.as_deref()) {
         let (_, receipts) = queues
             .entry(&ticket.queue.url)
             .or_insert_with(|| (&ticket.queue, HashSet::new()));
-        receipts.insert(&ticket.receipt);
+        receipts.insert(ticket.receipt.borrow().clone());
     }
     for (queue, receipts) in queues.into_values() {
-        let receipts: Vec<_> = receipts.into_iter().map(str::to_owned).collect();
+        let receipts: Vec<_> = receipts.into_iter().collect();
         queue.hide(&receipts, hidden_s).await?;
     }
     Ok(())
 }
 
 impl Shared {
+    /// A message that was received once more is held, or at last shown, by its new receipt.
+    fn came_again(&self, ticket: &Weak<Ticket>, message: Message) {
+        let receipt = message.receipt_handle.unwrap_or_default();
+        match ticket.upgrade() {
+            Some(ticket) => *ticket.receipt.borrow_mut() = receipt,
+            None => self.back.borrow_mut().push(receipt),
+        }
+    }
+
     /// A message that has become visible meanwhile cannot be hidden any more, nor need it be shown: such failures are
     /// none.
     async fn hide(&self, receipts: &[String], hidden_s: i32) -> Result<()> {
@@ -222,3 +242,6 @@ impl Shared {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,6 +141,9 @@ fn given_up(payload: &RawValue, condition: &str, origin: &Origin) -> Recognised 
     let Ok(event) = event else {
         return Recognised::Nothing("its payload is no Kinesis event".to_owned());
     };
+    if event.records.is_empty() {
+        return Recognised::Nothing("its payload holds no record".to_owned());
+    }
     let entries = event.records.iter();
     let letters: Vec<_> = entries
         .filter_map(|entry| Letter::with_entry(entry, condition, origin.clone()))
@@ -207,6 +210,8 @@ mod tests {
 
     #[test]
     fn what_is_no_dead_letter_is_told_without_a_word_of_it() {
+        let batch = r#"{"shardId":"secret","startSequenceNumber":"7","endSequenceNumber":"9","streamArn":"arn"}"#;
+        let empty = format!(r#"{{"KinesisBatchInfo":{batch},"payload":"{{\"Records\":[]}}"}}"#);
         for (text, expected) in [
             ("", "ends too early"),
             (r#"{"eventId":"secret","#, "ends too early"),
@@ -220,6 +225,7 @@ mod tests {
                 "no sequence number",
             ),
             (r#"{"eventId":"secret","output":"secret"}"#, "neither a dead letter"),
+            (&empty, "holds no record"),
         ] {
             match recognise(text, &Origin::default()) {
                 Recognised::Nothing(why) => {

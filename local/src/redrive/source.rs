@@ -113,7 +113,7 @@ impl Reader {
     pub(super) async fn next(&mut self) -> Option<Found> {
         while let Some((_, source)) = self.sources.front_mut() {
             let found = match source {
-                Open::Files(files) => files.next(),
+                Open::Files(files) => files.next().await,
                 Open::Bucket(bucket) => bucket.next().await,
                 Open::Queue(queue) => queue.next().await,
             };

@@ -2,6 +2,9 @@
 
 use anyhow::{Result, ensure};
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::retry::RetryConfig;
+use aws_sdk_kinesis::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_kinesis::operation::put_records::PutRecordsError;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 
@@ -23,8 +26,11 @@ impl StreamTarget {
     /// The stream of this name. Whether it is there is told by the first records.
     pub(super) async fn open(services: &Services, name: &str) -> Result<Self> {
         ensure!(!name.is_empty(), "--to-stream names no stream");
+        let config = services.config("KINESIS").await.into_builder();
+        // A request whose answer was lost may have been taken: it comes again only where that is counted.
+        let config = config.retry_config(RetryConfig::disabled()).build();
         Ok(Self {
-            client: Client::new(&services.config("KINESIS").await),
+            client: Client::new(&config),
             name: name.to_owned(),
         })
     }
@@ -46,9 +52,17 @@ impl StreamTarget {
             }
             Err(error) => Attempt {
                 failed_as_a_whole: true,
-                ..attempt(&entries, Vec::new(), Some(in_words(&error).to_string()))
+                ..attempt(&entries, Vec::new(), Some(told(&error)))
             },
         }
+    }
+}
+
+/// Kinesis's own words may quote partition keys: its code will do.
+fn told(error: &SdkError<PutRecordsError>) -> String {
+    match error.as_service_error() {
+        Some(error) => error.code().unwrap_or("an error without a code").to_owned(),
+        None => in_words(error).to_string(),
     }
 }
 
@@ -77,7 +91,44 @@ fn attempt(entries: &[Option<StreamEntry>], results: Vec<PutRecordsResultEntry>,
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::post;
+
     use super::*;
+    use crate::environment::Settings;
+    use crate::redrive::letter::{Origin, Record};
+    use crate::server::Server;
+
+    #[tokio::test]
+    async fn an_error_is_told_by_its_code_and_no_request_is_repeated_unasked() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&calls);
+        let refuse = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            let answer = r#"{"__type":"InternalFailure","message":"the key card-secret"}"#;
+            async move { (StatusCode::INTERNAL_SERVER_ERROR, answer) }
+        };
+        let server = Server::start(0, Router::new().route("/", post(refuse))).await.unwrap();
+        let url = format!("http://{}", server.address);
+        let settings = Settings::from([("AWS_ENDPOINT_URL_KINESIS".to_owned(), url)]);
+        let target = StreamTarget::open(&Services::new(settings), "stream").await.unwrap();
+        let record = Record {
+            event_id: None,
+            partition_key: Some("card-secret".to_owned()),
+            explicit_hash_key: None,
+            arrival_s: None,
+            data: "data".into(),
+        };
+        let letter = Letter::with_data(record, 0, String::new(), Origin::default());
+        let attempt = target.put(&[letter]).await;
+        assert_eq!(attempt.failure.as_deref(), Some("InternalFailure"));
+        assert!(attempt.failed_as_a_whole && attempt.finished == [false]);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn each_result_is_that_of_its_own_entry() {

@@ -4,12 +4,12 @@ use anyhow::Result;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::aws::Services;
+use super::aws::{Place, Services};
 use super::deployed::Deployed;
 use super::letter::Letter;
 use super::stream_target::StreamTarget;
 use crate::esm::{Verdict, judge};
-use crate::function::{Answer, Line};
+use crate::function::{Answer, Line, Program};
 use crate::lambda::{Lambda, RunningLambda};
 use crate::processes::Mishaps;
 use crate::setup::Options;
@@ -47,10 +47,29 @@ pub(super) struct Attempt {
 }
 
 impl Target {
-    /// What tells it from others: what has gone through one has not gone through another.
-    pub(super) fn identity(&self) -> String {
+    /// What tells it from others: what has gone through one has not gone through another. Stages of one product call
+    /// theirs alike, so that the place belongs to the name.
+    pub(super) async fn identity(&self, services: &Services) -> Result<String> {
+        let place = match self {
+            Self::Here(options) if options.aws_endpoint.is_none() => Place::default(),
+            Self::Here(_) => services.place("SAGEMAKER_RUNTIME").await?,
+            // An ARN says it all.
+            Self::Deployed(name) if name.starts_with("arn:") => Place::default(),
+            Self::Deployed(_) => services.place("LAMBDA").await?,
+            Self::Stream(_) => services.place("KINESIS").await?,
+        };
+        Ok(format!("{} {place}", self.name()))
+    }
+
+    /// What it is called where it is.
+    fn name(&self) -> String {
         match self {
             Self::Here(options) => {
+                let program = match &options.program {
+                    Some(Program::Binary(path)) => path.to_string_lossy(),
+                    Some(Program::Shell(line)) => line.into(),
+                    None => "built".into(),
+                };
                 let setting = |name: &str| options.settings.get(name).map_or("", String::as_str);
                 let endpoint = options
                     .aws_endpoint
@@ -59,7 +78,7 @@ impl Target {
                 let model = options.local_endpoint.model_server.as_deref().unwrap_or_default();
                 let is_aws = options.aws_endpoint.is_some();
                 format!(
-                    "here {is_aws} {endpoint} {model} {} {}",
+                    "here {program} {is_aws} {endpoint} {model} {} {}",
                     setting("OUTPUT"),
                     setting("DEAD_LETTER")
                 )
@@ -105,7 +124,15 @@ impl Open {
     pub(super) async fn put(&self, letters: &[Letter]) -> Attempt {
         match self {
             Self::Here(function) => judged(&function.invoke(event(letters)).await, letters),
-            Self::Deployed(function) => judged(&function.invoke(event(letters)).await, letters),
+            Self::Deployed(function) => {
+                let answer = function.invoke(event(letters)).await;
+                if let Answer::Error(error) = &answer {
+                    // These words are ours, or Lambda's.
+                    failed(letters, format!("{}: {}", error.error_type, error.error_message))
+                } else {
+                    judged(&answer, letters)
+                }
+            }
             Self::Stream(stream) => stream.put(letters).await,
         }
     }
@@ -130,8 +157,12 @@ fn event(letters: &[Letter]) -> Bytes {
     Bytes::from(format!(r#"{{"Records":[{}]}}"#, entries.join(",")))
 }
 
-/// The answer names the first record that is not finished, and so all from there on.
+/// The answer names the first record that is not finished, and so all from there on. What a function says of its error
+/// is its own, and may quote the event: the sort of error will do.
 fn judged(answer: &Answer, letters: &[Letter]) -> Attempt {
+    if let Answer::Error(error) = answer {
+        return failed(letters, format!("the function failed: {}", error.error_type));
+    }
     let named: Vec<_> = letters.iter().map(|letter| &*letter.sequence_number).collect();
     match judge(answer, &named) {
         Verdict::Finished(count) => Attempt {
@@ -139,11 +170,15 @@ fn judged(answer: &Answer, letters: &[Letter]) -> Attempt {
             failure: (count < letters.len()).then(|| "the function calls it unfinished; its log says why".to_owned()),
             failed_as_a_whole: false,
         },
-        Verdict::Failed(why) => Attempt {
-            finished: vec![false; letters.len()],
-            failure: Some(why),
-            failed_as_a_whole: true,
-        },
+        Verdict::Failed(why) => failed(letters, why),
+    }
+}
+
+fn failed(letters: &[Letter], why: String) -> Attempt {
+    Attempt {
+        finished: vec![false; letters.len()],
+        failure: Some(why),
+        failed_as_a_whole: true,
     }
 }
 
@@ -151,6 +186,7 @@ fn judged(answer: &Answer, letters: &[Letter]) -> Attempt {
 mod tests {
     use super::super::letter::{Origin, Record};
     use super::*;
+    use crate::environment::Settings;
     use crate::runtime_api::FunctionError;
 
     fn letters() -> Vec<Letter> {
@@ -184,5 +220,48 @@ mod tests {
         let error = judged(&Answer::Error(FunctionError::default()), &letters);
         assert!(error.failed_as_a_whole && !error.finished.contains(&true));
         assert!(judged(&answer("oops"), &letters).failed_as_a_whole);
+    }
+
+    #[test]
+    fn of_an_error_only_its_type_is_told() {
+        let error = FunctionError {
+            error_type: "Oops".to_owned(),
+            error_message: "secret".to_owned(),
+        };
+        let failure = judged(&Answer::Error(error), &letters()).failure.unwrap();
+        assert!(failure.contains("Oops") && !failure.contains("secret"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn what_went_through_one_target_has_not_gone_through_another() {
+        let services = |port: u16| {
+            let url = |service: &str| {
+                (
+                    format!("AWS_ENDPOINT_URL_{service}"),
+                    format!("http://127.0.0.1:{port}"),
+                )
+            };
+            Services::new(["LAMBDA", "KINESIS"].into_iter().map(url).collect())
+        };
+        let here = |line: &str, output: &str| {
+            Target::Here(Options {
+                program: Some(Program::Shell(line.to_owned())),
+                settings: Settings::from([("OUTPUT".to_owned(), output.to_owned())]),
+                ..Options::default()
+            })
+        };
+        let mut identities = std::collections::BTreeSet::new();
+        for target in [
+            Target::Deployed("instream".to_owned()),
+            Target::Stream("instream".to_owned()),
+        ] {
+            for port in [1, 2] {
+                identities.insert(target.identity(&services(port)).await.unwrap());
+            }
+        }
+        for (line, output) in [("one", "none:"), ("another", "none:"), ("one", "stdout:")] {
+            identities.insert(here(line, output).identity(&services(1)).await.unwrap());
+        }
+        assert_eq!(identities.len(), 7, "{identities:?}");
     }
 }

@@ -54,7 +54,7 @@ fn what_went_through_is_known_by_the_next_run_and_what_was_cut_off_is_in_doubt()
     }
     let mut journal = Journal::open(&path, false).unwrap();
     journal.ended(&[&letters[2]], &[]).unwrap();
-    journal.reopen(vec![letters[0].key.clone()]).unwrap();
+    journal.reopen(vec![letters[0].id()]).unwrap();
     drop(journal);
     let journal = Journal::open(&path, true).unwrap();
     assert_eq!(
@@ -89,4 +89,28 @@ fn a_dry_run_makes_no_journal() {
     let path = path("dry");
     drop(Journal::open(&path, true).unwrap());
     assert!(!path.exists());
+    // One that cannot be read is no empty one.
+    fs::write(&path, "").unwrap();
+    assert!(Journal::open(&path.join("a-file-is-no-folder"), true).is_err());
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn another_record_of_the_same_identifier_has_not_gone_through() {
+    let path = path("bytes");
+    let mut another = letter("a:1", None);
+    another.content_hash += 1;
+    let first = letter("a:1", None);
+    let mut journal = Journal::open(&path, false).unwrap();
+    journal.intend(std::slice::from_ref(&first)).unwrap();
+    assert_eq!(
+        [&first, &another].map(|it| journal.knows(it)),
+        [Known::InDoubt, Known::Open]
+    );
+    journal.ended(&[&first], &[]).unwrap();
+    assert_eq!(
+        [&first, &another].map(|it| journal.knows(it)),
+        [Known::Done, Known::Open]
+    );
+    fs::remove_file(path).unwrap();
 }

@@ -21,6 +21,24 @@ pub(super) fn without_number(event_id: &str, sub_sequence_number: u64) -> (&str,
     number.unwrap_or((event_id, sub_sequence_number))
 }
 
+/// What dedupes and what the journal goes by. A file that is replayed gives its lines the identifiers of another
+/// file's: only the bytes tell those apart.
+pub(crate) fn id(key: &str, content: u64) -> String {
+    format!("{key}@{content:016x}")
+}
+
+/// As [`id`] is made of it, without the bytes' hash, for a person.
+pub(crate) fn without_content(id: &str) -> &str {
+    id.rsplit_once('@').map_or(id, |(key, _)| key)
+}
+
+/// Enough to tell two records of one identifier apart.
+pub(super) fn content(bytes: &[u8]) -> u64 {
+    let digest: [u8; 16] = Md5::digest(bytes).into();
+    let half = u128::from_be_bytes(digest) >> 64;
+    u64::try_from(half).unwrap_or_default()
+}
+
 /// 32 hexadecimal digits.
 pub(crate) fn hash(bytes: &[u8]) -> String {
     let digest: [u8; 16] = Md5::digest(bytes).into();

@@ -59,13 +59,22 @@ fn an_entry_stands_for_all_that_it_may_hold() {
         let data = BASE64.encode(data);
         let raw = format!(r#"{{"eventID":"shardId-0:7","kinesis":{{"sequenceNumber":"7","data":"{data}"}}}}"#);
         let raw = RawValue::from_string(raw).unwrap();
-        Letter::with_entry(&raw, "RetryAttemptsExhausted", Origin::default())
-            .unwrap()
-            .key
+        Letter::with_entry(&raw, "RetryAttemptsExhausted", Origin::default()).unwrap()
     };
-    assert_eq!(entry(b"plain"), "shardId-0:7#0", "as a dead letter of the same record");
-    assert_eq!(entry(&[0xF3, 0x89, 0x9A, 0xC2, 1]), "shardId-0:7");
-    assert_eq!(entry(&[0x1F, 0x8B, 8]), "shardId-0:7");
+    let as_a_dead_letter = letter(Some("shardId-0:7"), 0, None).id();
+    assert_eq!(entry(b"bytes").id(), as_a_dead_letter);
+    assert_ne!(
+        entry(b"other bytes").id(),
+        as_a_dead_letter,
+        "of another file that is replayed"
+    );
+    assert_eq!(
+        entry(b"plain").key,
+        "shardId-0:7#0",
+        "as a dead letter of the same record"
+    );
+    assert_eq!(entry(&[0xF3, 0x89, 0x9A, 0xC2, 1]).key, "shardId-0:7");
+    assert_eq!(entry(&[0x1F, 0x8B, 8]).key, "shardId-0:7");
     for broken in [
         r#"{"kinesis":{"data":"aGk="}}"#,
         "42",
