@@ -150,7 +150,9 @@ impl Delivery {
             if let Some(first) = runs.iter().flat_map(|run| &run.left).min() {
                 outcomes.stop_at(*first);
             }
-            runs.iter().for_each(|run| progress.shipped(run));
+            for run in &runs {
+                progress.shipped(run);
+            }
         }
     }
 
