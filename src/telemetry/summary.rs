@@ -33,6 +33,8 @@ pub fn tell(batch: &Batch<'_>, progress: &Progress<'_>, figures: &Figures) {
         limit,
         ..
     } = *figures;
+    // As the metric has it.
+    let limit = (limit * 100.0).round() / 100.0;
     let finished = progress.finished();
     let Some(unfinished) = batch.records.get(finished) else {
         info!(
