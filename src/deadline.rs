@@ -53,7 +53,7 @@ pub struct Deadline {
     pub calls_end: Instant,
     /// Delivery stops here.
     pub delivery_end: Instant,
-    /// The metrics are written by now, or not at all.
+    /// The metrics are waited for until then, at most.
     pub metrics_end: Instant,
     /// All the time there was at the start.
     pub left: Duration,

@@ -58,7 +58,7 @@ impl WatchedFunction {
     pub async fn invoke(&self, event: Bytes) -> Answer {
         match timeout(self.timeout, self.exchange(event)).await {
             Ok(Ok((status, body))) => answer(status, body),
-            Ok(Err(error)) => failed("the function cannot be invoked", &format!("{error:#}")),
+            Ok(Err(error)) => Answer::failed("the function cannot be invoked", &format!("{error:#}")),
             Err(_elapsed) => Answer::TimedOut(self.timeout),
         }
     }
@@ -78,15 +78,8 @@ fn answer(status: StatusCode, body: Bytes) -> Answer {
     match serde_json::from_value::<FunctionError>(value) {
         Ok(error) if is_error => Answer::Error(error),
         _ if status == StatusCode::OK => Answer::Response(body),
-        _ => failed(&format!("status {status}"), &String::from_utf8_lossy(&body)),
+        _ => Answer::failed(&format!("status {status}"), &String::from_utf8_lossy(&body)),
     }
-}
-
-fn failed(error_type: &str, error_message: &str) -> Answer {
-    Answer::Error(FunctionError {
-        error_type: error_type.to_owned(),
-        error_message: error_message.to_owned(),
-    })
 }
 
 #[cfg(test)]
@@ -105,11 +98,11 @@ mod tests {
         }
         let error = r#"{"errorType":"Oops","errorMessage":"no"}"#;
         for status in [StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR] {
-            assert_eq!(of(status, error), failed("Oops", "no"));
+            assert_eq!(of(status, error), Answer::failed("Oops", "no"));
         }
         assert_eq!(
             of(StatusCode::BAD_GATEWAY, response),
-            failed("status 502 Bad Gateway", response)
+            Answer::failed("status 502 Bad Gateway", response)
         );
     }
 

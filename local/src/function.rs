@@ -82,6 +82,16 @@ pub enum Answer {
     Exited(String),
 }
 
+impl Answer {
+    /// An error of this type, with these words.
+    pub(crate) fn failed(error_type: &str, error_message: &str) -> Self {
+        Self::Error(FunctionError {
+            error_type: error_type.to_owned(),
+            error_message: error_message.to_owned(),
+        })
+    }
+}
+
 /// The function could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

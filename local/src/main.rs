@@ -1,5 +1,6 @@
 //! The `cargo local` command: see `cargo local --help`.
 
+use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use instream_local::function::Answer;
 use instream_local::interrupt::interrupted;
 use instream_local::sagemaker::SageMakerRuntime;
 use instream_local::{bench_command, environment, event_command, redrive, stream_command, transactions};
+use serde::Serialize;
 
 mod cli;
 
@@ -52,16 +54,25 @@ async fn stream(args: StreamArgs) -> Result<ExitCode> {
     let json = args.json;
     let (stream, lambda) = args.options()?;
     let summary = stream_command::run(stream, lambda).await?;
+    print(&summary, json)?;
+    Ok(code(summary.interrupted, summary.is_complete()))
+}
+
+fn print(summary: &(impl Display + Serialize), json: bool) -> Result<()> {
     if json {
-        writeln!(io::stdout(), "{}", serde_json::to_string(&summary)?)?;
+        writeln!(io::stdout(), "{}", serde_json::to_string(summary)?)?;
     } else {
         write!(io::stdout(), "{summary}")?;
     }
-    Ok(match (summary.interrupted, summary.is_complete()) {
+    Ok(())
+}
+
+fn code(is_interrupted: bool, is_complete: bool) -> ExitCode {
+    match (is_interrupted, is_complete) {
         (true, _) => ExitCode::from(INTERRUPTED),
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::FAILURE,
-    })
+    }
 }
 
 async fn event(file: PathBuf, function: FunctionArgs) -> Result<ExitCode> {
@@ -99,16 +110,8 @@ async fn bench(args: BenchArgs) -> Result<ExitCode> {
 async fn put_once_more(args: RedriveArgs) -> Result<ExitCode> {
     let json = args.json;
     let summary = redrive::run(args.options()?).await?;
-    if json {
-        writeln!(io::stdout(), "{}", serde_json::to_string(&summary)?)?;
-    } else {
-        write!(io::stdout(), "{summary}")?;
-    }
-    Ok(match (summary.interrupted, summary.is_complete()) {
-        (true, _) => ExitCode::from(INTERRUPTED),
-        (false, true) => ExitCode::SUCCESS,
-        (false, false) => ExitCode::FAILURE,
-    })
+    print(&summary, json)?;
+    Ok(code(summary.interrupted, summary.is_complete()))
 }
 
 async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {

@@ -1,6 +1,6 @@
 //! How far each user record of one invocation has come.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::writer::Writer;
@@ -114,12 +114,9 @@ impl<'b> Progress<'b> {
     /// Takes down what has arrived.
     pub(super) fn shipped(&mut self, run: &Run) {
         let Run { all, left, at } = run;
-        let mut is_left = vec![false; self.has_arrived.len()];
-        for index in left {
-            is_left.get_mut(*index).map(|slot| *slot = true).unwrap_or_default();
-        }
         self.fell_short |= !left.is_empty();
-        let arrived = all.iter().filter(|index| is_left.get(**index) == Some(&false));
+        let left: HashSet<_> = left.iter().collect();
+        let arrived = all.iter().filter(|index| !left.contains(index));
         let mut oldest_ms: Option<u64> = None;
         for index in arrived {
             if let (Some(slot), Some(has_arrived)) = (self.outcomes.get_mut(*index), self.has_arrived.get_mut(*index)) {

@@ -1,6 +1,6 @@
 //! A `SageMaker` real-time endpoint, called with `InvokeEndpoint`.
 //!
-//! A call through the AWS SDK's client takes four times the instructions of one that is signed and sent here, over the
+//! A call through the AWS SDK's client takes almost four times the instructions of one that is signed and sent here, over the
 //! same HTTP client; where the service is, the SDK's rules still say. An attempt sees the permit, the timeout and what
 //! comes after it. Only what says nothing of the endpoint is called once more at once, as part of the same attempt.
 

@@ -43,27 +43,20 @@ impl Deployed {
         let request = self.client.invoke().function_name(&self.name);
         let request = request.invocation_type(InvocationType::RequestResponse);
         match request.payload(Blob::new(event)).send().await {
-            Err(error) => failed("the function cannot be invoked", &in_words(&error).to_string()),
+            Err(error) => Answer::failed("the function cannot be invoked", &in_words(&error).to_string()),
             Ok(answer) => {
                 let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
                 match answer.function_error {
                     // What it says is its own, and may quote the event: what sort of error it is will do.
                     Some(sort) => {
                         let error = serde_json::from_slice::<FunctionError>(&payload).unwrap_or_default();
-                        failed("the function failed", &format!("{sort} {}", error.error_type))
+                        Answer::failed("the function failed", &format!("{sort} {}", error.error_type))
                     }
                     None => Answer::Response(payload.into()),
                 }
             }
         }
     }
-}
-
-fn failed(error_type: &str, error_message: &str) -> Answer {
-    Answer::Error(FunctionError {
-        error_type: error_type.to_owned(),
-        error_message: error_message.to_owned(),
-    })
 }
 
 #[cfg(test)]
