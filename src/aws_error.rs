@@ -4,6 +4,9 @@ use std::error::Error;
 use std::iter::successors;
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sagemakerruntime::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 /// How much of a message is quoted, in characters.
 const MESSAGE_MAX: usize = 300;
@@ -24,15 +27,46 @@ pub(crate) fn shorten(message: &str) -> String {
     message.chars().take(MESSAGE_MAX).collect()
 }
 
-/// Whether there are no credentials to be had, as opposed to a provider that does not answer just now.
+/// Whether there are no credentials to be had, as opposed to a provider that does not answer just now. A role that may not
+/// be assumed has none.
 pub(crate) fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
-    let cause = chain(Some(error)).find_map(|error| error.downcast_ref::<CredentialsError>());
-    cause.is_some_and(|cause| {
-        matches!(
-            cause,
-            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
-        )
+    chain(Some(error)).any(|error| {
+        let is_missing = |cause: &CredentialsError| {
+            matches!(
+                cause,
+                CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
+            )
+        };
+        error.downcast_ref().is_some_and(is_missing)
+            || error
+                .downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>()
+                .and_then(refusal)
+                .is_some_and(|refusal| !refusal.passes())
     })
+}
+
+/// What a service answered in place of what was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal<'e> {
+    pub(crate) status: u16,
+    pub(crate) code: &'e str,
+}
+
+/// What the service answered, if it did.
+pub(crate) fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<Refusal<'_>> {
+    let raw = error.raw_response().filter(|_| error.as_service_error().is_some())?;
+    Some(Refusal {
+        status: raw.status().as_u16(),
+        code: error.code().unwrap_or("an error"),
+    })
+}
+
+impl Refusal<'_> {
+    /// Whether the same may be taken another time.
+    pub(crate) fn passes(self) -> bool {
+        let Self { status, code } = self;
+        status >= 500 || [408, 409, 429].contains(&status) || is_throttling(code) || code == "RequestTimeout"
+    }
 }
 
 /// The error codes that AWS's own SDKs take for throttling, and whatever is called so.

@@ -5,20 +5,32 @@
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::request::InferenceRequest;
 
+mod api_key;
+mod blank;
+mod call_error;
 pub mod credentials;
+pub mod http;
+mod kept;
+pub mod remote;
 pub mod sagemaker;
 pub mod signature;
 pub mod trace;
+mod transport;
+pub mod url;
+
+pub use api_key::KeySettings;
+pub use blank::InvokeParameters;
 
 /// How much of a container's own message a fault keeps, in characters: it ends up in a dead letter.
 const CONTAINER_MESSAGE_MAX: usize = 1000;
 
-/// Something that answers inference requests: a `SageMaker` endpoint, or a script in a test.
+/// Something that answers inference requests: a `SageMaker` endpoint, one behind a URL, or a script in a test.
 pub trait Endpoint: Send + Sync + 'static {
     /// Makes one call and waits for its answer, for as long as that takes: the caller holds the timeout, and cancels
     /// the call by dropping the future. What says nothing of the endpoint, a connection that died in the pool or
@@ -27,6 +39,17 @@ pub trait Endpoint: Send + Sync + 'static {
 
     /// The endpoint's name, as it stands in the envelope.
     fn name(&self) -> &str;
+}
+
+/// The endpoint cannot be called at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The environment names no AWS region.
+    #[error("no AWS region: set AWS_REGION, as Lambda does, or ENDPOINT_REGION to the endpoint's")]
+    NoRegion,
+    /// There is no URL, or no request.
+    #[error("no request can be made of the AWS settings: {0}")]
+    NoRequest(String),
 }
 
 /// What an endpoint answered.
@@ -75,6 +98,8 @@ pub struct Fault {
     pub is_doubtful: bool,
     /// Whether it says nothing of calls for other models.
     pub is_one_models: bool,
+    /// How long the endpoint asks to be left alone.
+    pub retry_after: Option<Duration>,
     /// What happened, in the service's words or ours. It never quotes the record, so a log may show it.
     pub summary: String,
     /// What the container said. It may quote the record: for a dead letter, never for a log.
@@ -88,6 +113,7 @@ impl Fault {
             kind,
             is_doubtful: false,
             is_one_models: false,
+            retry_after: None,
             summary: summary.into(),
             container_message: None,
         }
@@ -96,18 +122,16 @@ impl Fault {
     /// A status other than 2xx that came from the model's container, with what the container said.
     pub fn from_container(status: u16, message: Option<&str>) -> Self {
         let message = message.filter(|message| !message.is_empty());
+        let summary = match status {
+            0 => "the container died or did not answer".to_owned(),
+            _ => format!(
+                "the container answered with status {status}{}",
+                container_remedy(status)
+            ),
+        };
         Self {
-            kind: container_fault(status),
-            is_doubtful: false,
-            is_one_models: false,
-            summary: match status {
-                0 => "the container died or did not answer".to_owned(),
-                _ => format!(
-                    "the container answered with status {status}{}",
-                    container_remedy(status)
-                ),
-            },
             container_message: message.map(|message| message.chars().take(CONTAINER_MESSAGE_MAX).collect()),
+            ..Self::new(container_fault(status), summary)
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use instream::config::Config;
 use instream::deadline::Invocation;
-use instream::endpoint::sagemaker::SageMaker;
+use instream::endpoint::remote::{Remote, Target};
 use instream::handler::Handler;
 use instream::output::Output;
 use instream::output::stdout::Lines;
@@ -51,10 +51,15 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     if config.metrics.is_some() && telemetry::logs::drops_output(lookup) {
         tracing::error!("METRICS=on, but Lambda drops the metrics at this log level: set it to INFO, or METRICS=off");
     }
+    if let Target::Http(located) = &config.endpoint
+        && located.url.is_open()
+    {
+        tracing::warn!("ENDPOINT_ALLOW_HTTP=1: every record goes to ENDPOINT_URL in the clear");
+    }
     let http = connections::connections();
     let environment = environment::load(connections::http_client(http.clone())).await;
-    let endpoint = SageMaker::new(http, &environment, config.parameters.clone()).await?;
-    endpoint.connect(config.calls_at_first()).await;
+    let endpoint = Remote::new(http, &environment, config.endpoint.clone(), &config.parameters).await?;
+    endpoint.warm_up(config.calls_at_first()).await;
     let open = |destination| Output::open(destination, &environment);
     let (output, dead_letter) = (open(&config.output), config.dead_letter.as_ref().map(open));
     let metrics = config.metrics.as_deref().map(open_metrics);

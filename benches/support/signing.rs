@@ -82,7 +82,7 @@ fn signer() -> Signer {
     }
     let place = Place {
         region: "us-east-1".to_owned(),
-        service: "sagemaker",
+        service: "sagemaker".to_owned(),
     };
     Signer::new(blank, place, INFERENCE_ID)
 }

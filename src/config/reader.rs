@@ -46,6 +46,18 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         self.parse(variable, &value, parse)
     }
 
+    /// As [`optional`](Self::optional), of a value that no log may show, be it wrong or not.
+    pub(super) fn hidden<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let parsed = parse(&self.value(variable)?);
+        if parsed.is_none() {
+            let Variable { name, allowed, .. } = variable;
+            self.faults.push(format!(
+                "{name} is set to something else, not shown here; allowed: {allowed}"
+            ));
+        }
+        parsed
+    }
+
     pub(super) fn retry(&mut self) -> Option<Retry> {
         let max_attempts = self.required(MAX_ATTEMPTS, |value| whole(value, 1..=10));
         let base = self.required(RETRY_BASE_MS, |value| whole(value, 1..=60_000));
@@ -112,7 +124,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
-    fn value(&self, variable: Variable) -> Option<String> {
+    pub(super) fn value(&self, variable: Variable) -> Option<String> {
         (self.lookup)(variable.name).filter(|value| !value.is_empty())
     }
 

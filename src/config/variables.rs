@@ -18,9 +18,32 @@ const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'
 const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
 const HEADER: &str = "1–1024 printable ASCII characters";
 const PATH: &str = "a path of $, .name, ['a','b'], [n,…], [a:b], [*]";
+const URL: &str = "https://HOST[:PORT]/PATH[?QUERY], query encoded; http:// to this machine only";
 const DESTINATION: &str = "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:";
 
 pub(super) const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
+pub(super) const ENDPOINT_URL: Variable = variable("ENDPOINT_URL", None, URL);
+pub(super) const ENDPOINT_AUTH: Variable = variable("ENDPOINT_AUTH", Some("none"), "sigv4, none");
+pub(super) const ENDPOINT_REGION: Variable = variable("ENDPOINT_REGION", None, "an AWS region, such as eu-central-1");
+pub(super) const ENDPOINT_SERVICE: Variable =
+    variable("ENDPOINT_SERVICE", None, "1–63 lower-case letters, digits and hyphens");
+pub(super) const ENDPOINT_ROLE_ARN: Variable = variable("ENDPOINT_ROLE_ARN", None, "arn:aws:iam::ACCOUNT:role/NAME");
+pub(super) const ENDPOINT_API_KEY: Variable = variable(
+    "ENDPOINT_API_KEY",
+    None,
+    "secretsmanager:SECRET or secretsmanager:SECRET#MEMBER, SECRET being a name or an ARN",
+);
+pub(super) const ENDPOINT_API_KEY_HEADER: Variable = variable(
+    "ENDPOINT_API_KEY_HEADER",
+    Some("x-api-key"),
+    "a header's name, or with a scheme, as in authorization: Bearer",
+);
+pub(super) const ENDPOINT_HEADERS: Variable = variable(
+    "ENDPOINT_HEADERS",
+    None,
+    "a JSON object of 1–20 headers, name and value, none of which another setting or HTTP makes",
+);
+pub(super) const ENDPOINT_ALLOW_HTTP: Variable = variable("ENDPOINT_ALLOW_HTTP", None, "1");
 pub(super) const OUTPUT: Variable = variable("OUTPUT", None, DESTINATION);
 pub(super) const DEAD_LETTER: Variable = variable("DEAD_LETTER", None, DESTINATION);
 pub(super) const OUTPUT_FORMAT: Variable = variable("OUTPUT_FORMAT", Some("envelope"), "envelope, raw");
@@ -77,8 +100,17 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
 );
 
 /// All variables, in the order of the README's table.
-pub const VARIABLES: [Variable; 35] = [
+pub const VARIABLES: [Variable; 44] = [
     ENDPOINT_NAME,
+    ENDPOINT_URL,
+    ENDPOINT_AUTH,
+    ENDPOINT_REGION,
+    ENDPOINT_SERVICE,
+    ENDPOINT_ROLE_ARN,
+    ENDPOINT_API_KEY,
+    ENDPOINT_API_KEY_HEADER,
+    ENDPOINT_HEADERS,
+    ENDPOINT_ALLOW_HTTP,
     OUTPUT,
     OUTPUT_FORMAT,
     OUTPUT_MODE,

@@ -1,13 +1,16 @@
-//! AWS credentials, kept until they expire.
+//! AWS credentials, kept until they expire: the function's own, or those of a role that it assumes.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use aws_config::SdkConfig;
+use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
-use tokio::sync::Mutex;
 use tokio::time::timeout;
+
+use super::kept::{Dated, Kept};
 
 /// How long before they expire credentials are fetched anew, how long they last where they do not say, and how long it may
 /// take to fetch them: as the AWS SDK has it.
@@ -15,18 +18,31 @@ const EARLY: Duration = Duration::from_secs(10);
 const LASTING: Duration = Duration::from_mins(15);
 const FETCH_MAX: Duration = Duration::from_secs(5);
 
+/// A role to make the calls as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its ARN.
+    pub arn: String,
+    /// What its account sees of who has assumed it: the function's name, 2 to 64 characters.
+    pub session_name: String,
+}
+
+/// Where calls to an endpoint have their credentials from: what the SDK found in the `environment`, or a `role` that is
+/// assumed with it, by STS in the function's own region.
+pub async fn provider(environment: &SdkConfig, role: Option<&Role>) -> Option<SharedCredentialsProvider> {
+    let own = environment.credentials_provider()?;
+    let Some(role) = role else { return Some(own) };
+    let assumed = AssumeRoleProvider::builder(&role.arn)
+        .configure(environment)
+        .session_name(&role.session_name);
+    Some(SharedCredentialsProvider::new(assumed.build().await))
+}
+
 /// Credentials from a provider, which is asked by one call at a time.
 #[derive(Debug)]
 pub struct KeptCredentials {
     provider: Option<SharedCredentialsProvider>,
-    kept: RwLock<Option<Kept>>,
-    fetching: Mutex<()>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    credentials: Arc<Credentials>,
-    until: SystemTime,
+    kept: Kept<Credentials>,
 }
 
 impl KeptCredentials {
@@ -34,25 +50,25 @@ impl KeptCredentials {
     pub fn of(provider: Option<SharedCredentialsProvider>) -> Self {
         Self {
             provider,
-            kept: RwLock::default(),
-            fetching: Mutex::default(),
+            kept: Kept::default(),
         }
     }
 
-    /// Those that are kept, or else new ones. Calls that need new ones at the same time wait for the same, and ask one after
-    /// another where there are none.
+    /// Those that are kept, or else new ones.
     ///
     /// # Errors
     ///
     /// The provider's, or that it took longer than 5 s.
     pub async fn get(&self) -> Result<Arc<Credentials>, CredentialsError> {
-        if let Some(kept) = self.kept() {
-            return Ok(kept);
-        }
-        let _one_at_a_time = self.fetching.lock().await;
-        if let Some(kept) = self.kept() {
-            return Ok(kept);
-        }
+        self.kept.get(self.fetch()).await
+    }
+
+    /// Drops those that the service no longer takes, unless newer ones are there already.
+    pub fn forget(&self, stale: &Arc<Credentials>) {
+        self.kept.forget(stale);
+    }
+
+    async fn fetch(&self) -> Result<Dated<Credentials>, CredentialsError> {
         let provider = self.provider.as_ref();
         let provider = provider.ok_or_else(|| CredentialsError::not_loaded("there is no provider of credentials"))?;
         let fetched = timeout(FETCH_MAX, provider.provide_credentials()).await;
@@ -61,26 +77,12 @@ impl KeptCredentials {
                 .fallback_on_interrupt()
                 .ok_or(CredentialsError::provider_timed_out(FETCH_MAX))
         };
-        let credentials = Arc::new(fetched.unwrap_or_else(|_elapsed| late())?);
+        let credentials = fetched.unwrap_or_else(|_elapsed| late())?;
         let until = credentials.expiry().map(|end| end - EARLY);
-        let kept = Kept {
-            credentials: Arc::clone(&credentials),
-            until: until.unwrap_or_else(|| SystemTime::now() + LASTING),
-        };
-        *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-        Ok(credentials)
-    }
-
-    /// Drops those that the service no longer takes, unless newer ones are there already.
-    pub fn forget(&self, stale: &Arc<Credentials>) {
-        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        kept.take_if(|kept| Arc::ptr_eq(&kept.credentials, stale));
-    }
-
-    fn kept(&self) -> Option<Arc<Credentials>> {
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        let kept = kept.as_ref().filter(|kept| SystemTime::now() < kept.until)?;
-        Some(Arc::clone(&kept.credentials))
+        Ok(Dated {
+            value: Arc::new(credentials),
+            until: Some(until.unwrap_or_else(|| SystemTime::now() + LASTING)),
+        })
     }
 }
 
@@ -108,22 +110,6 @@ mod tests {
         }
     }
 
-    /// Lets others go first.
-    #[derive(Debug)]
-    struct Slow(Lasting);
-
-    impl aws_credential_types::provider::ProvideCredentials for Slow {
-        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-        where
-            Self: 'a,
-        {
-            future::ProvideCredentials::new(async {
-                tokio::task::yield_now().await;
-                self.0.provide_credentials().await
-            })
-        }
-    }
-
     async fn asked_three_times(lasting: Duration) -> usize {
         let count = Arc::default();
         let provider = SharedCredentialsProvider::new(Lasting(lasting, Arc::clone(&count)));
@@ -141,37 +127,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_that_need_new_ones_at_once_wait_for_the_same() {
-        let count = Arc::default();
-        let slow = Slow(Lasting(Duration::from_hours(1), Arc::clone(&count)));
-        let credentials = KeptCredentials::of(Some(SharedCredentialsProvider::new(slow)));
-        let (first, second) = tokio::join!(credentials.get(), credentials.get());
-        assert!(Arc::ptr_eq(&first.unwrap(), &second.unwrap()));
-        assert_eq!(count.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test]
     async fn credentials_that_do_not_say_how_long_they_last_are_not_kept_for_ever() {
         let static_ones = Credentials::new("key", "secret", None, None, "test");
         let credentials = KeptCredentials::of(Some(SharedCredentialsProvider::new(static_ones)));
         let first = credentials.get().await.unwrap();
         assert!(Arc::ptr_eq(&first, &credentials.get().await.unwrap()));
-        let mut kept = credentials.kept.write().unwrap();
-        let kept = kept.as_mut().unwrap();
-        let left = kept.until.duration_since(SystemTime::now()).unwrap();
+        let until = credentials.fetch().await.unwrap().until.unwrap();
+        let left = until.duration_since(SystemTime::now()).unwrap();
         assert!(left <= LASTING, "{left:?}");
-    }
-
-    #[tokio::test]
-    async fn only_those_that_are_stale_are_forgotten() {
-        let provider = SharedCredentialsProvider::new(Lasting(Duration::from_hours(1), Arc::default()));
-        let credentials = KeptCredentials::of(Some(provider));
-        let first = credentials.get().await.unwrap();
-        credentials.forget(&first);
-        let second = credentials.get().await.unwrap();
-        assert_eq!(second.access_key_id(), "1");
-        credentials.forget(&first);
-        assert!(Arc::ptr_eq(&second, &credentials.get().await.unwrap()));
     }
 
     /// Never answers.

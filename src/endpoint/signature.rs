@@ -41,12 +41,12 @@ pub struct Signer {
 }
 
 /// Where a signature is good for.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Such as `eu-central-1`.
     pub region: String,
     /// The service's name in signatures, such as `sagemaker`.
-    pub service: &'static str,
+    pub service: String,
 }
 
 /// What is the same for all requests of one second.
@@ -98,15 +98,8 @@ impl Signer {
         let ready = self.ready(credentials, now);
         let authorization = ready.authorization(varying, &body);
         let mut request = copy(&ready.request);
-        let headers = request.headers_mut();
-        for (name, value) in varying {
-            headers.try_insert(*name, (*value).to_owned())?;
-        }
-        headers.try_insert("authorization", authorization)?;
-        // The HTTP client leaves it out where the body is empty, and a service may insist on it.
-        headers.try_insert("content-length", body.len().to_string())?;
-        *request.body_mut() = SdkBody::from(body);
-        Ok(request)
+        request.headers_mut().try_insert("authorization", authorization)?;
+        with_body(request, varying, body)
     }
 
     fn ready(&self, credentials: &Arc<Credentials>, now: SystemTime) -> Arc<Ready> {
@@ -203,7 +196,8 @@ impl Ready {
 /// The hash of the canonical request's beginning.
 fn beginning(request: &HttpRequest, first: &[(String, String)]) -> digest::Context {
     let uri: Uri = request.uri().parse().unwrap_or_default();
-    let mut text = format!("{}\n{}\n\n", request.method(), encoded(uri.path()));
+    let (method, path, query) = (request.method(), encoded(uri.path()), sorted(uri.query()));
+    let mut text = format!("{method}\n{path}\n{query}\n");
     for (name, value) in first {
         text.extend([name, ":", value, "\n"]);
     }
@@ -222,6 +216,15 @@ fn encoded(path: &str) -> String {
         }
     }
     encoded
+}
+
+/// A query whose names and values are encoded as a signature wants them, in its order, each name with its value.
+fn sorted(query: Option<&str>) -> String {
+    let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
+    let mut parts: Vec<_> = parts.map(|part| part.split_once('=').unwrap_or((part, ""))).collect();
+    parts.sort_unstable();
+    let parts: Vec<_> = parts.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    parts.join("&")
 }
 
 /// As the HTTP client writes it: without the port that is the scheme's own.
@@ -251,8 +254,29 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     text.extend(digits.filter_map(|digit| DIGITS.get(usize::from(digit))));
 }
 
-fn copy(request: &HttpRequest) -> HttpRequest {
+/// The same once more, of a request without a body.
+pub(super) fn copy(request: &HttpRequest) -> HttpRequest {
     request.try_clone().expect("its body is empty")
+}
+
+/// The request with this `body` and these headers.
+///
+/// # Errors
+///
+/// [`HttpError`] if a value cannot stand in a header.
+pub(super) fn with_body(
+    mut request: HttpRequest,
+    varying: &[Varying<'_>],
+    body: Bytes,
+) -> Result<HttpRequest, HttpError> {
+    let headers = request.headers_mut();
+    for (name, value) in varying {
+        headers.try_insert(*name, (*value).to_owned())?;
+    }
+    // The HTTP client leaves it out where the body is empty, and a service may insist on it.
+    headers.try_insert("content-length", body.len().to_string())?;
+    *request.body_mut() = SdkBody::from(body);
+    Ok(request)
 }
 
 #[cfg(test)]

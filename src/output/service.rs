@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Delivered, DeliveryError, Entry};
-use crate::aws_error::{causes, is_throttling, lacks_credentials, shorten};
+use crate::aws_error::{self, causes, lacks_credentials, refusal, shorten};
 use crate::retry::Backoff;
 
 /// What a service did not take is tried again until the time for delivery is over.
@@ -76,16 +76,14 @@ impl Refusal {
 
     /// Of a whole request. The service's message stays out of it: one about a value quotes it.
     pub(super) fn of<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Self {
-        let Some(raw) = error.raw_response().filter(|_| error.as_service_error().is_some()) else {
+        let Some(refusal) = refusal(error) else {
             return Self {
                 reason: causes(error),
                 is_final: lacks_credentials(error),
             };
         };
-        let (status, code) = (raw.status().as_u16(), error.code().unwrap_or("an error"));
-        let passes =
-            status >= 500 || [408, 409, 429].contains(&status) || is_throttling(code) || code == "RequestTimeout";
-        let is_final = !passes;
+        let is_final = !refusal.passes();
+        let aws_error::Refusal { status, code } = refusal;
         let remedy = if is_final {
             "; check the destination's name and the function's role"
         } else {

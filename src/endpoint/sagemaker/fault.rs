@@ -1,32 +1,14 @@
-//! The one place where what went wrong with a call becomes a [`Fault`].
+//! The one place where an error that the service answered with becomes a [`Fault`].
 //!
 //! The service's errors are listed with
 //! [InvokeEndpoint](https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html), those that
 //! all of AWS shares in [Common Errors](https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html).
 
-use std::io;
-
-use aws_credential_types::provider::error::CredentialsError;
-use aws_smithy_runtime_api::client::result::ConnectorError;
 use serde::Deserialize;
 
-use crate::aws_error::{causes, chain, is_throttling, lacks_credentials, shorten};
+use crate::aws_error::{is_throttling, shorten};
+use crate::endpoint::transport::Answer;
 use crate::endpoint::{Fault, FaultKind};
-
-/// Why a call brought no answer of the model's.
-#[derive(Debug)]
-pub(super) enum CallError {
-    /// A value cannot stand in a header.
-    Unbuildable,
-    /// There are no credentials to sign it with.
-    Credentials(CredentialsError),
-    /// No connection, or one that ended.
-    Connection(ConnectorError),
-    /// The answer ended too early.
-    Unreadable,
-    /// The service answered with an error.
-    Refused(Refusal),
-}
 
 /// An error that the service answered with.
 #[derive(Debug)]
@@ -40,9 +22,6 @@ pub(super) struct Refusal {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Said {
-    code: Option<String>,
-    #[serde(rename = "__type")]
-    kind: Option<String>,
     message: Option<String>,
     #[serde(rename = "Message")]
     message_as_some_write_it: Option<String>,
@@ -53,85 +32,18 @@ struct Said {
 }
 
 impl Refusal {
-    /// Reads an answer of this `status`, by its header `x-amzn-errortype` and its body: anything, or nothing, where it comes
-    /// from a load balancer.
-    pub(super) fn read(status: u16, error_type: Option<String>, body: &[u8]) -> Self {
-        let said: Said = serde_json::from_slice(body).unwrap_or_default();
-        let code = error_type
-            .or(said.code.clone())
-            .or(said.kind.clone())
-            .unwrap_or_default();
-        // `com.amazonaws…#ValidationError:http://…`, as AWS's protocols for JSON have it.
-        let code = code.split(':').next().unwrap_or_default();
-        let code = code.rsplit('#').next().unwrap_or_default().to_owned();
-        Self { status, code, said }
-    }
-}
-
-impl CallError {
-    /// What the error means for what to do next.
-    /// Where `its_model_is_named` by the record, a model that there is not is the record's fault.
-    pub(super) fn fault(&self, its_model_is_named: bool) -> Fault {
-        match self {
-            Self::Refused(refusal) => refusal.fault(its_model_is_named),
-            Self::Unbuildable => Fault::new(
-                FaultKind::Misconfigured,
-                "the request could not be built; check the settings that are sent in headers",
-            ),
-            // Where there are none is no connection's fault.
-            Self::Credentials(error) if lacks_credentials(error) => Fault::new(
-                FaultKind::Misconfigured,
-                format!(
-                    "the call could not be signed and sent: {}; check the function's credentials",
-                    causes(error)
-                ),
-            ),
-            Self::Credentials(error) => Fault::new(
-                FaultKind::Unreachable,
-                format!("no credentials just now: {error}: {}", causes(error)),
-            ),
-            Self::Connection(error) => Fault::new(
-                FaultKind::Unreachable,
-                format!("the connection failed: {}", causes(error)),
-            ),
-            Self::Unreadable => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
+    /// Reads an answer: anything, or nothing, where it comes from a load balancer.
+    pub(super) fn read(answer: &Answer) -> Self {
+        Self {
+            status: answer.status,
+            code: answer.error_code(),
+            said: serde_json::from_slice(&answer.body).unwrap_or_default(),
         }
     }
 
-    /// Whether the service finds the credentials expired, which new ones settle.
-    pub(super) fn is_of_expired_credentials(&self) -> bool {
-        matches!(self, Self::Refused(Refusal { code, .. }) if ["ExpiredToken", "ExpiredTokenException"].contains(&&**code))
-    }
-
-    /// Whether a connection that was there broke before an answer came, as one does that died in the pool while Lambda had
-    /// the process frozen. One that could not be made at all is another matter.
-    pub(super) fn is_of_a_lost_connection(&self) -> bool {
-        let Self::Connection(failure) = self else {
-            return false;
-        };
-        let cut_short = failure.as_other().is_some();
-        cut_short
-            || failure.is_io()
-                && chain(Some(failure))
-                    .find_map(|error| error.downcast_ref())
-                    .is_none_or(is_of_a_live_connection)
-    }
-}
-
-fn is_of_a_live_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-    let kinds = [
-        BrokenPipe,
-        ConnectionAborted,
-        ConnectionReset,
-        NotConnected,
-        UnexpectedEof,
-    ];
-    kinds.contains(&error.kind())
-}
-
-impl Refusal {
-    fn fault(&self, its_model_is_named: bool) -> Fault {
+    /// What the error means for what to do next.
+    /// Where `its_model_is_named` by the record, a model that there is not is the record's fault.
+    pub(super) fn fault(&self, its_model_is_named: bool) -> Fault {
         let Self { status, code, said } = self;
         if code == "ModelError" {
             let message = said.original_message.as_deref();

@@ -12,7 +12,7 @@ fn by_the_sdk(request: &HttpRequest, credentials: &Credentials, place: &Place, n
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region(&place.region)
-        .name(place.service)
+        .name(&place.service)
         .time(now)
         .settings(SigningSettings::default())
         .build()
@@ -40,7 +40,7 @@ fn blank(uri: &str, headers: &[(&'static str, String)]) -> HttpRequest {
 fn place() -> Place {
     Place {
         region: "eu-central-1".to_owned(),
-        service: "sagemaker",
+        service: "sagemaker".to_owned(),
     }
 }
 

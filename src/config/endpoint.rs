@@ -1,0 +1,278 @@
+//! The settings that say which endpoint is called, how and as whom.
+
+use http::HeaderName;
+use serde_json::{Map, Value};
+
+use super::reader::Reader;
+use super::variables::{
+    ENDPOINT_ALLOW_HTTP, ENDPOINT_API_KEY, ENDPOINT_API_KEY_HEADER, ENDPOINT_AUTH, ENDPOINT_HEADERS, ENDPOINT_NAME,
+    ENDPOINT_REGION, ENDPOINT_ROLE_ARN, ENDPOINT_SERVICE, ENDPOINT_URL,
+};
+use super::{header, resource_name};
+use crate::endpoint::KeySettings;
+use crate::endpoint::credentials::Role;
+use crate::endpoint::http::{Located, Signed};
+use crate::endpoint::remote::Target;
+use crate::endpoint::sagemaker::Named;
+use crate::endpoint::signature::Place;
+use crate::endpoint::url::EndpointUrl;
+
+/// Settings that mean something for a URL alone.
+const OF_A_URL: [super::Variable; 6] = [
+    ENDPOINT_AUTH,
+    ENDPOINT_SERVICE,
+    ENDPOINT_API_KEY,
+    ENDPOINT_API_KEY_HEADER,
+    ENDPOINT_HEADERS,
+    ENDPOINT_ALLOW_HTTP,
+];
+
+/// Headers that another setting, the signature or HTTP itself makes.
+const TAKEN: [&str; 16] = [
+    "accept",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amzn-trace-id",
+];
+const HEADERS_MAX: usize = 20;
+
+impl<L: Fn(&str) -> Option<String>> Reader<L> {
+    /// The endpoint: by its name or by its URL.
+    pub(super) fn target(&mut self) -> Option<Target> {
+        let (named, located) = (self.value(ENDPOINT_NAME), self.value(ENDPOINT_URL));
+        match (named, located) {
+            (Some(_), None) => self.named().map(Target::SageMaker),
+            (None, Some(_)) => self.located().map(Target::Http),
+            (None, None) => {
+                let (name, url) = (ENDPOINT_NAME.allowed, ENDPOINT_URL.allowed);
+                self.fault(format!(
+                    "neither ENDPOINT_NAME nor ENDPOINT_URL is set; allowed: one of them, {name}, or {url}"
+                ))
+            }
+            (Some(_), Some(_)) => {
+                self.fault("ENDPOINT_NAME and ENDPOINT_URL are both set; allowed: one of them".to_owned())
+            }
+        }
+    }
+
+    fn fault<T>(&mut self, fault: String) -> Option<T> {
+        self.faults.push(fault);
+        None
+    }
+
+    fn named(&mut self) -> Option<Named> {
+        for variable in OF_A_URL {
+            let value = self.value(variable);
+            if value.is_some_and(|value| variable.default != Some(&value)) {
+                self.faults
+                    .push(format!("{} is for ENDPOINT_URL, not for ENDPOINT_NAME", variable.name));
+            }
+        }
+        let name = self.optional(ENDPOINT_NAME, resource_name);
+        let region = self.optional(ENDPOINT_REGION, region);
+        let role = self.role();
+        Some(Named {
+            name: name?,
+            region,
+            role,
+        })
+    }
+
+    fn located(&mut self) -> Option<Located> {
+        let url = self.url();
+        let signed = self.signed(url.as_ref());
+        let key = self.key(matches!(signed, Some(Some(_))));
+        let headers = self.optional(ENDPOINT_HEADERS, headers).unwrap_or_default();
+        if let Some(key) = key
+            .as_ref()
+            .filter(|key| headers.iter().any(|(name, _)| *name == key.header))
+        {
+            let name = &key.header;
+            return self.fault(format!(
+                "ENDPOINT_HEADERS has {name}, which is ENDPOINT_API_KEY_HEADER; allowed: one of them"
+            ));
+        }
+        Some(Located {
+            url: url?,
+            signed: signed?,
+            key,
+            headers,
+        })
+    }
+
+    fn url(&mut self) -> Option<EndpointUrl> {
+        // A password or a query may be a secret.
+        let may_be_secret = self.value(ENDPOINT_URL)?.contains(['@', '?']);
+        let url = if may_be_secret {
+            self.hidden(ENDPOINT_URL, EndpointUrl::read)
+        } else {
+            self.optional(ENDPOINT_URL, EndpointUrl::read)
+        }?;
+        let allow_http = self.optional(ENDPOINT_ALLOW_HTTP, |value| (value == "1").then_some(()));
+        let shown = url.name();
+        if url.is_of_sagemaker() {
+            let fault =
+                format!("ENDPOINT_URL={shown:?} is SageMaker itself; allowed: the endpoint's name in ENDPOINT_NAME");
+            return self.fault(fault);
+        }
+        if url.is_open() && allow_http.is_none() {
+            let fault = format!(
+                "ENDPOINT_URL={shown:?} would send every record in the clear; allowed: https, http to this machine, or \
+                 ENDPOINT_ALLOW_HTTP=1 where the network is to be trusted"
+            );
+            return self.fault(fault);
+        }
+        Some(url)
+    }
+
+    /// Whether and how calls to the URL are signed.
+    #[expect(clippy::option_option, reason = "the outer one is settings that do not fit")]
+    fn signed(&mut self, url: Option<&EndpointUrl>) -> Option<Option<Signed>> {
+        let is_signed = self.required(ENDPOINT_AUTH, |value| match value {
+            "sigv4" => Some(true),
+            "none" => Some(false),
+            _ => None,
+        });
+        let region = self.optional(ENDPOINT_REGION, region);
+        let service = self.optional(ENDPOINT_SERVICE, service);
+        let role = self.role();
+        if !is_signed? {
+            for variable in [ENDPOINT_REGION, ENDPOINT_SERVICE, ENDPOINT_ROLE_ARN] {
+                if self.value(variable).is_some() {
+                    let fault = format!(
+                        "{} without ENDPOINT_AUTH=\"sigv4\"; allowed: both or neither",
+                        variable.name
+                    );
+                    self.faults.push(fault);
+                }
+            }
+            return Some(None);
+        }
+        let told = url?.place();
+        let (told_region, told_service) = told.map(|place| (place.region, place.service)).unzip();
+        let place = region.or(told_region).zip(service.or(told_service));
+        let Some((region, service)) = place else {
+            return self.fault(
+                "ENDPOINT_AUTH=\"sigv4\" and the host of ENDPOINT_URL does not tell what to sign for; allowed: with \
+                 ENDPOINT_REGION and ENDPOINT_SERVICE, such as eu-central-1 and execute-api"
+                    .to_owned(),
+            );
+        };
+        let place = Place { region, service };
+        Some(Some(Signed { place, role }))
+    }
+
+    fn role(&mut self) -> Option<Role> {
+        let arn = self.optional(ENDPOINT_ROLE_ARN, role_arn)?;
+        let function = (self.lookup)("AWS_LAMBDA_FUNCTION_NAME").filter(|name| name.len() >= 2);
+        let session_name = function.unwrap_or_else(|| "instream".to_owned());
+        Some(Role { arn, session_name })
+    }
+
+    fn key(&mut self, is_signed: bool) -> Option<KeySettings> {
+        let (header, scheme) = self.required(ENDPOINT_API_KEY_HEADER, key_header)?;
+        let (secret, member) = self.hidden(ENDPOINT_API_KEY, secret)?;
+        if !cfg!(feature = "secretsmanager") {
+            return self.fault(
+                "ENDPOINT_API_KEY is in a service that this build of the function leaves out; build it with the feature \
+                 secretsmanager"
+                    .to_owned(),
+            );
+        }
+        if is_signed && header == "authorization" {
+            return self.fault(
+                "ENDPOINT_API_KEY_HEADER=\"authorization\" with ENDPOINT_AUTH=\"sigv4\", whose header that is; allowed: \
+                 one of them"
+                    .to_owned(),
+            );
+        }
+        Some(KeySettings {
+            secret,
+            member,
+            header,
+            scheme,
+        })
+    }
+}
+
+fn region(value: &str) -> Option<String> {
+    service(value).filter(|region| region.contains('-'))
+}
+
+fn service(value: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    ((1..=63).contains(&value.len()) && value.bytes().all(allowed)).then(|| value.to_owned())
+}
+
+/// `arn:aws:iam::123456789012:role/path/name`, in any partition.
+fn role_arn(value: &str) -> Option<String> {
+    let parts: Vec<_> = value.split(':').collect();
+    let ["arn", partition, "iam", "", account, role] = *parts.as_slice() else {
+        return None;
+    };
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let name = role.strip_prefix("role/")?;
+    let is_name = (1..=1000).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    (partition.starts_with("aws") && is_account && is_name).then(|| value.to_owned())
+}
+
+/// A secret's name or ARN, and the member of it that is the key.
+fn secret(value: &str) -> Option<(String, Option<String>)> {
+    let reference = value.strip_prefix("secretsmanager:")?;
+    let (secret, member) = match reference.split_once('#') {
+        Some((secret, member)) => (secret, Some(member.to_owned())),
+        None => (reference, None),
+    };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-:".contains(&byte);
+    let fits = (1..=2048).contains(&secret.len())
+        && secret.bytes().all(allowed)
+        && secret.starts_with("arn:") == secret.contains(':')
+        && member.as_ref().is_none_or(|member| !member.is_empty());
+    fits.then(|| (secret.to_owned(), member))
+}
+
+/// The name of the key's header, in lower case, and its scheme.
+fn key_header(value: &str) -> Option<(String, Option<String>)> {
+    let (name, scheme) = match value.split_once(": ") {
+        Some((name, scheme)) => (name, Some(scheme.to_owned())),
+        None => (value, None),
+    };
+    let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+    let is_free = name == "authorization" || is_free(name.as_str());
+    let is_word = |scheme: &String| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_graphic());
+    (is_free && scheme.as_ref().is_none_or(is_word)).then(|| (name.to_string(), scheme))
+}
+
+fn headers(value: &str) -> Option<Vec<(String, String)>> {
+    let members: Map<String, Value> = serde_json::from_str(value).ok()?;
+    let one = |(name, value): (&String, &Value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?.to_string();
+        Some((name, header(value.as_str()?)?))
+    };
+    let mut headers: Vec<_> = members.iter().map(one).collect::<Option<_>>()?;
+    let count = headers.len();
+    headers.sort();
+    headers.dedup_by(|(one, _), (other, _)| one == other);
+    let fits =
+        count == headers.len() && (1..=HEADERS_MAX).contains(&count) && headers.iter().all(|(name, _)| is_free(name));
+    fits.then_some(headers)
+}
+
+fn is_free(name: &str) -> bool {
+    !TAKEN.contains(&name) && !name.starts_with("x-amzn-sagemaker-")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! Why a call brought no answer at all, whatever kind of endpoint it was for.
+
+use std::io;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+
+use super::api_key::KeyError;
+use super::{Fault, FaultKind};
+use crate::aws_error::{causes, chain, lacks_credentials};
+
+/// Why a call brought no answer.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// A value cannot stand in a header.
+    Unbuildable,
+    /// There are no credentials to sign it with.
+    Credentials(CredentialsError),
+    /// There is no key to send with it.
+    Key(KeyError),
+    /// No connection, or one that ended.
+    Connection(ConnectorError),
+    /// The answer ended too early.
+    Unreadable,
+    /// The answer has more than this many bytes.
+    TooLarge(usize),
+}
+
+impl CallError {
+    /// What the error means for what to do next.
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            Self::Unbuildable => Fault::new(
+                FaultKind::Misconfigured,
+                "the request could not be built; check the settings that are sent in headers",
+            ),
+            // Where there are none is no connection's fault.
+            Self::Credentials(error) if lacks_credentials(error) => Fault::new(
+                FaultKind::Misconfigured,
+                format!(
+                    "the call could not be signed and sent: {}; check the function's credentials, and ENDPOINT_ROLE_ARN \
+                     where that is set",
+                    causes(error)
+                ),
+            ),
+            Self::Credentials(error) => Fault::new(
+                FaultKind::Unreachable,
+                format!("no credentials just now: {error}: {}", causes(error)),
+            ),
+            Self::Key(error) => Fault::new(error.kind, format!("no key to call with: {}", error.reason)),
+            Self::Connection(error) => Fault::new(
+                FaultKind::Unreachable,
+                format!("the connection failed: {}", causes(error)),
+            ),
+            Self::Unreadable => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
+            Self::TooLarge(most) => Fault::new(FaultKind::Suspect, format!("the answer has more than {most} bytes")),
+        }
+    }
+
+    /// Whether a connection that was there broke before an answer came, as one does that died in the pool while Lambda had
+    /// the process frozen. One that could not be made at all is another matter.
+    pub(super) fn is_of_a_lost_connection(&self) -> bool {
+        let Self::Connection(failure) = self else {
+            return false;
+        };
+        let cut_short = failure.as_other().is_some();
+        cut_short
+            || failure.is_io()
+                && chain(Some(failure))
+                    .find_map(|error| error.downcast_ref())
+                    .is_none_or(is_of_a_live_connection)
+    }
+}
+
+fn is_of_a_live_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    let kinds = [
+        BrokenPipe,
+        ConnectionAborted,
+        ConnectionReset,
+        NotConnected,
+        UnexpectedEof,
+    ];
+    kinds.contains(&error.kind())
+}

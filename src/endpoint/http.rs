@@ -1,0 +1,102 @@
+//! Any endpoint behind a URL: API Gateway, a function's own URL, a model server of one's own. It gets the same requests as
+//! `InvokeEndpoint`, and is taken at the word of its status.
+
+use std::time::SystemTime;
+
+use aws_config::SdkConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+
+use super::api_key::{ApiKey, KeySettings};
+use super::blank::{self, INFERENCE_ID, InvokeParameters};
+use super::credentials::{self, KeptCredentials, Role};
+use super::signature::{Place, Signer};
+use super::transport::{Auth, Transport};
+use super::url::EndpointUrl;
+use super::{Endpoint, Fault, Response, SetUpError};
+use crate::request::InferenceRequest;
+
+mod fault;
+
+/// Which endpoint is called, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// Where it is.
+    pub url: EndpointUrl,
+    /// How calls are signed; not at all where nothing is said.
+    pub signed: Option<Signed>,
+    /// The key that calls carry.
+    pub key: Option<KeySettings>,
+    /// Names, in lower case, and values of further headers.
+    pub headers: Vec<(String, String)>,
+}
+
+/// How calls are signed, by Signature Version 4.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// Where the signature is good for.
+    pub place: Place,
+    /// The role that calls are made as, instead of the function's own.
+    pub role: Option<Role>,
+}
+
+/// The endpoint.
+#[derive(Debug)]
+pub struct Http {
+    transport: Transport,
+    name: String,
+}
+
+impl Http {
+    /// Sets calls over `http` up, with credentials that the SDK found in the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`SetUpError`] where every call would fail.
+    pub async fn new(
+        http: SharedHttpConnector,
+        environment: &SdkConfig,
+        located: Located,
+        parameters: &InvokeParameters,
+    ) -> Result<Self, SetUpError> {
+        let Located {
+            url,
+            signed,
+            key,
+            headers,
+        } = located;
+        let blank = blank::request(url.as_str(), parameters, &headers)?;
+        let auth = match signed {
+            Some(Signed { place, role }) => Auth::SigV4 {
+                credentials: KeptCredentials::of(credentials::provider(environment, role.as_ref()).await),
+                signer: Box::new(Signer::new(blank, place, INFERENCE_ID)),
+            },
+            None => Auth::None(blank),
+        };
+        let key = key.map(|key| ApiKey::new(key, environment));
+        Ok(Self {
+            transport: Transport::new(http, auth, key),
+            name: url.name().to_owned(),
+        })
+    }
+
+    /// Gets ready before the first event comes: fetches credentials and the key. No connection is opened: that would take a
+    /// request, and nobody knows what requests a server that is not AWS's takes well. What failed is told by the first call.
+    pub async fn warm_up(&self) {
+        self.transport.warm_up(0).await;
+    }
+}
+
+impl Endpoint for Http {
+    async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
+        let answer = self.transport.exchange(&blank::varying(request), &request.body()).await;
+        let answer = answer.map_err(|error| error.fault())?;
+        if answer.is_success() {
+            return Ok(answer.into_response());
+        }
+        Err(fault::of(&answer, request.target_model().is_some(), SystemTime::now()))
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}

@@ -1,0 +1,96 @@
+//! The one place where the status of an endpoint behind a URL becomes a [`Fault`].
+
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+
+use crate::endpoint::transport::Answer;
+use crate::endpoint::{Fault, FaultKind};
+
+/// What an answer other than 2xx, that came `now`, means for what to do next. Where the record names its model
+/// (`its_model_is_named`), a 404 may be about that.
+pub(super) fn of(answer: &Answer, its_model_is_named: bool, now: SystemTime) -> Fault {
+    let status = answer.status;
+    let fault = match status {
+        300..=399 => Fault::new(FaultKind::Misconfigured, ""),
+        _ => Fault::from_container(status, std::str::from_utf8(&answer.body).ok()),
+    };
+    let is_in_doubt = status == 404 && its_model_is_named;
+    let retry_after = answer.header("retry-after").and_then(|value| wait(value, now));
+    Fault {
+        kind: if is_in_doubt { FaultKind::Refused } else { fault.kind },
+        is_doubtful: is_in_doubt,
+        retry_after: retry_after.filter(|_| fault.kind == FaultKind::Overload),
+        summary: format!(
+            "the endpoint answered with status {status}{}{}",
+            named(&answer.error_code()),
+            remedy(status)
+        ),
+        ..fault
+    }
+}
+
+/// The error's name, if it is one of AWS's: that of another server may be anything, and a log must not show that.
+fn named(code: &str) -> String {
+    let is_aws = code.ends_with("Exception") && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if is_aws { format!(" {code}") } else { String::new() }
+}
+
+/// What to mend.
+fn remedy(status: u16) -> &'static str {
+    match status {
+        300..=399 => "; it is elsewhere: set ENDPOINT_URL to where that leads",
+        401 | 403 => {
+            "; check the path of ENDPOINT_URL, ENDPOINT_AUTH, ENDPOINT_API_KEY, and what the function's role may call"
+        }
+        404 => "; check ENDPOINT_URL",
+        405 => "; check that ENDPOINT_URL takes POST",
+        406 => "; check ACCEPT",
+        415 => "; check CONTENT_TYPE",
+        _ => "",
+    }
+}
+
+/// `Retry-After`: seconds, or a date.
+/// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
+fn wait(value: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = DateTime::from_str(value.trim(), Format::HttpDate).ok()?;
+    let date = SystemTime::try_from(date).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date() {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_770);
+        for (value, expected) in [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(7)),
+            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("99999999999999999999999", None),
+        ] {
+            assert_eq!(wait(value, now), expected.map(Duration::from_secs), "{value}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_aws_are_shown() {
+        assert_eq!(named("ForbiddenException"), " ForbiddenException");
+        for other in ["", "card 4929", "Card4929Exception", "forbidden"] {
+            assert_eq!(named(other), "", "{other}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Where `SageMaker` Runtime is, by the AWS SDK's rules.
+
+use aws_config::SdkConfig;
+use aws_sdk_sagemakerruntime::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+use aws_types::service_config::ServiceConfigKey;
+
+use super::SetUpError;
+
+/// The SDK's rule, too.
+const NOT_BOTH: &str = "AWS_ENDPOINT_URL names an endpoint that FIPS or dual stack are not for: unset it, or them";
+
+/// The URL of the service, without a slash at its end.
+///
+/// # Errors
+///
+/// [`SetUpError::NoRequest`] if there is none.
+pub(super) async fn url(environment: &SdkConfig, region: &str) -> Result<String, SetUpError> {
+    let is_special = environment.use_fips() == Some(true) || environment.use_dual_stack() == Some(true);
+    let url = match overridden(environment) {
+        Some(_) if is_special => return Err(SetUpError::NoRequest(NOT_BOTH.to_owned())),
+        Some(url) => url,
+        None => by_region(environment, region).await?,
+    };
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// The URL that the environment names for the service, or for all of them.
+fn overridden(environment: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id("SageMaker Runtime");
+    let key = key.env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
+    let own = environment.service_config().and_then(|config| config.load_config(key));
+    own.or_else(|| environment.endpoint_url().map(ToOwned::to_owned))
+}
+
+/// The service's own URL, by region, partition, FIPS and dual stack.
+async fn by_region(environment: &SdkConfig, region: &str) -> Result<String, SetUpError> {
+    let no_url = |error: &dyn std::error::Error| SetUpError::NoRequest(error.to_string());
+    let params = Params::builder()
+        .region(region)
+        .set_use_fips(environment.use_fips())
+        .set_use_dual_stack(environment.use_dual_stack())
+        .build()
+        .map_err(|error| no_url(&error))?;
+    let endpoint = DefaultResolver::new().resolve_endpoint(&params).await;
+    Ok(endpoint.map_err(|error| no_url(&*error))?.url().to_owned())
+}

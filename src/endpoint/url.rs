@@ -1,0 +1,234 @@
+//! The URL of an endpoint that has one, and what its host tells of the service behind it.
+
+use std::net::IpAddr;
+
+use http::Uri;
+
+use super::signature::Place;
+
+/// Bytes that may stand in a query as they are signed.
+const UNRESERVED: &[u8] = b"-_.~";
+
+/// A URL to call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointUrl {
+    url: String,
+    host: String,
+    is_plain: bool,
+}
+
+impl EndpointUrl {
+    /// Reads `https://HOST[:PORT][/PATH][?QUERY]`, or the same with `http`. It has no user or password, which would end up in
+    /// logs, and is written as it is signed: without empty parts and dots in the path, with a query whose special characters
+    /// are encoded (`%2F`).
+    pub fn read(value: &str) -> Option<Self> {
+        let is_plain = match value.split_once("://")?.0 {
+            "https" => false,
+            "http" => true,
+            _ => return None,
+        };
+        let is_clean = value
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"#@\"<>\\^`{|}".contains(&byte));
+        let uri: Uri = value.parse().ok().filter(|_| is_clean)?;
+        let host = uri.host().filter(|host| !host.is_empty())?;
+        // A port that is none is left out by the parser.
+        let has_port = uri.port().is_some() == uri.authority()?.as_str().trim_start_matches(host).starts_with(':');
+        let fits = has_port && is_plain_path(uri.path()) && is_encoded(uri.query().unwrap_or_default());
+        fits.then(|| Self {
+            url: value.to_owned(),
+            host: host.to_ascii_lowercase(),
+            is_plain,
+        })
+    }
+
+    /// The whole of it.
+    pub fn as_str(&self) -> &str {
+        &self.url
+    }
+
+    /// Without the query, which may have something in it that is nobody's business.
+    pub fn name(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
+    }
+
+    /// Whether calls would be there for others to read: neither encrypted, nor to this machine.
+    pub fn is_open(&self) -> bool {
+        let address = self
+            .host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>();
+        let is_here = self.host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        self.is_plain && !is_here
+    }
+
+    /// Whether it is `SageMaker`'s own, whose answers have another form.
+    pub fn is_of_sagemaker(&self) -> bool {
+        self.host.starts_with("runtime.sagemaker.") || self.host.starts_with("runtime-fips.sagemaker.")
+    }
+
+    /// Where a signature is good for, as far as the host tells: the hosts of
+    /// [API Gateway](https://docs.aws.amazon.com/general/latest/gr/apigateway.html) and of
+    /// [functions](https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html).
+    pub fn place(&self) -> Option<Place> {
+        let labels: Vec<_> = self.host.split('.').collect();
+        let (region, service) = match *labels.as_slice() {
+            [_, "lambda-url", region, "on", "aws"] => (region, "lambda"),
+            [_, "execute-api", region, "amazonaws", "com"]
+            | [_, "execute-api", region, "amazonaws", "com", "cn"]
+            | [_, "execute-api", region, "api", "aws"]
+            | [_, "execute-api", region, "vpce", "amazonaws", "com"] => (region, "execute-api"),
+            _ => return None,
+        };
+        Some(Place {
+            region: region.to_owned(),
+            service: service.to_owned(),
+        })
+    }
+}
+
+/// A signature is of the path without empty parts and dots.
+fn is_plain_path(path: &str) -> bool {
+    let mut parts = path.split('/').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        if matches!(part, "." | "..") || part.is_empty() && !is_last {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether a query is written as it is signed: but for `=` and `&`, all special characters are encoded, in upper case.
+fn is_encoded(query: &str) -> bool {
+    let mut bytes = query.bytes();
+    let is_digit = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
+    while let Some(byte) = bytes.next() {
+        let fits = match byte {
+            b'%' => is_digit(bytes.next()) && is_digit(bytes.next()),
+            b'=' | b'&' => true,
+            _ => byte.is_ascii_alphanumeric() || UNRESERVED.contains(&byte),
+        };
+        if !fits {
+            return false;
+        }
+    }
+    query.split('&').all(|part| part.matches('=').count() <= 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_read_whole_or_not_at_all() {
+        for value in [
+            "https://a1b2c3.execute-api.eu-central-1.amazonaws.com/prod/score",
+            "https://example.com",
+            "https://example.com/",
+            "https://example.com:8443/a%20b/c+d/",
+            "https://example.com/score?api-version=2026-01-01&b&c=%2F",
+            "http://127.0.0.1:9001/prod/score",
+            "http://[::1]:9001/prod/score",
+            "https://10.0.0.7/score",
+        ] {
+            let url = EndpointUrl::read(value).unwrap_or_else(|| panic!("{value}"));
+            assert_eq!(url.as_str(), value);
+        }
+        for value in [
+            "",
+            "example.com/score",
+            "ftp://example.com/",
+            "https://",
+            "https:///score",
+            "https://user:secret@example.com/",
+            "https://example.com/a b",
+            "https://example.com/ü",
+            "https://example.com/#part",
+            "https://example.com:port/",
+            "https://example.com:/",
+            "https://example.com:99999/",
+            "https://example.com/a//b",
+            "https://example.com//",
+            "https://example.com/./a",
+            "https://example.com/a/..",
+            "https://example.com/?a=b/c",
+            "https://example.com/?a=%2f",
+            "https://example.com/?a=%2",
+            "https://example.com/?a=b=c",
+        ] {
+            assert_eq!(EndpointUrl::read(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_no_part_of_the_name() {
+        let url = EndpointUrl::read("https://example.com/score?key=1").unwrap();
+        assert_eq!(url.name(), "https://example.com/score");
+    }
+
+    #[test]
+    fn only_plain_http_to_another_machine_is_open() {
+        let is_open = |value| EndpointUrl::read(value).unwrap().is_open();
+        for value in [
+            "http://127.0.0.1/",
+            "http://127.9.9.9:1/",
+            "http://[::1]:1/",
+            "http://localhost:8080/",
+            "https://example.com/",
+        ] {
+            assert!(!is_open(value), "{value}");
+        }
+        for value in [
+            "http://example.com/",
+            "http://10.0.0.1/",
+            "http://localhost.example.com/",
+            "http://[::2]/",
+        ] {
+            assert!(is_open(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_host_tells_what_a_signature_is_for() {
+        for (host, expected) in [
+            (
+                "a1b2c3.execute-api.eu-central-1.amazonaws.com",
+                Some(("eu-central-1", "execute-api")),
+            ),
+            (
+                "a1b2c3-vpce-01234.execute-api.eu-central-1.amazonaws.com",
+                Some(("eu-central-1", "execute-api")),
+            ),
+            (
+                "vpce-01-02.execute-api.us-east-1.vpce.amazonaws.com",
+                Some(("us-east-1", "execute-api")),
+            ),
+            (
+                "a1b2c3.execute-api.cn-north-1.amazonaws.com.cn",
+                Some(("cn-north-1", "execute-api")),
+            ),
+            (
+                "a1b2c3.execute-api.us-east-1.api.aws",
+                Some(("us-east-1", "execute-api")),
+            ),
+            (
+                "A1.Execute-API.us-east-1.amazonaws.com",
+                Some(("us-east-1", "execute-api")),
+            ),
+            ("abc.lambda-url.us-west-2.on.aws", Some(("us-west-2", "lambda"))),
+            ("api.example.com", None),
+            ("execute-api.us-east-1.amazonaws.com", None),
+            ("a1.execute-api.us-east-1.amazonaws.com.example.com", None),
+        ] {
+            let place = EndpointUrl::read(&format!("https://{host}/prod/score"))
+                .unwrap()
+                .place();
+            let place = place
+                .as_ref()
+                .map(|place| (place.region.as_str(), place.service.as_str()));
+            assert_eq!(place, expected, "{host}");
+        }
+    }
+}
