@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""What template.yaml makes, for every choice of its destinations and options: the actions that the role gets, the
-alarms, and the dashboard. Needs what `sam` brings: SAM's translator and PyYAML. No network, no account.
+"""What template.yaml makes, for every choice of its endpoint, destinations and options: the actions that the role gets,
+the function's environment, the alarms, and the dashboard; and what its rules refuse. Needs what `sam` brings: SAM's
+translator and PyYAML. No network, no account.
 
     python tests/template.py [TEMPLATE]
 """
@@ -42,6 +43,10 @@ def translated():
     return Translator({}, Parser(), boto_session=session).translate(template, {})
 
 
+class Refused(AssertionError):
+    """What the rules say against the parameters that were given."""
+
+
 class Stack:
     """A template with its parameters given: the intrinsic functions that it uses are worked out, and no others."""
 
@@ -55,6 +60,15 @@ class Stack:
             pattern = parameter.get("AllowedPattern")
             assert pattern is None or re.fullmatch(pattern, value), f"{name} does not allow {value!r}"
             assert value in map(str, parameter.get("AllowedValues", [value])), f"{name} does not allow {value!r}"
+        said = [
+            one["AssertDescription"]
+            for rule in template["Rules"].values()
+            if self.solve(rule.get("RuleCondition", True))
+            for one in rule["Assertions"]
+            if not self.solve(one["Assert"])
+        ]
+        if said:
+            raise Refused(said)
         self.resources = {
             name: self.solve(it.get("Properties", {}))
             for name, it in template["Resources"].items()
@@ -145,7 +159,7 @@ def several(it):
 
 
 def permissions(stack):
-    """(action, resource) of all that is allowed, from whatever gives a permission."""
+    """(action, resource) of all that is allowed, from whatever gives a permission; and its condition, if any."""
     roles = [name for name, it in stack.template["Resources"].items() if it["Type"].startswith("AWS::IAM::")]
     assert roles == ["FunctionRole"], f"other permissions: {roles}"
     role = stack.resources["FunctionRole"]
@@ -154,25 +168,31 @@ def permissions(stack):
     allowed = Counter()
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
-            assert set(statement) == {"Effect", "Action", "Resource"} and statement["Effect"] == "Allow", statement
-            allowed.update(itertools.product(several(statement["Action"]), several(statement["Resource"])))
+            assert set(statement) - {"Condition"} == {"Effect", "Action", "Resource"}, statement
+            assert statement["Effect"] == "Allow", statement
+            condition = [json.dumps(statement["Condition"])] if "Condition" in statement else []
+            pairs = itertools.product(several(statement["Action"]), several(statement["Resource"]))
+            allowed.update((*pair, *condition) for pair in pairs)
     return set(allowed)
 
 
-# What is always allowed: the endpoint, reading the stream, what the mapping discards, and the function's own log.
+# What is always allowed: reading the stream, what the mapping discards, and the function's own log.
 STREAM_ARN = f"arn:aws:kinesis:{REGION}:444455556666:stream/in"
 READS = ["DescribeStream", "DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"]
 
 
 def always(stream):
     return {
-        ("sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/fraud-detector"),
         ("s3:ListBucket", "<DeadLetterBucket.Arn>"),
         ("s3:PutObject", "<DeadLetterBucket.Arn>/*"),
         ("logs:CreateLogStream", "<LogGroup.Arn>"),
         ("logs:PutLogEvents", "<LogGroup.Arn>"),
         *((f"kinesis:{action}", stream) for action in READS),
     }
+
+
+def invoke(name, region=REGION):
+    return "sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{region}:{ACCOUNT}:endpoint/{name}"
 
 
 # A destination, what may be done to it, and to a key that it is encrypted with.
@@ -205,7 +225,7 @@ def check_role(template):
         DESTINATIONS.items(), dead_letters.items(), [False, True], ["", STREAM_ARN]
     ):
         given = {"Output": output, "DeadLetter": dead, "StreamArn": stream}
-        expected = always(stream or "<Stream.Arn>") | to | dead_to
+        expected = always(stream or "<Stream.Arn>") | {invoke("fraud-detector")} | to | dead_to
         if keyed:
             names = ["stream", "output", "dead", "bucket", "log"]
             parameters = ["StreamKeyArn", "OutputKeyArn", "DeadLetterKeyArn", "BucketKeyArn", "LogKeyArn"]
@@ -220,6 +240,205 @@ def check_role(template):
         assert goes_to == (dead or "s3:<DeadLetterBucket>/dead-letters"), goes_to
         count += 1
     return f"{count} choices of destinations, keys and stream: the role may do what is listed here for them, and nothing more"
+
+
+METHOD = "arn:aws:execute-api:eu-central-1:444455556666:a1b2c3/prod/POST/score"
+CALLED = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:score"
+ROLE = "arn:aws:iam::444455556666:role/models/caller"
+SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:models/score-AbCdEf"
+URL = "https://a1b2c3.execute-api.eu-central-1.amazonaws.com/prod/score"
+BY_URL = {"EndpointName": "", "EndpointUrl": URL}
+SIGNED = {**BY_URL, "EndpointAuth": "sigv4"}
+
+
+def by_function_url(arn):
+    """Since October 2025 a function URL wants two permissions: lambda:InvokeFunction too, by the URL only."""
+    return {
+        ("lambda:InvokeFunctionUrl", arn),
+        ("lambda:InvokeFunction", arn, json.dumps({"Bool": {"lambda:InvokedViaFunctionUrl": "true"}})),
+    }
+
+
+# An endpoint, and what may be done to call it.
+NAMED = [
+    ({}, {invoke("fraud-detector")}),
+    ({"EndpointName": "Fraud", "LowerCaseEndpoint": "fraud"}, {invoke("Fraud"), invoke("fraud")}),
+    ({"EndpointRegion": "eu-central-1"}, {invoke("fraud-detector", "eu-central-1")}),
+    (
+        {"EndpointName": "Fraud", "LowerCaseEndpoint": "fraud", "EndpointRegion": "eu-central-1"},
+        {invoke("Fraud", "eu-central-1"), invoke("fraud", "eu-central-1")},
+    ),
+    ({"EndpointRoleArn": ROLE}, {("sts:AssumeRole", ROLE)}),
+    ({"EndpointRoleArn": ROLE, "EndpointRegion": "eu-central-1"}, {("sts:AssumeRole", ROLE)}),
+]
+PLACES = [{}, {"EndpointRegion": "eu-central-1"}, {"EndpointRegion": "eu-central-1", "EndpointService": "execute-api"}]
+URLS = [
+    (BY_URL, set()),
+    *(
+        ({**SIGNED, **permitted, **place}, allowed)
+        for place in PLACES
+        for permitted, allowed in [
+            ({"EndpointInvokeArn": METHOD}, {("execute-api:Invoke", METHOD)}),
+            ({"EndpointInvokeArn": CALLED}, by_function_url(CALLED)),
+            ({"EndpointInvokeArn": f"{CALLED}:live"}, by_function_url(f"{CALLED}:live")),
+            ({"EndpointRoleArn": ROLE}, {("sts:AssumeRole", ROLE)}),
+        ]
+    ),
+]
+HEADERS = '{"x-team":"fraud","x-version":"3"}'
+# A secret, what may be done to read it, and where the function looks for it.
+READ = ("secretsmanager:GetSecretValue", SECRET)
+DECRYPT = ("kms:Decrypt", KEY + "secret")
+SECRETS = [
+    ({}, set(), {}),
+    *(
+        (
+            {
+                "EndpointApiKeySecretArn": SECRET, "EndpointApiKeyMember": member, "EndpointApiKeyHeader": header,
+                **({"SecretKeyArn": KEY + "secret"} if keyed else {}),
+            },
+            {READ, DECRYPT} if keyed else {READ},
+            {
+                "ENDPOINT_API_KEY": f"secretsmanager:{SECRET}" + (f"#{member}" if member else ""),
+                **({"ENDPOINT_API_KEY_HEADER": header} if header else {}),
+            },
+        )
+        for member in ["", "token"]
+        for header in ["", "x-token", "authorization: Bearer"]
+        for keyed in [False, True]
+    ),
+]
+# A parameter, and the variable that is its value.
+VARIABLES = {
+    "EndpointName": "ENDPOINT_NAME", "EndpointUrl": "ENDPOINT_URL", "EndpointRegion": "ENDPOINT_REGION",
+    "EndpointService": "ENDPOINT_SERVICE", "EndpointRoleArn": "ENDPOINT_ROLE_ARN",
+    "EndpointHeaders": "ENDPOINT_HEADERS",
+}
+
+
+# What a parameter allows, and what it does not: above all no permission for more than one thing, and no secret.
+VALUES = [
+    ("EndpointName", ["", "a", "Fraud-1"], ["-a", "a-", "a_b", "a" * 64]),
+    (
+        "EndpointUrl",
+        ["", URL, "https://model.example.com:8443/v1/score?version=3", "http://127.0.0.1:8080/invocations",
+         "http://[::1]:8080/", f"https://abc.lambda-url.{REGION}.on.aws/"],
+        ["https://model.example.com", "ftp://a/b", "https://user:password@a/b", "https://a/b c", 'https://a/"',
+         "https://a/b\\c", "https://a/b#c", "a/b"],
+    ),
+    ("EndpointRegion", ["", "eu-central-1", "us-gov-west-1", "eusc-de-east-1"], ["eu", "EU-CENTRAL-1", "*"]),
+    ("EndpointService", ["", "execute-api", "lambda"], ["execute api", "*"]),
+    (
+        "EndpointInvokeArn",
+        ["", METHOD, f"arn:aws-cn:execute-api:cn-north-1:{ACCOUNT}:a1b2c3/$default/POST/", CALLED, f"{CALLED}:live"],
+        ["*", METHOD.replace("POST", "*"), METHOD.replace("POST", "GET"), METHOD.replace("score", "*"),
+         METHOD.replace("/prod/POST/score", "/*"), METHOD.replace("a1b2c3", "*"), METHOD.replace("444455556666", "*"),
+         f"{CALLED}:*", CALLED.replace("score", "*"), f"arn:aws:lambda:{REGION}:{ACCOUNT}:*",
+         f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/fraud"],
+    ),
+    ("EndpointRoleArn", ["", ROLE], ["*", ROLE.replace("models/caller", "*"), ROLE.replace("role", "user")]),
+    (
+        "EndpointApiKeySecretArn",
+        ["", SECRET],
+        ["*", "models/score", SECRET[:-7], SECRET.replace("score-AbCdEf", "*"), SECRET + "*"],
+    ),
+    ("EndpointApiKeyMember", ["", "api_key"], ["a#b", "a b"]),
+    ("EndpointApiKeyHeader", ["", "x-api-key", "authorization: Bearer"], ["a:", "a b", "authorization: Bearer key"]),
+    ("EndpointHeaders", ["", HEADERS], ["x-team: fraud", "[]"]),
+]
+
+
+def allows(template, name, value):
+    parameter = template["Parameters"][name]
+    return bool(re.fullmatch(parameter["AllowedPattern"], value)) and len(value) <= parameter.get("MaxLength", 4096)
+
+
+def check_endpoints(template):
+    """Every kind of endpoint, with each secret and without: exactly these permissions, and these variables."""
+    named = [(endpoint, SECRETS[0], "", "false") for endpoint in NAMED]
+    choices = named + list(itertools.product(URLS, SECRETS, ["", HEADERS], ["false", "true"]))
+    for (endpoint, allowed), (secret, read, key), headers, http in choices:
+        given = {**endpoint, **secret, "EndpointHeaders": headers, "EndpointAllowHttp": http}
+        stack = Stack(template, **given)
+        real, expected = permissions(stack), always("<Stream.Arn>") | allowed | read
+        assert real == expected, f"{given}: too much {real - expected}, too little {expected - real}"
+        variables = stack.resources["Function"]["Environment"]["Variables"]
+        told = {name: it for name, it in variables.items() if name.startswith("ENDPOINT_") and it != ""}
+        wanted = {variable: stack.values[parameter] for parameter, variable in VARIABLES.items()}
+        wanted = {name: value for name, value in wanted.items() if value} | key
+        if given.get("EndpointAuth") == "sigv4":
+            wanted["ENDPOINT_AUTH"] = "sigv4"
+        if http == "true":
+            wanted["ENDPOINT_ALLOW_HTTP"] = "1"
+        assert told == wanted, f"{given}: the function is told {told} instead of {wanted}"
+    for name, good, bad in VALUES:
+        for value in good:
+            assert allows(template, name, value), f"{name} does not allow {value!r}"
+        for value in bad:
+            assert not allows(template, name, value), f"{name} allows {value!r}"
+    values = sum(len(good) + len(bad) for _, good, bad in VALUES)
+    return f"{len(choices)} choices of endpoint and secret, each with its permissions and variables; {values} values"
+
+
+# Parameters that a rule refuses, what mends them, and what it says.
+REFUSED = [
+    ({"StartingPosition": "AT_TIMESTAMP"}, {"StartingPositionTimestamp": "1795419096"},
+     "AT_TIMESTAMP needs StartingPositionTimestamp"),
+    ({"SubnetIds": "subnet-0a"}, {"SecurityGroupIds": "sg-0a"}, "SubnetIds needs SecurityGroupIds"),
+    ({"SecurityGroupIds": "sg-0a"}, {"SubnetIds": "subnet-0a"}, "SecurityGroupIds needs SubnetIds"),
+    ({"EndpointName": ""}, {"EndpointName": "fraud"}, "EndpointName or EndpointUrl is needed"),
+    ({"EndpointName": ""}, {"EndpointUrl": URL}, "EndpointName or EndpointUrl is needed"),
+    ({"EndpointUrl": URL}, {"EndpointName": ""}, "EndpointName and EndpointUrl exclude each other"),
+    ({"EndpointAuth": "sigv4", "EndpointRoleArn": ROLE}, BY_URL,
+     "EndpointAuth is EndpointUrl's, calls of EndpointName are always signed"),
+    ({"EndpointService": "execute-api"}, {**SIGNED, "EndpointInvokeArn": METHOD}, "EndpointService needs EndpointUrl"),
+    ({"EndpointInvokeArn": METHOD}, SIGNED, "EndpointInvokeArn needs EndpointUrl"),
+    ({"EndpointApiKeySecretArn": SECRET}, BY_URL, "EndpointApiKeySecretArn needs EndpointUrl"),
+    ({"EndpointHeaders": HEADERS}, BY_URL, "EndpointHeaders needs EndpointUrl"),
+    ({"EndpointAllowHttp": "true"}, BY_URL, "EndpointAllowHttp needs EndpointUrl"),
+    ({**BY_URL, "LowerCaseEndpoint": "fraud"}, {"EndpointName": "Fraud", "EndpointUrl": ""},
+     "LowerCaseEndpoint needs EndpointName"),
+    ({**BY_URL, "EndpointRoleArn": ROLE}, SIGNED, "EndpointRoleArn with EndpointUrl needs EndpointAuth=sigv4"),
+    ({**BY_URL, "EndpointRegion": "eu-central-1"}, {**SIGNED, "EndpointInvokeArn": METHOD},
+     "EndpointRegion with EndpointUrl needs EndpointAuth=sigv4"),
+    ({**BY_URL, "EndpointService": "execute-api"}, {**SIGNED, "EndpointInvokeArn": METHOD},
+     "EndpointService needs EndpointAuth=sigv4"),
+    ({**BY_URL, "EndpointInvokeArn": METHOD}, SIGNED, "EndpointInvokeArn needs EndpointAuth=sigv4"),
+    (SIGNED, {"EndpointInvokeArn": METHOD}, "EndpointAuth=sigv4 needs EndpointInvokeArn, or EndpointRoleArn"),
+    (SIGNED, {"EndpointRoleArn": ROLE}, "EndpointAuth=sigv4 needs EndpointInvokeArn, or EndpointRoleArn"),
+    ({**SIGNED, "EndpointRoleArn": ROLE, "EndpointInvokeArn": METHOD}, {"EndpointRoleArn": ""},
+     "EndpointInvokeArn is for the function's own role, EndpointRoleArn has its own permissions"),
+    ({"LowerCaseEndpoint": "fraud", "EndpointRoleArn": ROLE}, {"EndpointRoleArn": ""},
+     "LowerCaseEndpoint is for the function's own role, EndpointRoleArn has its own permissions"),
+    ({**BY_URL, "EndpointApiKeyMember": "token"}, {"EndpointApiKeySecretArn": SECRET},
+     "EndpointApiKeyMember needs EndpointApiKeySecretArn"),
+    ({**BY_URL, "EndpointApiKeyHeader": "x-token"}, {"EndpointApiKeySecretArn": SECRET},
+     "EndpointApiKeyHeader needs EndpointApiKeySecretArn"),
+    ({**BY_URL, "SecretKeyArn": KEY + "secret"}, {"EndpointApiKeySecretArn": SECRET},
+     "SecretKeyArn needs EndpointApiKeySecretArn"),
+]
+
+
+def refused(template, given):
+    try:
+        Stack(template, **given)
+    except Refused as error:
+        return error.args[0]
+    return []
+
+
+def check_rules(template):
+    """Each assertion of a rule refuses what it is for, and that alone; mended, nothing is refused."""
+    for given, mended, said in REFUSED:
+        real = refused(template, given)
+        assert real == [said], f"{given}: refused with {real} instead of {said!r}"
+        real = refused(template, {**given, **mended})
+        assert not real, f"{given} with {mended}: refused with {real}"
+    told = [one["AssertDescription"] for rule in template["Rules"].values() for one in rule["Assertions"]]
+    assert len(told) == len(set(told)), told
+    unasked = set(told) - {said for *_, said in REFUSED}
+    assert not unasked, f"nothing here is refused with {unasked}"
+    return f"{len(template['Rules'])} rules of {len(told)} assertions: each refuses what it is for, and nothing else"
 
 
 ENI = ["CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DeleteNetworkInterface",
@@ -255,7 +474,7 @@ def check_options(template):
     assert not gone and stack.resources["Mapping"]["EventSourceArn"] == consumer
     assert "NothingReadAlarm" not in stack.resources
     stack, added, gone = more(LowerCaseEndpoint="fraud")
-    assert added == {("sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/fraud")}, added
+    assert added == {invoke("fraud")} and not gone, added
     stack, added, gone = more(ReservedConcurrency="10")
     assert not added and not gone and stack.resources["Function"]["ReservedConcurrentExecutions"] == "10"
     assert "ConcurrencyAlarm" in stack.resources and "ConcurrencyAlarm" not in plain.resources
@@ -364,7 +583,9 @@ def check_alarms(template):
 def check_dashboard(template):
     ours, done = named(), set()
     for given in [{}, {"AlarmsEnabled": "false"}, {"ReservedConcurrency": "10"}, {"Architecture": "arm64"},
-                  {"EnhancedFanOut": "true"}, {"EndpointDollarsPerHour": "0.23", "StreamArn": STREAM_ARN}]:
+                  {"EnhancedFanOut": "true"}, {"EndpointDollarsPerHour": "0.23", "StreamArn": STREAM_ARN}, BY_URL,
+                  {**SIGNED, "EndpointRoleArn": ROLE}, {"EndpointRegion": "eu-central-1"}, {"EndpointRoleArn": ROLE},
+                  {"EndpointRoleArn": ROLE.replace("444455556666", ACCOUNT)}]:
         stack = Stack(template, **given)
         body = json.loads(stack.resources["Dashboard"]["DashboardBody"])
         taken = {}
@@ -377,8 +598,14 @@ def check_dashboard(template):
                 taken[cell] = title
         rows = max(y for _, y in taken) + 1
         assert len(taken) == 24 * rows, f"{24 * rows - len(taken)} cells of the grid are empty"
-        for widget in body["widgets"]:
-            done |= check_widget(widget, ours, stack)
+        seen = set().union(*(check_widget(widget, ours, stack) for widget in body["widgets"]))
+        # SageMaker has no metrics of a URL, and another account's are not seen from this one.
+        elsewhere = "EndpointUrl" in given or given.get("EndpointRoleArn") == ROLE
+        shown = {name for namespace, name in seen if namespace == "AWS/SageMaker"}
+        assert shown == (set() if elsewhere else set(AWS["AWS/SageMaker"])), f"{given}: {shown}"
+        done |= seen
+        endpoint = f"the endpoint **{given.get('EndpointUrl', 'fraud-detector')}**."
+        assert endpoint in body["widgets"][0]["properties"]["markdown"], f"{given}: {body['widgets'][0]}"
         shown = [it for it in body["widgets"] if it["type"] == "alarm"]
         alarms = {name for name in stack.resources if template["Resources"][name]["Type"] == "AWS::CloudWatch::Alarm"}
         listed = [name for it in shown for name in it["properties"]["alarms"]]
@@ -397,7 +624,10 @@ def check_widget(widget, ours, stack):
     if widget["type"] != "metric":
         return done
     title = properties["title"]
-    assert properties["region"] == REGION and properties["period"] % 60 == 0, title
+    # SageMaker's metrics are in the endpoint's region.
+    is_endpoints = any(entry[0] == "AWS/SageMaker" for entry in properties["metrics"])
+    region = (is_endpoints and stack.values["EndpointRegion"]) or REGION
+    assert properties["region"] == region and properties["period"] % 60 == 0, title
     assert properties["yAxis"]["left"]["label"], title
     ids, expressions, hidden, labels = [], [], set(), []
     for entry in properties["metrics"]:
@@ -427,32 +657,30 @@ def check_widget(widget, ours, stack):
 
 
 def check_parameters(template):
-    """Each parameter is used, described, and its rules hold."""
+    """Each parameter is used, described, and says what it allows."""
     parameters = template["Parameters"]
     uses = json.dumps([template["Conditions"], template["Resources"], template.get("Rules", {})])
     for name, parameter in parameters.items():
         assert f'"{name}"' in uses or "${" + name + "}" in uses, f"{name} is not used"
         assert 10 < len(parameter["Description"]) <= 4000, f"{name} is not described"
+        assert ("AllowedPattern" in parameter) == ("ConstraintDescription" in parameter), f"{name}: what is allowed?"
     for name in template["Conditions"]:
         assert f'"{name}"' in uses, f"{name} is not used"
     assert len(parameters) <= 200, len(parameters)
-    default = sum("Default" in it for it in parameters.values())
-    for name, rule in template["Rules"].items():
-        assert not Stack(template).solve(rule["RuleCondition"]), f"{name} is asked of the defaults"
-    stack = Stack(template, StartingPosition="AT_TIMESTAMP")
-    rule = template["Rules"]["TimestampToStartAt"]
-    assert stack.solve(rule["RuleCondition"]) and not stack.solve(rule["Assertions"][0]["Assert"])
+    default = [name for name, it in parameters.items() if "Default" in it]
+    assert len(default) == len(parameters), f"no default: {set(parameters) - set(default)}"
     with open(os.path.join(ROOT, "docs", "deploy.md")) as file:
         text = file.read()
     absent = [name for name in parameters if f"`{name}`" not in text]
     assert not absent, f"docs/deploy.md does not tell of {absent}"
-    return f"{len(parameters)} parameters, {default} with a default, all used, described, and in docs/deploy.md"
+    return f"{len(parameters)} parameters, each with a default, all used, described, and in docs/deploy.md"
 
 
 def main():
     template = translated()
     failed = 0
-    for check in [check_parameters, check_role, check_options, check_alarms, check_dashboard]:
+    for check in [check_parameters, check_rules, check_role, check_endpoints, check_options, check_alarms,
+                  check_dashboard]:
         try:
             print("ok   ", check(template))
         except (AssertionError, KeyError, IndexError, ValueError) as error:
