@@ -10,11 +10,14 @@ import itertools
 import json
 import os
 import re
+import shlex
+import string
 import sys
 from collections import Counter
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 import boto3
+from samcli.cli.types import CfnParameterOverridesType
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
@@ -427,6 +430,17 @@ def refused(template, given):
     return []
 
 
+def check_functions(it):
+    """Only what CloudFormation knows in rules, where there are no conditions by name and no Fn::If: no linter tells."""
+    for value in it if isinstance(it, list) else []:
+        check_functions(value)
+    for key, value in it.items() if isinstance(it, dict) else []:
+        known = key in ("Ref", "Fn::And", "Fn::Or", "Fn::Not", "Fn::Equals")
+        assert known or not (key.startswith("Fn::") or key == "Condition"), f"{key} is nothing in a rule"
+        assert key not in ("Fn::And", "Fn::Or") or 2 <= len(value) <= 10, f"{key} of {len(value)}"
+        check_functions(value)
+
+
 def check_rules(template):
     """Each assertion of a rule refuses what it is for, and that alone; mended, nothing is refused."""
     for given, mended, said in REFUSED:
@@ -434,11 +448,33 @@ def check_rules(template):
         assert real == [said], f"{given}: refused with {real} instead of {said!r}"
         real = refused(template, {**given, **mended})
         assert not real, f"{given} with {mended}: refused with {real}"
+    check_functions(template["Rules"])
     told = [one["AssertDescription"] for rule in template["Rules"].values() for one in rule["Assertions"]]
     assert len(told) == len(set(told)), told
     unasked = set(told) - {said for *_, said in REFUSED}
     assert not unasked, f"nothing here is refused with {unasked}"
-    return f"{len(template['Rules'])} rules of {len(told)} assertions: each refuses what it is for, and nothing else"
+    return f"{len(template['Rules'])} rules, {len(told)} assertions: each refuses what it is for, and nothing else"
+
+
+# What the variables of the examples stand for.
+SHELL = {"MODELS": "444455556666", "CALLER": "instream-caller", "REGION": "eu-central-1", "SECRET_ARN": SECRET}
+
+
+def check_examples(template):
+    """Each `deploy` in docs/deploy.md, as a shell and sam read it, is let through; what is not given stays."""
+    with open(os.path.join(ROOT, "docs", "deploy.md")) as file:
+        commands = re.findall(r"^deploy ((?:.*\\\n)*.*)$", file.read(), re.MULTILINE)
+    given, roles = {}, []
+    for command in commands:
+        words = shlex.split(string.Template(command.replace("\\\n", " ")).substitute(SHELL))
+        new = CfnParameterOverridesType().convert(tuple(words), None, None)
+        assert len(new) == len(words), f"{command}: sam reads {new}"
+        is_other = {"EndpointName", "EndpointUrl"} & set(new)
+        given = {"EndpointName": "", **new} if is_other else {**given, **new}
+        roles.append(permissions(Stack(template, **given)) - always("<Stream.Arn>"))
+    kinds = sorted({action for role in roles for action, *_ in role})
+    assert kinds == ["execute-api:Invoke", "secretsmanager:GetSecretValue", "sts:AssumeRole"], kinds
+    return f"{len(commands)} deployments of another endpoint in docs/deploy.md, all let through: {', '.join(kinds)}"
 
 
 ENI = ["CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DeleteNetworkInterface",
@@ -679,8 +715,8 @@ def check_parameters(template):
 def main():
     template = translated()
     failed = 0
-    for check in [check_parameters, check_rules, check_role, check_endpoints, check_options, check_alarms,
-                  check_dashboard]:
+    for check in [check_parameters, check_rules, check_role, check_endpoints, check_examples, check_options,
+                  check_alarms, check_dashboard]:
         try:
             print("ok   ", check(template))
         except (AssertionError, KeyError, IndexError, ValueError) as error:
