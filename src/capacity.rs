@@ -6,6 +6,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{self, Notify};
 use tokio::time::{Instant, sleep_until};
@@ -15,6 +16,9 @@ mod limit;
 mod quiet;
 
 use limit::{Limit, Start};
+
+/// Where an endpoint asks for more, a process that waits is paid for.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// The process-wide count of permits. Clones share it.
 #[derive(Debug, Clone)]
@@ -127,6 +131,12 @@ impl Permit {
             started: Instant::now(),
             has_ended: false,
         }
+    }
+
+    /// The call, which was the endpoint's one too many, is followed by a rest of this `time`, ten seconds at most: no other
+    /// starts before, unless an answer comes.
+    pub fn is_followed_by_rest(&mut self, time: Duration) {
+        self.shared.limit().rest(Instant::now() + time.min(LONGEST_REST));
     }
 
     /// Tells how the call ended. One that was cut says nothing.

@@ -175,6 +175,9 @@ impl<E: Endpoint> Caller<E> {
                 FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured => Ended::Otherwise,
             },
         });
+        if let Some(time) = answer.as_ref().err().and_then(|fault| fault.retry_after) {
+            permit.is_followed_by_rest(time);
+        }
         answer
     }
 

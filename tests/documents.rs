@@ -26,14 +26,13 @@ fn the_settings_are_listed_as_they_are() {
             (cells[1].to_owned(), cells[2].to_owned(), cells[3].to_owned())
         })
         .collect();
-    let required = ["ENDPOINT_NAME", "OUTPUT"];
     let real: Vec<_> = VARIABLES
         .iter()
         .map(|variable| {
-            let none = if required.contains(&variable.name) {
-                "required"
-            } else {
-                "unset"
+            let none = match variable.name {
+                "ENDPOINT_NAME" | "ENDPOINT_URL" => "one of the two",
+                "OUTPUT" => "required",
+                _ => "unset",
             };
             (
                 variable.name.to_owned(),
@@ -89,6 +88,8 @@ fn settings(name: &str) -> Option<String> {
         None if value.starts_with("!If [DeadLettersToBucket, !Sub \"s3:${DeadLetterBucket}/dead-letters\"") => {
             "s3:a-bucket/dead-letters".to_owned()
         }
+        // What only a parameter that is set would add.
+        None if value.starts_with("!If") => return None,
         None => value.trim_matches('"').to_owned(),
     })
 }

@@ -13,6 +13,8 @@
 //!   one, calls ask one by one whether it is back, up to two seconds apart, and then each answer raises it by one (those
 //!   that come together, with no call begun between them, in all), up to where it was, or to half of what it was before the
 //!   first overload.
+//! - **A rest that the endpoint asks for** is kept, for ten seconds at most, by all calls and not only the one that was
+//!   told, until an answer comes.
 //! - **Timeouts** lower it by a tenth where they are a quarter of the latest calls, down to one: a few records that hang do
 //!   not, and nobody knows whether many are the endpoint's fault.
 //!
@@ -170,6 +172,11 @@ impl Limit {
             Ended::TimedOut => self.timed_out(started, now),
             Ended::Otherwise => self.heard(),
         }
+    }
+
+    /// No call starts before this moment, if the last that ended was one too many, and no answer comes.
+    pub(super) fn rest(&mut self, until: Instant) {
+        self.quiet.rest(until);
     }
 
     /// One record that hangs says nothing; where many do, the endpoint may have too much to do, or they are to blame.

@@ -70,6 +70,13 @@ impl Quiet {
         }
     }
 
+    /// No call starts before this, if something is waited for.
+    pub(super) fn rest(&mut self, until: Instant) {
+        if let Some(hold) = &mut self.hold {
+            hold.until = hold.until.max(until);
+        }
+    }
+
     /// A call in flight was cut, so that those that are left show nothing.
     pub(super) fn was_cut(&mut self) {
         if let Some(hold) = &mut self.hold {

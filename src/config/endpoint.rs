@@ -94,7 +94,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let url = self.url();
         let signed = self.signed(url.as_ref());
         let key = self.key(matches!(signed, Some(Some(_))));
-        let headers = self.optional(ENDPOINT_HEADERS, headers).unwrap_or_default();
+        let headers = self.hidden(ENDPOINT_HEADERS, headers).unwrap_or_default();
         if let Some(key) = key
             .as_ref()
             .filter(|key| headers.iter().any(|(name, _)| *name == key.header))

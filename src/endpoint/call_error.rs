@@ -83,3 +83,18 @@ fn is_of_a_live_connection(error: &io::Error) -> bool {
     ];
     kinds.contains(&error.kind())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_provider_that_took_too_long_is_told_of() {
+        let late = CredentialsError::provider_timed_out(Duration::from_secs(5));
+        let fault = CallError::Credentials(late).fault();
+        assert_eq!(fault.kind, FaultKind::Unreachable);
+        assert!(fault.summary.contains("timed out"), "{fault}");
+    }
+}

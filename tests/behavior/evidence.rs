@@ -1,8 +1,7 @@
-//! The evidence rule: a fault that may be the record's own is held against it only if the endpoint answers others.
+//! The evidence rule: a refusal in doubtful words is held against a record only if the endpoint answers others.
 
 use std::time::Duration;
 
-use instream::endpoint::FaultKind;
 use tokio::time::advance;
 
 use crate::support::{Does, Scenario};
@@ -27,31 +26,6 @@ async fn a_validation_error_that_fits_no_known_message() {
     let ran = running.ran(answer);
     assert_eq!(ran.dead_lettered, [7]);
     assert_eq!(ran.seen.attempts(7), 3, "one attempt each time");
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_endpoint_is_down() {
-    for does in [
-        Does::Fail(FaultKind::Suspect),
-        Does::Fail(FaultKind::Overload),
-        Does::Fail(FaultKind::Unreachable),
-        Does::Fail(FaultKind::Misconfigured),
-        Does::Doubt,
-        Does::Hang,
-    ] {
-        let mut scenario = Scenario::of(0);
-        for number in 0..50 {
-            scenario = scenario.record(number, does);
-        }
-        let running = scenario.start();
-        // The mapping delivers the batch again and again.
-        for _ in 0..20 {
-            let answer = running.invoke(0..50).await.unwrap();
-            assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], "0", "{does:?}");
-        }
-        let ran = running.ran(serde_json::Value::Null);
-        assert!(ran.predicted.is_empty() && ran.dead_lettered.is_empty(), "{does:?}");
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,4 +60,18 @@ async fn poison_records_next_to_each_other_are_refused_one_by_one() {
     let ran = running.ran(serde_json::Value::Null);
     assert_eq!((from, ran.dead_lettered), (10, vec![3, 4]));
     assert_eq!(ran.predicted, [0, 1, 2, 5, 6, 7, 8, 9]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn doubtful_refusals_are_split_down_to_the_records_that_they_are_about() {
+    let running = Scenario::of(200)
+        .packed(100)
+        .record(110, Does::Doubt)
+        .record(190, Does::Doubt)
+        .start();
+    let answer = running.deliver_again(0..200, 5).await;
+    let ran = running.ran(answer);
+    ran.is_finished();
+    let others = (0..200).filter(|number| ![110, 190].contains(number)).collect();
+    assert_eq!((ran.predicted, ran.dead_lettered), (others, vec![110, 190]));
 }

@@ -6,6 +6,7 @@ use instream::endpoint::FaultKind;
 use serde_json::json;
 use tokio::time::advance;
 
+use crate::over::DOUBT;
 use crate::support::{Does, Running, Scenario};
 
 const SUSPECT: [Does; 3] = [Does::Fail(FaultKind::Suspect), Does::Hang, Does::Panic];
@@ -83,7 +84,7 @@ async fn outage(running: &Running) {
 
 #[tokio::test(start_paused = true)]
 async fn in_an_outage_nothing_is_given_up_however_old() {
-    for does in SUSPECT.into_iter().chain([Does::Doubt]) {
+    for does in SUSPECT.into_iter().chain(DOUBT) {
         let mut scenario = old();
         for number in 100..150 {
             scenario = scenario.record(number, does);
@@ -120,7 +121,10 @@ async fn an_answer_from_before_the_last_attempt_is_no_evidence() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_record_is_given_up_when_one_that_was_answered_before_is_answered_again() {
-    for does in [Does::Fail(FaultKind::Suspect), Does::Hang, Does::Panic, Does::Doubt] {
+    for does in [Does::Fail(FaultKind::Suspect), Does::Hang, Does::Panic]
+        .into_iter()
+        .chain(DOUBT)
+    {
         let running = old().record(5, does).start();
         running.invoke(0..5).await.unwrap();
         advance(Duration::from_mins(10)).await;
@@ -238,4 +242,29 @@ async fn the_deadline_holds_for_last_attempts_as_well() {
     assert_eq!(named(&answer), Some("5"));
     assert!(running.elapsed() <= Duration::from_secs(10), "{:?}", running.elapsed());
     assert_eq!(running.seen.lock().unwrap().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_endpoint_is_down() {
+    let faults = [
+        Does::Fail(FaultKind::Suspect),
+        Does::Fail(FaultKind::Overload),
+        Does::Fail(FaultKind::Unreachable),
+        Does::Fail(FaultKind::Misconfigured),
+        Does::Hang,
+    ];
+    for does in faults.into_iter().chain(DOUBT) {
+        let mut scenario = Scenario::of(0);
+        for number in 0..50 {
+            scenario = scenario.record(number, does);
+        }
+        let running = scenario.start();
+        // The mapping delivers the batch again and again.
+        for _ in 0..20 {
+            let answer = running.invoke(0..50).await.unwrap();
+            assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], "0", "{does:?}");
+        }
+        let ran = running.ran(serde_json::Value::Null);
+        assert!(ran.predicted.is_empty() && ran.dead_lettered.is_empty(), "{does:?}");
+    }
 }

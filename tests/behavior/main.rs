@@ -8,6 +8,8 @@ mod cloud;
 mod emf;
 #[path = "../support/logs.rs"]
 mod logs;
+#[path = "over/nothing.rs"]
+mod over;
 mod replay;
 mod scripted;
 mod support;
@@ -31,6 +33,7 @@ mod properties;
 mod records;
 mod redelivery;
 mod retry;
+mod retry_after;
 mod retry_budget;
 mod sagemaker;
 mod second_calls;

@@ -209,22 +209,6 @@ async fn an_overloaded_endpoint_gets_the_whole_request_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn doubtful_refusals_are_split_down_to_the_records_that_they_are_about() {
-    let running = Scenario::of(200)
-        .packed(100)
-        .record(110, Does::Doubt)
-        .record(190, Does::Doubt)
-        .start();
-    let answer = running.deliver_again(0..200, 5).await;
-    let ran = running.ran(answer);
-    ran.is_finished();
-    assert_eq!(
-        (ran.predicted, ran.dead_lettered),
-        (all_but(200, &[110, 190]), vec![110, 190])
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_is_remembered_is_left_out_of_the_next_request() {
     let scenario = Scenario::of(300).packed(100).attempts(137, &[SUSPECT; 11]);
     let running = scenario.start();

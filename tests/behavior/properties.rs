@@ -89,7 +89,7 @@ impl Story {
                 Some(End::Failed)
             }
             Does::Fail(_) | Does::FailAfter(..) | Does::Hang => None,
-            Does::Doubt | Does::Merge | Does::NotReady => {
+            Does::BusyFor(_) | Does::Doubt | Does::Merge | Does::NotReady => {
                 unreachable!("not drawn: what becomes of it depends on the others")
             }
         };

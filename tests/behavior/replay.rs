@@ -1,7 +1,9 @@
 //! AWS over an HTTP client that gives scripted answers.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sagemakerruntime::config::{Credentials, HttpClient, SharedCredentialsProvider};
@@ -13,11 +15,15 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::ErrorKind;
+use bytes::Bytes;
+use http_body::Frame;
 use instream::config::Config;
-use instream::endpoint::sagemaker::SageMaker;
+use instream::endpoint::remote::Remote;
 use instream::endpoint::{Endpoint as _, Fault, Response};
 use instream::request::InferenceRequest;
 use tokio::task::yield_now;
+
+use crate::over::ENDPOINT;
 
 /// What the service answers to a request.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +33,8 @@ pub(crate) enum Answer {
     Io(io::ErrorKind),
     /// No answer, since the connection ended in the middle of one.
     CutShort,
+    /// An answer that does not end, with this status.
+    Endless(u16),
     /// No answer ever.
     Hang,
 }
@@ -60,6 +68,7 @@ impl HttpConnector for Replay {
                 "connection closed before message completed".into(),
                 Some(ErrorKind::TransientError),
             )),
+            Answer::Endless(status) => Ok(HttpResponse::new(status.try_into().unwrap(), endless())),
             Answer::Http(status, headers, body) => {
                 let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
                 for (name, value) in headers {
@@ -74,6 +83,24 @@ impl HttpConnector for Replay {
             answer
         })
     }
+}
+
+/// Piece after piece, without an end.
+fn endless() -> SdkBody {
+    #[derive(Debug)]
+    struct Endless;
+
+    impl http_body::Body for Endless {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            const PIECE: Bytes = Bytes::from_static(&[b'x'; 65_536]);
+            Poll::Ready(Some(Ok(Frame::data(PIECE))))
+        }
+    }
+
+    SdkBody::from_body_1_x(Endless)
 }
 
 impl HttpClient for Replay {
@@ -108,19 +135,18 @@ pub(crate) async fn endpoint(
     credentials: SharedCredentialsProvider,
     settings: &[(&str, &str)],
     answers: &[Answer],
-) -> (SageMaker, Arc<Mutex<Vec<HttpRequest>>>) {
+) -> (Remote, Arc<Mutex<Vec<HttpRequest>>>) {
     let (environment, requests) = environment(credentials, answers);
-    let minimal = [("ENDPOINT_NAME", "fraud"), ("OUTPUT", "none:")];
     let setting = |name: &str| {
-        let mut settings = settings.iter().chain(&minimal);
+        let mut settings = settings.iter().chain(&ENDPOINT);
         settings.find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned())
     };
-    let parameters = Config::from_lookup(setting).unwrap().parameters;
+    let config = Config::from_lookup(setting).unwrap();
     let http = SharedHttpConnector::new(Replay {
         answers: answers.to_vec(),
         requests: Arc::clone(&requests),
     });
-    let endpoint = SageMaker::new(http, &environment, parameters).await;
+    let endpoint = Remote::new(http, &environment, config.endpoint, &config.parameters).await;
     (endpoint.unwrap(), requests)
 }
 

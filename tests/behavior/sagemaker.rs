@@ -8,8 +8,8 @@ use aws_sdk_sagemakerruntime::Client;
 use aws_sdk_sagemakerruntime::primitives::Blob;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use instream::endpoint::sagemaker::{InvokeParameters, SageMaker};
-use instream::endpoint::{Endpoint as _, FaultKind, Response};
+use instream::endpoint::sagemaker::{Named, SageMaker};
+use instream::endpoint::{Endpoint as _, FaultKind, InvokeParameters, Response};
 
 use instream::request::InferenceRequest;
 
@@ -63,7 +63,7 @@ async fn a_call_is_what_the_sdk_would_send() {
         let environment = environment.build();
         let parameters = parameters();
         let http = SharedHttpConnector::new(Replay::onto(&requests));
-        let ours = SageMaker::new(http, &environment, parameters.clone()).await.unwrap();
+        let ours = SageMaker::new(http, &environment, named(), &parameters).await.unwrap();
         ours.invoke(&InferenceRequest::alone(0, "49590-0", body)).await.unwrap();
         by_the_sdk(&environment, parameters, body).await;
         let [ours, theirs] = std::mem::take(&mut *requests.lock().unwrap()).try_into().unwrap();
@@ -79,17 +79,24 @@ async fn a_custom_endpoint_is_none_of_fips_or_dual_stack() {
     let custom = || environment.to_builder().endpoint_url("http://127.0.0.1:9001");
     for environment in [custom().use_fips(true), custom().use_dual_stack(true)] {
         let http = SharedHttpConnector::new(Replay::onto(&requests));
-        let error = SageMaker::new(http, &environment.build(), parameters())
+        let error = SageMaker::new(http, &environment.build(), named(), &parameters())
             .await
             .unwrap_err();
         assert!(error.to_string().contains("AWS_ENDPOINT_URL"), "{error}");
     }
 }
 
+fn named() -> Named {
+    Named {
+        name: "fraud".to_owned(),
+        region: None,
+        role: None,
+    }
+}
+
 /// All that there are, and a value with spaces that a signature counts once.
 fn parameters() -> InvokeParameters {
     InvokeParameters {
-        endpoint_name: "fraud".to_owned(),
         content_type: "text/csv".to_owned(),
         accept: "application/jsonlines".to_owned(),
         custom_attributes: Some("a,  b".to_owned()),
@@ -104,7 +111,7 @@ fn parameters() -> InvokeParameters {
 async fn by_the_sdk(environment: &SdkConfig, parameters: InvokeParameters, body: &str) {
     let sent = Client::new(environment)
         .invoke_endpoint()
-        .endpoint_name(parameters.endpoint_name)
+        .endpoint_name("fraud")
         .content_type(parameters.content_type)
         .accept(parameters.accept)
         .set_custom_attributes(parameters.custom_attributes)

@@ -1,11 +1,10 @@
-//! An endpoint that does what a script says.
+//! What stands behind an endpoint, and does what a script says. `over` has the endpoint.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use instream::endpoint::{Endpoint, Fault, FaultKind, Response};
-use instream::request::InferenceRequest;
+use instream::endpoint::FaultKind;
 use tokio::time::{Instant, sleep};
 
 use crate::logs::MARKER;
@@ -23,6 +22,8 @@ pub(crate) enum Does {
     Fail(FaultKind),
     /// Answers after so many milliseconds with this fault.
     FailAfter(u64, FaultKind),
+    /// Answers at once that it has too much to do for so many seconds.
+    BusyFor(u64),
     /// Answers at once that the record's model is not ready.
     NotReady,
     /// Answers at once with a refusal that may be about the settings as well.
@@ -33,7 +34,7 @@ pub(crate) enum Does {
     Panic,
 }
 
-/// An endpoint that does what the script says, and takes down what was asked of it.
+/// A model that does what the script says, and takes down what was asked of it.
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     pub(crate) script: HashMap<String, Script>,
@@ -102,7 +103,7 @@ impl Does {
         match self {
             Self::PredictAfter(_) | Self::PredictBytes(_) => 0,
             Self::Merge => 1,
-            Self::Fail(_) | Self::FailAfter(..) | Self::NotReady => 2,
+            Self::Fail(_) | Self::FailAfter(..) | Self::BusyFor(_) | Self::NotReady => 2,
             Self::Doubt => 3,
             Self::Hang => 4,
             Self::Panic => 5,
@@ -131,9 +132,23 @@ impl Drop for InFlight {
     }
 }
 
-impl Endpoint for Scripted {
-    async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let body = String::from_utf8(request.body().to_vec()).unwrap().replace(MARKER, "");
+/// How a call ends that is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// With a fault of this kind.
+    Fault(FaultKind),
+    /// Since it has too much to do for so many seconds.
+    BusyFor(u64),
+    /// As the record's model is not ready.
+    NotReady,
+    /// In words that may be about the settings as well.
+    Doubt,
+}
+
+impl Scripted {
+    /// Takes a call down and does what the script says: what the model answers, in the end.
+    pub(crate) async fn call(&self, body: &[u8]) -> Result<String, Refusal> {
+        let body = str::from_utf8(body).unwrap().replace(MARKER, "");
         let does = {
             let mut seen = self.seen.lock().unwrap();
             let does = seen.down.unwrap_or_else(|| self.decide(&body, &seen.calls));
@@ -151,51 +166,21 @@ impl Endpoint for Scripted {
         let _in_flight = InFlight(Arc::clone(&self.seen));
         match does {
             Does::PredictAfter(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
-            Does::PredictBytes(bytes) => {
-                let (content_type, variant) = (None, None);
-                return Ok(Response {
-                    body: "x".repeat(bytes).into(),
-                    content_type,
-                    variant,
-                });
-            }
-            Does::Merge if body.contains('\n') => {
-                return Ok(Response {
-                    body: "\"all\"".into(),
-                    content_type: None,
-                    variant: None,
-                });
-            }
+            Does::PredictBytes(bytes) => return Ok("x".repeat(bytes)),
+            Does::Merge if body.contains('\n') => return Ok("\"all\"".to_owned()),
             Does::Merge => {}
-            Does::Fail(kind) => return Err(Fault::new(kind, "as the script says")),
+            Does::Fail(kind) => return Err(Refusal::Fault(kind)),
             Does::FailAfter(milliseconds, kind) => {
                 sleep(Duration::from_millis(milliseconds)).await;
-                return Err(Fault::new(kind, "as the script says"));
+                return Err(Refusal::Fault(kind));
             }
-            Does::NotReady => {
-                return Err(Fault {
-                    is_one_models: true,
-                    ..Fault::new(FaultKind::Overload, "as the script says")
-                });
-            }
-            Does::Doubt => {
-                return Err(Fault {
-                    is_doubtful: true,
-                    ..Fault::new(FaultKind::Refused, "as the script says")
-                });
-            }
+            Does::BusyFor(seconds) => return Err(Refusal::BusyFor(seconds)),
+            Does::NotReady => return Err(Refusal::NotReady),
+            Does::Doubt => return Err(Refusal::Doubt),
             Does::Hang => std::future::pending().await,
             Does::Panic => panic!("as the script says"),
         }
         let lines: Vec<_> = body.lines().map(|record| format!("{{\"of\":\"{record}\"}}")).collect();
-        Ok(Response {
-            body: lines.join("\n").into(),
-            content_type: None,
-            variant: None,
-        })
-    }
-
-    fn name(&self) -> &'static str {
-        "scripted"
+        Ok(lines.join("\n"))
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::emf::{self, Metric};
 use crate::logs::{self, MARKER};
+use crate::over::{self, Called};
 pub(crate) use crate::scripted::Does;
 use crate::scripted::{Script, Scripted, Seen};
 
@@ -178,10 +179,10 @@ impl Scenario {
         };
         let config = Config::from_lookup(setting).unwrap();
         let seen = Arc::default();
-        let endpoint = Scripted {
+        let endpoint = over::endpoint(Scripted {
             script: self.script,
             seen: Arc::clone(&seen),
-        };
+        });
         let page = |page: &Page| Output::Stdout(Lines::new(Box::new(page.clone())));
         let output = self.real_output.unwrap_or_else(|| page(&self.output));
         let dead_letter = config.dead_letter.as_ref();
@@ -221,7 +222,7 @@ impl Scenario {
 
 /// A handler that is ready for events.
 pub(crate) struct Running {
-    handler: Handler<Scripted>,
+    handler: Handler<Called>,
     pub(crate) seen: Arc<Mutex<Seen>>,
     records: usize,
     arrival: Option<f64>,

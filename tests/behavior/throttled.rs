@@ -6,6 +6,7 @@ use instream::endpoint::FaultKind;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
+use crate::over::NOT_READY;
 use crate::support::{Does, Running, Scenario};
 
 fn finished() -> serde_json::Value {
@@ -85,15 +86,15 @@ async fn concurrent_invocations_share_the_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_the_endpoints_fault_lowers_nothing() {
-    for does in [
+    let faults = [
         Does::Fail(FaultKind::Refused),
         Does::Fail(FaultKind::Suspect),
         Does::Fail(FaultKind::Misconfigured),
         Does::Fail(FaultKind::Unreachable),
-        Does::NotReady,
         Does::Panic,
         Does::Hang,
-    ] {
+    ];
+    for does in faults.into_iter().chain(NOT_READY) {
         let mut scenario = process(20).with("CALL_TIMEOUT_MS", "300");
         // One record in ten.
         for number in (5..400).step_by(10) {

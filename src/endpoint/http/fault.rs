@@ -18,14 +18,15 @@ pub(super) fn of(answer: &Answer, its_model_is_named: bool, now: SystemTime) -> 
     };
     let is_in_doubt = status == 404 && its_model_is_named;
     let retry_after = answer.header("retry-after").and_then(|value| wait(value, now));
+    let code = answer.error_code();
     Fault {
         kind: if is_in_doubt { FaultKind::Refused } else { fault.kind },
         is_doubtful: is_in_doubt,
         retry_after: retry_after.filter(|_| fault.kind == FaultKind::Overload),
         summary: format!(
             "the endpoint answered with status {status}{}{}",
-            named(&answer.error_code()),
-            remedy(status)
+            named(&code),
+            remedy(status, &code)
         ),
         ..fault
     }
@@ -37,8 +38,19 @@ fn named(code: &str) -> String {
     if is_aws { format!(" {code}") } else { String::new() }
 }
 
-/// What to mend.
-fn remedy(status: u16) -> &'static str {
+/// What to mend, by the names that API Gateway and Lambda give to what they refuse, or else the status.
+fn remedy(status: u16, code: &str) -> &'static str {
+    match code {
+        "AccessDeniedException" => "; allow the function's role, or that of ENDPOINT_ROLE_ARN, to call it",
+        "ExpiredTokenException" | "UnrecognizedClientException" => "; check the function's credentials",
+        "ForbiddenException" => "; check ENDPOINT_API_KEY, and what may call it",
+        "InvalidSignatureException" => "; check ENDPOINT_REGION and ENDPOINT_SERVICE",
+        "MissingAuthenticationTokenException" => "; check the path of ENDPOINT_URL, and ENDPOINT_AUTH",
+        _ => of_status(status),
+    }
+}
+
+fn of_status(status: u16) -> &'static str {
     match status {
         300..=399 => "; it is elsewhere: set ENDPOINT_URL to where that leads",
         401 | 403 => {
@@ -52,15 +64,17 @@ fn remedy(status: u16) -> &'static str {
     }
 }
 
-/// `Retry-After`: seconds, or a date.
-/// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
+/// `Retry-After`, a number of seconds or a date: <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>. More than an
+/// hour is an hour, which no invocation has.
 fn wait(value: &str, now: SystemTime) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = DateTime::from_str(value.trim(), Format::HttpDate).ok()?;
-    let date = SystemTime::try_from(date).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    let value = value.trim();
+    let seconds = value.parse().ok().map(Duration::from_secs);
+    let wait = seconds.or_else(|| {
+        let date = DateTime::from_str(value, Format::HttpDate).ok()?;
+        let date = SystemTime::try_from(date).ok()?;
+        Some(date.duration_since(now).unwrap_or_default())
+    });
+    Some(wait?.min(Duration::from_hours(1)))
 }
 
 #[cfg(test)]
@@ -75,6 +89,8 @@ mod tests {
         for (value, expected) in [
             ("0", Some(0)),
             (" 120 ", Some(120)),
+            ("18446744073709551615", Some(3600)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(3600)),
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(7)),
             ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
             ("-1", None),

@@ -63,6 +63,7 @@ proptest! {
             "http://127.0.0.1:9001/endpoints/a%20b%2Bc/invocations",
             "https://example.com:443/x_y~z",
             "http://example.com:443/",
+            "https://a1.execute-api.eu-central-1.amazonaws.com/prod/score/@a/JBDvjfGEIAMCERw%3D?b=2&a=%2F&a=1&c",
         ]),
         accept in "[!-~]{1,10}( {1,3}[!-~]{1,10}){0,3} {0,2}",
         variant in prop::option::of("[ -~]{0,20}"),
@@ -105,4 +106,103 @@ fn what_cannot_stand_in_a_header_is_an_error() {
     let sign = |value| signer.sign(&credentials(None), UNIX_EPOCH, &[("x-id", value)], Bytes::new());
     assert!(sign("a\nb").is_err());
     assert!(sign("a b").is_ok());
+}
+
+/// Out of AWS's published test suite for Signature Version 4: a method, what is behind the host, headers, a token and the
+/// signature.
+type Published = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    Option<&'static str>,
+    &'static str,
+);
+
+/// post-vanilla, post-vanilla-query, get-vanilla-query-order-encoded, get-vanilla-query-unreserved, get-unreserved,
+/// post-header-value-case, get-header-value-trim, get-vanilla-with-session-token.
+const PUBLISHED: [Published; 8] = [
+    (
+        "POST",
+        "/",
+        &[],
+        None,
+        "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
+    ),
+    (
+        "POST",
+        "/?Param1=value1",
+        &[],
+        None,
+        "28038455d6de14eafc1f9222cf5aa6f1a96197d7deb8263271d420d138af7f11",
+    ),
+    (
+        "GET",
+        "/?Param-3=Value3&Param=Value2&%E1%88%B4=Value1",
+        &[],
+        None,
+        "371d3713e185cc334048618a97f809c9ffe339c62934c032af5a0e595648fcac",
+    ),
+    (
+        "GET",
+        "/?-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz=\
+         -._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
+        &[],
+        None,
+        "9c3e54bfcdf0b19771a7f523ee5669cdf59bc7cc0884027167c21bb143a40197",
+    ),
+    (
+        "GET",
+        "/-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
+        &[],
+        None,
+        "07ef7494c76fa4850883e2b006601f940f8a34d404d0cfa977f52a65bbf5f24f",
+    ),
+    (
+        "POST",
+        "/",
+        &[("my-header1", "VALUE1")],
+        None,
+        "cdbc9802e29d2942e5e10b5bccfdd67c5f22c7c4e8ae67b53629efa58b974b7d",
+    ),
+    (
+        "GET",
+        "/",
+        &[("my-header1", " value1"), ("my-header2", " \"a   b   c\"")],
+        None,
+        "acc3ed3afb60bb290fc8d2dd0098b9911fcaa05412b367055dee359757a9c736",
+    ),
+    (
+        "GET",
+        "/",
+        &[],
+        Some("6e86291e8372ff2a2260956d9b8aae1d763fbf315fa00fa31553b73ebf194267"),
+        "07ec1639c89043aa0e3e2de82b96708f198cceab042d4a97044c66dd9f74e7f8",
+    ),
+];
+
+#[test]
+fn signatures_are_those_that_aws_has_published() {
+    let now = UNIX_EPOCH + Duration::from_secs(1_440_938_160);
+    for (method, rest, headers, token, expected) in PUBLISHED {
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        let mut blank = blank(&format!("https://example.amazonaws.com{rest}"), &headers);
+        blank.set_method(method).unwrap();
+        let place = Place {
+            region: "us-east-1".to_owned(),
+            service: "service".to_owned(),
+        };
+        let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+        let credentials = Credentials::new("AKIDEXAMPLE", secret, token.map(ToOwned::to_owned), None, "test");
+        let signer = Signer::new(blank, place, "x-id");
+        let request = signer.sign(&Arc::new(credentials), now, &[], Bytes::new()).unwrap();
+        let authorization = request.headers().get("authorization").unwrap();
+        assert_eq!(
+            authorization.split("Signature=").nth(1),
+            Some(expected),
+            "{method} {rest}"
+        );
+    }
 }

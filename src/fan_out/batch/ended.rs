@@ -73,7 +73,7 @@ impl Batch {
             }
             return self.has_spent_its_attempts(index, fault);
         };
-        let over = Instant::now() + wait;
+        let over = Instant::now() + wait.max(fault.retry_after.unwrap_or_default());
         if over >= self.end || index >= self.stop || self.out_of_time {
             self.settle(index, fault.into());
         } else if self.tries.spend() {

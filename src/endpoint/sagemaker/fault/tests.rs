@@ -61,11 +61,3 @@ fn validation_errors_are_told_apart_by_their_message() {
     }
     assert!(judge("ValidationError", "Something that nobody has seen yet", 400).is_doubtful);
 }
-
-#[test]
-fn a_provider_that_took_too_long_is_told_of() {
-    let late = CredentialsError::provider_timed_out(std::time::Duration::from_secs(5));
-    let fault = CallError::Credentials(late).fault(false);
-    assert_eq!(fault.kind, FaultKind::Unreachable);
-    assert!(fault.summary.contains("timed out"), "{fault}");
-}

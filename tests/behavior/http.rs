@@ -1,0 +1,175 @@
+//! An endpoint behind a URL: what goes over the wire, and what the answers mean.
+
+use std::io;
+use std::time::Duration;
+
+use instream::endpoint::FaultKind;
+
+use crate::replay::{Answer, call, call_with, request};
+
+const PREDICTED: Answer = Answer::Http(200, &[], "{}");
+const UNSIGNED: (&str, &str) = ("ENDPOINT_AUTH", "none");
+
+#[tokio::test]
+async fn a_call_is_a_post_of_the_same_body_and_headers_as_sagemaker_gets() {
+    let settings = [
+        ("ENDPOINT_URL", "https://api.example.com:8443/score?version=2"),
+        UNSIGNED,
+        ("CONTENT_TYPE", "text/csv"),
+        ("ACCEPT", "application/jsonlines"),
+        ("CUSTOM_ATTRIBUTES", "trace=1"),
+        ("TARGET_VARIANT", "blue"),
+        ("ENDPOINT_HEADERS", r#"{"X-Tenant":"fraud"}"#),
+    ];
+    let (answer, requests) = call_with(&request().for_model("b.tar.gz"), &settings, &[PREDICTED]).await;
+    assert!(answer.is_ok());
+    let [request] = &requests[..] else {
+        panic!("{requests:?}")
+    };
+    assert_eq!((request.method(), request.uri()), ("POST", settings[0].1));
+    assert_eq!(request.body().bytes(), Some(&b"{\"amount\":1}"[..]));
+    for (name, expected) in [
+        ("content-type", Some("text/csv")),
+        ("content-length", Some("12")),
+        ("accept", Some("application/jsonlines")),
+        ("x-amzn-sagemaker-custom-attributes", Some("trace=1")),
+        ("x-amzn-sagemaker-target-model", Some("b.tar.gz")),
+        ("x-amzn-sagemaker-target-variant", Some("blue")),
+        ("x-amzn-sagemaker-inference-id", Some("49590-0")),
+        ("x-tenant", Some("fraud")),
+        ("authorization", None),
+        ("x-amz-date", None),
+        ("x-api-key", None),
+    ] {
+        assert_eq!(request.headers().get(name), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_signed_call_says_what_for() {
+    let settings = [("ENDPOINT_HEADERS", r#"{"a-first":"1"}"#)];
+    let (_, requests) = call(&settings, &[PREDICTED]).await;
+    let authorization = requests[0].headers().get("authorization").unwrap();
+    assert!(
+        authorization.contains("/eu-central-1/execute-api/aws4_request"),
+        "{authorization}"
+    );
+    assert!(
+        authorization.contains("SignedHeaders=a-first;accept;content-type;host;"),
+        "{authorization}"
+    );
+}
+
+#[tokio::test]
+async fn statuses_become_faults_after_one_call() {
+    use FaultKind::{Misconfigured, Overload, Refused, Suspect, Unreachable};
+    let statuses = [
+        (Refused, &[400, 413, 422][..]),
+        (Misconfigured, &[301, 307, 401, 403, 404, 405, 406, 415]),
+        (Overload, &[429, 503]),
+        (Suspect, &[408, 409, 500, 501, 502, 504, 507]),
+    ];
+    for (kind, statuses) in statuses {
+        for status in statuses {
+            let (answer, requests) = call(&[], &[Answer::Http(*status, &[], "card 4929")]).await;
+            let fault = answer.unwrap_err();
+            assert_eq!((fault.kind, fault.is_doubtful), (kind, false), "{status}");
+            assert!(
+                !fault.to_string().contains("4929"),
+                "no log shows what it said: {fault}"
+            );
+            let told = fault.describe().contains("card 4929");
+            assert_eq!(told, *status >= 400, "a dead letter does: {fault:?}");
+            assert_eq!(requests.len(), 1, "{status}");
+        }
+    }
+    for status in [200, 201, 204, 299] {
+        assert!(call(&[], &[Answer::Http(status, &[], "")]).await.0.is_ok(), "{status}");
+    }
+    let (answer, _) = call(&[], &[Answer::Io(io::ErrorKind::ConnectionRefused)]).await;
+    assert_eq!(answer.unwrap_err().kind, Unreachable);
+}
+
+#[tokio::test]
+async fn where_the_record_names_its_model_a_404_is_in_doubt() {
+    let named = request().for_model("b.tar.gz");
+    let (answer, _) = call_with(&named, &[], &[Answer::Http(404, &[], "no such model")]).await;
+    let fault = answer.unwrap_err();
+    assert_eq!((fault.kind, fault.is_doubtful), (FaultKind::Refused, true));
+}
+
+#[tokio::test]
+async fn retry_after_is_heard_where_there_is_too_much_to_do() {
+    const AFTER: &[(&str, &str)] = &[("retry-after", "7")];
+    for (status, expected) in [(429, Some(7)), (503, Some(7)), (500, None), (403, None)] {
+        let (answer, _) = call(&[], &[Answer::Http(status, AFTER, "")]).await;
+        assert_eq!(
+            answer.unwrap_err().retry_after,
+            expected.map(Duration::from_secs),
+            "{status}"
+        );
+    }
+    let (answer, _) = call(&[], &[Answer::Http(429, &[("retry-after", "later")], "")]).await;
+    assert_eq!(answer.unwrap_err().retry_after, None);
+}
+
+#[tokio::test]
+async fn a_fault_says_what_to_mend() {
+    const DENIED: &[(&str, &str)] = &[("x-amzn-errortype", "AccessDeniedException")];
+    const FORBIDDEN: &[(&str, &str)] = &[("x-amzn-errortype", "ForbiddenException")];
+    const UNSIGNED: &[(&str, &str)] = &[("x-amzn-errortype", "MissingAuthenticationTokenException:http://x/")];
+    const WRONGLY_SIGNED: &[(&str, &str)] = &[("x-amzn-errortype", "InvalidSignatureException")];
+    const OF_ANOTHER_SERVER: &[(&str, &str)] = &[("x-amzn-errortype", "card 4929")];
+    for (status, headers, expected) in [
+        (
+            403,
+            DENIED,
+            "403 AccessDeniedException; allow the function's role, or that of ENDPOINT_ROLE_ARN, to call it",
+        ),
+        (
+            403,
+            FORBIDDEN,
+            "403 ForbiddenException; check ENDPOINT_API_KEY, and what may call it",
+        ),
+        (
+            403,
+            UNSIGNED,
+            "403 MissingAuthenticationTokenException; check the path of ENDPOINT_URL, and ENDPOINT_AUTH",
+        ),
+        (
+            403,
+            WRONGLY_SIGNED,
+            "403 InvalidSignatureException; check ENDPOINT_REGION and ENDPOINT_SERVICE",
+        ),
+        (
+            401,
+            OF_ANOTHER_SERVER,
+            "401; check the path of ENDPOINT_URL, ENDPOINT_AUTH, ENDPOINT_API_KEY, and what the function's role may call",
+        ),
+        (302, &[], "302; it is elsewhere: set ENDPOINT_URL to where that leads"),
+        (404, &[], "404; check ENDPOINT_URL"),
+        (405, &[], "405; check that ENDPOINT_URL takes POST"),
+        (406, &[], "406; check ACCEPT"),
+        (415, &[], "415; check CONTENT_TYPE"),
+        (500, &[], "500"),
+    ] {
+        let fault = call(&[], &[Answer::Http(status, headers, "")]).await.0.unwrap_err();
+        assert_eq!(fault.summary, format!("the endpoint answered with status {expected}"));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_takes_no_memory() {
+    let (answer, _) = call(&[], &[Answer::Endless(200)]).await;
+    let fault = answer.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Suspect);
+    assert_eq!(fault.summary, "the answer has more than 26214400 bytes");
+    let (answer, _) = call(&[], &[Answer::Endless(400)]).await;
+    let fault = answer.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Refused);
+    assert_eq!(
+        fault.container_message.unwrap().len(),
+        1000,
+        "the beginning of what it said"
+    );
+}
