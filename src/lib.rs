@@ -1,5 +1,5 @@
 //! Real-time in-stream inference on AWS: a Lambda function that runs every record of a Kinesis stream through a
-//! `SageMaker` endpoint and loses none.
+//! `SageMaker` endpoint, or any other behind a URL, and loses none.
 //!
 //! # The flow
 //!

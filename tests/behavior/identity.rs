@@ -41,7 +41,7 @@ async fn a_key_is_fetched_once() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_rejected_is_fetched_again_and_the_call_made_once_more() {
+async fn the_key_of_an_endpoint_is_rejected() {
     let around = with_key("first");
     let endpoint = around.endpoint(&[URL, KEY]).await;
     endpoint.invoke(&request()).await.unwrap();
