@@ -70,7 +70,7 @@ impl Http {
                 credentials: KeptCredentials::of(credentials::provider(environment, role.as_ref()).await),
                 signer: Box::new(Signer::new(blank, place, INFERENCE_ID)),
             },
-            None => Auth::None(blank),
+            None => Auth::None(Box::new(blank)),
         };
         let key = key.map(|key| ApiKey::new(key, environment));
         Ok(Self {

@@ -40,7 +40,7 @@ pub(super) enum Auth {
         signer: Box<Signer>,
     },
     /// Not at all: requests are like this one.
-    None(HttpRequest),
+    None(Box<HttpRequest>),
 }
 
 /// What of a call has been done once more already.

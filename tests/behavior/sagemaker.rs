@@ -266,3 +266,14 @@ async fn a_fault_says_what_to_mend() {
         assert_eq!(call(&[], &[answer]).await.0.unwrap_err().summary, expected);
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_cut() {
+    let fault = call(&[], &[Answer::Endless(200)]).await.0.unwrap_err();
+    assert_eq!(
+        (fault.kind, &*fault.summary),
+        (FaultKind::Suspect, "the answer has more than 26214400 bytes")
+    );
+    let fault = call(&[], &[Answer::Endless(400)]).await.0.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Suspect, "an error without a word");
+}
