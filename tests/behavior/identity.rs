@@ -2,7 +2,7 @@
 
 use instream::endpoint::{Endpoint as _, FaultKind};
 
-use crate::around::{Around, ROLE, SECRET, Secret};
+use crate::around::{Around, ROLE, SECRET, Secret, State};
 use crate::replay::request;
 
 const URL: (&str, &str) = (
@@ -191,4 +191,15 @@ async fn a_role_that_may_not_be_assumed_is_a_matter_of_configuration_and_an_outa
         assert_eq!(says_so, kind == FaultKind::Misconfigured, "{fault}");
         around.state(|state| assert!(state.signers.is_empty()));
     }
+}
+
+#[tokio::test]
+async fn what_calls_need_is_there_before_the_first() {
+    let around = with_key("first");
+    let endpoint = around.endpoint(&[URL, SIGNED, KEY, AS_ROLE]).await;
+    endpoint.warm_up(20).await;
+    let asked = |state: &mut State| (state.fetched.len(), state.assumed.len(), state.signers.len());
+    assert_eq!(around.state(asked), (1, 1, 0), "the endpoint itself is not called");
+    endpoint.invoke(&request()).await.unwrap();
+    assert_eq!(around.state(asked), (1, 1, 1));
 }
