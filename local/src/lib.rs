@@ -53,6 +53,8 @@ pub mod on_failure;
 
 pub mod sagemaker;
 
+pub mod gateway;
+
 pub mod faults;
 
 pub mod bodies;

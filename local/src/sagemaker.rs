@@ -3,6 +3,9 @@
 //! The container behind it is the built-in model or a model server of the user's. What the container refuses comes
 //! back as a `ModelError` with status 424, the container's own status and its words, as `SageMaker` does:
 //! <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
+//!
+//! With a [gateway](crate::gateway) before it, calls come and are answered as API Gateway has them, and all else is as
+//! without.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,16 +20,19 @@ use axum::routing::post;
 
 use crate::certificate::{Certificate, CertificateFile};
 use crate::faults::{Faults, Rates, Slow};
+use crate::gateway::{self, Gateway, GatewayOptions};
 use crate::server::Server;
 
 mod answer;
 mod call;
 mod container;
+mod invoke_endpoint;
 mod recorder;
 
-use call::{Shared, invoke_endpoint};
+pub(crate) use call::{Ended, Shared};
 use container::Container;
 pub(crate) use container::ContainerAnswer;
+use invoke_endpoint::invoke_endpoint;
 use recorder::Recorder;
 pub use recorder::{Call, Outcome, Recorded};
 
@@ -50,6 +56,8 @@ pub struct EndpointOptions {
     pub tls: bool,
     /// How many calls it records at most; with 0, the usual, nothing is recorded.
     pub recorded_max: usize,
+    /// An API Gateway before it, which takes all calls instead of `InvokeEndpoint`. None if `None`, the usual.
+    pub gateway: Option<GatewayOptions>,
 }
 
 /// The emulated service. Dropping it closes its port.
@@ -57,6 +65,7 @@ pub struct EndpointOptions {
 pub struct SageMakerRuntime {
     /// Deleted before the port is free: the file is named after it.
     certificate: Option<CertificateFile>,
+    gateway: Option<Arc<Gateway>>,
     server: Server,
     shared: Arc<Shared>,
 }
@@ -71,10 +80,14 @@ impl SageMakerRuntime {
     pub async fn start(port: u16, options: &EndpointOptions) -> Result<Self> {
         let container = Container::connect(options.model_server.as_deref()).await?;
         let shared = Arc::new(Shared::new(container, options));
-        let router = Router::new()
-            .route("/endpoints/{name}/invocations", post(invoke_endpoint))
-            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-            .with_state(Arc::clone(&shared));
+        let gateway = options.gateway.as_ref().map(Gateway::new).map(Arc::new);
+        let router = match &gateway {
+            Some(gateway) => gateway::router(Arc::clone(gateway), Arc::clone(&shared)),
+            None => Router::new()
+                .route("/endpoints/{name}/invocations", post(invoke_endpoint))
+                .with_state(Arc::clone(&shared)),
+        };
+        let router = router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
         let certificate = options.tls.then(Certificate::new).transpose()?;
         let acceptor = certificate.as_ref().map(Certificate::acceptor);
         let server = Server::start_with(port, router, acceptor)
@@ -83,12 +96,14 @@ impl SageMakerRuntime {
         let certificate = certificate.map(|certificate| certificate.write(server.address.port()));
         Ok(Self {
             certificate: certificate.transpose()?,
+            gateway,
             server,
             shared,
         })
     }
 
-    /// Its URL, such as `http://127.0.0.1:9001`: what `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME` is for the function.
+    /// Its URL, such as `http://127.0.0.1:9001`: what `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME` is for the function, or, with
+    /// a gateway, where [`gateway::PATH`] is.
     pub fn url(&self) -> String {
         let scheme = if self.certificate.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.server.address)
@@ -105,7 +120,12 @@ impl SageMakerRuntime {
         self.server.address
     }
 
-    /// Calls so far.
+    /// The gateway before it, if there is one.
+    pub fn gateway(&self) -> Option<&Gateway> {
+        self.gateway.as_deref()
+    }
+
+    /// Calls so far, those included that a gateway refused.
     pub fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::Relaxed)
     }

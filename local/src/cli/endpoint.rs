@@ -93,6 +93,7 @@ impl EndpointArgs {
             rates,
             tls: self.tls,
             recorded_max: 0,
+            gateway: None,
         })
     }
 }

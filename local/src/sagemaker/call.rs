@@ -1,20 +1,16 @@
-//! One call of `InvokeEndpoint`, from its request to its answer.
+//! One call, from its request to how it ended: what is the same whoever stands in front of the container.
 
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response};
 use bytes::Bytes;
-use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::sleep;
 
 use super::EndpointOptions;
-use super::answer::{model_error, predicted, service_error};
 use super::container::{Container, ContainerAnswer, content_type};
 use super::recorder::{Outcome, Recorder, Recording};
 use crate::bodies::Bodies;
@@ -23,12 +19,9 @@ use crate::faults::{Fate, Faults, Injected, Marker};
 #[cfg(test)]
 mod tests;
 
-/// An endpoint of this name is the only one that there is not.
-const NO_SUCH_ENDPOINT: &str = "no-such-endpoint";
-
 /// What all calls share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     container: Container,
     latency: Duration,
     pub(super) faults: Faults,
@@ -39,6 +32,15 @@ pub(super) struct Shared {
     pub(super) most_in_flight: AtomicU64,
     pub(super) held: watch::Sender<bool>,
     pub(super) recorder: Option<Recorder>,
+}
+
+/// How a call ended, before anybody puts it on the wire.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// There were too many, or it was drawn so.
+    Throttled,
+    /// With the container's answer, whatever that is.
+    Answered(ContainerAnswer),
 }
 
 impl Shared {
@@ -54,6 +56,45 @@ impl Shared {
             held: watch::Sender::new(false),
             recorder: (options.recorded_max > 0).then(|| Recorder::new(options.recorded_max)),
         }
+    }
+
+    /// The built-in model, without a server.
+    #[cfg(test)]
+    pub(crate) fn of_the_model(options: &EndpointOptions) -> Self {
+        Self::new(Container::FraudModel, options)
+    }
+
+    /// Counts a call from now on until it is answered or its client has gone, and records it.
+    pub(crate) async fn counted(&self, answer: impl Future<Output = (Outcome, Response<Body>)>) -> Response<Body> {
+        let mut in_flight = InFlight::new(self);
+        let (outcome, response) = answer.await;
+        in_flight.ends(outcome);
+        response
+    }
+
+    /// Makes one call. One that hangs, as drawn, never ends.
+    pub(crate) async fn call(&self, headers: &HeaderMap, body: Bytes) -> Ended {
+        let drawn = match self.draw(headers, &body) {
+            Ok(drawn) => drawn,
+            Err(message) => return Ended::Answered(ContainerAnswer::text(400, message)),
+        };
+        let (Fate { injected, delay }, _permit) = self.admit(drawn);
+        match injected {
+            Some(Injected::Hang) => pending().await,
+            Some(Injected::Throttle) => return Ended::Throttled,
+            Some(Injected::Error | Injected::Refuse) | None => {}
+        }
+        let takes = self.latency.saturating_add(delay);
+        if !takes.is_zero() {
+            sleep(takes).await;
+        }
+        // The sender lives in `self`, so the wait cannot fail.
+        _ = self.held.subscribe().wait_for(|held| !held).await;
+        Ended::Answered(match injected {
+            Some(Injected::Error) => ContainerAnswer::text(500, "an error, as asked for"),
+            Some(_) => ContainerAnswer::text(400, "refused, as asked for"),
+            None => self.container.invoke(headers, body).await,
+        })
     }
 
     /// What is to become of this call, not counted yet.
@@ -120,58 +161,5 @@ impl<'s> InFlight<'s> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.shared.in_flight.send_modify(|now| *now -= 1);
-    }
-}
-
-pub(super) async fn invoke_endpoint(
-    State(shared): State<Arc<Shared>>,
-    Path(endpoint): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response<Body> {
-    let mut in_flight = InFlight::new(&shared);
-    let (outcome, response) = answer(&shared, &endpoint, &headers, body).await;
-    in_flight.ends(outcome);
-    response
-}
-
-async fn answer(shared: &Shared, endpoint: &str, headers: &HeaderMap, body: Bytes) -> (Outcome, Response<Body>) {
-    if endpoint == NO_SUCH_ENDPOINT {
-        let message = format!("Endpoint {endpoint} of account 000000000000 not found.");
-        let response = service_error("ValidationError", &json!({ "Message": message }));
-        return (Outcome::Refused, response);
-    }
-    let drawn = match shared.draw(headers, &body) {
-        Ok(drawn) => drawn,
-        Err(message) => return of_container(endpoint, ContainerAnswer::text(400, message)),
-    };
-    let (Fate { injected, delay }, _permit) = shared.admit(drawn);
-    match injected {
-        Some(Injected::Hang) => pending().await,
-        Some(Injected::Throttle) => {
-            let response = service_error("ThrottlingException", &json!({ "message": null }));
-            return (Outcome::Throttled, response);
-        }
-        Some(Injected::Error | Injected::Refuse) | None => {}
-    }
-    let takes = shared.latency.saturating_add(delay);
-    if !takes.is_zero() {
-        sleep(takes).await;
-    }
-    // The sender lives in `shared`, so the wait cannot fail.
-    _ = shared.held.subscribe().wait_for(|held| !held).await;
-    let answer = match injected {
-        Some(Injected::Error) => ContainerAnswer::text(500, "an error, as asked for"),
-        Some(_) => ContainerAnswer::text(400, "refused, as asked for"),
-        None => shared.container.invoke(headers, body).await,
-    };
-    of_container(endpoint, answer)
-}
-
-fn of_container(endpoint: &str, answer: ContainerAnswer) -> (Outcome, Response<Body>) {
-    match answer.status {
-        200..300 => (Outcome::Answered, predicted(answer)),
-        400..500 => (Outcome::Refused, model_error(endpoint, &answer)),
-        _ => (Outcome::Error, model_error(endpoint, &answer)),
     }
 }

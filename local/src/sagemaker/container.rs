@@ -4,6 +4,7 @@ use anyhow::Result;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 
+use super::recorder::Outcome;
 use crate::bodies::Bodies;
 use crate::model_server::ModelServer;
 
@@ -42,7 +43,16 @@ impl Container {
         }
     }
 }
+
 impl ContainerAnswer {
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self.status {
+            200..300 => Outcome::Answered,
+            400..500 => Outcome::Refused,
+            _ => Outcome::Error,
+        }
+    }
+
     pub(super) fn text(status: u16, text: impl Into<Bytes>) -> Self {
         Self {
             status,

@@ -1,14 +1,18 @@
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::super::invoke_endpoint::invoke_endpoint;
 use super::*;
 use crate::faults::{Rates, Slow};
 
 const RECORD: &str = r#"["2026-03-14T12:00:00Z",9,"groceries","DE","DE","192.0.2.1"]"#;
 
 fn shared(options: &EndpointOptions) -> Arc<Shared> {
-    Arc::new(Shared::new(Container::FraudModel, options))
+    Arc::new(Shared::of_the_model(options))
 }
 
 /// An hour of the paused clock's passes as soon as nothing else is left to happen.

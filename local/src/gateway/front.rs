@@ -1,0 +1,94 @@
+//! What the gateway's server serves: the calls, and the services around them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Response, StatusCode};
+use axum::response::IntoResponse as _;
+use axum::routing::post;
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::answer::{Refusal, passed_through, timed_out};
+use super::signature::Received;
+use super::{Gateway, PATH, secrets, sts};
+use crate::sagemaker::{Ended, Outcome, Shared};
+
+/// An integration must answer within 29 s, unless a quota says otherwise:
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>.
+const INTEGRATION_MAX: Duration = Duration::from_secs(29);
+
+/// What a handler needs.
+#[derive(Debug, Clone)]
+pub(super) struct Front {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Serves the calls, and the services around them.
+pub(crate) fn router(gateway: Arc<Gateway>, shared: Arc<Shared>) -> Router {
+    // A resource or a method that there is not: the gateway does not say so.
+    let nothing = async || Refusal::MissingToken.response();
+    Router::new()
+        .route(PATH, post(score))
+        .route("/", post(services))
+        .fallback(nothing)
+        .method_not_allowed_fallback(nothing)
+        .with_state(Front { gateway, shared })
+}
+
+async fn score(State(front): State<Front>, parts: Parts, body: Result<Bytes, BytesRejection>) -> Response<Body> {
+    let body = match body {
+        Ok(body) => Some(body),
+        // More than anybody keeps.
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => None,
+        // The caller has gone.
+        Err(rejection) => return rejection.into_response(),
+    };
+    front.shared.counted(front.answer(&parts, body)).await
+}
+
+impl Front {
+    pub(super) async fn answer(&self, parts: &Parts, body: Option<Bytes>) -> (Outcome, Response<Body>) {
+        let Some(body) = body else {
+            self.gateway.count(&Refusal::TooLong);
+            return refused(&Refusal::TooLong);
+        };
+        let received = Received {
+            method: parts.method.as_str(),
+            target: parts.uri.path_and_query().map_or("/", |target| target.as_str()),
+            headers: &parts.headers,
+            body: &body,
+        };
+        if let Err(refusal) = self.gateway.admit(&received) {
+            return refused(&refusal);
+        }
+        match timeout(INTEGRATION_MAX, self.shared.call(&parts.headers, body)).await {
+            Ok(Ended::Throttled) => refused(&Refusal::Throttled),
+            Ok(Ended::Answered(answer)) => (answer.outcome(), passed_through(answer)),
+            Err(_) => (Outcome::Error, timed_out()),
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> (Outcome, Response<Body>) {
+    let outcome = if *refusal == Refusal::Throttled {
+        Outcome::Throttled
+    } else {
+        Outcome::Refused
+    };
+    (outcome, refusal.response())
+}
+
+/// The services around the gateway, each as its requests are told from the other's.
+async fn services(State(Front { gateway, .. }): State<Front>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    match headers.get("x-amz-target") {
+        Some(target) => secrets::answer(&gateway, target.as_bytes(), &body),
+        None => sts::answer(&gateway, &body),
+    }
+}
