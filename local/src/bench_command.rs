@@ -17,7 +17,7 @@ use crate::bench::comparison::{Column, Comparison};
 use crate::bench::report::ReportFile;
 use crate::bench::round::{self, Round};
 use crate::build::{self, Profile};
-use crate::environment::Settings;
+use crate::environment::{self, Settings};
 use crate::setup::{EndpointOptions, Options};
 use crate::source::{lines, now_ms};
 use crate::stream::StreamRecord;
@@ -34,6 +34,8 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
     ("AWS_LAMBDA_LOG_LEVEL", "INFO"),
 ];
+
+const DOCUMENTATION: &str = include_str!("../../docs/settings.md");
 
 /// What to measure.
 #[derive(Debug)]
@@ -93,7 +95,7 @@ pub async fn run(mut bench: Bench) -> Result<Comparison> {
         rounds,
     };
     let comparison = Comparison {
-        settings: shown(&bench.settings),
+        settings: shown(&bench.settings, DOCUMENTATION),
         command: bench.command,
         records: records.len(),
         batch_size: bench.batch_size,
@@ -121,7 +123,7 @@ impl Bench {
     ///
     /// # Errors
     ///
-    /// If the records are too few, or their file cannot be read.
+    /// If the records are too few, their file cannot be read, or the settings are of another endpoint.
     pub fn check(&self) -> Result<()> {
         let (records, batch_size) = (self.records, self.batch_size);
         ensure!(
@@ -129,6 +131,11 @@ impl Bench {
             "--records must be more than --batch-size, as the first batch is measured for itself: {records} records are \
              no more than one batch of {batch_size}"
         );
+        ensure!(
+            !environment::is_set(&self.settings, "ENDPOINT_URL"),
+            "ENDPOINT_URL is set, but a bench measures with an endpoint on this machine: unset it"
+        );
+        environment::check_local(&self.settings, self.endpoint.gateway.is_some())?;
         match &self.input {
             Some(path) => File::open(path).map(drop).with_context(|| cannot_read(path)),
             None => Ok(()),
@@ -170,7 +177,7 @@ impl Bench {
     ) -> Result<Round> {
         let options = Options {
             program: Some(candidate.program.clone()),
-            aws_endpoint: None,
+            own_endpoint: None,
             local_endpoint: EndpointOptions {
                 recorded_max: CALLS_MAX,
                 ..self.endpoint.clone()
@@ -199,13 +206,17 @@ fn generated(records: usize) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The settings that the documentation names, and Lambda's: what else is in the environment may be secret.
-fn shown(settings: &Settings) -> Vec<String> {
-    let documented = include_str!("../../docs/settings.md").lines();
-    let documented: HashSet<_> = documented
+/// The settings that the documentation names, and Lambda's: what else is in the environment may be secret, and so may
+/// headers.
+fn shown(settings: &Settings, documentation: &str) -> Vec<String> {
+    let documented: HashSet<_> = documentation
+        .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(' ').next())
         .collect();
-    let is_shown = |name: &str| documented.contains(name) || name.starts_with("AWS_LAMBDA_");
+    let is_shown = |name: &str| {
+        let is_ours = documented.contains(name) || name.starts_with("AWS_LAMBDA_");
+        is_ours && name != "ENDPOINT_HEADERS"
+    };
     let shown = settings.iter().filter(|(name, _)| is_shown(name));
     let mut shown: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
     shown.sort_unstable();
@@ -231,11 +242,16 @@ mod tests {
             "OUTPUT",
             "AWS_LAMBDA_LOG_LEVEL",
             "API_TOKEN",
+            "ENDPOINT_HEADERS",
             "HOME",
             "|---|---|---|---|",
         ];
         let settings = settings.map(|name| (name.to_owned(), "x".to_owned())).into();
-        assert_eq!(shown(&settings), ["AWS_LAMBDA_LOG_LEVEL=x", "CAPACITY=x", "OUTPUT=x"]);
+        let with_headers = format!("{DOCUMENTATION}| ENDPOINT_HEADERS | unset | … | … |\n");
+        assert_eq!(
+            shown(&settings, &with_headers),
+            ["AWS_LAMBDA_LOG_LEVEL=x", "CAPACITY=x", "OUTPUT=x"]
+        );
     }
 
     fn bench(name: &str, records: usize) -> Bench {
@@ -265,6 +281,19 @@ mod tests {
         let texts: Vec<_> = records.iter().map(|record| &*record.data).collect();
         assert_eq!(texts, [b"one".as_slice(), b"two", b"three", b"one", b"two"]);
         assert!(records.is_sorted_by(|one, next| one.sequence_number < next.sequence_number));
+        std::fs::remove_dir_all(bench.report.path().parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn an_endpoint_by_its_url_is_an_error_before_anything_is_built() {
+        let mut bench = bench("url", 5);
+        let url = ("ENDPOINT_URL".to_owned(), "https://one.example".to_owned());
+        bench.settings.extend([url]);
+        let error = format!("{:#}", bench.check().unwrap_err());
+        assert!(
+            error.contains("a bench measures") && error.contains("ENDPOINT_URL"),
+            "{error}"
+        );
         std::fs::remove_dir_all(bench.report.path().parent().unwrap()).unwrap();
     }
 

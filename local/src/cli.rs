@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use instream_local::environment::Settings;
 use instream_local::function::Program;
-use instream_local::setup::Options;
+use instream_local::setup::{Options, OwnEndpoint};
 
 mod bench;
 mod endpoint;
@@ -91,9 +91,9 @@ pub(crate) struct FunctionArgs {
     /// Run this instead of building the function: one plain command that starts any Lambda binary for Kinesis events
     #[arg(long, value_name = "CMD")]
     pub(crate) function: Option<String>,
-    /// Call your own SageMaker endpoint, with this machine's AWS credentials
-    #[arg(long, value_name = "NAME", conflicts_with_all = OF_THE_LOCAL_ENDPOINT)]
-    pub(crate) endpoint: Option<String>,
+    /// Call your own endpoint with this machine's AWS credentials: one of SageMaker by its name, any other by its URL
+    #[arg(long, value_name = "NAME|URL", conflicts_with_all = OF_THE_LOCAL_ENDPOINT)]
+    pub(crate) endpoint: Option<OwnEndpoint>,
     /// Time for one invocation, as in template.yaml
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = some_time)]
     pub(crate) timeout: Duration,
@@ -145,7 +145,7 @@ impl FunctionArgs {
     pub(crate) fn options(self) -> Result<Options> {
         Ok(Options {
             program: self.function.map(Program::Shell),
-            aws_endpoint: self.endpoint,
+            own_endpoint: self.endpoint,
             local_endpoint: self.local_endpoint.options()?,
             timeout: self.timeout,
             settings: settings(),

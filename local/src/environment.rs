@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use aws_config::BehaviorVersion;
-use aws_credential_types::provider::ProvideCredentials as _;
 
-/// Name of the built-in endpoint, unless `ENDPOINT_NAME` says otherwise.
-pub const LOCAL_ENDPOINT: &str = "fraud-detector";
+mod aws;
+mod endpoint;
+#[cfg(test)]
+mod tests;
+
+use aws::Found;
+pub use endpoint::{OwnEndpoint, defaults, places};
 
 /// The function's memory on one machine, in MB, unless `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` is set: as in template.yaml.
 const MEMORY_MB: &str = "512";
@@ -34,9 +37,11 @@ pub enum Target {
         url: String,
         /// The file of the certificate that the function is to trust, where the URL is of HTTPS.
         certificate: Option<PathBuf>,
+        /// Whether there is a [gateway](crate::gateway) before it.
+        is_gateway: bool,
     },
-    /// A `SageMaker` endpoint of the user's, by name.
-    Aws(String),
+    /// One of the user's.
+    Own(OwnEndpoint),
 }
 
 /// The environment for the function: the caller's, with what is missing filled in. Locally, both OUTPUT and
@@ -44,49 +49,102 @@ pub enum Target {
 ///
 /// # Errors
 ///
-/// If AWS credentials or a region are needed and cannot be found.
+/// If AWS credentials or a region are needed and cannot be found, or what is set is of another endpoint.
 pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
     let mut environment = match target {
-        Target::Local { url, certificate } => local(own, url, certificate.as_deref())?,
-        Target::Aws(name) => aws(own, name).await?,
+        Target::Local {
+            url,
+            certificate,
+            is_gateway,
+        } => local(own, url, certificate.as_deref(), *is_gateway)?,
+        Target::Own(OwnEndpoint::Name(name)) => named(own, name, &Found::look().await?),
+        Target::Own(OwnEndpoint::Url(url)) => {
+            let found = Found::look().await;
+            let found = if needs_credentials(&own) {
+                Some(found?)
+            } else {
+                found.ok()
+            };
+            by_url(own, url, found.as_ref())
+        }
     };
     let defaults = [
         ("AWS_LAMBDA_FUNCTION_NAME", "instream"),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", MEMORY_MB),
-        ("ENDPOINT_NAME", LOCAL_ENDPOINT),
         ("OUTPUT", "stdout:"),
         ("DEAD_LETTER", "stdout:"),
     ];
-    for (name, value) in defaults {
-        environment.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-    }
+    fill_in(&mut environment, &defaults);
     Ok(environment)
+}
+
+fn fill_in(environment: &mut Settings, defaults: &[(&str, &str)]) {
+    for (name, value) in defaults {
+        environment
+            .entry((*name).to_owned())
+            .or_insert_with(|| (*value).to_owned());
+    }
+}
+
+/// Whether a variable says anything: the function takes an empty one for none.
+pub(crate) fn is_set(settings: &Settings, name: &str) -> bool {
+    settings.get(name).is_some_and(|value| !value.trim().is_empty())
+}
+
+/// Whether the settings are those of an endpoint on this machine.
+///
+/// # Errors
+///
+/// If they name another: nobody would notice that it is not called.
+pub fn check_local(own: &Settings, is_gateway: bool) -> Result<()> {
+    ensure!(
+        !is_set(own, "ENDPOINT_URL"),
+        "ENDPOINT_URL is set, but `cargo local` calls an endpoint of its own: unset it, or use `--endpoint URL`"
+    );
+    ensure!(
+        !(is_gateway && is_set(own, "ENDPOINT_NAME")),
+        "ENDPOINT_NAME is set, but a function calls a gateway by its URL: unset it, or leave out --gateway"
+    );
+    Ok(())
 }
 
 /// Nothing of the user's AWS settings reaches a function that calls this machine, no profile, no real credentials and no
 /// proxy that would carry the calls away from it, but for the places of services to deliver to.
-fn local(own: Settings, url: &str, certificate: Option<&Path>) -> Result<Settings> {
+fn local(own: Settings, url: &str, certificate: Option<&Path>, is_gateway: bool) -> Result<Settings> {
+    check_local(&own, is_gateway)?;
     let foreign = |name: &str| {
         let own = name.starts_with("AWS_LAMBDA_") || SERVICES.iter().any(|(_, url, _)| *url == name);
         let of_aws = name.starts_with("AWS_") && !own;
         of_aws || name.to_ascii_uppercase().ends_with("_PROXY")
     };
     let mut environment: HashMap<_, _> = own.into_iter().filter(|(name, _)| !foreign(name)).collect();
+    // What is left of these is empty.
+    environment.remove("ENDPOINT_URL");
+    if is_gateway {
+        environment.remove("ENDPOINT_NAME");
+    }
     let settings = [
         ("AWS_REGION", "us-east-1".to_owned()),
         ("AWS_ACCESS_KEY_ID", "local".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-        ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", url.to_owned()),
     ];
+    let settings = settings.into_iter().chain(places(url, is_gateway));
     environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
+    fill_in(&mut environment, defaults(is_gateway));
     if let Some(certificate) = certificate {
         let path = certificate
             .to_str()
             .context("the path of the certificate is not UTF-8")?;
         environment.insert("SSL_CERT_FILE".to_owned(), path.to_owned());
     }
+    check_destinations(&environment)?;
+    Ok(environment)
+}
+
+/// Nothing is delivered to AWS with the credentials of this machine.
+fn check_destinations(environment: &Settings) -> Result<()> {
     for name in ["OUTPUT", "DEAD_LETTER"] {
         let destination = environment.get(name).map(|value| value.trim()).unwrap_or_default();
         let service = SERVICES.iter().find(|(scheme, ..)| destination.starts_with(scheme));
@@ -98,113 +156,27 @@ fn local(own: Settings, url: &str, certificate: Option<&Path>) -> Result<Setting
             );
         }
     }
-    Ok(environment)
+    Ok(())
 }
 
-/// The machine's own credentials, SSO profiles included: resolved here, so that the function needs no part of it.
-async fn aws(own: Settings, endpoint: &str) -> Result<Settings> {
-    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    let region = config
-        .region()
-        .context("no AWS region: set AWS_REGION or a profile that has one")?;
-    let provider = config
-        .credentials_provider()
-        .context("no AWS credentials: set AWS_PROFILE or log in")?;
-    let credentials = provider
-        .provide_credentials()
-        .await
-        .context("no AWS credentials: set AWS_PROFILE, or log in with `aws sso login`")?;
-    let mut environment = own;
-    environment.remove("AWS_PROFILE");
-    environment.remove("AWS_SESSION_TOKEN");
-    environment.insert("ENDPOINT_NAME".to_owned(), endpoint.to_owned());
-    environment.insert("AWS_REGION".to_owned(), region.to_string());
-    environment.insert("AWS_ACCESS_KEY_ID".to_owned(), credentials.access_key_id().to_owned());
-    environment.insert(
-        "AWS_SECRET_ACCESS_KEY".to_owned(),
-        credentials.secret_access_key().to_owned(),
-    );
-    if let Some(token) = credentials.session_token() {
-        environment.insert("AWS_SESSION_TOKEN".to_owned(), token.to_owned());
-    }
-    Ok(environment)
+/// Whether a function that calls a URL cannot do without AWS.
+fn needs_credentials(own: &Settings) -> bool {
+    let signs = own.get("ENDPOINT_AUTH").is_some_and(|auth| auth.trim() == "sigv4");
+    signs || is_set(own, "ENDPOINT_ROLE_ARN") || is_set(own, "ENDPOINT_API_KEY")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn named(mut own: Settings, endpoint: &str, found: &Found) -> Settings {
+    own.remove("ENDPOINT_URL");
+    own.insert("ENDPOINT_NAME".to_owned(), endpoint.to_owned());
+    found.put_into(&mut own);
+    own
+}
 
-    fn here() -> Target {
-        Target::Local {
-            url: "http://127.0.0.1:9001".to_owned(),
-            certificate: None,
-        }
+fn by_url(mut own: Settings, url: &str, found: Option<&Found>) -> Settings {
+    own.remove("ENDPOINT_NAME");
+    own.insert("ENDPOINT_URL".to_owned(), url.to_owned());
+    if let Some(found) = found {
+        found.put_into(&mut own);
     }
-
-    #[tokio::test]
-    async fn no_aws_setting_of_the_users_reaches_a_local_run() {
-        let own = [
-            ("AWS_PROFILE", "production"),
-            ("http_proxy", "http://proxy:3128"),
-            ("ALL_PROXY", "http://proxy:3128"),
-            ("AWS_SESSION_TOKEN", "real"),
-            ("AWS_ACCESS_KEY_ID", "real"),
-            ("AWS_LAMBDA_LOG_LEVEL", "DEBUG"),
-            ("CAPACITY", "64"),
-            ("DEAD_LETTER", ""),
-        ];
-        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let target = here();
-        let environment = for_function(own, &target).await.unwrap();
-        let value = |name: &str| environment.get(name).map(String::as_str);
-        assert_eq!(value("AWS_PROFILE"), None);
-        assert_eq!(value("http_proxy"), None);
-        assert_eq!(value("ALL_PROXY"), None);
-        assert_eq!(value("AWS_SESSION_TOKEN"), None);
-        assert_eq!(value("AWS_ACCESS_KEY_ID"), Some("local"));
-        assert_eq!(
-            value("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"),
-            Some("http://127.0.0.1:9001")
-        );
-        assert_eq!(value("AWS_LAMBDA_LOG_LEVEL"), Some("DEBUG"));
-        assert_eq!(value("CAPACITY"), Some("64"));
-        assert_eq!(value("OUTPUT"), Some("stdout:"));
-        assert_eq!(value("DEAD_LETTER"), Some(""));
-    }
-
-    #[tokio::test]
-    async fn a_local_run_delivers_to_no_service_in_aws() {
-        let target = here();
-        let here = "http://127.0.0.1:4567";
-        for (destination, url) in [
-            ("kinesis:scores", "AWS_ENDPOINT_URL_KINESIS"),
-            ("firehose:scores", "AWS_ENDPOINT_URL_FIREHOSE"),
-            ("sqs:http://127.0.0.1:4567/000000000000/scores", "AWS_ENDPOINT_URL_SQS"),
-            ("s3:scores/today", "AWS_ENDPOINT_URL_S3"),
-        ] {
-            for name in ["OUTPUT", "DEAD_LETTER"] {
-                let mut settings = Settings::from([(name.to_owned(), destination.to_owned())]);
-                let error = for_function(settings.clone(), &target).await.unwrap_err();
-                assert!(error.to_string().contains(url), "{error}");
-                settings.insert(url.to_owned(), String::new());
-                assert!(for_function(settings.clone(), &target).await.is_err(), "{url} is empty");
-                settings.insert(url.to_owned(), here.to_owned());
-                let environment = for_function(settings, &target).await.unwrap();
-                assert_eq!(environment[url], here);
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_local_run_with_tls_has_its_own_certificate_trusted_instead_of_the_users() {
-        let own = Settings::from([("SSL_CERT_FILE".to_owned(), "/etc/ssl/mine.pem".to_owned())]);
-        let target = Target::Local {
-            url: "https://127.0.0.1:9001".to_owned(),
-            certificate: Some("target/local/endpoint-9001.pem".into()),
-        };
-        let environment = for_function(own.clone(), &target).await.unwrap();
-        assert_eq!(environment["SSL_CERT_FILE"], "target/local/endpoint-9001.pem");
-        let environment = for_function(own, &here()).await.unwrap();
-        assert_eq!(environment["SSL_CERT_FILE"], "/etc/ssl/mine.pem");
-    }
+    own
 }

@@ -13,6 +13,7 @@
 //!
 //! Around it are the two services that a caller needs, as far as it needs them. These do not look at signatures.
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -98,6 +99,25 @@ impl Counts {
     /// All calls that were refused.
     pub fn refused(&self) -> u64 {
         self.signature + self.expired + self.key + self.throttled + self.too_large
+    }
+}
+
+impl fmt::Display for Counts {
+    /// What was refused.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            signature,
+            expired,
+            key,
+            throttled,
+            too_large,
+            ..
+        } = self;
+        write!(
+            f,
+            "{throttled} throttled, {key} without its key, {signature} without a good signature, {expired} expired, \
+             {too_large} too large"
+        )
     }
 }
 

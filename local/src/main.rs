@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser as _;
 use instream_local::function::Answer;
+use instream_local::gateway::Gateway;
 use instream_local::interrupt::interrupted;
 use instream_local::sagemaker::SageMakerRuntime;
 use instream_local::{bench_command, environment, event_command, redrive, stream_command, transactions};
@@ -116,24 +117,8 @@ async fn put_once_more(args: RedriveArgs) -> Result<ExitCode> {
 
 async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {
     let endpoint = SageMakerRuntime::start(port, &args.options()?).await?;
-    let (url, name) = (endpoint.url(), environment::LOCAL_ENDPOINT);
     let mut out = io::stdout();
-    writeln!(out, "SageMaker Runtime on {url}, until Ctrl-C. For the function:")?;
-    writeln!(
-        out,
-        "  AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME={url} AWS_REGION=us-east-1 \\"
-    )?;
-    if let Some(certificate) = endpoint.certificate() {
-        writeln!(out, "  SSL_CERT_FILE='{}' \\", certificate.display())?;
-    }
-    writeln!(
-        out,
-        "  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local ENDPOINT_NAME={name} \\"
-    )?;
-    writeln!(
-        out,
-        "  OUTPUT=stdout: DEAD_LETTER=stdout: cargo lambda watch --invoke-address 127.0.0.1"
-    )?;
+    announce(&endpoint, &mut out)?;
     interrupted().await;
     writeln!(
         out,
@@ -142,7 +127,34 @@ async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {
         endpoint.most_in_flight(),
         endpoint.connections()
     )?;
+    if let Some(counts) = endpoint.gateway().map(Gateway::counts) {
+        writeln!(out, "of these calls, the gateway refused: {counts}")?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn announce(endpoint: &SageMakerRuntime, out: &mut impl io::Write) -> Result<()> {
+    let (url, is_gateway) = (endpoint.url(), endpoint.gateway().is_some());
+    let what = if is_gateway { "API Gateway" } else { "SageMaker Runtime" };
+    writeln!(out, "{what} on {url}, until Ctrl-C. For the function:")?;
+    for (name, place) in environment::places(&url, is_gateway) {
+        writeln!(out, "  {name}={place} \\")?;
+    }
+    if let Some(certificate) = endpoint.certificate() {
+        writeln!(out, "  SSL_CERT_FILE='{}' \\", certificate.display())?;
+    }
+    for (name, value) in environment::defaults(is_gateway) {
+        writeln!(out, "  {name}={value} \\")?;
+    }
+    writeln!(
+        out,
+        "  AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local \\"
+    )?;
+    writeln!(
+        out,
+        "  OUTPUT=stdout: DEAD_LETTER=stdout: cargo lambda watch --invoke-address 127.0.0.1"
+    )?;
+    Ok(())
 }
 
 fn print_transactions(count: u64, seed: u64) -> Result<ExitCode> {

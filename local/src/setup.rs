@@ -11,6 +11,7 @@ use crate::environment::{self, Settings, Target};
 use crate::function::{Launch, Line, Program};
 use crate::sagemaker::SageMakerRuntime;
 
+pub use crate::environment::OwnEndpoint;
 pub use crate::sagemaker::EndpointOptions;
 
 /// How to run the function.
@@ -18,8 +19,8 @@ pub use crate::sagemaker::EndpointOptions;
 pub struct Options {
     /// The function's program; built with cargo if there is none.
     pub program: Option<Program>,
-    /// A `SageMaker` endpoint of the user's, instead of one on this machine.
-    pub aws_endpoint: Option<String>,
+    /// An endpoint of the user's, instead of one on this machine.
+    pub own_endpoint: Option<OwnEndpoint>,
     /// The endpoint on this machine.
     pub local_endpoint: EndpointOptions,
     /// Time for one invocation.
@@ -44,15 +45,17 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// If the function does not compile, the endpoint cannot be started, or AWS credentials are missing.
+    /// If the function does not compile, the endpoint cannot be started, AWS credentials are missing, or the settings are
+    /// of another endpoint.
     pub async fn new(options: Options) -> Result<Self> {
-        let (endpoint, target) = if let Some(name) = options.aws_endpoint {
-            (None, Target::Aws(name))
+        let (endpoint, target) = if let Some(own) = options.own_endpoint {
+            (None, Target::Own(own))
         } else {
             let endpoint = SageMakerRuntime::start(0, &options.local_endpoint).await?;
             let target = Target::Local {
                 url: endpoint.url(),
                 certificate: endpoint.certificate().map(Path::to_owned),
+                is_gateway: endpoint.gateway().is_some(),
             };
             (Some(endpoint), target)
         };

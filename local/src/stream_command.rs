@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::deliveries::{Counted, Deliveries, Files, Highest};
 use crate::esm::{Mapping, Report};
 use crate::function::Line;
+use crate::gateway::Gateway;
 use crate::interrupt::interrupted;
 use crate::lambda::Lambda;
 use crate::on_failure;
@@ -89,6 +90,9 @@ pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
             .as_ref()
             .map(|endpoint| endpoint.faults().counts())
             .unwrap_or_default(),
+        gateway: endpoint
+            .as_ref()
+            .and_then(|endpoint| endpoint.gateway().map(Gateway::counts)),
         seconds: elapsed.as_secs_f64(),
         interrupted: done.is_none(),
         highest_scores: with_records(counted.highest, &source),

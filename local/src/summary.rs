@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use crate::deliveries::{Files, Highest};
 use crate::faults::Counts;
-use crate::processes;
+use crate::{gateway, processes};
 
 mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use tally::Tally;
 
@@ -37,12 +39,14 @@ pub struct Summary {
     pub processes: Option<processes::Counts>,
     /// Calls to the endpoint; unknown for one that is not part of the run, as those in AWS.
     pub calls: Option<u64>,
-    /// The most calls in flight at once; unknown for an endpoint in AWS.
+    /// The most calls in flight at once; unknown for an endpoint of the user's.
     pub most_in_flight: Option<u64>,
-    /// Connections that the endpoint accepted; unknown for one in AWS.
+    /// Connections that the endpoint accepted; unknown for one of the user's.
     pub connections: Option<u64>,
-    /// Faults that the endpoint had on purpose, and its slow calls; none for one in AWS.
+    /// Faults that the endpoint had on purpose, and its slow calls; none for one of the user's.
     pub faults: Counts,
+    /// What the gateway before the endpoint refused, and what its services were asked for; none where there is none.
+    pub gateway: Option<gateway::Counts>,
     /// From the event to the answer.
     pub batch_latency_ms: Percentiles,
     /// From the first event to the last answer.
@@ -144,13 +148,16 @@ impl Summary {
     /// What was asked of the endpoint.
     fn endpoint(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unknown = match self.processes {
-            Some(_) => "unknown for an endpoint in AWS",
+            Some(_) => "unknown for an endpoint of yours",
             None => "unknown for an endpoint that is not part of the run",
         };
         let known = |count: Option<u64>| count.map_or_else(|| unknown.to_owned(), |it| it.to_string());
         row(f, "calls", known(self.calls))?;
         row(f, "most in flight", known(self.most_in_flight))?;
         row(f, "connections", known(self.connections))?;
+        if let Some(refused) = self.gateway.filter(|counts| counts.refused() > 0) {
+            row(f, "gateway", format_args!("{refused}, of these calls"))?;
+        }
         if self.faults == Counts::default() {
             return Ok(());
         }

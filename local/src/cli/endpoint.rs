@@ -5,12 +5,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::Args;
 use instream_local::faults::{Rates, Slow};
+use instream_local::gateway::{GatewayOptions, UsagePlan};
 use instream_local::setup::EndpointOptions;
 
 use super::{share, some_time, time};
 
 /// What only the local endpoint has. The seed is that of killed processes, too.
-pub(super) const OF_THE_LOCAL_ENDPOINT: [&str; 10] = [
+pub(super) const OF_THE_LOCAL_ENDPOINT: [&str; 12] = [
     "model_server",
     "latency",
     "slow_rate",
@@ -21,6 +22,8 @@ pub(super) const OF_THE_LOCAL_ENDPOINT: [&str; 10] = [
     "hang_rate",
     "refuse_rate",
     "tls",
+    "gateway",
+    "usage_plan",
 ];
 
 #[derive(Args)]
@@ -56,9 +59,39 @@ pub(crate) struct EndpointArgs {
     /// Listen with TLS, by a certificate made at the start, which the function is told to trust
     #[arg(long)]
     pub(crate) tls: bool,
+    /// Answer as API Gateway does: signed calls with a key of a usage plan only
+    #[arg(long)]
+    pub(crate) gateway: bool,
+    /// Calls that the usage plan takes: RATE a second, 0.1–100000, and BURST at once, 1–100000, or `off` for any number;
+    /// 20/100 unless told otherwise
+    #[arg(long, value_name = "RATE/BURST", value_parser = throttle, requires = "gateway")]
+    pub(crate) usage_plan: Option<Throttle>,
     /// The same seed brings the same faults and mishaps
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+}
+
+/// A usage plan, or none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Throttle(Option<UsagePlan>);
+
+/// `20/100`, `off`.
+fn throttle(text: &str) -> Result<Throttle, String> {
+    if text == "off" {
+        return Ok(Throttle(None));
+    }
+    let numbers = text
+        .split_once('/')
+        .and_then(|(rate, burst)| Some((rate.parse::<f64>().ok()?, burst.parse::<f64>().ok()?)));
+    let Some((rate, burst)) = numbers else {
+        return Err("a usage plan is like 20/100, calls a second and at once, or off".to_owned());
+    };
+    for (name, value, least) in [("rate", rate, 0.1), ("burst", burst, 1.0)] {
+        if !(least..=100_000.0).contains(&value) {
+            return Err(format!("the {name} is {least} to 100000, not {value}"));
+        }
+    }
+    Ok(Throttle(Some(UsagePlan { rate, burst })))
 }
 
 impl EndpointArgs {
@@ -93,7 +126,65 @@ impl EndpointArgs {
             rates,
             tls: self.tls,
             recorded_max: 0,
-            gateway: None,
+            gateway: self.gateway.then(|| GatewayOptions {
+                usage_plan: self
+                    .usage_plan
+                    .map_or_else(|| Some(UsagePlan::default()), |Throttle(plan)| plan),
+                ..GatewayOptions::default()
+            }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::{Cli, Command};
+    use super::*;
+
+    fn gateway(flags: &[&str]) -> Result<Option<GatewayOptions>, String> {
+        let line = ["cargo local", "endpoint"].iter().chain(flags);
+        match Cli::try_parse_from(line).map(|cli| cli.command) {
+            Ok(Some(Command::Endpoint { endpoint, .. })) => Ok(endpoint.options().unwrap().gateway),
+            Ok(_) => panic!("no endpoint"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_gateway_has_the_usual_plan_or_the_one_that_is_told() {
+        let plan = |flags: &[&str]| gateway(flags).unwrap().unwrap().usage_plan;
+        let [usual, told] = [(20.0, 100.0), (0.5, 1.0)].map(|(rate, burst)| Some(UsagePlan { rate, burst }));
+        assert_eq!(gateway(&[]).unwrap(), None);
+        assert_eq!(plan(&["--gateway"]), usual);
+        assert_eq!(plan(&["--gateway", "--usage-plan", "0.5/1"]), told);
+        assert_eq!(plan(&["--gateway", "--usage-plan", "off"]), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_plan_is_said_with_what_is_allowed() {
+        for (plan, expected) in [
+            ("20", "a usage plan is like 20/100"),
+            ("many/100", "a usage plan is like 20/100"),
+            ("0/100", "the rate is 0.1 to 100000, not 0"),
+            ("NaN/100", "the rate is 0.1 to 100000, not NaN"),
+            ("20/0.5", "the burst is 1 to 100000, not 0.5"),
+            ("20/1000000", "the burst is 1 to 100000, not 1000000"),
+        ] {
+            let error = gateway(&["--gateway", "--usage-plan", plan]).unwrap_err();
+            assert!(error.contains(expected), "{plan}: {error}");
+        }
+        let alone = gateway(&["--usage-plan", "20/100"]).unwrap_err();
+        assert!(alone.contains("--gateway"), "{alone}");
+    }
+
+    #[test]
+    fn ones_own_endpoint_has_nothing_of_the_local_one() {
+        for flags in [&["--gateway"][..], &["--tls"], &["--gateway", "--usage-plan", "off"]] {
+            let line = ["cargo local", "--endpoint", "https://one.example"].iter().chain(flags);
+            let error = Cli::try_parse_from(line).err().unwrap().to_string();
+            assert!(error.contains("cannot be used with"), "{flags:?}: {error}");
+        }
     }
 }

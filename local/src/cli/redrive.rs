@@ -98,11 +98,11 @@ impl RedriveArgs {
         let names = [
             &self.function_name,
             &self.to_stream,
-            &self.function.endpoint,
             &self.function.local_endpoint.model_server,
             &self.function.function,
         ];
-        if self.sources.iter().all(is_a_file) || names.iter().any(|name| name.is_some()) {
+        let is_named = self.function.endpoint.is_some() || names.iter().any(|name| name.is_some());
+        if self.sources.iter().all(is_a_file) || is_named {
             return Ok(());
         }
         ensure!(

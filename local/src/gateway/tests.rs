@@ -84,7 +84,7 @@ struct Answer {
 }
 
 impl Answer {
-    async fn of(response: Response<impl axum::body::HttpBody<Data = Bytes, Error: std::fmt::Debug>>) -> Self {
+    async fn of(response: Response<impl axum::body::HttpBody<Data = Bytes, Error: fmt::Debug>>) -> Self {
         let header = |name: &str| {
             let value = response.headers().get(name)?;
             Some(value.to_str().unwrap().to_owned())

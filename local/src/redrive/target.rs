@@ -1,6 +1,7 @@
 //! Where records are put: a function here, a function in AWS, or a stream.
 
 use anyhow::Result;
+use axum::http::Uri;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -12,7 +13,7 @@ use crate::esm::{Verdict, judge};
 use crate::function::{Answer, Line, Program};
 use crate::lambda::{Lambda, RunningLambda};
 use crate::processes::Mishaps;
-use crate::setup::Options;
+use crate::setup::{Options, OwnEndpoint};
 
 /// Where to put records.
 #[derive(Debug, Clone)]
@@ -51,9 +52,11 @@ impl Target {
     /// theirs alike, so that the place belongs to the name.
     pub(super) async fn identity(&self, services: &Services) -> Result<String> {
         let place = match self {
-            Self::Here(options) if options.aws_endpoint.is_none() => Place::default(),
-            Self::Here(_) => services.place("SAGEMAKER_RUNTIME").await?,
-            // An ARN says it all.
+            Self::Here(options) => match options.own_endpoint {
+                Some(OwnEndpoint::Name(_)) => services.place("SAGEMAKER_RUNTIME").await?,
+                // A URL says it all, as an ARN does.
+                Some(OwnEndpoint::Url(_)) | None => Place::default(),
+            },
             Self::Deployed(name) if name.starts_with("arn:") => Place::default(),
             Self::Deployed(_) => services.place("LAMBDA").await?,
             Self::Stream(_) => services.place("KINESIS").await?,
@@ -71,14 +74,14 @@ impl Target {
                     None => "built".into(),
                 };
                 let setting = |name: &str| options.settings.get(name).map_or("", String::as_str);
-                let endpoint = options
-                    .aws_endpoint
-                    .as_deref()
-                    .unwrap_or_else(|| setting("ENDPOINT_NAME"));
+                let endpoint = match &options.own_endpoint {
+                    Some(OwnEndpoint::Name(own) | OwnEndpoint::Url(own)) => own,
+                    None => setting("ENDPOINT_NAME"),
+                };
                 let model = options.local_endpoint.model_server.as_deref().unwrap_or_default();
-                let is_aws = options.aws_endpoint.is_some();
+                let is_own = options.own_endpoint.is_some();
                 format!(
-                    "here {program} {is_aws} {endpoint} {model} {} {}",
+                    "here {program} {is_own} {endpoint} {model} {} {}",
                     setting("OUTPUT"),
                     setting("DEAD_LETTER")
                 )
@@ -92,8 +95,9 @@ impl Target {
     pub(super) fn in_words(&self) -> String {
         match self {
             Self::Here(options) => {
-                let endpoint = match (&options.aws_endpoint, &options.local_endpoint.model_server) {
-                    (Some(name), _) => format!("the endpoint {name} in AWS"),
+                let endpoint = match (&options.own_endpoint, &options.local_endpoint.model_server) {
+                    (Some(OwnEndpoint::Name(name)), _) => format!("the endpoint {name} in AWS"),
+                    (Some(OwnEndpoint::Url(url)), _) => format!("the endpoint at {}", host_and_path(url)),
                     (None, Some(url)) => format!("the model server at {url}"),
                     (None, None) => "the built-in model".to_owned(),
                 };
@@ -150,6 +154,13 @@ impl Open {
             function.stop().await;
         }
     }
+}
+
+/// What else is in a URL may be secret.
+fn host_and_path(url: &str) -> String {
+    let uri = url.parse::<Uri>().ok();
+    uri.and_then(|uri| Some(format!("{}{}", uri.host()?, uri.path())))
+        .unwrap_or_default()
 }
 
 fn event(letters: &[Letter]) -> Bytes {
@@ -232,6 +243,20 @@ mod tests {
         assert!(failure.contains("Oops") && !failure.contains("secret"), "{failure}");
     }
 
+    #[test]
+    fn of_a_url_host_and_path_are_shown() {
+        let target = Target::Here(Options {
+            own_endpoint: Some(OwnEndpoint::Url(
+                "https://me:secret@one.example:8443/score?key=secret".to_owned(),
+            )),
+            ..Options::default()
+        });
+        assert_eq!(
+            target.in_words(),
+            "the function on this machine, with the endpoint at one.example/score"
+        );
+    }
+
     #[tokio::test]
     async fn what_went_through_one_target_has_not_gone_through_another() {
         let services = |port: u16| {
@@ -250,6 +275,12 @@ mod tests {
                 ..Options::default()
             })
         };
+        let by_url = |url: &str| {
+            Target::Here(Options {
+                own_endpoint: Some(OwnEndpoint::Url(url.to_owned())),
+                ..Options::default()
+            })
+        };
         let mut identities = std::collections::BTreeSet::new();
         for target in [
             Target::Deployed("instream".to_owned()),
@@ -262,6 +293,9 @@ mod tests {
         for (line, output) in [("one", "none:"), ("another", "none:"), ("one", "stdout:")] {
             identities.insert(here(line, output).identity(&services(1)).await.unwrap());
         }
-        assert_eq!(identities.len(), 7, "{identities:?}");
+        for url in ["https://one.example/score", "https://another.example/score"] {
+            identities.insert(by_url(url).identity(&services(1)).await.unwrap());
+        }
+        assert_eq!(identities.len(), 9, "{identities:?}");
     }
 }
