@@ -127,8 +127,9 @@ async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {
         endpoint.most_in_flight(),
         endpoint.connections()
     )?;
-    if let Some(counts) = endpoint.gateway().map(Gateway::counts) {
-        writeln!(out, "of these calls, the gateway refused: {counts}")?;
+    let counts = endpoint.gateway().map(Gateway::counts);
+    if let Some(refused) = counts.filter(|counts| counts.refused() > 0) {
+        writeln!(out, "refused by the gateway: {refused}, of these calls")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -106,7 +106,10 @@ async fn a_gateway_is_told_by_its_url_and_so_are_the_services_around_it() {
         ("ENDPOINT_AUTH", "sigv4"),
         ("ENDPOINT_REGION", "us-east-1"),
         ("ENDPOINT_SERVICE", "execute-api"),
-        ("ENDPOINT_API_KEY", "secretsmanager:gateway-key"),
+        (
+            "ENDPOINT_API_KEY",
+            &format!("secretsmanager:{}", crate::gateway::SECRET),
+        ),
     ] {
         assert_eq!(environment[name], expected, "{name}");
     }
