@@ -9,6 +9,7 @@ mod deadline;
 #[path = "../support/emf.rs"]
 mod emf;
 mod events;
+mod gateway;
 mod give_up;
 mod redrive;
 mod start_up;

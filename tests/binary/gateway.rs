@@ -1,0 +1,206 @@
+//! An endpoint behind a URL: API Gateway with signatures, a key and a usage plan.
+
+use instream_local::function::{Answer, Function, Line};
+use instream_local::gateway::{Counts, Gateway, GatewayOptions};
+use instream_local::sagemaker::SageMakerRuntime;
+use instream_local::setup::{Options, Setup};
+use instream_local::stream::{self, StreamRecord};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::capacity::RECORD;
+use crate::options;
+
+const ROLE: (&str, &str) = ("ENDPOINT_ROLE_ARN", "arn:aws:iam::210987654321:role/scorer");
+/// One attempt a record: what spends one fails.
+const ONE_ATTEMPT: (&str, &str) = ("MAX_ATTEMPTS", "1");
+const ALL_FINISHED: &[u8] = br#"{"batchItemFailures":[]}"#;
+
+/// A function and its gateway.
+struct Running {
+    function: Function,
+    endpoint: SageMakerRuntime,
+    lines: mpsc::UnboundedReceiver<Line>,
+}
+
+fn behind_a_gateway(settings: &[(&str, &str)], gateway: GatewayOptions) -> Options {
+    let mut options = options(settings);
+    options.local_endpoint.gateway = Some(gateway);
+    options
+}
+
+/// As many calls as the function likes.
+fn without_a_plan() -> GatewayOptions {
+    GatewayOptions {
+        usage_plan: None,
+        ..GatewayOptions::default()
+    }
+}
+
+impl Running {
+    async fn start(options: Options) -> Self {
+        let Setup {
+            endpoint,
+            launch,
+            lines,
+        } = Setup::new(options).await.unwrap();
+        let function = Function::start(&launch).await.unwrap();
+        let endpoint = endpoint.unwrap();
+        Self {
+            function,
+            endpoint,
+            lines,
+        }
+    }
+
+    fn gateway(&self) -> &Gateway {
+        self.endpoint.gateway().unwrap()
+    }
+
+    /// Delivers the lines of these numbers once; returns the first that is unfinished.
+    async fn deliver(&self, numbers: std::ops::Range<u64>) -> Option<u64> {
+        let record = |number| StreamRecord::from_line(number, RECORD, 0);
+        let records: Vec<_> = numbers.clone().map(record).collect();
+        let Answer::Response(answer) = self.function.invoke(stream::event(&records)).await else {
+            panic!("the function answers");
+        };
+        if &answer[..] == ALL_FINISHED {
+            return None;
+        }
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        let named = answer["batchItemFailures"][0]["itemIdentifier"].as_str().unwrap();
+        let is_named = |number: &u64| record(*number).sequence_number == named;
+        Some(numbers.into_iter().find(is_named).unwrap())
+    }
+
+    /// Ends the function; returns what it said, and what the gateway counted.
+    async fn stop(self) -> (String, Counts) {
+        let counts = self.gateway().counts();
+        let key = self.gateway().key();
+        self.function.stop().await;
+        let mut lines = self.lines;
+        let mut said = String::new();
+        while let Ok(line) = lines.try_recv() {
+            said.push_str(&format!("{line:?}\n"));
+        }
+        for secret in [key.as_str(), "X-Amz-Security-Token", "Signature="] {
+            assert!(!said.contains(secret), "{said}");
+        }
+        (said, counts)
+    }
+}
+
+#[tokio::test]
+async fn signed_calls_with_the_key_are_answered() {
+    for tls in [false, true] {
+        let mut options = behind_a_gateway(&[ONE_ATTEMPT], without_a_plan());
+        options.local_endpoint.tls = tls;
+        let running = Running::start(options).await;
+        assert_eq!(running.deliver(1..101).await, None);
+        let (said, counts) = running.stop().await;
+        assert_eq!(counts, Counts { keys_fetched: 1, ..Counts::default() });
+        assert!(said.contains("/prod/score"), "the envelope names the endpoint: {said}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_expire_during_a_run_fail_no_record() {
+    let running = Running::start(behind_a_gateway(&[ONE_ATTEMPT, ROLE], without_a_plan())).await;
+    for batch in 0..10 {
+        let first = batch * 100 + 1;
+        assert_eq!(running.deliver(first..first + 100).await, None, "batch {batch}");
+        running.gateway().end_sessions();
+    }
+    let calls = running.endpoint.calls();
+    let (_, counts) = running.stop().await;
+    assert_eq!((counts.sessions, counts.signature), (10, 0));
+    // The calls that were in flight together found it out together.
+    assert!((9..=180).contains(&counts.expired), "{counts:?}");
+    assert_eq!(calls, 1000 + counts.expired);
+}
+
+#[tokio::test]
+async fn a_key_that_is_replaced_during_a_run_fails_no_record() {
+    let running = Running::start(behind_a_gateway(&[ONE_ATTEMPT], without_a_plan())).await;
+    for batch in 0..5 {
+        let first = batch * 100 + 1;
+        assert_eq!(running.deliver(first..first + 100).await, None, "batch {batch}");
+        running.gateway().replace_key();
+    }
+    let (_, counts) = running.stop().await;
+    assert_eq!(counts.keys_fetched, 5);
+    assert!((4..=80).contains(&counts.key), "{counts:?}");
+}
+
+#[tokio::test]
+async fn what_the_gateway_refuses_dead_letters_nothing_and_is_told() {
+    for (setting, told) in [
+        (("ENDPOINT_AUTH", "none"), "MissingAuthenticationTokenException"),
+        (("ENDPOINT_REGION", "eu-west-1"), "InvalidSignatureException; check ENDPOINT_REGION"),
+        (("ENDPOINT_SERVICE", "lambda"), "InvalidSignatureException; check ENDPOINT_REGION"),
+        (("ENDPOINT_API_KEY", ""), "ForbiddenException; check ENDPOINT_API_KEY"),
+        (("ENDPOINT_API_KEY_HEADER", "x-key"), "ForbiddenException; check ENDPOINT_API_KEY"),
+        (("ENDPOINT_API_KEY", "secretsmanager:nowhere"), "ResourceNotFoundException"),
+        (
+            ("ENDPOINT_ROLE_ARN", "arn:aws:iam::210987654321:role/not-allowed"),
+            "check the function's credentials, and ENDPOINT_ROLE_ARN",
+        ),
+    ] {
+        let mut settings = vec![setting];
+        if setting.0 == "ENDPOINT_AUTH" {
+            settings.extend([("ENDPOINT_REGION", ""), ("ENDPOINT_SERVICE", "")]);
+        }
+        let running = Running::start(behind_a_gateway(&settings, without_a_plan())).await;
+        assert_eq!(running.deliver(1..51).await, Some(1), "{setting:?}");
+        let calls = running.endpoint.calls();
+        let (said, counts) = running.stop().await;
+        assert!(said.contains(told), "{setting:?}: {said}");
+        assert!(!said.contains("\"reason\""), "no dead letter: {said}");
+        // The calls in flight when the first came back, and none again.
+        assert!(calls <= 20 && counts.refused() == calls, "{calls}: {counts:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_gets_no_record() {
+    let mut options = behind_a_gateway(&[ONE_ATTEMPT], without_a_plan());
+    options.local_endpoint.tls = true;
+    let mut setup = Setup::new(options).await.unwrap();
+    setup.launch.environment.remove("SSL_CERT_FILE");
+    // Else there would be no key to call with.
+    setup.launch.environment.remove("ENDPOINT_API_KEY");
+    let function = Function::start(&setup.launch).await.unwrap();
+    let endpoint = setup.endpoint.unwrap();
+    let record = StreamRecord::from_line(1, RECORD, 0);
+    let answer = function.invoke(stream::event([&record])).await;
+    function.stop().await;
+    let expected = format!(r#"{{"batchItemFailures":[{{"itemIdentifier":"{}"}}]}}"#, record.sequence_number);
+    assert_eq!(answer, Answer::Response(expected.into()));
+    assert_eq!(endpoint.calls(), 0);
+    assert!(endpoint.connections() > 0, "it was tried");
+}
+
+#[tokio::test]
+async fn a_usage_plan_of_twenty_calls_a_second_answers_a_thousand_records() {
+    let running = Running::start(behind_a_gateway(&[], GatewayOptions::default())).await;
+    let so_far = || (running.endpoint.calls(), running.gateway().counts().throttled);
+    let mut warm = (0, 0);
+    for batch in 0..10 {
+        if batch == 3 {
+            warm = so_far();
+        }
+        let (mut from, end) = (batch * 100 + 1, batch * 100 + 101);
+        while let Some(unfinished) = running.deliver(from..end).await {
+            from = unfinished;
+        }
+    }
+    let (calls, throttled) = so_far();
+    let (said, counts) = running.stop().await;
+    assert_eq!(counts.refused(), throttled, "nothing else was refused");
+    assert_eq!(said.matches("\\\"output\\\"").count(), 1000, "each once");
+    assert!(!said.contains("\\\"reason\\\""), "no dead letter");
+    // A fixed capacity has 94 % refused.
+    let (calls, throttled) = (calls - warm.0, throttled - warm.1);
+    eprintln!("of {calls} calls after the first 300 records, {throttled} were refused");
+    assert!(throttled * 100 <= calls * 8, "{throttled} of {calls}");
+}
