@@ -1,7 +1,7 @@
 //! An API Gateway REST API before the endpoint: `POST /prod/score`, signed, with the key of a usage plan.
 //!
 //! ```text
-//! POST /prod/score ─ signature ─ key ─ plan ─ size ─▶ sagemaker's container
+//! POST /prod/score ─ size ─ signature ─ key ─ plan ─▶ sagemaker's container
 //! POST /           ─ sts: AssumeRole ─▶ sessions
 //!                  ─ secrets: GetSecretValue ─▶ the key
 //! ```
@@ -51,10 +51,6 @@ const SCOPE: Scope<'static> = Scope {
     region: REGION,
     service: SERVICE,
 };
-
-/// A payload has 10 MB at most:
-/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>.
-const PAYLOAD_MAX: usize = 10 * 1024 * 1024;
 
 /// A REST API before the endpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,7 +111,7 @@ impl fmt::Display for Counts {
         } = self;
         write!(
             f,
-            "{throttled} throttled, {key} without its key, {signature} without a good signature, {expired} expired, \
+            "{throttled} throttled, {key} without a good key, {signature} without a good signature, {expired} expired, \
              {too_large} too large"
         )
     }
@@ -180,9 +176,6 @@ impl Gateway {
         if self.plan.as_ref().is_some_and(|plan| !plan.take()) {
             return Err(Refusal::Throttled);
         }
-        if received.body.len() > PAYLOAD_MAX {
-            return Err(Refusal::TooLong);
-        }
         Ok(())
     }
 
@@ -195,7 +188,6 @@ impl Gateway {
             Refusal::Expired => counts.expired += 1,
             Refusal::Key => counts.key += 1,
             Refusal::Throttled => counts.throttled += 1,
-            Refusal::TooLong => counts.too_large += 1,
         }
     }
 }

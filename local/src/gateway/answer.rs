@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde_json::json;
 
+use super::front::PAYLOAD_MAX;
 use crate::sagemaker::ContainerAnswer;
 
 /// Why a call does not reach the container.
@@ -25,8 +26,6 @@ pub(super) enum Refusal {
     Key,
     /// There are too many calls.
     Throttled,
-    /// The body has more than 10 MB.
-    TooLong,
 }
 
 impl Refusal {
@@ -55,11 +54,6 @@ impl Refusal {
                 StatusCode::TOO_MANY_REQUESTS,
                 "TooManyRequestsException",
                 "Too Many Requests",
-            ),
-            Self::TooLong => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestTooLargeException",
-                "Request Too Long",
             ),
         }
     }
@@ -92,6 +86,16 @@ pub(super) fn passed_through(answer: ContainerAnswer) -> Response<Body> {
     response
         .body(Body::from(body))
         .expect("the content type was a header before")
+}
+
+/// The body is too long, which API Gateway's front door says in plain text, before it looks at the API: as seen in
+/// <https://github.com/koki-develop/lgtm-generator/issues/10>.
+pub(super) fn too_long() -> Response<Body> {
+    Response::builder()
+        .status(StatusCode::PAYLOAD_TOO_LARGE)
+        .header("Content-Type", "text; charset=utf-8")
+        .body(Body::from(format!("HTTP content length exceeded {PAYLOAD_MAX} bytes.")))
+        .expect("the header is a constant")
 }
 
 /// The container took too long.

@@ -14,10 +14,14 @@ use axum::routing::post;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::answer::{Refusal, passed_through, timed_out};
+use super::answer::{Refusal, passed_through, timed_out, too_long};
 use super::signature::Received;
-use super::{Gateway, PATH, secrets, sts};
+use super::{Gateway, PATH, locked, secrets, sts};
 use crate::sagemaker::{Ended, Outcome, Shared};
+
+/// A payload has 10 MB at most:
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>.
+pub(super) const PAYLOAD_MAX: usize = 10 * 1024 * 1024;
 
 /// An integration must answer within 29 s, unless a quota says otherwise:
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>.
@@ -45,7 +49,7 @@ pub(crate) fn router(gateway: Arc<Gateway>, shared: Arc<Shared>) -> Router {
 async fn score(State(front): State<Front>, parts: Parts, body: Result<Bytes, BytesRejection>) -> Response<Body> {
     let body = match body {
         Ok(body) => Some(body),
-        // More than anybody keeps.
+        // So much that nobody keeps it.
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => None,
         // The caller has gone.
         Err(rejection) => return rejection.into_response(),
@@ -55,9 +59,9 @@ async fn score(State(front): State<Front>, parts: Parts, body: Result<Bytes, Byt
 
 impl Front {
     pub(super) async fn answer(&self, parts: &Parts, body: Option<Bytes>) -> (Outcome, Response<Body>) {
-        let Some(body) = body else {
-            self.gateway.count(&Refusal::TooLong);
-            return refused(&Refusal::TooLong);
+        let Some(body) = body.filter(|body| body.len() <= PAYLOAD_MAX) else {
+            locked(&self.gateway.counts).too_large += 1;
+            return (Outcome::Refused, too_long());
         };
         let received = Received {
             method: parts.method.as_str(),

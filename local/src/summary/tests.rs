@@ -39,7 +39,8 @@ fn what_a_gateway_refused_is_shown_where_there_is_any() {
         too_large: 5,
         ..gateway::Counts::default()
     };
-    let refused = "4 throttled, 3 without its key, 1 without a good signature, 2 expired, 5 too large, of these calls";
+    let refused =
+        "4 throttled, 3 without a good key, 1 without a good signature, 2 expired, 5 too large, of these calls";
     let shown = summary(Some(counts)).to_string();
     assert!(shown.contains(&format!("\ngateway         {refused}\n")), "{shown}");
     let asked = gateway::Counts {
