@@ -119,9 +119,8 @@ fn local(own: Settings, url: &str, certificate: Option<&Path>, is_gateway: bool)
         of_aws || name.to_ascii_uppercase().ends_with("_PROXY")
     };
     let mut environment: HashMap<_, _> = own.into_iter().filter(|(name, _)| !foreign(name)).collect();
-    // What is left of these is empty.
-    environment.remove("ENDPOINT_URL");
     if is_gateway {
+        // What is left of it is empty.
         environment.remove("ENDPOINT_NAME");
     }
     let settings = [
