@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 mod level;
 mod limit;
 mod quiet;
+mod rate;
 
 use limit::{Limit, Start};
 
@@ -50,6 +51,8 @@ pub enum Ended {
     Answered,
     /// It has too much to do.
     Overload,
+    /// It gets too many calls a second, however few are in flight.
+    OverRate,
     /// It could not be reached, or broke: that says nothing unless nothing else is heard.
     Unreachable,
     /// The record's own fault, or the container's with that record, or the configuration's.
@@ -108,8 +111,9 @@ impl Capacity {
     }
 
     /// How many calls may be in flight now, up to CAPACITY. Below one, the share of the time in which there may be one.
+    /// Where calls are paced, as many as that comes to.
     pub fn limit(&self) -> f64 {
-        self.shared.limit().calls()
+        self.shared.limit().reported(Instant::now())
     }
 
     /// Whether the latest calls, ten at least, have all ended by Overload or Unreachable, and nothing else is in flight.

@@ -98,6 +98,8 @@ pub struct Fault {
     pub is_doubtful: bool,
     /// Whether it says nothing of calls for other models.
     pub is_one_models: bool,
+    /// Whether there are too many calls a second, however few are in flight.
+    pub is_of_the_rate: bool,
     /// How long the endpoint asks to be left alone.
     pub retry_after: Option<Duration>,
     /// What happened, in the service's words or ours. It never quotes the record, so a log may show it.
@@ -113,6 +115,7 @@ impl Fault {
             kind,
             is_doubtful: false,
             is_one_models: false,
+            is_of_the_rate: false,
             retry_after: None,
             summary: summary.into(),
             container_message: None,

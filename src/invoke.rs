@@ -170,6 +170,7 @@ impl<E: Endpoint> Caller<E> {
             Ok(_) => Ended::Answered,
             Err(fault) => match fault.kind {
                 FaultKind::Overload if fault.is_one_models => Ended::Otherwise,
+                FaultKind::Overload if fault.is_of_the_rate => Ended::OverRate,
                 FaultKind::Overload => Ended::Overload,
                 FaultKind::Unreachable => Ended::Unreachable,
                 FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured => Ended::Otherwise,

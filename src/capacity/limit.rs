@@ -9,6 +9,7 @@
 //! - **Below one**, calls are spaced: one a round trip divided by the limit. It goes there where, with a limit below three,
 //!   more calls are throttled than answered. There, an overload lowers it by an eighth, and the longer ago that is, the
 //!   faster it rises, as CUBIC does (RFC 9438): a rate that is known to be too high is not tried again at once.
+//! - **Too many calls a second**, as an endpoint behind a URL says it with 429, moves the [rate](super::rate) instead.
 //! - **Nothing but Overload or Unreachable**, three at least and nothing else in flight: the endpoint is down. The limit is
 //!   one, calls ask one by one whether it is back, up to two seconds apart, and then each answer raises it by one (those
 //!   that come together, with no call begun between them, in all), up to where it was, or to half of what it was before the
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 use super::Ended;
 use super::level::Level;
 use super::quiet::Quiet;
+use super::rate::Rate;
 
 /// An answer of what is in flight is waited for no longer.
 const LONGEST_HOLD: Duration = Duration::from_secs(1);
@@ -68,6 +70,7 @@ pub(super) struct Limit {
     /// The next spaced call.
     spaced: Option<Instant>,
     quiet: Quiet,
+    rate: Rate,
     /// Share of the latest calls that timed out.
     timed_out: f64,
     /// When that last lowered the limit: calls that began before say nothing more.
@@ -96,6 +99,7 @@ impl Limit {
             round_trip: None,
             spaced: None,
             quiet: Quiet::new(),
+            rate: Rate::new(now),
             timed_out: 0.0,
             lowered_for_time: None,
             overloaded: None,
@@ -104,6 +108,13 @@ impl Limit {
 
     pub(super) fn calls(&self) -> f64 {
         self.level.calls()
+    }
+
+    /// The same, or what the pace of the calls comes to, if that is less.
+    pub(super) fn reported(&self, now: Instant) -> f64 {
+        let paced = self.rate.per_second(now).zip(self.round_trip);
+        let paced = paced.map(|(rate, round_trip)| rate * round_trip.as_secs_f64());
+        self.calls().min(paced.unwrap_or(f64::INFINITY))
     }
 
     pub(super) fn is_hopeless(&self) -> bool {
@@ -116,7 +127,7 @@ impl Limit {
 
     /// Starts a call, if one may start `now`.
     pub(super) fn start(&mut self, now: Instant) -> Start {
-        let until = self.quiet.until().max(self.spaced);
+        let until = self.quiet.until().max(self.spaced).max(self.rate.until());
         match until.filter(|until| *until > now) {
             Some(until) if !self.is_full() => Start::After(until),
             _ => self.start_at_once(now),
@@ -132,6 +143,7 @@ impl Limit {
         self.in_flight += 1;
         self.round.is_limited |= self.is_full();
         self.spaced = (self.calls() < 1.0).then(|| now + self.gap());
+        self.rate.start(now);
         self.quiet.asked(now, self.hold());
         Start::Now
     }
@@ -159,7 +171,7 @@ impl Limit {
         self.in_flight -= 1;
         let timed_out = if how == Ended::TimedOut { 1.0 } else { 0.0 };
         self.timed_out += (timed_out - self.timed_out) / TIMEOUTS_AMONG;
-        if how == Ended::Overload {
+        if matches!(how, Ended::Overload | Ended::OverRate) {
             self.overloaded = Some(now);
         }
         if !self.is_adaptive {
@@ -168,6 +180,10 @@ impl Limit {
         match how {
             Ended::Answered => self.answered(started, now),
             Ended::Overload => self.pushed_back(started, now),
+            Ended::OverRate => {
+                self.rate.exceeded(started, now);
+                self.failed(now, false);
+            }
             Ended::Unreachable => self.failed(now, false),
             Ended::TimedOut => self.timed_out(started, now),
             Ended::Otherwise => self.heard(),

@@ -74,6 +74,7 @@ async fn statuses_become_faults_after_one_call() {
             let (answer, requests) = call(&[], &[Answer::Http(*status, &[], "card 4929")]).await;
             let fault = answer.unwrap_err();
             assert_eq!((fault.kind, fault.is_doubtful), (kind, false), "{status}");
+            assert_eq!(fault.is_of_the_rate, *status == 429, "{status}");
             assert!(
                 !fault.to_string().contains("4929"),
                 "no log shows what it said: {fault}"

@@ -1,5 +1,7 @@
 //! An endpoint behind a URL: API Gateway with signatures, a key and a usage plan.
 
+use std::time::Duration;
+
 use instream_local::function::{Answer, Function, Line};
 use instream_local::gateway::{Counts, Gateway, GatewayOptions};
 use instream_local::sagemaker::SageMakerRuntime;
@@ -98,7 +100,13 @@ async fn signed_calls_with_the_key_are_answered() {
         let running = Running::start(options).await;
         assert_eq!(running.deliver(1..101).await, None);
         let (said, counts) = running.stop().await;
-        assert_eq!(counts, Counts { keys_fetched: 1, ..Counts::default() });
+        assert_eq!(
+            counts,
+            Counts {
+                keys_fetched: 1,
+                ..Counts::default()
+            }
+        );
         assert!(said.contains("/prod/score"), "the envelope names the endpoint: {said}");
     }
 }
@@ -136,11 +144,23 @@ async fn a_key_that_is_replaced_during_a_run_fails_no_record() {
 async fn what_the_gateway_refuses_dead_letters_nothing_and_is_told() {
     for (setting, told) in [
         (("ENDPOINT_AUTH", "none"), "MissingAuthenticationTokenException"),
-        (("ENDPOINT_REGION", "eu-west-1"), "InvalidSignatureException; check ENDPOINT_REGION"),
-        (("ENDPOINT_SERVICE", "lambda"), "InvalidSignatureException; check ENDPOINT_REGION"),
+        (
+            ("ENDPOINT_REGION", "eu-west-1"),
+            "InvalidSignatureException; check ENDPOINT_REGION",
+        ),
+        (
+            ("ENDPOINT_SERVICE", "lambda"),
+            "InvalidSignatureException; check ENDPOINT_REGION",
+        ),
         (("ENDPOINT_API_KEY", ""), "ForbiddenException; check ENDPOINT_API_KEY"),
-        (("ENDPOINT_API_KEY_HEADER", "x-key"), "ForbiddenException; check ENDPOINT_API_KEY"),
-        (("ENDPOINT_API_KEY", "secretsmanager:nowhere"), "ResourceNotFoundException"),
+        (
+            ("ENDPOINT_API_KEY_HEADER", "x-key"),
+            "ForbiddenException; check ENDPOINT_API_KEY",
+        ),
+        (
+            ("ENDPOINT_API_KEY", "secretsmanager:nowhere"),
+            "ResourceNotFoundException",
+        ),
         (
             ("ENDPOINT_ROLE_ARN", "arn:aws:iam::210987654321:role/not-allowed"),
             "check the function's credentials, and ENDPOINT_ROLE_ARN",
@@ -174,7 +194,10 @@ async fn a_certificate_that_is_not_trusted_gets_no_record() {
     let record = StreamRecord::from_line(1, RECORD, 0);
     let answer = function.invoke(stream::event([&record])).await;
     function.stop().await;
-    let expected = format!(r#"{{"batchItemFailures":[{{"itemIdentifier":"{}"}}]}}"#, record.sequence_number);
+    let expected = format!(
+        r#"{{"batchItemFailures":[{{"itemIdentifier":"{}"}}]}}"#,
+        record.sequence_number
+    );
     assert_eq!(answer, Answer::Response(expected.into()));
     assert_eq!(endpoint.calls(), 0);
     assert!(endpoint.connections() > 0, "it was tried");
@@ -182,7 +205,9 @@ async fn a_certificate_that_is_not_trusted_gets_no_record() {
 
 #[tokio::test]
 async fn a_usage_plan_of_twenty_calls_a_second_answers_a_thousand_records() {
-    let running = Running::start(behind_a_gateway(&[], GatewayOptions::default())).await;
+    let mut options = behind_a_gateway(&[], GatewayOptions::default());
+    options.local_endpoint.latency = Duration::from_millis(20);
+    let running = Running::start(options).await;
     let so_far = || (running.endpoint.calls(), running.gateway().counts().throttled);
     let mut warm = (0, 0);
     for batch in 0..10 {
@@ -201,6 +226,6 @@ async fn a_usage_plan_of_twenty_calls_a_second_answers_a_thousand_records() {
     assert!(!said.contains("\\\"reason\\\""), "no dead letter");
     // A fixed capacity has 94 % refused.
     let (calls, throttled) = (calls - warm.0, throttled - warm.1);
-    eprintln!("of {calls} calls after the first 300 records, {throttled} were refused");
-    assert!(throttled * 100 <= calls * 8, "{throttled} of {calls}");
+    println!("of {calls} calls after the first 300 records, {throttled} were refused");
+    assert!(throttled * 20 <= calls, "{throttled} of {calls}");
 }

@@ -113,7 +113,10 @@ impl Service {
         let mut state = self.state.lock().unwrap();
         if !state.takes_room(now, self.nature.limit) {
             state.ledger.add(now, instance, What::Throttled);
-            return Err(Fault::new(FaultKind::Overload, "no room"));
+            return Err(Fault {
+                is_of_the_rate: matches!(self.nature.limit, Limit::Plan { .. }),
+                ..Fault::new(FaultKind::Overload, "no room")
+            });
         }
         state.in_flight += 1;
         state.ledger.add(now, instance, What::Accepted);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::endpoint::{Limit, Nature};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, seconds};
 use crate::ran::Ran;
-use crate::table::{print, row};
+use crate::table::{compare, print, row};
 
 const RECORDS: u16 = 1000;
 /// Calls until the burst is spent, and that has been noticed.
@@ -25,22 +25,45 @@ fn a_usage_plan_is_kept() {
         per_second: 20,
         burst: 100,
     };
-    let fleet = Fleet {
-        name: "plan".to_owned(),
-        batch: 100,
-        records: RECORDS.into(),
-        measured: Duration::ZERO..Duration::from_mins(5),
-        ..Fleet::on(Nature::of(limit, 20))
-    };
-    let both = fleet.run_both().map(after_warm_up);
-    print(&both.each_ref().map(row));
-    let [_, adaptive] = both;
-    let answered = adaptive.counts(&adaptive.all()).answered;
-    assert!(adaptive.is_done, "{answered} answered");
-    // What is finished without an answer was rejected.
-    assert_eq!(answered, u32::from(RECORDS));
-    let throttled = adaptive.throttled(&adaptive.measured);
-    assert!(throttled <= 0.05, "{throttled}");
-    let goodput = adaptive.goodput(&adaptive.measured);
-    assert!(goodput >= 0.9, "{goodput}");
+    // Below one call in flight, just one, and several.
+    for latency_ms in [2, 20, 50, 200] {
+        let fleet = Fleet {
+            name: format!("plan, {latency_ms} ms"),
+            batch: 100,
+            records: RECORDS.into(),
+            measured: Duration::ZERO..Duration::from_mins(5),
+            ..Fleet::on(Nature::of(limit, latency_ms))
+        };
+        let both = fleet.run_both().map(after_warm_up);
+        print(&both.each_ref().map(row));
+        let [_, adaptive] = both;
+        let answered = adaptive.counts(&adaptive.all()).answered;
+        assert!(adaptive.is_done, "{answered} answered");
+        // What is finished without an answer was rejected.
+        assert_eq!(answered, u32::from(RECORDS));
+        let throttled = adaptive.throttled(&adaptive.measured);
+        assert!(throttled <= 0.05, "{throttled} at {latency_ms} ms");
+        let goodput = adaptive.goodput(&adaptive.measured);
+        assert!(goodput >= 0.95, "{goodput} at {latency_ms} ms");
+    }
+}
+
+#[test]
+fn instances_share_a_usage_plan() {
+    for (instances, per_second) in [(5, 100), (20, 20)] {
+        let burst = per_second * 2;
+        let limit = Limit::Plan { per_second, burst };
+        let fleet = Fleet {
+            name: format!("plan for {instances}"),
+            instances,
+            batch: 100,
+            measured: seconds(20..120),
+            measured_static: Some(seconds(3..8)),
+            ..Fleet::on(Nature::of(limit, 50))
+        };
+        let [_, adaptive] = compare(&fleet);
+        let (goodput, throttled) = (adaptive.goodput(&fleet.measured), adaptive.throttled(&fleet.measured));
+        assert!(goodput >= 0.95, "{goodput}");
+        assert!(throttled <= 0.1, "{throttled}");
+    }
 }

@@ -22,6 +22,8 @@ pub(super) fn of(answer: &Answer, its_model_is_named: bool, now: SystemTime) -> 
     Fault {
         kind: if is_in_doubt { FaultKind::Refused } else { fault.kind },
         is_doubtful: is_in_doubt,
+        // RFC 6585 has it for too many requests in a time, and API Gateway's plans have that.
+        is_of_the_rate: status == 429,
         retry_after: retry_after.filter(|_| fault.kind == FaultKind::Overload),
         summary: format!(
             "the endpoint answered with status {status}{}{}",

@@ -72,7 +72,8 @@ fn refuse(kind: FaultKind) -> Result<HttpResponse, ConnectorError> {
     let status = match kind {
         FaultKind::Refused => 422,
         FaultKind::Suspect => 502,
-        FaultKind::Overload => 429,
+        // 429 is about calls a second: `http.rs`.
+        FaultKind::Overload => 503,
         FaultKind::Misconfigured => 403,
         FaultKind::Unreachable => {
             let error = io::Error::from(io::ErrorKind::ConnectionRefused);
