@@ -1,5 +1,6 @@
 //! An endpoint behind a URL: API Gateway with signatures, a key and a usage plan.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use instream_local::function::{Answer, Function, Line};
@@ -83,7 +84,7 @@ impl Running {
         let mut lines = self.lines;
         let mut said = String::new();
         while let Ok(line) = lines.try_recv() {
-            said.push_str(&format!("{line:?}\n"));
+            writeln!(said, "{line:?}").unwrap();
         }
         for secret in [key.as_str(), "X-Amz-Security-Token", "Signature="] {
             assert!(!said.contains(secret), "{said}");

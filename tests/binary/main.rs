@@ -44,7 +44,7 @@ fn options(settings: &[(&str, &str)]) -> Options {
 
 /// Runs a stream of transactions. No line of the function's log shows one, as it is or in base64, or an answer.
 async fn run_stream(stream: Stream, lambda: Lambda) -> Summary {
-    let summary = stream_command::run(stream, lambda).await.unwrap();
+    let summary = Box::pin(stream_command::run(stream, lambda)).await.unwrap();
     let log = std::fs::read_to_string(&summary.files.log).unwrap();
     assert!(log.contains("batch "), "each invocation has a summary");
     for secret in ["merchant_category", "eyJ0aW1l", "\"score"] {
