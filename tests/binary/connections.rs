@@ -60,14 +60,23 @@ pub(crate) async fn read_request(connection: &mut BufReader<TcpStream>) -> Optio
 
 #[tokio::test]
 async fn a_pooled_connection_is_dead() {
+    for is_by_url in [false, true] {
+        calls_are_made_again_where_a_connection_has_died(is_by_url).await;
+    }
+}
+
+async fn calls_are_made_again_where_a_connection_has_died(is_by_url: bool) {
     let (tell, mut told) = mpsc::unbounded_channel();
     let service = mortal(tell).await;
     // With one attempt a record, an attempt that were spent on a dead connection would be the last.
     let mut setup = Setup::new(options(&[("MAX_ATTEMPTS", "1")])).await.unwrap();
-    let url = (
-        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned(),
-        format!("http://{service}"),
-    );
+    let name = if is_by_url {
+        setup.launch.environment.remove("ENDPOINT_NAME");
+        "ENDPOINT_URL"
+    } else {
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"
+    };
+    let url = (name.to_owned(), format!("http://{service}"));
     setup.launch.environment.extend([url]);
     let function = Function::start(&setup.launch).await.unwrap();
     for number in 1..=3 {

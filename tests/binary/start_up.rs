@@ -58,6 +58,27 @@ async fn a_missing_dead_letter_is_told_of() {
 }
 
 #[tokio::test]
+async fn that_records_go_in_the_clear_is_told_of_and_has_to_be_allowed() {
+    let mut setup = Setup::new(options(&[])).await.unwrap();
+    setup.launch.environment.remove("ENDPOINT_NAME");
+    // Nobody is called before an event comes.
+    let url = ("ENDPOINT_URL".to_owned(), "http://192.0.2.1/score".to_owned());
+    setup.launch.environment.extend([url]);
+    let error = Function::start(&setup.launch).await.unwrap_err().to_string();
+    assert!(error.contains("in the clear"), "{error}");
+    let allow = ("ENDPOINT_ALLOW_HTTP".to_owned(), "1".to_owned());
+    setup.launch.environment.extend([allow]);
+    while setup.lines.try_recv().is_ok() {}
+    let function = Function::start(&setup.launch).await.unwrap();
+    function.stop().await;
+    let line = setup.lines.recv().await.unwrap();
+    assert!(
+        format!("{line:?}").contains("every record goes to ENDPOINT_URL in the clear"),
+        "{line:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_call_timeout_that_does_not_fit_is_told_of_at_the_first_event() {
     for (timeout_s, give_up_after_s, expected) in [
         (1, "", Some("no call can start")),
