@@ -32,6 +32,11 @@ const CONTAINER_MESSAGE_MAX: usize = 1000;
 
 /// Something that answers inference requests: a `SageMaker` endpoint, one behind a URL, or a script in a test.
 pub trait Endpoint: Send + Sync + 'static {
+    /// Waits for what a call needs and is not the endpoint's, such as credentials: the time for a call begins after it.
+    fn ready(&self) -> impl Future<Output = Result<(), Fault>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Makes one call and waits for its answer, for as long as that takes: the caller holds the timeout, and cancels
     /// the call by dropping the future. What says nothing of the endpoint, a connection that died in the pool or
     /// credentials that have just expired, is settled in here with one more call at once.

@@ -85,6 +85,13 @@ impl<E: Endpoint> Caller<E> {
         tally: &Tally,
     ) -> Result<Answer, Fault> {
         tally.attempts.fetch_add(1, Ordering::Relaxed);
+        if let Err(fault) = self.endpoint.ready().await {
+            permit.ended(match fault.kind {
+                FaultKind::Unreachable => Ended::Unreachable,
+                _ => Ended::Otherwise,
+            });
+            return Err(fault);
+        }
         let started = Instant::now();
         let mut firsts = None;
         let calls = trace::carrying(&tally.trace_id, self.hedged(request, permit, &mut firsts, tally));

@@ -9,7 +9,8 @@
 //! - **Below one**, calls are spaced: one a round trip divided by the limit. It goes there where, with a limit below three,
 //!   more calls are throttled than answered. There, an overload lowers it by an eighth, and the longer ago that is, the
 //!   faster it rises, as CUBIC does (RFC 9438): a rate that is known to be too high is not tried again at once.
-//! - **Too many calls a second**, as an endpoint behind a URL says it with 429, moves the [rate](super::rate) instead.
+//! - **Too many calls a second**, as an endpoint behind a URL says it with 429, lowers the [rate](super::rate) and not the
+//!   limit; no other call starts before an answer comes, or two round trips have passed.
 //! - **Nothing but Overload or Unreachable**, three at least and nothing else in flight: the endpoint is down. The limit is
 //!   one, calls ask one by one whether it is back, up to two seconds apart, and then each answer raises it by one (those
 //!   that come together, with no call begun between them, in all), up to where it was, or to half of what it was before the
@@ -181,7 +182,10 @@ impl Limit {
             Ended::Answered => self.answered(started, now),
             Ended::Overload => self.pushed_back(started, now),
             Ended::OverRate => {
-                self.rate.exceeded(started, now);
+                // While nothing comes through, those that ask whether anything does say nothing of the rate.
+                if !self.quiet.is_down() {
+                    self.rate.exceeded(started, now);
+                }
                 self.failed(now, false);
             }
             Ended::Unreachable => self.failed(now, false),

@@ -1,7 +1,7 @@
 //! Calls a second, at an endpoint that says that there are too many of them, as a usage plan does: it counts calls, and
 //! does not care how long they take or how many are in flight.
 //!
-//! Nothing is paced until then. What was refused lowers the rate by a fifth, once a round trip; from there it follows the
+//! Nothing is paced until then. What is refused lowers the rate by a fifth, once a round trip; from there it follows the
 //! curve of CUBIC (RFC 9438), as the clients of AWS do in adaptive mode: fast at first, slowly where it was too much, and
 //! then ever faster. When it is far above that, nothing is paced any more.
 
@@ -12,10 +12,14 @@ use tokio::time::Instant;
 const LOWERED: f64 = 0.8;
 /// Steepness of the curve, in calls a second for each second cubed …
 const STEEPEST: f64 = 0.4;
-/// … but so that it is level after this many calls at least: who makes few must not be over the rate with each of them.
+/// … but so that it is level after this many calls, or this many seconds: who makes few must not be over the rate with each
+/// of them, nor wait for many of them to make more.
 const CALLS: f64 = 20.0;
+const SECONDS: f64 = 15.0;
 /// So many times what was too much is as good as no limit.
 const FREE: f64 = 10.0;
+/// Fewer calls in the last second tell nothing of what would be too many.
+const TELLING: f64 = 5.0;
 /// A call every ten seconds.
 const LEAST: f64 = 0.1;
 /// How long calls are counted for.
@@ -72,7 +76,7 @@ impl Rate {
         if self.pace.as_ref().is_some_and(|pace| started < pace.lowered) {
             return;
         }
-        let measured = self.started.per_second(now);
+        let measured = self.started.per_second(now).max(TELLING);
         let too_much = self.per_second(now).map_or(measured, |rate| rate.min(measured));
         let mut pace = Pace {
             too_much: too_much.max(LEAST),
@@ -87,7 +91,8 @@ impl Rate {
 impl Pace {
     fn rate(&self, now: Instant) -> f64 {
         let lowered = self.too_much * (1.0 - LOWERED);
-        let steepness = STEEPEST.min(lowered * (self.too_much / CALLS).powi(3));
+        let level_after = (CALLS / self.too_much).min(SECONDS);
+        let steepness = STEEPEST.min(lowered / level_after.powi(3));
         let past = (now - self.lowered).as_secs_f64() - (lowered / steepness).cbrt();
         (self.too_much + steepness * past.powi(3)).max(LEAST)
     }

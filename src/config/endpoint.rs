@@ -160,6 +160,13 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             }
             return Some(None);
         }
+        if !url?.is_signable() {
+            return self.fault(
+                "ENDPOINT_URL with ENDPOINT_AUTH=\"sigv4\" has what no signature is made of; allowed: a path without empty \
+                 parts and dots, a query encoded like %2F"
+                    .to_owned(),
+            );
+        }
         let told = url?.place();
         let (told_region, told_service) = told.map(|place| (place.region, place.service)).unzip();
         let place = region.or(told_region).zip(service.or(told_service));
@@ -183,6 +190,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     fn key(&mut self, is_signed: bool) -> Option<KeySettings> {
         let (header, scheme) = self.required(ENDPOINT_API_KEY_HEADER, key_header)?;
+        let own_header = self.value(ENDPOINT_API_KEY_HEADER);
+        if self.value(ENDPOINT_API_KEY).is_none() && own_header.as_deref() != ENDPOINT_API_KEY_HEADER.default {
+            own_header?;
+            return self.fault("ENDPOINT_API_KEY_HEADER without ENDPOINT_API_KEY; allowed: both or neither".to_owned());
+        }
         let (secret, member) = self.hidden(ENDPOINT_API_KEY, secret)?;
         if !cfg!(feature = "secretsmanager") {
             return self.fault(
@@ -235,7 +247,7 @@ fn secret(value: &str) -> Option<(String, Option<String>)> {
         Some((secret, member)) => (secret, Some(member.to_owned())),
         None => (reference, None),
     };
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-:".contains(&byte);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-!:".contains(&byte);
     let fits = (1..=2048).contains(&secret.len())
         && secret.bytes().all(allowed)
         && secret.starts_with("arn:") == secret.contains(':')

@@ -18,7 +18,7 @@ const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'
 const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
 const HEADER: &str = "1–1024 printable ASCII characters";
 const PATH: &str = "a path of $, .name, ['a','b'], [n,…], [a:b], [*]";
-const URL: &str = "https://HOST[:PORT]/PATH[?QUERY], query encoded; http:// to this machine only";
+const URL: &str = "https://HOST[:PORT]/PATH[?QUERY], without a user; http:// to this machine only";
 const DESTINATION: &str = "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:";
 
 pub(super) const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);

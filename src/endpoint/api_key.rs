@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
@@ -33,7 +34,7 @@ pub struct KeySettings {
 pub(super) struct Secret(String);
 
 /// Why there is none.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct KeyError {
     /// Whether somebody must mend it, or it may be had later.
     pub(super) kind: FaultKind,
@@ -46,7 +47,7 @@ pub(super) struct KeyError {
 pub(super) struct ApiKey {
     settings: KeySettings,
     environment: SdkConfig,
-    kept: Kept<Secret>,
+    kept: Kept<Secret, KeyError>,
 }
 
 impl ApiKey {
@@ -74,44 +75,48 @@ impl ApiKey {
 
     /// The key: the one that is kept, or else fetched.
     pub(super) async fn get(&self) -> Result<Arc<Secret>, KeyError> {
+        self.kept.get(|| self.fetch()).await
+    }
+
+    /// A key other than `stale`, which was rejected: another call has fetched it, or it is fetched now. None where it is
+    /// still the same, or cannot be had.
+    pub(super) async fn other_than(&self, stale: &Arc<Secret>) -> Option<Arc<Secret>> {
+        let current = self.kept.renew(stale, || self.fetch()).await;
+        current.ok().filter(|current| **current != **stale)
+    }
+
+    fn fetch(&self) -> BoxFuture<'static, Result<Dated<Secret>, KeyError>> {
+        let fetch = fetch(self.settings.clone(), self.environment.clone());
         let fetch = async {
-            // As a trait object: the client's own future is deeper than the compiler looks for `Send`.
-            let fetched = timeout(FETCH_MAX, self.fetch().boxed()).await;
+            let fetched = timeout(FETCH_MAX, fetch).await;
             let late = |_| KeyError::passing(format!("no answer of Secrets Manager within {FETCH_MAX:?}"));
             let value = Arc::new(fetched.map_err(late).flatten()?);
             Ok(Dated { value, until: None })
         };
-        self.kept.get(fetch).await
+        fetch.boxed()
     }
+}
 
-    /// Fetches the key anew, as `stale` was rejected; unless another call has. Whether it is another one now.
-    pub(super) async fn has_changed(&self, stale: &Arc<Secret>) -> Result<bool, KeyError> {
-        self.kept.forget(stale);
-        Ok(*self.get().await? != **stale)
+#[cfg(feature = "secretsmanager")]
+async fn fetch(settings: KeySettings, environment: SdkConfig) -> Result<Secret, KeyError> {
+    use aws_sdk_secretsmanager::Client;
+    use aws_sdk_secretsmanager::config::{Builder, Region};
+
+    let KeySettings { secret, member, .. } = settings;
+    let mut config = Builder::from(&environment);
+    if let Some(region) = region(&secret) {
+        config.set_region(Some(Region::new(region.to_owned())));
     }
+    let request = Client::from_conf(config.build()).get_secret_value().secret_id(secret);
+    let answer = request.send().await.map_err(|error| KeyError::of(&error))?;
+    key(answer.secret_string(), member.as_deref()).map_err(KeyError::settled)
+}
 
-    #[cfg(feature = "secretsmanager")]
-    async fn fetch(&self) -> Result<Secret, KeyError> {
-        use aws_sdk_secretsmanager::Client;
-        use aws_sdk_secretsmanager::config::{Builder, Region};
-
-        let KeySettings { secret, member, .. } = &self.settings;
-        let mut config = Builder::from(&self.environment);
-        if let Some(region) = region(secret) {
-            config.set_region(Some(Region::new(region.to_owned())));
-        }
-        let request = Client::from_conf(config.build()).get_secret_value().secret_id(secret);
-        let answer = request.send().await.map_err(|error| KeyError::of(&error))?;
-        key(answer.secret_string(), member.as_deref()).map_err(KeyError::settled)
-    }
-
-    /// The settings are refused at start-up.
-    #[cfg(not(feature = "secretsmanager"))]
-    #[expect(clippy::unused_async, reason = "as with the feature")]
-    async fn fetch(&self) -> Result<Secret, KeyError> {
-        _ = (&self.environment, region(&self.settings.secret), key(None, None));
-        Err(KeyError::settled("this build leaves out Secrets Manager"))
-    }
+/// The settings are refused at start-up.
+#[cfg(not(feature = "secretsmanager"))]
+async fn fetch(settings: KeySettings, _: SdkConfig) -> Result<Secret, KeyError> {
+    _ = (region(&settings.secret), key(None, None));
+    Err(KeyError::settled("this build leaves out Secrets Manager"))
 }
 
 impl KeyError {

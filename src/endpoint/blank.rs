@@ -46,11 +46,13 @@ pub(super) fn request(
     further: &[(String, String)],
 ) -> Result<HttpRequest, SetUpError> {
     let mut request = HttpRequest::new(SdkBody::empty());
-    let no_request = |error: &dyn std::error::Error| SetUpError::NoRequest(format!("{uri:?}: {error}"));
+    // A query may be a secret.
+    let shown = uri.split('?').next().unwrap_or_default();
+    let no_request = |error: &dyn std::error::Error| SetUpError::NoRequest(format!("{shown:?}: {error}"));
     request.set_uri(uri.to_owned()).map_err(|error| no_request(&error))?;
     request.set_method("POST").map_err(|error| no_request(&error))?;
     if !["https://", "http://"].iter().any(|scheme| uri.starts_with(scheme)) {
-        return Err(SetUpError::NoRequest(format!("{uri:?} is no URL of http or https")));
+        return Err(SetUpError::NoRequest(format!("{shown:?} is no URL of http or https")));
     }
     let further = further.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in headers(parameters).chain(further) {

@@ -1,6 +1,7 @@
 //! Why a call brought no answer at all, whatever kind of endpoint it was for.
 
 use std::io;
+use std::sync::Arc;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -15,7 +16,7 @@ pub(super) enum CallError {
     /// A value cannot stand in a header.
     Unbuildable,
     /// There are no credentials to sign it with.
-    Credentials(CredentialsError),
+    Credentials(Arc<CredentialsError>),
     /// There is no key to send with it.
     Key(KeyError),
     /// No connection, or one that ended.
@@ -35,17 +36,17 @@ impl CallError {
                 "the request could not be built; check the settings that are sent in headers",
             ),
             // Where there are none is no connection's fault.
-            Self::Credentials(error) if lacks_credentials(error) => Fault::new(
+            Self::Credentials(error) if lacks_credentials(&**error) => Fault::new(
                 FaultKind::Misconfigured,
                 format!(
                     "the call could not be signed and sent: {}; check the function's credentials, and ENDPOINT_ROLE_ARN \
                      where that is set",
-                    causes(error)
+                    causes(&**error)
                 ),
             ),
             Self::Credentials(error) => Fault::new(
                 FaultKind::Unreachable,
-                format!("no credentials just now: {error}: {}", causes(error)),
+                format!("no credentials just now: {error}: {}", causes(&**error)),
             ),
             Self::Key(error) => Fault::new(error.kind, format!("no key to call with: {}", error.reason)),
             Self::Connection(error) => Fault::new(
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn a_provider_that_took_too_long_is_told_of() {
         let late = CredentialsError::provider_timed_out(Duration::from_secs(5));
-        let fault = CallError::Credentials(late).fault();
+        let fault = CallError::Credentials(Arc::new(late)).fault();
         assert_eq!(fault.kind, FaultKind::Unreachable);
         assert!(fault.summary.contains("timed out"), "{fault}");
     }

@@ -8,6 +8,7 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use futures_util::FutureExt as _;
 use tokio::time::timeout;
 
 use super::kept::{Dated, Kept};
@@ -42,7 +43,7 @@ pub async fn provider(environment: &SdkConfig, role: Option<&Role>) -> Option<Sh
 #[derive(Debug)]
 pub struct KeptCredentials {
     provider: Option<SharedCredentialsProvider>,
-    kept: Kept<Credentials>,
+    kept: Kept<Credentials, Arc<CredentialsError>>,
 }
 
 impl KeptCredentials {
@@ -59,31 +60,31 @@ impl KeptCredentials {
     /// # Errors
     ///
     /// The provider's, or that it took longer than 5 s.
-    pub async fn get(&self) -> Result<Arc<Credentials>, CredentialsError> {
-        self.kept.get(self.fetch()).await
+    pub async fn get(&self) -> Result<Arc<Credentials>, Arc<CredentialsError>> {
+        let fetch = || fetch(self.provider.clone()).map(|fetched| fetched.map_err(Arc::new));
+        self.kept.get(|| fetch().boxed()).await
     }
 
     /// Drops those that the service no longer takes, unless newer ones are there already.
     pub fn forget(&self, stale: &Arc<Credentials>) {
         self.kept.forget(stale);
     }
+}
 
-    async fn fetch(&self) -> Result<Dated<Credentials>, CredentialsError> {
-        let provider = self.provider.as_ref();
-        let provider = provider.ok_or_else(|| CredentialsError::not_loaded("there is no provider of credentials"))?;
-        let fetched = timeout(FETCH_MAX, provider.provide_credentials()).await;
-        let late = || {
-            provider
-                .fallback_on_interrupt()
-                .ok_or(CredentialsError::provider_timed_out(FETCH_MAX))
-        };
-        let credentials = fetched.unwrap_or_else(|_elapsed| late())?;
-        let until = credentials.expiry().map(|end| end - EARLY);
-        Ok(Dated {
-            value: Arc::new(credentials),
-            until: Some(until.unwrap_or_else(|| SystemTime::now() + LASTING)),
-        })
-    }
+async fn fetch(provider: Option<SharedCredentialsProvider>) -> Result<Dated<Credentials>, CredentialsError> {
+    let provider = provider.ok_or_else(|| CredentialsError::not_loaded("there is no provider of credentials"))?;
+    let fetched = timeout(FETCH_MAX, provider.provide_credentials()).await;
+    let late = || {
+        provider
+            .fallback_on_interrupt()
+            .ok_or(CredentialsError::provider_timed_out(FETCH_MAX))
+    };
+    let credentials = fetched.unwrap_or_else(|_elapsed| late())?;
+    let until = credentials.expiry().map(|end| end - EARLY);
+    Ok(Dated {
+        value: Arc::new(credentials),
+        until: Some(until.unwrap_or_else(|| SystemTime::now() + LASTING)),
+    })
 }
 
 #[cfg(test)]
@@ -132,7 +133,7 @@ mod tests {
         let credentials = KeptCredentials::of(Some(SharedCredentialsProvider::new(static_ones)));
         let first = credentials.get().await.unwrap();
         assert!(Arc::ptr_eq(&first, &credentials.get().await.unwrap()));
-        let until = credentials.fetch().await.unwrap().until.unwrap();
+        let until = fetch(credentials.provider.clone()).await.unwrap().until.unwrap();
         let left = until.duration_since(SystemTime::now()).unwrap();
         assert!(left <= LASTING, "{left:?}");
     }
@@ -154,8 +155,8 @@ mod tests {
     async fn a_provider_that_hangs_or_is_missing_is_an_error() {
         let hanging = KeptCredentials::of(Some(SharedCredentialsProvider::new(Hanging)));
         let error = hanging.get().await.unwrap_err();
-        assert!(matches!(error, CredentialsError::ProviderTimedOut(_)), "{error:?}");
+        assert!(matches!(*error, CredentialsError::ProviderTimedOut(_)), "{error:?}");
         let error = KeptCredentials::of(None).get().await.unwrap_err();
-        assert!(matches!(error, CredentialsError::CredentialsNotLoaded(_)), "{error:?}");
+        assert!(matches!(*error, CredentialsError::CredentialsNotLoaded(_)), "{error:?}");
     }
 }

@@ -87,6 +87,10 @@ impl Http {
 }
 
 impl Endpoint for Http {
+    async fn ready(&self) -> Result<(), Fault> {
+        self.transport.ready().await.map_err(|error| error.fault())
+    }
+
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
         let answer = self.transport.exchange(&blank::varying(request), &request.body()).await;
         let answer = answer.map_err(|error| error.fault())?;

@@ -55,6 +55,13 @@ impl Remote {
 }
 
 impl Endpoint for Remote {
+    async fn ready(&self) -> Result<(), Fault> {
+        match self {
+            Self::SageMaker(endpoint) => endpoint.ready().await,
+            Self::Http(endpoint) => endpoint.ready().await,
+        }
+    }
+
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
         match self {
             Self::SageMaker(endpoint) => endpoint.invoke(request).await,

@@ -14,7 +14,7 @@ use super::transport::{Auth, Transport};
 use super::{Endpoint, Fault, Response, SetUpError};
 use crate::request::InferenceRequest;
 
-mod fault;
+pub(super) mod fault;
 mod place;
 
 use fault::Refusal;
@@ -77,6 +77,10 @@ impl SageMaker {
 }
 
 impl Endpoint for SageMaker {
+    async fn ready(&self) -> Result<(), Fault> {
+        self.transport.ready().await.map_err(|error| error.fault())
+    }
+
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
         let answer = self.transport.exchange(&blank::varying(request), &request.body()).await;
         let answer = answer.map_err(|error| error.fault())?;

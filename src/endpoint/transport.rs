@@ -7,7 +7,7 @@ use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all, join3};
 use tokio::time::timeout;
 
 use super::api_key::{ApiKey, Secret};
@@ -59,12 +59,15 @@ impl Transport {
     /// Fetches credentials and the key, and opens connections by `greetings`, so that calls need not wait for them. Whatever
     /// is late is a call's to wait for, and what failed is told by the first one.
     pub(super) async fn warm_up(&self, greetings: usize) {
-        let warm_up = async {
-            _ = self.credentials().await;
-            _ = self.current_key().await;
-            join_all((0..greetings).map(|_| self.greet())).await
-        };
+        let greetings = join_all((0..greetings).map(|_| self.greet()));
+        let warm_up = join3(self.credentials(), self.current_key(), greetings);
         _ = timeout(WARM_UP_MAX, warm_up).await;
+    }
+
+    /// Waits for what a call needs and is not the endpoint's: then the call does not.
+    pub(super) async fn ready(&self) -> Result<(), CallError> {
+        let (credentials, key) = join(self.credentials(), self.current_key()).await;
+        credentials.and(key.map(|_| ()))
     }
 
     /// Asks the host for a path that calls no endpoint, over a connection that stays, unless the host closes it.
@@ -86,19 +89,18 @@ impl Transport {
             let key = self.current_key().await?;
             let request = self.request(credentials.as_ref(), key.as_deref(), varying, body.clone())?;
             match self.send(request).await {
-                Ok(answer) if !repeated.credentials && answer.has_expired_credentials() => {
-                    let (Auth::SigV4 { credentials: kept, .. }, Some(stale)) = (&self.auth, credentials) else {
-                        return Ok(answer);
-                    };
+                Ok(answer) if !repeated.credentials && answer.has_expired_credentials() && credentials.is_some() => {
                     repeated.credentials = true;
-                    kept.forget(&stale);
+                    if let (Auth::SigV4 { credentials: kept, .. }, Some(stale)) = (&self.auth, credentials) {
+                        kept.forget(&stale);
+                    }
                 }
                 Ok(answer) if !repeated.key && answer.rejects_a_key() => {
                     let (Some(kept), Some(stale)) = (&self.key, key) else {
                         return Ok(answer);
                     };
                     repeated.key = true;
-                    if !kept.has_changed(&stale).await.map_err(CallError::Key)? {
+                    if kept.other_than(&stale).await.is_none() {
                         return Ok(answer);
                     }
                 }

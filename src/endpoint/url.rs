@@ -1,5 +1,6 @@
 //! The URL of an endpoint that has one, and what its host tells of the service behind it.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::Uri;
@@ -10,17 +11,17 @@ use super::signature::Place;
 const UNRESERVED: &[u8] = b"-_.~";
 
 /// A URL to call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
     url: String,
     host: String,
     is_plain: bool,
+    is_signable: bool,
 }
 
 impl EndpointUrl {
     /// Reads `https://HOST[:PORT][/PATH][?QUERY]`, or the same with `http`. It has no user or password, which would end up in
-    /// logs, and is written as it is signed: without empty parts and dots in the path, with a query whose special characters
-    /// are encoded (`%2F`).
+    /// logs.
     pub fn read(value: &str) -> Option<Self> {
         let is_plain = match value.split_once("://")?.0 {
             "https" => false,
@@ -34,12 +35,25 @@ impl EndpointUrl {
         let host = uri.host().filter(|host| !host.is_empty())?;
         // A port that is none is left out by the parser.
         let has_port = uri.port().is_some() == uri.authority()?.as_str().trim_start_matches(host).starts_with(':');
-        let fits = has_port && is_plain_path(uri.path()) && is_encoded(uri.query().unwrap_or_default());
-        fits.then(|| Self {
-            url: value.to_owned(),
+        // What is signed is the host without it, and HTTP/2 would send it.
+        let usual = if is_plain { ":80" } else { ":443" };
+        let authority = uri.authority()?.as_str();
+        let url = match authority.strip_suffix(usual) {
+            Some(host) if has_port => value.replacen(authority, host, 1),
+            _ => value.to_owned(),
+        };
+        has_port.then(|| Self {
+            is_signable: is_plain_path(uri.path()) && is_encoded(uri.query().unwrap_or_default()),
+            url,
             host: host.to_ascii_lowercase(),
             is_plain,
         })
+    }
+
+    /// Whether it is written as a signature has it: without empty parts and dots in the path, with a query whose special
+    /// characters are encoded (`%2F`).
+    pub fn is_signable(&self) -> bool {
+        self.is_signable
     }
 
     /// The whole of it.
@@ -65,7 +79,8 @@ impl EndpointUrl {
 
     /// Whether it is `SageMaker`'s own, whose answers have another form.
     pub fn is_of_sagemaker(&self) -> bool {
-        self.host.starts_with("runtime.sagemaker.") || self.host.starts_with("runtime-fips.sagemaker.")
+        let mut services = ["runtime.sagemaker.", "runtime-fips.sagemaker."].iter();
+        services.any(|service| self.host.starts_with(service) || self.host.contains(&format!(".{service}")))
     }
 
     /// Where a signature is good for, as far as the host tells: the hosts of
@@ -85,6 +100,12 @@ impl EndpointUrl {
             region: region.to_owned(),
             service: service.to_owned(),
         })
+    }
+}
+
+impl fmt::Debug for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -134,7 +155,20 @@ mod tests {
             "https://10.0.0.7/score",
         ] {
             let url = EndpointUrl::read(value).unwrap_or_else(|| panic!("{value}"));
-            assert_eq!(url.as_str(), value);
+            assert_eq!((url.as_str(), url.is_signable()), (value, true));
+        }
+        for value in [
+            "https://example.com/a//b",
+            "https://example.com//",
+            "https://example.com/./a",
+            "https://example.com/a/..",
+            "https://example.com/?a=b/c",
+            "https://example.com/?a=%2f",
+            "https://example.com/?a=%2",
+            "https://example.com/?code=abc==",
+        ] {
+            let url = EndpointUrl::read(value).unwrap_or_else(|| panic!("{value}"));
+            assert_eq!((url.as_str(), url.is_signable()), (value, false));
         }
         for value in [
             "",
@@ -149,14 +183,6 @@ mod tests {
             "https://example.com:port/",
             "https://example.com:/",
             "https://example.com:99999/",
-            "https://example.com/a//b",
-            "https://example.com//",
-            "https://example.com/./a",
-            "https://example.com/a/..",
-            "https://example.com/?a=b/c",
-            "https://example.com/?a=%2f",
-            "https://example.com/?a=%2",
-            "https://example.com/?a=b=c",
         ] {
             assert_eq!(EndpointUrl::read(value), None, "{value}");
         }
@@ -166,6 +192,38 @@ mod tests {
     fn a_query_is_no_part_of_the_name() {
         let url = EndpointUrl::read("https://example.com/score?key=1").unwrap();
         assert_eq!(url.name(), "https://example.com/score");
+        assert_eq!(format!("{url:?}"), "https://example.com/score");
+    }
+
+    #[test]
+    fn the_usual_port_is_left_out() {
+        for (value, expected) in [
+            ("https://example.com:443/a:443", "https://example.com/a:443"),
+            ("http://127.0.0.1:80/", "http://127.0.0.1/"),
+            ("https://example.com:80/", "https://example.com:80/"),
+            ("https://[::1]:443/", "https://[::1]/"),
+            ("https://example.com:8443/", "https://example.com:8443/"),
+        ] {
+            assert_eq!(EndpointUrl::read(value).unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn sagemakers_own_hosts_are_known() {
+        for host in [
+            "runtime.sagemaker.us-east-1.amazonaws.com",
+            "runtime-fips.sagemaker.us-east-1.amazonaws.com",
+            "vpce-01-02.runtime.sagemaker.us-east-1.vpce.amazonaws.com",
+        ] {
+            assert!(
+                EndpointUrl::read(&format!("https://{host}/"))
+                    .unwrap()
+                    .is_of_sagemaker(),
+                "{host}"
+            );
+        }
+        let other = EndpointUrl::read("https://myruntime.sagemaker.example.com/").unwrap();
+        assert!(!other.is_of_sagemaker());
     }
 
     #[test]

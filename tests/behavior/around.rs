@@ -1,6 +1,7 @@
 //! AWS around an endpoint: a Secrets Manager with one key, an STS with one role, and an endpoint that wants both.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sagemakerruntime::config::HttpClient;
@@ -16,6 +17,7 @@ use instream::config::Config;
 use instream::endpoint::remote::Remote;
 use serde_json::json;
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use crate::replay::credentials;
 
@@ -43,6 +45,10 @@ pub(crate) struct State {
     pub(crate) keys: Vec<Option<String>>,
     /// Bodies of the calls to STS.
     pub(crate) assumed: Vec<String>,
+    /// How long Secrets Manager and STS take.
+    pub(crate) slow: Duration,
+    /// What the endpoint calls a wrong key.
+    pub(crate) refusal: &'static str,
     /// Calls of the endpoint, by whom they were signed.
     pub(crate) signers: Vec<String>,
 }
@@ -138,7 +144,10 @@ impl State {
         let signer = signer.and_then(|value| value.split('/').next()).unwrap_or_default();
         self.signers.push(signer.to_owned());
         if self.key.is_some() && self.key != of_header {
-            return refusal("ForbiddenException");
+            return refusal(match self.refusal {
+                "" => "ForbiddenException",
+                other => other,
+            });
         }
         if signer.starts_with("SESSION") && signer != format!("SESSION{}", self.sessions) {
             return refusal("ExpiredTokenException");
@@ -162,6 +171,12 @@ impl HttpConnector for Around {
         let around = self.clone();
         // Concurrent requests are all under way before the first is answered.
         HttpConnectorFuture::new(async move {
+            if ["secretsmanager", "sts"]
+                .iter()
+                .any(|service| request.uri().contains(&format!("//{service}.")))
+            {
+                sleep(around.state(|state| state.slow)).await;
+            }
             yield_now().await;
             Ok(around.state(|state| state.answer(&request)))
         })

@@ -79,8 +79,7 @@ async fn statuses_become_faults_after_one_call() {
                 !fault.to_string().contains("4929"),
                 "no log shows what it said: {fault}"
             );
-            let told = fault.describe().contains("card 4929");
-            assert_eq!(told, *status >= 400, "a dead letter does: {fault:?}");
+            assert!(fault.describe().contains("card 4929"), "a dead letter does: {fault:?}");
             assert_eq!(requests.len(), 1, "{status}");
         }
     }
@@ -173,4 +172,32 @@ async fn an_answer_that_does_not_end_takes_no_memory() {
         1000,
         "the beginning of what it said"
     );
+}
+
+#[tokio::test]
+async fn what_aws_names_is_not_taken_for_the_record_by_its_status() {
+    const THROTTLED: &[(&str, &str)] = &[("x-amzn-errortype", "ThrottlingException")];
+    const EXPIRED: &[(&str, &str)] = &[("x-amzn-errortype", "RequestExpired")];
+    const MODEL_ERROR: &[(&str, &str)] = &[("x-amzn-errortype", "ModelError")];
+    for (status, headers, body, kind) in [
+        (400, THROTTLED, "", FaultKind::Overload),
+        (400, EXPIRED, "", FaultKind::Misconfigured),
+        (424, MODEL_ERROR, r#"{"OriginalStatusCode":400}"#, FaultKind::Refused),
+        (424, MODEL_ERROR, r#"{"OriginalStatusCode":503}"#, FaultKind::Overload),
+        (424, MODEL_ERROR, r#"{"OriginalStatusCode":500}"#, FaultKind::Suspect),
+        (424, &[], "", FaultKind::Suspect),
+    ] {
+        let fault = call(&[], &[Answer::Http(status, headers, body)]).await.0.unwrap_err();
+        assert_eq!(fault.kind, kind, "{status} {headers:?} {body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_stands_though_its_body_does_not_come() {
+    for answer in [Answer::BodyCutShort(422), Answer::BodyHangs(422)] {
+        let fault = call(&[], &[answer]).await.0.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Refused, "{answer:?}");
+    }
+    let fault = call(&[], &[Answer::BodyCutShort(200)]).await.0.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unreachable, "there is no prediction");
 }

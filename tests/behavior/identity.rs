@@ -1,6 +1,14 @@
 //! Who calls an endpoint: with a key out of a secret, as a role of another account.
 
-use instream::endpoint::{Endpoint as _, FaultKind};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use instream::capacity::Capacity;
+use instream::endpoint::remote::Remote;
+use instream::endpoint::{Endpoint as _, Fault, FaultKind};
+use instream::invoke::{Answer, Caller, Tally};
+use tokio::time::Instant;
 
 use crate::around::{Around, ROLE, SECRET, Secret, State};
 use crate::replay::request;
@@ -202,4 +210,69 @@ async fn what_calls_need_is_there_before_the_first() {
     assert_eq!(around.state(asked), (1, 1, 0), "the endpoint itself is not called");
     endpoint.invoke(&request()).await.unwrap();
     assert_eq!(around.state(asked), (1, 1, 1));
+}
+
+/// One attempt at a call, for which there are 300 ms.
+async fn attempt(endpoint: Remote) -> (Result<Answer, Fault>, Duration) {
+    let capacity = Capacity::new(NonZeroUsize::MIN, true);
+    let caller = Caller::new(endpoint, Duration::from_millis(300), capacity, None);
+    let (mut permit, started) = (caller.capacity().acquire().await, Instant::now());
+    let ended = caller
+        .attempt(&Arc::new(request()), &mut permit, &Tally::new(None))
+        .await;
+    (ended, started.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_for_a_call_begins_when_it_has_what_it_needs() {
+    let around = with_key("first");
+    around.state(|state| state.slow = Duration::from_millis(400));
+    let (ended, took) = attempt(around.endpoint(&[URL, SIGNED, KEY, AS_ROLE]).await).await;
+    assert!(ended.is_ok(), "{ended:?}");
+    assert!(took >= Duration::from_millis(400), "both are fetched at once: {took:?}");
+    assert!(took < Duration::from_millis(500), "both are fetched at once: {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_that_do_not_answer_are_no_fault_of_the_record() {
+    for settings in [&[URL, SIGNED, AS_ROLE][..], &[URL, KEY]] {
+        let around = with_key("first");
+        around.state(|state| state.slow = Duration::from_hours(1));
+        let (ended, took) = attempt(around.endpoint(settings).await).await;
+        assert_eq!(ended.unwrap_err().kind, FaultKind::Unreachable);
+        assert!(took < Duration::from_millis(5100), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_cannot_be_fetched_again_is_kept() {
+    let around = with_key("first");
+    let endpoint = around.endpoint(&[URL, KEY]).await;
+    endpoint.invoke(&request()).await.unwrap();
+    // A firewall finds something in one record, while Secrets Manager is away.
+    around.state(|state| {
+        state.key = Some("another".to_owned());
+        state.secret = Secret::Error(500, "InternalServiceError");
+    });
+    let fault = endpoint.invoke(&request()).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Misconfigured);
+    assert!(
+        fault.summary.contains("403 ForbiddenException"),
+        "what the endpoint said: {fault}"
+    );
+    around.state(|state| state.key = Some("first".to_owned()));
+    endpoint.invoke(&request()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_is_called_an_expired_token_is_fetched_again() {
+    let around = with_key("first");
+    let endpoint = around.endpoint(&[URL, KEY]).await;
+    endpoint.invoke(&request()).await.unwrap();
+    around.state(|state| {
+        state.key = Some("second".to_owned());
+        state.secret = Secret::Text("second");
+        state.refusal = "ExpiredTokenException";
+    });
+    endpoint.invoke(&request()).await.unwrap();
 }

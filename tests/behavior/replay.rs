@@ -35,6 +35,10 @@ pub(crate) enum Answer {
     CutShort,
     /// An answer that does not end, with this status.
     Endless(u16),
+    /// An answer with this status, whose body ends too early.
+    BodyCutShort(u16),
+    /// An answer with this status, whose body never comes.
+    BodyHangs(u16),
     /// No answer ever.
     Hang,
 }
@@ -68,7 +72,9 @@ impl HttpConnector for Replay {
                 "connection closed before message completed".into(),
                 Some(ErrorKind::TransientError),
             )),
-            Answer::Endless(status) => Ok(HttpResponse::new(status.try_into().unwrap(), endless())),
+            Answer::Endless(status) => Ok(answer_with(status, Pieces::Endless)),
+            Answer::BodyCutShort(status) => Ok(answer_with(status, Pieces::CutShort)),
+            Answer::BodyHangs(status) => Ok(answer_with(status, Pieces::Hang)),
             Answer::Http(status, headers, body) => {
                 let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
                 for (name, value) in headers {
@@ -85,22 +91,33 @@ impl HttpConnector for Replay {
     }
 }
 
-/// Piece after piece, without an end.
-fn endless() -> SdkBody {
-    #[derive(Debug)]
-    struct Endless;
+/// How a body comes.
+#[derive(Debug, Clone, Copy)]
+enum Pieces {
+    /// One after the other, without an end.
+    Endless,
+    /// The connection ends.
+    CutShort,
+    /// Not at all.
+    Hang,
+}
 
-    impl http_body::Body for Endless {
-        type Data = Bytes;
-        type Error = io::Error;
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
 
-        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-            const PIECE: Bytes = Bytes::from_static(&[b'x'; 65_536]);
-            Poll::Ready(Some(Ok(Frame::data(PIECE))))
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        const PIECE: Bytes = Bytes::from_static(&[b'x'; 65_536]);
+        match *self {
+            Self::Endless => Poll::Ready(Some(Ok(Frame::data(PIECE)))),
+            Self::CutShort => Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+            Self::Hang => Poll::Pending,
         }
     }
+}
 
-    SdkBody::from_body_1_x(Endless)
+fn answer_with(status: u16, body: Pieces) -> HttpResponse {
+    HttpResponse::new(status.try_into().unwrap(), SdkBody::from_body_1_x(body))
 }
 
 impl HttpClient for Replay {

@@ -48,6 +48,11 @@ impl Nature {
             outages,
         }
     }
+
+    /// Whether it throttles by calls a second, as with status 429.
+    fn counts_calls(&self) -> bool {
+        matches!(self.limit, Limit::Plan { .. })
+    }
 }
 
 /// The endpoint of a run.
@@ -108,13 +113,17 @@ impl Service {
         let now = self.now();
         if let Some(outage) = self.nature.outages.iter().find(|it| it.window.contains(&now)) {
             self.note(instance, What::Failed);
-            return Err(Fault::new(outage.kind, "an outage"));
+            let is_of_the_rate = self.nature.counts_calls() && outage.kind == FaultKind::Overload;
+            return Err(Fault {
+                is_of_the_rate,
+                ..Fault::new(outage.kind, "an outage")
+            });
         }
         let mut state = self.state.lock().unwrap();
         if !state.takes_room(now, self.nature.limit) {
             state.ledger.add(now, instance, What::Throttled);
             return Err(Fault {
-                is_of_the_rate: matches!(self.nature.limit, Limit::Plan { .. }),
+                is_of_the_rate: self.nature.counts_calls(),
                 ..Fault::new(FaultKind::Overload, "no room")
             });
         }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::endpoint::{Limit, Nature};
-use crate::fleet::{Fleet, seconds};
+use instream::endpoint::FaultKind;
+
+use crate::endpoint::{Limit, Nature, Outage};
+use crate::fleet::{Capacity, Fleet, seconds};
 use crate::ran::Ran;
 use crate::table::{compare, print, row};
 
@@ -65,5 +67,34 @@ fn instances_share_a_usage_plan() {
         let (goodput, throttled) = (adaptive.goodput(&fleet.measured), adaptive.throttled(&fleet.measured));
         assert!(goodput >= 0.95, "{goodput}");
         assert!(throttled <= 0.1, "{throttled}");
+    }
+}
+
+#[test]
+fn after_a_time_in_which_all_is_too_much_the_plan_is_used_again() {
+    let limit = Limit::Plan {
+        per_second: 20,
+        burst: 100,
+    };
+    for seconds_away in [5, 60] {
+        let away = Duration::from_secs(20)..Duration::from_secs(20 + seconds_away);
+        let outage = Outage {
+            window: away.clone(),
+            kind: FaultKind::Overload,
+        };
+        let nature = Nature {
+            outages: vec![outage],
+            ..Nature::of(limit, 50)
+        };
+        let fleet = Fleet {
+            name: format!("plan, away for {seconds_away} s"),
+            batch: 100,
+            measured: away.end + Duration::from_secs(10)..away.end + Duration::from_secs(40),
+            ..Fleet::on(nature)
+        };
+        let adaptive = fleet.run(Capacity::Adaptive);
+        print(&[row(&adaptive)]);
+        let goodput = adaptive.goodput(&fleet.measured);
+        assert!(goodput >= 0.9, "{goodput} after {seconds_away} s");
     }
 }

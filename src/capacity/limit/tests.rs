@@ -5,6 +5,7 @@ use super::*;
 mod down;
 mod few;
 mod raised;
+mod rate;
 mod starts;
 mod timeouts;
 

@@ -32,12 +32,12 @@ async fn it_is_lowered_by_a_fifth_of_the_calls_of_the_last_second() {
     assert_is(&rate, 40.0, now);
     let gap = rate.until().unwrap() - now;
     assert!((24..=26).contains(&gap.as_millis()), "{gap:?}");
-    // Long after them, they do not count.
+    // Long after them, they do not count; and fewer than five tell nothing.
     let (mut rate, now) = after(3, 50).await;
     let later = now + WINDOW * 2;
     rate.start(later);
     rate.exceeded(later, later);
-    assert_is(&rate, 0.8, later);
+    assert_is(&rate, 4.0, later);
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +80,7 @@ async fn what_is_not_used_is_not_taken_for_good() {
     let later = now + Duration::from_secs(12);
     rate.start(later);
     rate.exceeded(later, later);
-    assert_is(&rate, 0.8, later);
+    assert_is(&rate, 4.0, later);
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,9 +95,14 @@ async fn a_call_every_ten_seconds_is_the_least() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_calls_are_few_it_is_level_after_twenty_of_them() {
-    let (mut rate, now) = after(3, 2).await;
-    rate.exceeded(now, now);
-    assert_is(&rate, 1.6, now);
-    assert_is(&rate, 2.0, now + Duration::from_secs(10));
+async fn where_calls_are_few_it_is_level_after_twenty_of_them_or_fifteen_seconds() {
+    let (mut rate, at) = after(3, 2).await;
+    rate.exceeded(at, at);
+    assert_is(&rate, 4.0, at);
+    assert_is(&rate, 5.0, at + Duration::from_secs(4));
+    let (mut rate, at) = after(3, 2).await;
+    (0..10).for_each(|_| rate.exceeded(at, at));
+    let lowered = 5.0 * LOWERED.powi(10);
+    assert_is(&rate, lowered, at);
+    assert_is(&rate, lowered / LOWERED, at + Duration::from_secs(15));
 }

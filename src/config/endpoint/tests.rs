@@ -185,6 +185,24 @@ fn a_key_is_in_a_secret() {
 }
 
 #[test]
+fn a_header_for_a_key_is_refused_without_one() {
+    let header = ("ENDPOINT_API_KEY_HEADER", "x-key");
+    refused(&[URL, header], "ENDPOINT_API_KEY_HEADER without ENDPOINT_API_KEY");
+    assert_eq!(located(&[URL, ("ENDPOINT_API_KEY_HEADER", "x-api-key")]).key, None);
+}
+
+#[test]
+fn what_cannot_be_signed_may_be_called_unsigned() {
+    let url = (
+        "ENDPOINT_URL",
+        "https://a1.execute-api.eu-west-1.amazonaws.com/score?code=sekret==",
+    );
+    assert_eq!(located(&[url]).signed, None);
+    let error = refused(&[url, SIGNED], "has what no signature is made of");
+    assert!(!error.contains("sekret"), "{error}");
+}
+
+#[test]
 fn no_error_shows_what_may_be_a_secret() {
     for (name, value) in [
         ("ENDPOINT_API_KEY", "sekret"),
@@ -194,7 +212,7 @@ fn no_error_shows_what_may_be_a_secret() {
         ("ENDPOINT_API_KEY", "secretsmanager:a b"),
         ("ENDPOINT_API_KEY", "secretsmanager:sekret:with:colons"),
         ("ENDPOINT_URL", "https://me:sekret@example.com/"),
-        ("ENDPOINT_URL", "https://example.com/?key=sekret/"),
+        ("ENDPOINT_URL", "https://example.com/ü?key=sekret"),
         ("ENDPOINT_HEADERS", r#"{"x-key":"sekret"#),
         ("ENDPOINT_HEADERS", r#"{"authorization":"sekret"}"#),
     ] {

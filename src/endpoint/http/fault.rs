@@ -5,32 +5,48 @@ use std::time::{Duration, SystemTime};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
+use crate::aws_error::is_throttling;
+use crate::endpoint::sagemaker::fault::Refusal;
 use crate::endpoint::transport::Answer;
-use crate::endpoint::{Fault, FaultKind};
+use crate::endpoint::{Fault, FaultKind, container_fault};
 
 /// What an answer other than 2xx, that came `now`, means for what to do next. Where the record names its model
 /// (`its_model_is_named`), a 404 may be about that.
 pub(super) fn of(answer: &Answer, its_model_is_named: bool, now: SystemTime) -> Fault {
-    let status = answer.status;
-    let fault = match status {
-        300..=399 => Fault::new(FaultKind::Misconfigured, ""),
-        _ => Fault::from_container(status, std::str::from_utf8(&answer.body).ok()),
-    };
+    let (status, code) = (answer.status, answer.error_code());
+    // What a gateway lets through of SageMaker has the container's own status inside.
+    if code == "ModelError" {
+        return Refusal::read(answer).fault(its_model_is_named);
+    }
     let is_in_doubt = status == 404 && its_model_is_named;
+    let kind = if is_in_doubt {
+        FaultKind::Refused
+    } else {
+        kind(status, &code)
+    };
     let retry_after = answer.header("retry-after").and_then(|value| wait(value, now));
-    let code = answer.error_code();
+    let (named, remedy) = (named(&code), remedy(status, &code));
     Fault {
-        kind: if is_in_doubt { FaultKind::Refused } else { fault.kind },
+        kind,
         is_doubtful: is_in_doubt,
         // RFC 6585 has it for too many requests in a time, and API Gateway's plans have that.
         is_of_the_rate: status == 429,
-        retry_after: retry_after.filter(|_| fault.kind == FaultKind::Overload),
-        summary: format!(
-            "the endpoint answered with status {status}{}{}",
-            named(&code),
-            remedy(status, &code)
-        ),
-        ..fault
+        retry_after: retry_after.filter(|_| kind == FaultKind::Overload),
+        summary: format!("the endpoint answered with status {status}{named}{remedy}"),
+        ..Fault::from_container(status, std::str::from_utf8(&answer.body).ok())
+    }
+}
+
+/// By the status, unless AWS names what has nothing to do with the record: its services answer that with 400 as well, as
+/// told in [Common Errors](https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html).
+fn kind(status: u16, code: &str) -> FaultKind {
+    match code {
+        _ if is_throttling(code) => FaultKind::Overload,
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "UnrecognizedClientException" => {
+            FaultKind::Misconfigured
+        }
+        _ if (300..400).contains(&status) => FaultKind::Misconfigured,
+        _ => container_fault(status),
     }
 }
 

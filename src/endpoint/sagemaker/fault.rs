@@ -12,7 +12,7 @@ use crate::endpoint::{Fault, FaultKind};
 
 /// An error that the service answered with.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(in crate::endpoint) struct Refusal {
     status: u16,
     code: String,
     said: Said,
@@ -33,7 +33,7 @@ struct Said {
 
 impl Refusal {
     /// Reads an answer: anything, or nothing, where it comes from a load balancer.
-    pub(super) fn read(answer: &Answer) -> Self {
+    pub(in crate::endpoint) fn read(answer: &Answer) -> Self {
         Self {
             status: answer.status,
             code: answer.error_code(),
@@ -43,7 +43,7 @@ impl Refusal {
 
     /// What the error means for what to do next.
     /// Where `its_model_is_named` by the record, a model that there is not is the record's fault.
-    pub(super) fn fault(&self, its_model_is_named: bool) -> Fault {
+    pub(in crate::endpoint) fn fault(&self, its_model_is_named: bool) -> Fault {
         let Self { status, code, said } = self;
         if code == "ModelError" {
             let message = said.original_message.as_deref();

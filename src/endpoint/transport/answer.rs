@@ -1,10 +1,13 @@
 //! What came back, whatever its status.
 
+use std::time::Duration;
+
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::Headers;
 use aws_smithy_types::byte_stream::ByteStream;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::endpoint::Response;
 use crate::endpoint::call_error::CallError;
@@ -14,6 +17,8 @@ use crate::endpoint::call_error::CallError;
 const ANSWER_MAX: usize = 25 * 1024 * 1024;
 /// And how much of an answer that tells of an error.
 const ERROR_MAX: usize = 1024 * 1024;
+/// And how long that is waited for.
+const ERROR_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// An answer.
 #[derive(Debug)]
@@ -42,7 +47,7 @@ impl Answer {
         let body = if is_success {
             whole(body).await?
         } else {
-            beginning(body).await?
+            beginning(body).await
         };
         Ok(Self { status, headers, body })
     }
@@ -108,13 +113,17 @@ async fn whole(mut body: ByteStream) -> Result<Bytes, CallError> {
         .ok_or(CallError::TooLarge(ANSWER_MAX))
 }
 
-async fn beginning(mut body: ByteStream) -> Result<Bytes, CallError> {
+/// As much as comes: the status has said the rest.
+async fn beginning(mut body: ByteStream) -> Bytes {
     let mut all = BytesMut::new();
-    while all.len() < ERROR_MAX
-        && let Some(piece) = body.try_next().await.map_err(|_| CallError::Unreadable)?
-    {
-        all.extend_from_slice(&piece);
-    }
+    let read = async {
+        while all.len() < ERROR_MAX
+            && let Ok(Some(piece)) = body.try_next().await
+        {
+            all.extend_from_slice(&piece);
+        }
+    };
+    _ = timeout(ERROR_WAIT_MAX, read).await;
     all.truncate(ERROR_MAX);
-    Ok(all.freeze())
+    all.freeze()
 }
