@@ -74,7 +74,7 @@ async fn statuses_become_faults_after_one_call() {
             let (answer, requests) = call(&[], &[Answer::Http(*status, &[], "card 4929")]).await;
             let fault = answer.unwrap_err();
             assert_eq!((fault.kind, fault.is_doubtful), (kind, false), "{status}");
-            assert_eq!(fault.is_of_the_rate, *status == 429, "{status}");
+            assert!(!fault.is_of_the_rate, "{status}");
             assert!(
                 !fault.to_string().contains("4929"),
                 "no log shows what it said: {fault}"
@@ -88,6 +88,29 @@ async fn statuses_become_faults_after_one_call() {
     }
     let (answer, _) = call(&[], &[Answer::Io(io::ErrorKind::ConnectionRefused)]).await;
     assert_eq!(answer.unwrap_err().kind, Unreachable);
+}
+
+#[tokio::test]
+async fn only_api_gateway_s_429_is_about_calls_a_second() {
+    const TOO_MANY: &[(&str, &str)] = &[("x-amzn-errortype", "TooManyRequestsException")];
+    const QUOTA: &[(&str, &str)] = &[("x-amzn-errortype", "LimitExceededException")];
+    let of_lambda = r#"{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","message":"Rate Exceeded."}"#;
+    for (status, headers, body, expected) in [
+        (429, TOO_MANY, r#"{"message":"Too Many Requests"}"#, true),
+        (429, TOO_MANY, "", true),
+        (429, QUOTA, r#"{"message":"Limit Exceeded"}"#, true),
+        (429, &[], r#"{"message":"Too Many Requests"}"#, true),
+        (429, TOO_MANY, of_lambda, false),
+        (429, &[], "no permits left", false),
+        (503, TOO_MANY, "", false),
+    ] {
+        let fault = call(&[], &[Answer::Http(status, headers, body)]).await.0.unwrap_err();
+        assert_eq!(
+            (fault.kind, fault.is_of_the_rate),
+            (FaultKind::Overload, expected),
+            "{status} {headers:?} {body}"
+        );
+    }
 }
 
 #[tokio::test]

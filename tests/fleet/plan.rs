@@ -52,7 +52,7 @@ fn a_usage_plan_is_kept() {
 
 #[test]
 fn instances_share_a_usage_plan() {
-    for (instances, per_second) in [(5, 100), (20, 20)] {
+    for (instances, per_second, most_throttled) in [(5, 100, 0.05), (20, 20, 0.15)] {
         let burst = per_second * 2;
         let limit = Limit::Plan { per_second, burst };
         let fleet = Fleet {
@@ -66,7 +66,7 @@ fn instances_share_a_usage_plan() {
         let [_, adaptive] = compare(&fleet);
         let (goodput, throttled) = (adaptive.goodput(&fleet.measured), adaptive.throttled(&fleet.measured));
         assert!(goodput >= 0.95, "{goodput}");
-        assert!(throttled <= 0.1, "{throttled}");
+        assert!(throttled <= most_throttled, "{throttled}");
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::answer::{Refusal, passed_through, timed_out, too_long};
 use super::signature::Received;
 use super::{Gateway, PATH, locked, secrets, sts};
-use crate::sagemaker::{Ended, Outcome, Shared};
+use crate::sagemaker::{ContainerAnswer, Ended, Outcome, Shared};
 
 /// A payload has 10 MB at most:
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>.
@@ -26,6 +26,9 @@ pub(super) const PAYLOAD_MAX: usize = 10 * 1024 * 1024;
 /// An integration must answer within 29 s, unless a quota says otherwise:
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>.
 const INTEGRATION_MAX: Duration = Duration::from_secs(29);
+
+/// What a container says that has too much to do.
+const BUSY: &str = "there are too many calls in flight";
 
 /// What a handler needs.
 #[derive(Debug, Clone)]
@@ -73,7 +76,8 @@ impl Front {
             return refused(&refusal);
         }
         match timeout(INTEGRATION_MAX, self.shared.call(&parts.headers, body)).await {
-            Ok(Ended::Throttled) => refused(&Refusal::Throttled),
+            // It is the container's answer, not the plan's.
+            Ok(Ended::Throttled) => (Outcome::Throttled, passed_through(ContainerAnswer::text(503, BUSY))),
             Ok(Ended::Answered(answer)) => (answer.outcome(), passed_through(answer)),
             Err(_) => (Outcome::Error, timed_out()),
         }

@@ -53,7 +53,7 @@ impl ContainerAnswer {
         }
     }
 
-    pub(super) fn text(status: u16, text: impl Into<Bytes>) -> Self {
+    pub(crate) fn text(status: u16, text: impl Into<Bytes>) -> Self {
         Self {
             status,
             content_type: Some("text/plain".to_owned()),

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
+use serde::Deserialize;
 
 use crate::aws_error::is_throttling;
 use crate::endpoint::sagemaker::fault::Refusal;
@@ -29,12 +30,28 @@ pub(super) fn of(answer: &Answer, its_model_is_named: bool, now: SystemTime) -> 
     Fault {
         kind,
         is_doubtful: is_in_doubt,
-        // RFC 6585 has it for too many requests in a time, and API Gateway's plans have that.
-        is_of_the_rate: status == 429,
+        is_of_the_rate: status == 429 && is_of_a_plan(answer, &code),
         retry_after: retry_after.filter(|_| kind == FaultKind::Overload),
         summary: format!("the endpoint answered with status {status}{named}{remedy}"),
         ..Fault::from_container(status, std::str::from_utf8(&answer.body).ok())
     }
+}
+
+/// Whether a 429 is about calls a second, as API Gateway's plans and quotas are: REST APIs name it, HTTP APIs have only a
+/// message. Lambda calls its limit of concurrency the same, with a reason; with others, 429 may be about anything.
+fn is_of_a_plan(answer: &Answer, code: &str) -> bool {
+    let said: Said = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let is_named = ["TooManyRequestsException", "LimitExceededException"].contains(&code);
+    let is_said = said.message.as_deref() == Some("Too Many Requests");
+    said.reason.is_none() && (is_named || is_said)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    message: Option<String>,
+    #[serde(rename = "Reason")]
+    reason: Option<String>,
 }
 
 /// By the status, unless AWS names what has nothing to do with the record: its services answer that with 400 as well, as

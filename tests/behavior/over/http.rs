@@ -72,8 +72,7 @@ fn refuse(kind: FaultKind) -> Result<HttpResponse, ConnectorError> {
     let status = match kind {
         FaultKind::Refused => 422,
         FaultKind::Suspect => 502,
-        // 429 is about calls a second: `http.rs`.
-        FaultKind::Overload => 503,
+        FaultKind::Overload => 429,
         FaultKind::Misconfigured => 403,
         FaultKind::Unreachable => {
             let error = io::Error::from(io::ErrorKind::ConnectionRefused);

@@ -50,8 +50,9 @@ async fn a_container_that_takes_longer_than_29_s_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_endpoints_own_throttling_looks_like_the_plans() {
-    let too_many = Answer::own(429, "TooManyRequestsException", "Too Many Requests");
+async fn the_endpoints_own_throttling_is_the_containers_answer_and_not_the_plans() {
+    let too_many = ContainerAnswer::text(503, "there are too many calls in flight");
+    let too_many = Answer::of(passed_through(too_many)).await;
     let drawn = front(&EndpointOptions::default());
     assert_eq!(
         answer(&drawn, r#"{"$fault":"throttle"}"#).await,
@@ -67,7 +68,7 @@ async fn the_endpoints_own_throttling_looks_like_the_plans() {
         answer(&one, RECORD).await.1.status
     };
     let ((_, hung), meanwhile) = tokio::join!(hangs, meanwhile);
-    assert_eq!((hung.status, meanwhile), (504, 429));
+    assert_eq!((hung.status, meanwhile), (504, 503));
     assert_eq!(
         answer(&one, RECORD).await.1.status,
         200,
