@@ -86,9 +86,10 @@ impl<E: Endpoint> Caller<E> {
     ) -> Result<Answer, Fault> {
         tally.attempts.fetch_add(1, Ordering::Relaxed);
         if let Err(fault) = self.endpoint.ready().await {
-            permit.ended(match fault.kind {
-                FaultKind::Unreachable => Ended::Unreachable,
-                _ => Ended::Otherwise,
+            permit.ended(if fault.kind == FaultKind::Unreachable {
+                Ended::Unreachable
+            } else {
+                Ended::Otherwise
             });
             return Err(fault);
         }

@@ -330,7 +330,7 @@ VALUES = [
          "https://a/b\\c", "https://a/b#c", "a/b"],
     ),
     ("EndpointRegion", ["", "eu-central-1", "us-gov-west-1", "eusc-de-east-1"], ["eu", "EU-CENTRAL-1", "*"]),
-    ("EndpointService", ["", "execute-api", "lambda"], ["execute api", "*"]),
+    ("EndpointService", ["", "execute-api", "lambda", "a" * 63], ["execute api", "*", "a" * 64]),
     (
         "EndpointInvokeArn",
         ["", METHOD, f"arn:aws-cn:execute-api:cn-north-1:{ACCOUNT}:a1b2c3/$default/POST/", CALLED, f"{CALLED}:live"],
@@ -619,7 +619,8 @@ def check_alarms(template):
 def check_dashboard(template):
     ours, done = named(), set()
     for given in [{}, {"AlarmsEnabled": "false"}, {"ReservedConcurrency": "10"}, {"Architecture": "arm64"},
-                  {"EnhancedFanOut": "true"}, {"EndpointDollarsPerHour": "0.23", "StreamArn": STREAM_ARN}, BY_URL,
+                  {"EnhancedFanOut": "true"}, {"EndpointDollarsPerHour": "0.23", "StreamArn": STREAM_ARN},
+                  {**BY_URL, "EndpointUrl": URL + "?version=2"},
                   {**SIGNED, "EndpointRoleArn": ROLE}, {"EndpointRegion": "eu-central-1"}, {"EndpointRoleArn": ROLE},
                   {"EndpointRoleArn": ROLE.replace("444455556666", ACCOUNT)}]:
         stack = Stack(template, **given)
@@ -640,7 +641,7 @@ def check_dashboard(template):
         shown = {name for namespace, name in seen if namespace == "AWS/SageMaker"}
         assert shown == (set() if elsewhere else set(AWS["AWS/SageMaker"])), f"{given}: {shown}"
         done |= seen
-        endpoint = f"the endpoint **{given.get('EndpointUrl', 'fraud-detector')}**."
+        endpoint = f"the endpoint **{given.get('EndpointUrl', 'fraud-detector').split('?')[0]}**."
         assert endpoint in body["widgets"][0]["properties"]["markdown"], f"{given}: {body['widgets'][0]}"
         shown = [it for it in body["widgets"] if it["type"] == "alarm"]
         alarms = {name for name in stack.resources if template["Resources"][name]["Type"] == "AWS::CloudWatch::Alarm"}

@@ -1,14 +1,11 @@
 //! The settings that say which endpoint is called, how and as whom.
 
-use http::HeaderName;
-use serde_json::{Map, Value};
-
 use super::reader::Reader;
+use super::resource_name;
 use super::variables::{
     ENDPOINT_ALLOW_HTTP, ENDPOINT_API_KEY, ENDPOINT_API_KEY_HEADER, ENDPOINT_AUTH, ENDPOINT_HEADERS, ENDPOINT_NAME,
     ENDPOINT_REGION, ENDPOINT_ROLE_ARN, ENDPOINT_SERVICE, ENDPOINT_URL,
 };
-use super::{header, resource_name};
 use crate::endpoint::KeySettings;
 use crate::endpoint::credentials::Role;
 use crate::endpoint::http::{Located, Signed};
@@ -16,6 +13,10 @@ use crate::endpoint::remote::Target;
 use crate::endpoint::sagemaker::Named;
 use crate::endpoint::signature::Place;
 use crate::endpoint::url::EndpointUrl;
+
+mod values;
+
+use values::{headers, key_header, region, role_arn, secret, service};
 
 /// Settings that mean something for a URL alone.
 const OF_A_URL: [super::Variable; 6] = [
@@ -26,27 +27,6 @@ const OF_A_URL: [super::Variable; 6] = [
     ENDPOINT_HEADERS,
     ENDPOINT_ALLOW_HTTP,
 ];
-
-/// Headers that another setting, the signature or HTTP itself makes.
-const TAKEN: [&str; 16] = [
-    "accept",
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-amz-content-sha256",
-    "x-amz-date",
-    "x-amz-security-token",
-    "x-amzn-trace-id",
-];
-const HEADERS_MAX: usize = 20;
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     /// The endpoint: by its name or by its URL.
@@ -217,73 +197,6 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             scheme,
         })
     }
-}
-
-fn region(value: &str) -> Option<String> {
-    service(value).filter(|region| region.contains('-'))
-}
-
-fn service(value: &str) -> Option<String> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    ((1..=63).contains(&value.len()) && value.bytes().all(allowed)).then(|| value.to_owned())
-}
-
-/// `arn:aws:iam::123456789012:role/path/name`, in any partition.
-fn role_arn(value: &str) -> Option<String> {
-    let parts: Vec<_> = value.split(':').collect();
-    let ["arn", partition, "iam", "", account, role] = *parts.as_slice() else {
-        return None;
-    };
-    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-    let name = role.strip_prefix("role/")?;
-    let is_name = (1..=1000).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-    (partition.starts_with("aws") && is_account && is_name).then(|| value.to_owned())
-}
-
-/// A secret's name or ARN, and the member of it that is the key.
-fn secret(value: &str) -> Option<(String, Option<String>)> {
-    let reference = value.strip_prefix("secretsmanager:")?;
-    let (secret, member) = match reference.split_once('#') {
-        Some((secret, member)) => (secret, Some(member.to_owned())),
-        None => (reference, None),
-    };
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-!:".contains(&byte);
-    let fits = (1..=2048).contains(&secret.len())
-        && secret.bytes().all(allowed)
-        && secret.starts_with("arn:") == secret.contains(':')
-        && member.as_ref().is_none_or(|member| !member.is_empty());
-    fits.then(|| (secret.to_owned(), member))
-}
-
-/// The name of the key's header, in lower case, and its scheme.
-fn key_header(value: &str) -> Option<(String, Option<String>)> {
-    let (name, scheme) = match value.split_once(": ") {
-        Some((name, scheme)) => (name, Some(scheme.to_owned())),
-        None => (value, None),
-    };
-    let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-    let is_free = name == "authorization" || is_free(name.as_str());
-    let is_word = |scheme: &String| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_graphic());
-    (is_free && scheme.as_ref().is_none_or(is_word)).then(|| (name.to_string(), scheme))
-}
-
-fn headers(value: &str) -> Option<Vec<(String, String)>> {
-    let members: Map<String, Value> = serde_json::from_str(value).ok()?;
-    let one = |(name, value): (&String, &Value)| {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?.to_string();
-        Some((name, header(value.as_str()?)?))
-    };
-    let mut headers: Vec<_> = members.iter().map(one).collect::<Option<_>>()?;
-    let count = headers.len();
-    headers.sort();
-    headers.dedup_by(|(one, _), (other, _)| one == other);
-    let fits =
-        count == headers.len() && (1..=HEADERS_MAX).contains(&count) && headers.iter().all(|(name, _)| is_free(name));
-    fits.then_some(headers)
-}
-
-fn is_free(name: &str) -> bool {
-    !TAKEN.contains(&name) && !name.starts_with("x-amzn-sagemaker-")
 }
 
 #[cfg(test)]

@@ -18,7 +18,10 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
-use http::Uri;
+
+mod canonical;
+
+use canonical::{beginning, canonical, host, push_hex};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Headers that something between here and the service may change, and the SDK does not sign either.
@@ -191,67 +194,6 @@ impl Ready {
         push_hex(&mut authorization, hmac::sign(&self.key, to_sign.as_bytes()).as_ref());
         authorization
     }
-}
-
-/// The hash of the canonical request's beginning.
-fn beginning(request: &HttpRequest, first: &[(String, String)]) -> digest::Context {
-    let uri: Uri = request.uri().parse().unwrap_or_default();
-    let (method, path, query) = (request.method(), encoded(uri.path()), sorted(uri.query()));
-    let mut text = format!("{method}\n{path}\n{query}\n");
-    for (name, value) in first {
-        text.extend([name, ":", value, "\n"]);
-    }
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(text.as_bytes());
-    hash
-}
-
-/// A path that is encoded in the URI is encoded once more.
-fn encoded(path: &str) -> String {
-    let mut encoded = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => encoded.push(byte.into()),
-            _ => encoded.extend(["%".to_owned(), format!("{byte:02X}")]),
-        }
-    }
-    encoded
-}
-
-/// A query whose names and values are encoded as a signature wants them, in its order, each name with its value.
-fn sorted(query: Option<&str>) -> String {
-    let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
-    let mut parts: Vec<_> = parts.map(|part| part.split_once('=').unwrap_or((part, ""))).collect();
-    parts.sort_unstable();
-    let parts: Vec<_> = parts.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    parts.join("&")
-}
-
-/// As the HTTP client writes it: without the port that is the scheme's own.
-fn host(uri: &str) -> String {
-    let uri: Uri = uri.parse().unwrap_or_default();
-    let host = uri.host().unwrap_or_default();
-    match (uri.scheme_str(), uri.port_u16()) {
-        (_, None) | (Some("https"), Some(443)) | (Some("http"), Some(80)) => host.to_owned(),
-        (_, Some(port)) => format!("{host}:{port}"),
-    }
-}
-
-/// A value without spaces around it, and with one in place of several.
-fn canonical(value: &str) -> String {
-    let mut last = ' ';
-    let value = value.trim_matches(' ').chars();
-    value
-        .filter(|char| std::mem::replace(&mut last, *char) != ' ' || *char != ' ')
-        .collect()
-}
-
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    text.extend(digits.filter_map(|digit| DIGITS.get(usize::from(digit))));
 }
 
 /// The same once more, of a request without a body.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use http::Uri;
+use http::uri::Authority;
 
 use super::signature::Place;
 
@@ -30,19 +31,19 @@ impl EndpointUrl {
         };
         let is_clean = value
             .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"#@\"<>\\^`{|}".contains(&byte));
+            .all(|byte| byte.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&byte));
         let uri: Uri = value.parse().ok().filter(|_| is_clean)?;
+        let authority = uri.authority().map(Authority::as_str).filter(|it| !it.contains('@'))?;
         let host = uri.host().filter(|host| !host.is_empty())?;
         // A port that is none is left out by the parser.
-        let has_port = uri.port().is_some() == uri.authority()?.as_str().trim_start_matches(host).starts_with(':');
+        let is_whole = uri.port().is_some() == authority.trim_start_matches(host).starts_with(':');
         // What is signed is the host without it, and HTTP/2 would send it.
         let usual = if is_plain { ":80" } else { ":443" };
-        let authority = uri.authority()?.as_str();
         let url = match authority.strip_suffix(usual) {
-            Some(host) if has_port => value.replacen(authority, host, 1),
+            Some(host) if is_whole => value.replacen(authority, host, 1),
             _ => value.to_owned(),
         };
-        has_port.then(|| Self {
+        is_whole.then(|| Self {
             is_signable: is_plain_path(uri.path()) && is_encoded(uri.query().unwrap_or_default()),
             url,
             host: host.to_ascii_lowercase(),
@@ -153,6 +154,7 @@ mod tests {
             "http://127.0.0.1:9001/prod/score",
             "http://[::1]:9001/prod/score",
             "https://10.0.0.7/score",
+            "https://example.com/@a/b",
         ] {
             let url = EndpointUrl::read(value).unwrap_or_else(|| panic!("{value}"));
             assert_eq!((url.as_str(), url.is_signable()), (value, true));

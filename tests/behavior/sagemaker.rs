@@ -277,3 +277,11 @@ async fn an_answer_that_does_not_end_is_cut() {
     let fault = call(&[], &[Answer::Endless(400)]).await.0.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Suspect, "an error without a word");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_status_stands_though_its_body_does_not_come() {
+    for answer in [Answer::BodyCutShort(413), Answer::BodyHangs(413)] {
+        let fault = call(&[], &[answer]).await.0.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Refused, "{answer:?}");
+    }
+}

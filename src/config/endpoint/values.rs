@@ -1,0 +1,94 @@
+//! The values of single settings.
+
+use http::HeaderName;
+use serde_json::{Map, Value};
+
+use crate::config::header;
+
+/// Headers that another setting, the signature or HTTP itself makes.
+const TAKEN: [&str; 16] = [
+    "accept",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amzn-trace-id",
+];
+const HEADERS_MAX: usize = 20;
+
+pub(super) fn region(value: &str) -> Option<String> {
+    service(value).filter(|region| region.contains('-'))
+}
+
+pub(super) fn service(value: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    ((1..=63).contains(&value.len()) && value.bytes().all(allowed)).then(|| value.to_owned())
+}
+
+/// `arn:aws:iam::123456789012:role/path/name`, in any partition.
+pub(super) fn role_arn(value: &str) -> Option<String> {
+    let parts: Vec<_> = value.split(':').collect();
+    let ["arn", partition, "iam", "", account, role] = *parts.as_slice() else {
+        return None;
+    };
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let name = role.strip_prefix("role/")?;
+    let is_name = (1..=1000).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    (partition.starts_with("aws") && is_account && is_name).then(|| value.to_owned())
+}
+
+/// A secret's name or ARN, and the member of it that is the key.
+pub(super) fn secret(value: &str) -> Option<(String, Option<String>)> {
+    let reference = value.strip_prefix("secretsmanager:")?;
+    let (secret, member) = match reference.split_once('#') {
+        Some((secret, member)) => (secret, Some(member.to_owned())),
+        None => (reference, None),
+    };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-!:".contains(&byte);
+    let fits = (1..=2048).contains(&secret.len())
+        && secret.bytes().all(allowed)
+        && secret.starts_with("arn:") == secret.contains(':')
+        && member.as_ref().is_none_or(|member| !member.is_empty());
+    fits.then(|| (secret.to_owned(), member))
+}
+
+/// The name of the key's header, in lower case, and its scheme.
+pub(super) fn key_header(value: &str) -> Option<(String, Option<String>)> {
+    let (name, scheme) = match value.split_once(": ") {
+        Some((name, scheme)) => (name, Some(scheme.to_owned())),
+        None => (value, None),
+    };
+    let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+    let is_free = name == "authorization" || is_free(name.as_str());
+    let is_word = |scheme: &String| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_graphic());
+    (is_free && scheme.as_ref().is_none_or(is_word)).then(|| (name.to_string(), scheme))
+}
+
+pub(super) fn headers(value: &str) -> Option<Vec<(String, String)>> {
+    let members: Map<String, Value> = serde_json::from_str(value).ok()?;
+    let one = |(name, value): (&String, &Value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?.to_string();
+        Some((name, header(value.as_str()?)?))
+    };
+    let mut headers: Vec<_> = members.iter().map(one).collect::<Option<_>>()?;
+    let count = headers.len();
+    headers.sort();
+    headers.dedup_by(|(one, _), (other, _)| one == other);
+    let fits =
+        count == headers.len() && (1..=HEADERS_MAX).contains(&count) && headers.iter().all(|(name, _)| is_free(name));
+    fits.then_some(headers)
+}
+
+fn is_free(name: &str) -> bool {
+    !TAKEN.contains(&name) && !name.starts_with("x-amzn-sagemaker-")
+}
