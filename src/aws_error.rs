@@ -38,11 +38,14 @@ pub(crate) fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
             )
         };
         error.downcast_ref().is_some_and(is_missing)
-            || error
-                .downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>()
-                .and_then(refusal)
-                .is_some_and(|refusal| !refusal.passes())
-    })
+    }) || role_refusal(error).is_some_and(|refusal| !refusal.passes())
+}
+
+/// What STS answered in place of a role's credentials, if it did.
+pub(crate) fn role_refusal<'e>(error: &'e (dyn Error + 'static)) -> Option<Refusal<'e>> {
+    let mut chain = chain(Some(error));
+    let refused = chain.find_map(|error| error.downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>());
+    refused.and_then(refusal)
 }
 
 /// What a service answered in place of what was asked for.

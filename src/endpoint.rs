@@ -93,6 +93,19 @@ impl FaultKind {
     }
 }
 
+/// What a fault says of how much the endpoint takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// What its kind does.
+    AsItsKind,
+    /// Nothing of calls for other models.
+    OneModels,
+    /// There are too many calls a second, however few are in flight.
+    Rate,
+    /// As little as one that is unreachable, though it may be the record's own fault.
+    Away,
+}
+
 /// Why a call brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -101,10 +114,8 @@ pub struct Fault {
     /// A refusal in words that fit the settings as well as the record: it is one only if the evidence speaks against the
     /// record, else the matter of somebody who mends the settings.
     pub is_doubtful: bool,
-    /// Whether it says nothing of calls for other models.
-    pub is_one_models: bool,
-    /// Whether there are too many calls a second, however few are in flight.
-    pub is_of_the_rate: bool,
+    /// What it says of how much the endpoint takes.
+    pub load: Load,
     /// How long the endpoint asks to be left alone.
     pub retry_after: Option<Duration>,
     /// What happened, in the service's words or ours. It never quotes the record, so a log may show it.
@@ -119,8 +130,7 @@ impl Fault {
         Self {
             kind,
             is_doubtful: false,
-            is_one_models: false,
-            is_of_the_rate: false,
+            load: Load::AsItsKind,
             retry_after: None,
             summary: summary.into(),
             container_message: None,

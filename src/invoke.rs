@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::answers::Answers;
 use crate::capacity::{Capacity, Ended, Permit};
-use crate::endpoint::{Endpoint, Fault, FaultKind, Response, trace};
+use crate::endpoint::{Endpoint, Fault, FaultKind, Load, Response, trace};
 use crate::hedge::Hedge;
 use crate::prediction::Prediction;
 use crate::prediction::split::split;
@@ -176,12 +176,14 @@ impl<E: Endpoint> Caller<E> {
         }
         permit.ended(match &answer {
             Ok(_) => Ended::Answered,
-            Err(fault) => match fault.kind {
-                FaultKind::Overload if fault.is_one_models => Ended::Otherwise,
-                FaultKind::Overload if fault.is_of_the_rate => Ended::OverRate,
-                FaultKind::Overload => Ended::Overload,
-                FaultKind::Unreachable => Ended::Unreachable,
-                FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured => Ended::Otherwise,
+            Err(fault) => match (fault.load, fault.kind) {
+                (Load::OneModels, _) => Ended::Otherwise,
+                (Load::Rate, _) => Ended::OverRate,
+                (Load::Away, _) | (Load::AsItsKind, FaultKind::Unreachable) => Ended::Unreachable,
+                (Load::AsItsKind, FaultKind::Overload) => Ended::Overload,
+                (Load::AsItsKind, FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured) => {
+                    Ended::Otherwise
+                }
             },
         });
         if let Some(time) = answer.as_ref().err().and_then(|fault| fault.retry_after) {

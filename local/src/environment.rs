@@ -59,11 +59,11 @@ pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
         } => local(own, url, certificate.as_deref(), *is_gateway)?,
         Target::Own(OwnEndpoint::Name(name)) => named(own, name, &Found::look().await?),
         Target::Own(OwnEndpoint::Url(url)) => {
-            let found = Found::look().await;
+            // Where AWS has no part in it, nobody waits for a metadata service that there is not.
             let found = if needs_credentials(&own) {
-                Some(found?)
+                Some(Found::look().await?)
             } else {
-                found.ok()
+                None
             };
             by_url(own, url, found.as_ref())
         }
@@ -119,8 +119,7 @@ fn local(own: Settings, url: &str, certificate: Option<&Path>, is_gateway: bool)
         of_aws || name.to_ascii_uppercase().ends_with("_PROXY")
     };
     let mut environment: HashMap<_, _> = own.into_iter().filter(|(name, _)| !foreign(name)).collect();
-    if is_gateway {
-        // What is left of it is empty.
+    if !is_set(&environment, "ENDPOINT_NAME") {
         environment.remove("ENDPOINT_NAME");
     }
     let settings = [
@@ -131,7 +130,16 @@ fn local(own: Settings, url: &str, certificate: Option<&Path>, is_gateway: bool)
     ];
     let settings = settings.into_iter().chain(places(url, is_gateway));
     environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
-    fill_in(&mut environment, defaults(is_gateway));
+    let is_unsigned = environment
+        .get("ENDPOINT_AUTH")
+        .is_some_and(|auth| auth.trim() == "none");
+    let of_signatures = ["ENDPOINT_REGION", "ENDPOINT_SERVICE"];
+    let defaults = defaults(is_gateway).iter();
+    let defaults: Vec<_> = defaults
+        .filter(|(name, _)| !(is_unsigned && of_signatures.contains(name)))
+        .copied()
+        .collect();
+    fill_in(&mut environment, &defaults);
     if let Some(certificate) = certificate {
         let path = certificate
             .to_str()
@@ -161,7 +169,11 @@ fn check_destinations(environment: &Settings) -> Result<()> {
 /// Whether a function that calls a URL cannot do without AWS.
 fn needs_credentials(own: &Settings) -> bool {
     let signs = own.get("ENDPOINT_AUTH").is_some_and(|auth| auth.trim() == "sigv4");
-    signs || is_set(own, "ENDPOINT_ROLE_ARN") || is_set(own, "ENDPOINT_API_KEY")
+    let delivers = ["OUTPUT", "DEAD_LETTER"].iter().any(|name| {
+        let destination = own.get(*name).map(|value| value.trim()).unwrap_or_default();
+        SERVICES.iter().any(|(scheme, ..)| destination.starts_with(scheme))
+    });
+    signs || delivers || is_set(own, "ENDPOINT_ROLE_ARN") || is_set(own, "ENDPOINT_API_KEY")
 }
 
 fn named(mut own: Settings, endpoint: &str, found: &Found) -> Settings {

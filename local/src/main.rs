@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser as _;
 use instream_local::function::Answer;
-use instream_local::gateway::Gateway;
+use instream_local::gateway::{self, Gateway};
 use instream_local::interrupt::interrupted;
 use instream_local::sagemaker::SageMakerRuntime;
 use instream_local::{bench_command, environment, event_command, redrive, stream_command, transactions};
@@ -155,6 +155,19 @@ fn announce(endpoint: &SageMakerRuntime, out: &mut impl io::Write) -> Result<()>
         out,
         "  OUTPUT=stdout: DEAD_LETTER=stdout: cargo lambda watch --invoke-address 127.0.0.1"
     )?;
+    if let Some(gateway) = endpoint.gateway() {
+        let (region, service, key) = (gateway::REGION, gateway::SERVICE, gateway.key());
+        writeln!(out, "By hand, with a transaction of events/transactions.jsonl:")?;
+        writeln!(
+            out,
+            "  curl --aws-sigv4 aws:amz:{region}:{service} --user local:local -H 'x-api-key: {key}' \\"
+        )?;
+        writeln!(
+            out,
+            "    -H 'content-type: application/json' -d '…' {url}{}",
+            gateway::PATH
+        )?;
+    }
     Ok(())
 }
 

@@ -74,7 +74,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let url = self.url();
         let signed = self.signed(url.as_ref());
         let key = self.key(matches!(signed, Some(Some(_))));
-        let headers = self.hidden(ENDPOINT_HEADERS, headers).unwrap_or_default();
+        let headers = self.headers();
         if let Some(key) = key
             .as_ref()
             .filter(|key| headers.iter().any(|(name, _)| *name == key.header))
@@ -92,6 +92,18 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         })
     }
 
+    /// A value may be a secret, though it should not.
+    fn headers(&mut self) -> Vec<(String, String)> {
+        let Some(value) = self.value(ENDPOINT_HEADERS) else {
+            return Vec::new();
+        };
+        headers(&value).unwrap_or_else(|why| {
+            let allowed = ENDPOINT_HEADERS.allowed;
+            self.faults.push(format!("ENDPOINT_HEADERS {why}; allowed: {allowed}"));
+            Vec::new()
+        })
+    }
+
     fn url(&mut self) -> Option<EndpointUrl> {
         // A password or a query may be a secret.
         let may_be_secret = self.value(ENDPOINT_URL)?.contains(['@', '?']);
@@ -100,14 +112,14 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         } else {
             self.optional(ENDPOINT_URL, EndpointUrl::read)
         }?;
-        let allow_http = self.optional(ENDPOINT_ALLOW_HTTP, |value| (value == "1").then_some(()));
+        let _ = self.optional(ENDPOINT_ALLOW_HTTP, |value| (value == "1").then_some(()));
         let shown = url.name();
         if url.is_of_sagemaker() {
             let fault =
                 format!("ENDPOINT_URL={shown:?} is SageMaker itself; allowed: the endpoint's name in ENDPOINT_NAME");
             return self.fault(fault);
         }
-        if url.is_open() && allow_http.is_none() {
+        if url.is_open() && self.value(ENDPOINT_ALLOW_HTTP).is_none() {
             let fault = format!(
                 "ENDPOINT_URL={shown:?} would send every record in the clear; allowed: https, http to this machine, or \
                  ENDPOINT_ALLOW_HTTP=1 where the network is to be trusted"
@@ -151,6 +163,10 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let (told_region, told_service) = told.map(|place| (place.region, place.service)).unzip();
         let place = region.or(told_region).zip(service.or(told_service));
         let Some((region, service)) = place else {
+            // One that is wrong has been told of.
+            if self.value(ENDPOINT_REGION).and(self.value(ENDPOINT_SERVICE)).is_some() {
+                return None;
+            }
             return self.fault(
                 "ENDPOINT_AUTH=\"sigv4\" and the host of ENDPOINT_URL does not tell what to sign for; allowed: with \
                  ENDPOINT_REGION and ENDPOINT_SERVICE, such as eu-central-1 and execute-api"

@@ -145,7 +145,10 @@ impl KeyError {
                 if refusal.passes() {
                     Self::passing(reason)
                 } else {
-                    Self::settled(&format!("{reason}; check what the function's role may read"))
+                    Self::settled(&match code {
+                        "AccessDeniedException" => format!("{reason}; let the function's role read the secret"),
+                        _ => reason,
+                    })
                 }
             }
             None if lacks_credentials(error) => Self::settled(&causes(error)),

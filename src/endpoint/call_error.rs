@@ -7,8 +7,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use super::api_key::KeyError;
-use super::{Fault, FaultKind};
-use crate::aws_error::{causes, chain, lacks_credentials};
+use super::{Fault, FaultKind, Load};
+use crate::aws_error::{Refusal, causes, chain, lacks_credentials, role_refusal};
 
 /// Why a call brought no answer.
 #[derive(Debug)]
@@ -41,12 +41,12 @@ impl CallError {
                 format!(
                     "the call could not be signed and sent: {}; check the function's credentials, and ENDPOINT_ROLE_ARN \
                      where that is set",
-                    causes(&**error)
+                    why(error)
                 ),
             ),
             Self::Credentials(error) => Fault::new(
                 FaultKind::Unreachable,
-                format!("no credentials just now: {error}: {}", causes(&**error)),
+                format!("no credentials just now: {error}: {}", why(error)),
             ),
             Self::Key(error) => Fault::new(error.kind, format!("no key to call with: {}", error.reason)),
             Self::Connection(error) => Fault::new(
@@ -56,6 +56,20 @@ impl CallError {
             Self::Unreadable => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
             Self::TooLarge(most) => Fault::new(FaultKind::Suspect, format!("the answer has more than {most} bytes")),
         }
+    }
+
+    /// The same where nothing stands between here and the model that would tell its death from an outage: a request that was
+    /// sent, and never answered, may be what it died of.
+    pub(super) fn fault_of_a_server(&self) -> Fault {
+        let fault = self.fault();
+        if self.is_of_a_lost_connection() || matches!(self, Self::Unreadable) {
+            return Fault {
+                kind: FaultKind::Suspect,
+                load: Load::Away,
+                ..fault
+            };
+        }
+        fault
     }
 
     /// Whether a connection that was there broke before an answer came, as one does that died in the pool while Lambda had
@@ -70,6 +84,14 @@ impl CallError {
                 && chain(Some(failure))
                     .find_map(|error| error.downcast_ref())
                     .is_none_or(is_of_a_live_connection)
+    }
+}
+
+/// What STS said, or else what happened.
+fn why(error: &CredentialsError) -> String {
+    match role_refusal(error) {
+        Some(Refusal { status, code }) => format!("STS answered {code} with status {status}"),
+        None => causes(error),
     }
 }
 

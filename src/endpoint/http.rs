@@ -93,7 +93,7 @@ impl Endpoint for Http {
 
     async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
         let answer = self.transport.exchange(&blank::varying(request), &request.body()).await;
-        let answer = answer.map_err(|error| error.fault())?;
+        let answer = answer.map_err(|error| error.fault_of_a_server())?;
         if answer.is_success() {
             return Ok(answer.into_response());
         }

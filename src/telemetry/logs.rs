@@ -59,15 +59,20 @@ where
     }
 }
 
+/// A call that is in vain for want of credentials says so itself, in a line; the SDK would add its whole error.
+const QUIET: &str = "aws_config=error";
+
 fn filter(lookup: impl Fn(&str) -> Option<String>) -> EnvFilter {
     let level = match lookup("AWS_LAMBDA_LOG_LEVEL") {
         Some(level) if level.eq_ignore_ascii_case("fatal") => Some(LevelFilter::ERROR),
         level => level.and_then(|level| level.parse().ok()),
     };
-    match level {
-        Some(level) => EnvFilter::default().add_directive(level.into()),
-        None => EnvFilter::builder()
+    let own = lookup("RUST_LOG").filter(|own| !own.is_empty());
+    match (level, own) {
+        (Some(level), _) if level >= LevelFilter::DEBUG => EnvFilter::default().add_directive(level.into()),
+        (Some(level), _) => EnvFilter::builder().parse_lossy(format!("{level},{QUIET}")),
+        (None, own) => EnvFilter::builder()
             .with_default_directive(LevelFilter::INFO.into())
-            .parse_lossy(lookup("RUST_LOG").unwrap_or_default()),
+            .parse_lossy(own.as_deref().unwrap_or(QUIET)),
     }
 }

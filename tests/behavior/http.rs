@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use instream::endpoint::FaultKind;
+use instream::endpoint::{FaultKind, Load};
 
 use crate::replay::{Answer, call, call_with, request};
 
@@ -74,7 +74,7 @@ async fn statuses_become_faults_after_one_call() {
             let (answer, requests) = call(&[], &[Answer::Http(*status, &[], "card 4929")]).await;
             let fault = answer.unwrap_err();
             assert_eq!((fault.kind, fault.is_doubtful), (kind, false), "{status}");
-            assert!(!fault.is_of_the_rate, "{status}");
+            assert_eq!(fault.load, Load::AsItsKind, "{status}");
             assert!(
                 !fault.to_string().contains("4929"),
                 "no log shows what it said: {fault}"
@@ -106,7 +106,7 @@ async fn only_api_gateway_s_429_is_about_calls_a_second() {
     ] {
         let fault = call(&[], &[Answer::Http(status, headers, body)]).await.0.unwrap_err();
         assert_eq!(
-            (fault.kind, fault.is_of_the_rate),
+            (fault.kind, fault.load == Load::Rate),
             (FaultKind::Overload, expected),
             "{status} {headers:?} {body}"
         );
@@ -222,5 +222,9 @@ async fn a_status_stands_though_its_body_does_not_come() {
         assert_eq!(fault.kind, FaultKind::Refused, "{answer:?}");
     }
     let fault = call(&[], &[Answer::BodyCutShort(200)]).await.0.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Unreachable, "there is no prediction");
+    assert_eq!(
+        (fault.kind, fault.load),
+        (FaultKind::Suspect, Load::Away),
+        "there is no prediction"
+    );
 }

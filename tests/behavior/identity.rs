@@ -111,7 +111,7 @@ async fn a_key_that_cannot_be_had_is_told_of_and_no_call_is_made() {
         (
             Secret::Error(400, "ResourceNotFoundException"),
             FaultKind::Misconfigured,
-            "ResourceNotFoundException with status 400; check what the function's role may read; check ENDPOINT_API_KEY",
+            "ResourceNotFoundException with status 400; check ENDPOINT_API_KEY",
         ),
         (
             Secret::Error(400, "AccessDeniedException"),

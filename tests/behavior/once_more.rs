@@ -9,6 +9,7 @@ use aws_credential_types::provider::future;
 use aws_sdk_sagemakerruntime::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use instream::endpoint::{Endpoint as _, FaultKind};
 
+use crate::over::LOST;
 use crate::replay::{Answer, call, endpoint, request};
 
 const PREDICTED: Answer = Answer::Http(200, &[], "{}");
@@ -24,7 +25,7 @@ async fn a_pooled_connection_is_dead() {
         assert_eq!(requests.len(), 2, "{death:?}");
         // One that dies as well is the endpoint's matter.
         let (answer, requests) = call(&[], &[death]).await;
-        assert_eq!(answer.unwrap_err().kind, FaultKind::Unreachable, "{death:?}");
+        assert_eq!(answer.unwrap_err().kind, LOST, "{death:?}");
         assert_eq!(requests.len(), 2, "{death:?}");
     }
 }

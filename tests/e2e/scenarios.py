@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections import Counter
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import boto3
 from botocore.config import Config
+
+from gateway import Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "target" / "e2e"
@@ -221,6 +224,55 @@ def kinesis_to_s3_with_kills():
     account("s3, with kills", ids, in_bucket("scores"), in_bucket("dead"), summary, started, may_repeat=True)
 
 
+def behind_a_url():
+    """Signed calls as a role, with a key out of Secrets Manager; both change while the stream runs."""
+    started = time.time()
+    secrets = client("secretsmanager")
+    secret = secrets.create_secret(Name="gateway-key", SecretString='{"key":"first"}')["ARN"]
+    gateway = Gateway(MOTO, "first")
+    out, dead = queue("url-scores", False), queue("url-dead", False)
+    ids = fill("url", 500)
+
+    def change():
+        wait_for("the first 100 answers", lambda: gateway.answered > 100)
+        with gateway.lock:
+            gateway.end_sessions()
+        wait_for("the first 250 answers", lambda: gateway.answered > 250)
+        with gateway.lock:
+            secrets.put_secret_value(SecretId=secret, SecretString='{"key":"second"}')
+            gateway.key = "second"
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    settings = {
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_ENDPOINT_URL_STS": gateway.url,
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER": MOTO,
+        "ENDPOINT_AUTH": "sigv4",
+        "ENDPOINT_REGION": "eu-west-1",
+        "ENDPOINT_SERVICE": "execute-api",
+        "ENDPOINT_ROLE_ARN": "arn:aws:iam::123456789012:role/caller",
+        "ENDPOINT_API_KEY": f"secretsmanager:{secret}#key",
+        # A call that spends an attempt has failed.
+        "MAX_ATTEMPTS": "1",
+        "CAPACITY": "8",
+        "CALL_TIMEOUT_MS": "5000",
+        "OUTPUT": f"sqs:{out}",
+        "DEAD_LETTER": f"sqs:{dead}",
+    }
+    url = f"{gateway.url}/prod/score?version=2&stage=a%2Fb"
+    summary = run("url", len(ids), settings, ["--endpoint", url, "--function", f"'{FUNCTION}'"])
+    changing.join()
+    refused = Counter(gateway.refused)
+    assert set(refused) == {"ExpiredTokenException", "ForbiddenException"}, refused
+    # Each of two shards has a process, and each of these its sessions.
+    assert 2 < len(gateway.sessions) <= 4 and summary["redelivered"] == 0, (len(gateway.sessions), summary)
+    account("behind a url", ids, in_queue(out), in_queue(dead), summary, started)
+    gateway.shutdown()
+
+
 def free_port():
     with socket.socket() as it:
         it.bind(("127.0.0.1", 0))
@@ -378,6 +430,7 @@ SCENARIOS = [
     kinesis_to_queues,
     kinesis_to_firehose,
     kinesis_to_s3_with_kills,
+    behind_a_url,
     redrive_from_s3_and_sqs,
     under_cargo_lambda,
     mlflow,

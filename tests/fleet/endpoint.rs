@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use instream::endpoint::{Endpoint, Fault, FaultKind, Response};
+use instream::endpoint::{Endpoint, Fault, FaultKind, Load, Response};
 use instream::request::InferenceRequest;
 use tokio::time::{Instant, sleep};
 
@@ -49,9 +49,16 @@ impl Nature {
         }
     }
 
-    /// Whether it throttles by calls a second, as with status 429.
-    fn counts_calls(&self) -> bool {
-        matches!(self.limit, Limit::Plan { .. })
+    /// A fault: where it counts calls a second, too many are too many of these.
+    fn fault(&self, kind: FaultKind, why: &str) -> Fault {
+        let load = match self.limit {
+            Limit::Plan { .. } if kind == FaultKind::Overload => Load::Rate,
+            Limit::Plan { .. } | Limit::Concurrency(_) => Load::AsItsKind,
+        };
+        Fault {
+            load,
+            ..Fault::new(kind, why)
+        }
     }
 }
 
@@ -113,19 +120,12 @@ impl Service {
         let now = self.now();
         if let Some(outage) = self.nature.outages.iter().find(|it| it.window.contains(&now)) {
             self.note(instance, What::Failed);
-            let is_of_the_rate = self.nature.counts_calls() && outage.kind == FaultKind::Overload;
-            return Err(Fault {
-                is_of_the_rate,
-                ..Fault::new(outage.kind, "an outage")
-            });
+            return Err(self.nature.fault(outage.kind, "an outage"));
         }
         let mut state = self.state.lock().unwrap();
         if !state.takes_room(now, self.nature.limit) {
             state.ledger.add(now, instance, What::Throttled);
-            return Err(Fault {
-                is_of_the_rate: self.nature.counts_calls(),
-                ..Fault::new(FaultKind::Overload, "no room")
-            });
+            return Err(self.nature.fault(FaultKind::Overload, "no room"));
         }
         state.in_flight += 1;
         state.ledger.add(now, instance, What::Accepted);

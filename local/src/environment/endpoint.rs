@@ -1,5 +1,7 @@
 //! Endpoints, as the function is told of them.
 
+use std::str::FromStr;
+
 use crate::gateway;
 
 /// An endpoint of the user's, instead of one on this machine.
@@ -11,13 +13,18 @@ pub enum OwnEndpoint {
     Url(String),
 }
 
-impl From<String> for OwnEndpoint {
-    /// It is a URL if it begins with https:// or http://.
-    fn from(text: String) -> Self {
+impl FromStr for OwnEndpoint {
+    type Err = &'static str;
+
+    /// It is a URL if it begins with https:// or http://, else it must look like a name.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if text.starts_with("https://") || text.starts_with("http://") {
-            Self::Url(text)
+            Ok(Self::Url(text.to_owned()))
+        } else if is_name {
+            Ok(Self::Name(text.to_owned()))
         } else {
-            Self::Name(text)
+            Err("an endpoint is a name of letters, digits and hyphens, or a URL that begins with https:// or http://")
         }
     }
 }

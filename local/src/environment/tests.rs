@@ -116,7 +116,7 @@ async fn a_gateway_is_told_by_its_url_and_so_are_the_services_around_it() {
     for name in ["ENDPOINT_NAME", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] {
         assert_eq!(environment.get(name), None, "{name}");
     }
-    let without = for_function(Settings::new(), &here()).await.unwrap();
+    let without = for_function(settings([("ENDPOINT_NAME", "")]), &here()).await.unwrap();
     assert_eq!(without["ENDPOINT_NAME"], "fraud-detector");
     assert!(
         !without
@@ -141,6 +141,16 @@ async fn how_a_gateway_is_called_is_the_users_to_say() {
 }
 
 #[tokio::test]
+async fn an_unsigned_call_of_a_gateway_has_nothing_of_a_signature() {
+    let own = settings([("ENDPOINT_AUTH", "none")]);
+    let environment = for_function(own, &gateway()).await.unwrap();
+    for name in ["ENDPOINT_REGION", "ENDPOINT_SERVICE"] {
+        assert_eq!(environment.get(name), None, "{name}");
+    }
+    assert!(environment.contains_key("ENDPOINT_API_KEY"));
+}
+
+#[tokio::test]
 async fn the_name_or_the_url_of_another_endpoint_is_an_error_and_not_forgotten() {
     let name = settings([("ENDPOINT_NAME", "mine")]);
     let error = for_function(name.clone(), &gateway()).await.unwrap_err().to_string();
@@ -162,10 +172,20 @@ async fn the_name_or_the_url_of_another_endpoint_is_an_error_and_not_forgotten()
 #[test]
 fn an_endpoint_of_the_users_is_a_url_or_a_name() {
     for text in ["https://one.example/score", "http://127.0.0.1:8080"] {
-        assert_eq!(OwnEndpoint::from(text.to_owned()), OwnEndpoint::Url(text.to_owned()));
+        assert_eq!(text.parse(), Ok(OwnEndpoint::Url(text.to_owned())));
     }
     for text in ["fraud-detector", "https"] {
-        assert_eq!(OwnEndpoint::from(text.to_owned()), OwnEndpoint::Name(text.to_owned()));
+        assert_eq!(text.parse(), Ok(OwnEndpoint::Name(text.to_owned())));
+    }
+    for text in [
+        "",
+        "127.0.0.1:8080/score",
+        "one.example/score",
+        "HTTPS://one.example",
+        "ftp://one.example",
+    ] {
+        let error = text.parse::<OwnEndpoint>().unwrap_err();
+        assert!(error.contains("begins with https:// or http://"), "{text}");
     }
 }
 
@@ -179,6 +199,9 @@ fn a_function_that_calls_a_url_needs_credentials_where_aws_has_a_part_in_it() {
         ("ENDPOINT_API_KEY", "secretsmanager:key", true),
         ("ENDPOINT_API_KEY", "", false),
         ("ENDPOINT_HEADERS", "x-tenant: one", false),
+        ("OUTPUT", "stdout:", false),
+        ("OUTPUT", "kinesis:scores", true),
+        ("DEAD_LETTER", "s3:letters", true),
     ] {
         assert_eq!(
             needs_credentials(&settings([(name, value)])),

@@ -213,14 +213,19 @@ fn no_error_shows_what_may_be_a_secret() {
         ("ENDPOINT_API_KEY", "secretsmanager:sekret:with:colons"),
         ("ENDPOINT_URL", "https://me:sekret@example.com/"),
         ("ENDPOINT_URL", "https://example.com/ü?key=sekret"),
-        ("ENDPOINT_HEADERS", r#"{"x-key":"sekret"#),
-        ("ENDPOINT_HEADERS", r#"{"authorization":"sekret"}"#),
     ] {
         let error = refused(
             &[URL, (name, value)],
             &format!("{name} is set to something else, not shown here; allowed"),
         );
         assert!(!error.contains("sekret"), "{error}");
+    }
+    for value in [
+        r#"{"x-key":"sekret"#,
+        r#"{"authorization":"sekret"}"#,
+        r#"{"x-key":"sekret\n"}"#,
+    ] {
+        assert!(!refused(&[URL, ("ENDPOINT_HEADERS", value)], "ENDPOINT_HEADERS ").contains("sekret"));
     }
     let open = ("ENDPOINT_URL", "http://example.com/?key=sekret");
     assert!(!refused(&[open], "in the clear").contains("sekret"));
@@ -235,25 +240,42 @@ fn headers_are_those_that_nothing_else_makes() {
         [header("x-apigw-api-id", "a1"), header("x-tenant", "fraud team")]
     );
     let many: Vec<_> = (0..21).map(|number| format!("\"h{number}\":\"1\"")).collect();
-    for value in [
-        "x-tenant: fraud",
-        "[]",
-        "{}",
-        r#"{"x":1}"#,
-        r#"{"x":""}"#,
-        r#"{"x y":"1"}"#,
-        r#"{"x":"a\nb"}"#,
-        r#"{"X":"1","x":"2"}"#,
-        r#"{"Host":"example.com"}"#,
-        r#"{"content-type":"text/csv"}"#,
-        r#"{"x-amz-date":"now"}"#,
-        r#"{"x-amzn-sagemaker-target-model":"a"}"#,
-        &format!("{{{}}}", many.join(",")),
+    for (value, expected) in [
+        ("x-tenant: fraud", "is no JSON object"),
+        ("[]", "is no JSON object"),
+        ("{}", "has 0 headers"),
+        (r#"{"x":1}"#, "has a value of x that is no text"),
+        (r#"{"x":""}"#, "has a value of x that is no text"),
+        (r#"{"x":"a\nb"}"#, "has a value of x that is no text"),
+        (r#"{"x y":"1"}"#, "has \"x y\", which names no header"),
+        (r#"{"X":"1","x":"2"}"#, "has x twice"),
+        (r#"{"Host":"example.com"}"#, "has host, which is not for it to set"),
+        (r#"{"content-type":"text/csv"}"#, "has content-type, which"),
+        (r#"{"x-amz-date":"now"}"#, "has x-amz-date, which"),
+        (
+            r#"{"x-amzn-sagemaker-target-model":"a"}"#,
+            "has x-amzn-sagemaker-target-model, which",
+        ),
+        (&format!("{{{}}}", many.join(",")), "has 21 headers"),
     ] {
         refused(
             &[URL, ("ENDPOINT_HEADERS", value)],
-            "ENDPOINT_HEADERS is set to something else",
+            &format!("ENDPOINT_HEADERS {expected}"),
         );
+    }
+}
+
+#[test]
+fn one_mistake_is_one_error() {
+    let other = ("ENDPOINT_URL", "https://api.example.com/score");
+    let service = ("ENDPOINT_SERVICE", "execute-api");
+    let open = ("ENDPOINT_URL", "http://example.com/score");
+    for settings in [
+        &[other, SIGNED, service, ("ENDPOINT_REGION", "frankfurt")][..],
+        &[open, ("ENDPOINT_ALLOW_HTTP", "true")],
+    ] {
+        let error = refused(settings, "allowed");
+        assert_eq!(error.lines().count(), 2, "{error}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The values of single settings.
 
+use std::collections::BTreeMap;
+
 use http::HeaderName;
 use serde_json::{Map, Value};
 
@@ -74,19 +76,27 @@ pub(super) fn key_header(value: &str) -> Option<(String, Option<String>)> {
     (is_free && scheme.as_ref().is_none_or(is_word)).then(|| (name.to_string(), scheme))
 }
 
-pub(super) fn headers(value: &str) -> Option<Vec<(String, String)>> {
-    let members: Map<String, Value> = serde_json::from_str(value).ok()?;
-    let one = |(name, value): (&String, &Value)| {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?.to_string();
-        Some((name, header(value.as_str()?)?))
-    };
-    let mut headers: Vec<_> = members.iter().map(one).collect::<Option<_>>()?;
-    let count = headers.len();
-    headers.sort();
-    headers.dedup_by(|(one, _), (other, _)| one == other);
-    let fits =
-        count == headers.len() && (1..=HEADERS_MAX).contains(&count) && headers.iter().all(|(name, _)| is_free(name));
-    fits.then_some(headers)
+/// Names, in lower case, and values; or what is wrong, without any value.
+pub(super) fn headers(value: &str) -> Result<Vec<(String, String)>, String> {
+    let members: Map<String, Value> = serde_json::from_str(value).map_err(|_| "is no JSON object".to_owned())?;
+    let mut headers = BTreeMap::new();
+    for (name, value) in members {
+        let lower =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("has {name:?}, which names no header"))?;
+        if !is_free(lower.as_str()) {
+            return Err(format!("has {lower}, which is not for it to set"));
+        }
+        let value = value.as_str().and_then(header);
+        let value = value
+            .ok_or_else(|| format!("has a value of {lower} that is no text of 1–1024 printable ASCII characters"))?;
+        if headers.insert(lower.to_string(), value).is_some() {
+            return Err(format!("has {lower} twice"));
+        }
+    }
+    match headers.len() {
+        1..=HEADERS_MAX => Ok(headers.into_iter().collect()),
+        count => Err(format!("has {count} headers")),
+    }
 }
 
 fn is_free(name: &str) -> bool {

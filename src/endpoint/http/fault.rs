@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::aws_error::is_throttling;
 use crate::endpoint::sagemaker::fault::Refusal;
 use crate::endpoint::transport::Answer;
-use crate::endpoint::{Fault, FaultKind, container_fault};
+use crate::endpoint::{Fault, FaultKind, Load, container_fault};
 
 /// What an answer other than 2xx, that came `now`, means for what to do next. Where the record names its model
 /// (`its_model_is_named`), a 404 may be about that.
@@ -30,7 +30,11 @@ pub(super) fn of(answer: &Answer, its_model_is_named: bool, now: SystemTime) -> 
     Fault {
         kind,
         is_doubtful: is_in_doubt,
-        is_of_the_rate: status == 429 && is_of_a_plan(answer, &code),
+        load: if status == 429 && is_of_a_plan(answer, &code) {
+            Load::Rate
+        } else {
+            Load::AsItsKind
+        },
         retry_after: retry_after.filter(|_| kind == FaultKind::Overload),
         summary: format!("the endpoint answered with status {status}{named}{remedy}"),
         ..Fault::from_container(status, std::str::from_utf8(&answer.body).ok())

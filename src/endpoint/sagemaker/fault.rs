@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::aws_error::{is_throttling, shorten};
 use crate::endpoint::transport::Answer;
-use crate::endpoint::{Fault, FaultKind};
+use crate::endpoint::{Fault, FaultKind, Load};
 
 /// An error that the service answered with.
 #[derive(Debug)]
@@ -67,7 +67,11 @@ impl Refusal {
         let summary = format!("SageMaker answered {named} with status {status}{words}");
         Fault {
             is_doubtful: verdict.is_doubtful,
-            is_one_models: its_model_is_named && code == "ModelNotReadyException",
+            load: if its_model_is_named && code == "ModelNotReadyException" {
+                Load::OneModels
+            } else {
+                Load::AsItsKind
+            },
             ..Fault::new(verdict.kind, summary)
         }
     }

@@ -32,6 +32,9 @@ pub(crate) const ENDPOINT: [(&str, &str); 3] = [
 pub(crate) const DOUBT: [Does; 0] = [];
 pub(crate) const NOT_READY: [Does; 0] = [];
 
+/// What a connection is that is lost twice: nothing stands before the model that would say that it died of the record.
+pub(crate) const LOST: FaultKind = FaultKind::Suspect;
+
 pub(crate) fn endpoint(scripted: Scripted) -> Called {
     let setting = |name: &str| {
         let setting = ENDPOINT.iter().find(|(key, _)| *key == name);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use instream::endpoint::{Endpoint, Fault, FaultKind, Response};
+use instream::endpoint::{Endpoint, Fault, FaultKind, Load, Response};
 use instream::request::InferenceRequest;
 
 use crate::scripted::{Does, Refusal, Scripted};
@@ -16,6 +16,9 @@ pub(crate) const ENDPOINT: [(&str, &str); 2] = [("ENDPOINT_NAME", "fraud"), ("OU
 /// What only a `SageMaker` endpoint says.
 pub(crate) const DOUBT: [Does; 1] = [Does::Doubt];
 pub(crate) const NOT_READY: [Does; 1] = [Does::NotReady];
+
+/// What a connection is that is lost twice.
+pub(crate) const LOST: FaultKind = FaultKind::Unreachable;
 
 pub(crate) fn endpoint(scripted: Scripted) -> Called {
     scripted
@@ -32,7 +35,7 @@ impl Endpoint for Scripted {
                 ..fault(FaultKind::Overload)
             },
             Refusal::NotReady => Fault {
-                is_one_models: true,
+                load: Load::OneModels,
                 ..fault(FaultKind::Overload)
             },
             Refusal::Doubt => Fault {

@@ -1,0 +1,95 @@
+"""A model behind a URL that wants signed calls with a key, checked by botocore, which is another implementation than ours.
+
+What is asked of STS goes on to another server; the credentials that this gives out are known here, until there are newer
+ones and the older are taken for expired.
+"""
+
+import json
+import re
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+
+class Gateway(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, sts, key):
+        super().__init__(("127.0.0.1", 0), Call)
+        self.sts, self.key = sts, key
+        self.lock = threading.Lock()
+        self.sessions, self.ended, self.answered, self.refused = {}, set(), 0, []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def end_sessions(self):
+        self.ended |= set(self.sessions)
+
+
+class Call(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/":
+            return self.assume_role(body)
+        with self.server.lock:
+            error = self.wrong(body)
+            if error:
+                self.server.refused.append(error)
+                return self.answer(403, {"message": error}, {"x-amzn-ErrorType": error})
+            self.server.answered += 1
+        if b'"fuel"' in body:
+            return self.answer(422, {"message": "no fuel here"})
+        self.answer(200, {"score": 0.5})
+
+    def wrong(self, body):
+        """What API Gateway would find wrong, by its name."""
+        fields = dict(re.findall(r"(Credential|SignedHeaders|Signature)=([^, ]+)", self.headers.get("authorization", "")))
+        if len(fields) < 3:
+            return "MissingAuthenticationTokenException"
+        access_key, _, region, service, _ = fields["Credential"].split("/")
+        if access_key in self.server.ended:
+            return "ExpiredTokenException"
+        credentials = self.server.sessions.get(access_key)
+        if not credentials or credentials.token != self.headers.get("x-amz-security-token"):
+            return "UnrecognizedClientException"
+        signed = {name: self.headers[name] for name in fields["SignedHeaders"].split(";")}
+        request = AWSRequest("POST", f"http://{self.headers['host']}{self.path}", headers=signed, data=body)
+        request.context["timestamp"] = self.headers["x-amz-date"]
+        auth = SigV4Auth(credentials, service, region)
+        to_sign = auth.string_to_sign(request, auth.canonical_request(request))
+        if (region, service) != ("eu-west-1", "execute-api") or auth.signature(to_sign, request) != fields["Signature"]:
+            return "InvalidSignatureException"
+        return None if self.headers.get("x-api-key") == self.server.key else "ForbiddenException"
+
+    def assume_role(self, body):
+        headers = {"Content-Type": self.headers["content-type"], "Authorization": self.headers["authorization"]}
+        with urllib.request.urlopen(urllib.request.Request(self.server.sts, body, headers)) as response:
+            answer = response.read()
+        found = [re.search(f"<{name}>(.*?)</{name}>".encode(), answer)[1].decode()
+                 for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
+        self.server.sessions[found[0]] = Credentials(*found)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def answer(self, status, body, headers=()):
+        body = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **dict(headers)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
