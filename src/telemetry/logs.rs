@@ -67,12 +67,13 @@ fn filter(lookup: impl Fn(&str) -> Option<String>) -> EnvFilter {
         Some(level) if level.eq_ignore_ascii_case("fatal") => Some(LevelFilter::ERROR),
         level => level.and_then(|level| level.parse().ok()),
     };
-    let own = lookup("RUST_LOG").filter(|own| !own.is_empty());
-    match (level, own) {
+    let quiet = |level: LevelFilter| EnvFilter::builder().parse_lossy(format!("{level},{QUIET}"));
+    match (level, lookup("RUST_LOG").filter(|own| !own.is_empty())) {
         (Some(level), _) if level >= LevelFilter::DEBUG => EnvFilter::default().add_directive(level.into()),
-        (Some(level), _) => EnvFilter::builder().parse_lossy(format!("{level},{QUIET}")),
-        (None, own) => EnvFilter::builder()
+        (Some(level), _) => quiet(level),
+        (None, None) => quiet(LevelFilter::INFO),
+        (None, Some(own)) => EnvFilter::builder()
             .with_default_directive(LevelFilter::INFO.into())
-            .parse_lossy(own.as_deref().unwrap_or(QUIET)),
+            .parse_lossy(own),
     }
 }
