@@ -4,7 +4,7 @@
 //! back as a `ModelError` with status 424, the container's own status and its words, as `SageMaker` does:
 //! <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
 //!
-//! With a [gateway](crate::gateway) before it, calls come and are answered as API Gateway has them, and all else is as
+//! With a [gateway] before it, calls come and are answered as API Gateway has them, and all else is as
 //! without.
 
 use std::net::SocketAddr;

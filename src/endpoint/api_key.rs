@@ -114,6 +114,7 @@ async fn fetch(settings: KeySettings, environment: SdkConfig) -> Result<Secret, 
 
 /// The settings are refused at start-up.
 #[cfg(not(feature = "secretsmanager"))]
+#[expect(clippy::unused_async, reason = "as with the feature")]
 async fn fetch(settings: KeySettings, _: SdkConfig) -> Result<Secret, KeyError> {
     _ = (region(&settings.secret), key(None, None));
     Err(KeyError::settled("this build leaves out Secrets Manager"))
