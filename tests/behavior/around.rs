@@ -49,6 +49,8 @@ pub(crate) struct State {
     pub(crate) slow: Duration,
     /// What the endpoint calls a wrong key.
     pub(crate) refusal: &'static str,
+    /// Whether a wrong key has status 401, or 403.
+    pub(crate) is_unauthorized: bool,
     /// Calls of the endpoint, by whom they were signed.
     pub(crate) signers: Vec<String>,
 }
@@ -144,10 +146,14 @@ impl State {
         let signer = signer.and_then(|value| value.split('/').next()).unwrap_or_default();
         self.signers.push(signer.to_owned());
         if self.key.is_some() && self.key != of_header {
-            return refusal(match self.refusal {
+            let mut refusal = refusal(match self.refusal {
                 "" => "ForbiddenException",
                 other => other,
             });
+            if self.is_unauthorized {
+                *refusal.status_mut() = 401.try_into().unwrap();
+            }
+            return refusal;
         }
         if signer.starts_with("SESSION") && signer != format!("SESSION{}", self.sessions) {
             return refusal("ExpiredTokenException");

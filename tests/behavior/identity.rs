@@ -50,7 +50,14 @@ async fn a_key_is_fetched_once() {
 
 #[tokio::test]
 async fn the_key_of_an_endpoint_is_rejected() {
+    for is_unauthorized in [false, true] {
+        a_key_is_replaced(is_unauthorized).await;
+    }
+}
+
+async fn a_key_is_replaced(is_unauthorized: bool) {
     let around = with_key("first");
+    around.state(|state| state.is_unauthorized = is_unauthorized);
     let endpoint = around.endpoint(&[URL, KEY]).await;
     endpoint.invoke(&request()).await.unwrap();
     around.state(|state| {
@@ -275,4 +282,6 @@ async fn a_key_that_is_called_an_expired_token_is_fetched_again() {
         state.refusal = "ExpiredTokenException";
     });
     endpoint.invoke(&request()).await.unwrap();
+    let keys = around.state(|state| state.keys.iter().flatten().cloned().collect::<Vec<_>>());
+    assert_eq!(keys, ["first", "first", "second"], "no call is made in vain");
 }
