@@ -51,6 +51,9 @@ pub(crate) struct State {
     pub(crate) refusal: &'static str,
     /// Whether a wrong key has status 401, or 403.
     pub(crate) is_unauthorized: bool,
+    /// Where the last call went, and for what it was signed.
+    pub(crate) called: String,
+    pub(crate) scope: String,
     /// Calls of the endpoint, by whom they were signed.
     pub(crate) signers: Vec<String>,
 }
@@ -143,6 +146,8 @@ impl State {
         let signer = authorization
             .as_deref()
             .and_then(|value| value.split("Credential=").nth(1));
+        request.uri().clone_into(&mut self.called);
+        signer.unwrap_or_default().clone_into(&mut self.scope);
         let signer = signer.and_then(|value| value.split('/').next()).unwrap_or_default();
         self.signers.push(signer.to_owned());
         if self.key.is_some() && self.key != of_header {

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use instream::endpoint::{FaultKind, Load};
+use instream::endpoint::{Endpoint as _, FaultKind, Load};
 
-use crate::replay::{Answer, call, call_with, request};
+use crate::replay::{Answer, call, call_with, credentials, endpoint, request};
 
 const PREDICTED: Answer = Answer::Http(200, &[], "{}");
 const UNSIGNED: (&str, &str) = ("ENDPOINT_AUTH", "none");
@@ -43,6 +43,13 @@ async fn a_call_is_a_post_of_the_same_body_and_headers_as_sagemaker_gets() {
     ] {
         assert_eq!(request.headers().get(name), expected, "{name}");
     }
+}
+
+#[tokio::test]
+async fn the_envelope_names_the_url_without_its_query() {
+    let url = ("ENDPOINT_URL", "https://api.example.com/score?code=secret");
+    let (endpoint, _) = endpoint(credentials(), &[url, UNSIGNED], &[PREDICTED]).await;
+    assert_eq!(endpoint.name(), "https://api.example.com/score");
 }
 
 #[tokio::test]

@@ -158,7 +158,18 @@ async fn a_key_that_cannot_be_had_is_told_of_and_no_call_is_made() {
 async fn calls_are_made_as_the_role_that_is_named() {
     let by_url = &[URL, SIGNED, AS_ROLE][..];
     let by_name = &[("ENDPOINT_NAME", "fraud"), ("ENDPOINT_REGION", "us-east-1"), AS_ROLE][..];
-    for settings in [by_url, by_name] {
+    for (settings, host, scope) in [
+        (
+            by_url,
+            "a1.execute-api.eu-central-1.amazonaws.com",
+            "/eu-central-1/execute-api/",
+        ),
+        (
+            by_name,
+            "runtime.sagemaker.us-east-1.amazonaws.com",
+            "/us-east-1/sagemaker/",
+        ),
+    ] {
         let around = Around::default();
         let endpoint = around.endpoint(settings).await;
         for _ in 0..3 {
@@ -166,6 +177,12 @@ async fn calls_are_made_as_the_role_that_is_named() {
         }
         around.state(|state| {
             assert_eq!(state.signers, ["SESSION1"; 3]);
+            assert!(
+                state.called.starts_with(&format!("https://{host}/")),
+                "{}",
+                state.called
+            );
+            assert!(state.scope.contains(scope), "{}", state.scope);
             let [assumed] = &state.assumed[..] else {
                 panic!("{state:?}")
             };
