@@ -51,7 +51,7 @@ async fn a_key_is_fetched_once() {
 #[tokio::test]
 async fn the_key_of_an_endpoint_is_rejected() {
     for is_unauthorized in [false, true] {
-        a_key_is_replaced(is_unauthorized).await;
+        Box::pin(a_key_is_replaced(is_unauthorized)).await;
     }
 }
 
