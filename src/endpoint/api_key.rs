@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_config::SdkConfig;
 use futures_util::FutureExt as _;
@@ -11,10 +10,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::FaultKind;
-use super::kept::{Dated, Kept};
-
-/// How long it may take to fetch it.
-const FETCH_MAX: Duration = Duration::from_secs(5);
+use super::kept::{Dated, FETCH_MAX, Kept};
 
 /// Where the key is, and how it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,10 @@
-//! What every request of one endpoint is like: all but the body and what differs from call to call.
+//! What every request of one endpoint is like: all but the body and what differs from call to call, and how it comes by
+//! these.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::http::HttpError;
 use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
 
 use super::SetUpError;
 use super::signature::Varying;
@@ -95,4 +98,29 @@ pub(super) fn varying(request: &InferenceRequest) -> Vec<Varying<'_>> {
     let mut varying = vec![(INFERENCE_ID, request.inference_id())];
     varying.extend(request.target_model().map(|model| (TARGET_MODEL, &**model)));
     varying
+}
+
+/// The same once more, of a request without a body.
+pub(super) fn copy(request: &HttpRequest) -> HttpRequest {
+    request.try_clone().expect("its body is empty")
+}
+
+/// The request with this `body` and these headers.
+///
+/// # Errors
+///
+/// [`HttpError`] if a value cannot stand in a header.
+pub(super) fn with_body(
+    mut request: HttpRequest,
+    varying: &[Varying<'_>],
+    body: Bytes,
+) -> Result<HttpRequest, HttpError> {
+    let headers = request.headers_mut();
+    for (name, value) in varying {
+        headers.try_insert(*name, (*value).to_owned())?;
+    }
+    // The HTTP client leaves it out where the body is empty, and a service may insist on it.
+    headers.try_insert("content-length", body.len().to_string())?;
+    *request.body_mut() = SdkBody::from(body);
+    Ok(request)
 }

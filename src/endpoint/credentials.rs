@@ -11,13 +11,12 @@ use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsP
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
 
-use super::kept::{Dated, Kept};
+use super::kept::{Dated, FETCH_MAX, Kept};
 
-/// How long before they expire credentials are fetched anew, how long they last where they do not say, and how long it may
-/// take to fetch them: as the AWS SDK has it.
+/// How long before they expire credentials are fetched anew, and how long they last where they do not say: as the AWS SDK
+/// has it.
 const EARLY: Duration = Duration::from_secs(10);
 const LASTING: Duration = Duration::from_mins(15);
-const FETCH_MAX: Duration = Duration::from_secs(5);
 
 /// A role to make the calls as.
 #[derive(Debug, Clone, PartialEq, Eq)]

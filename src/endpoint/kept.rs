@@ -1,10 +1,13 @@
 //! What is fetched once and kept: until it is out of date, or somebody finds it stale.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+
+/// How long a fetch may take: as the AWS SDK has it for credentials.
+pub(super) const FETCH_MAX: Duration = Duration::from_secs(5);
 
 /// A value that many calls use, and one fetch at a time brings.
 #[derive(Debug)]
@@ -114,7 +117,6 @@ impl<T: Send + Sync, E: Clone + Send + Sync> Kept<T, E> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Duration;
 
     use tokio::time::{sleep, timeout};
 

@@ -15,9 +15,10 @@ use aws_sigv4::sign::v4::generate_signing_key;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::http::HttpError;
 use aws_smithy_types::DateTime;
-use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
+
+use super::blank::{copy, with_body};
 
 mod canonical;
 
@@ -194,31 +195,6 @@ impl Ready {
         push_hex(&mut authorization, hmac::sign(&self.key, to_sign.as_bytes()).as_ref());
         authorization
     }
-}
-
-/// The same once more, of a request without a body.
-pub(super) fn copy(request: &HttpRequest) -> HttpRequest {
-    request.try_clone().expect("its body is empty")
-}
-
-/// The request with this `body` and these headers.
-///
-/// # Errors
-///
-/// [`HttpError`] if a value cannot stand in a header.
-pub(super) fn with_body(
-    mut request: HttpRequest,
-    varying: &[Varying<'_>],
-    body: Bytes,
-) -> Result<HttpRequest, HttpError> {
-    let headers = request.headers_mut();
-    for (name, value) in varying {
-        headers.try_insert(*name, (*value).to_owned())?;
-    }
-    // The HTTP client leaves it out where the body is empty, and a service may insist on it.
-    headers.try_insert("content-length", body.len().to_string())?;
-    *request.body_mut() = SdkBody::from(body);
-    Ok(request)
 }
 
 #[cfg(test)]

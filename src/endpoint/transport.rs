@@ -11,9 +11,10 @@ use futures_util::future::{join, join_all, join3};
 use tokio::time::timeout;
 
 use super::api_key::{ApiKey, Secret};
+use super::blank::{copy, with_body};
 use super::call_error::CallError;
 use super::credentials::KeptCredentials;
-use super::signature::{Signer, Varying, copy, with_body};
+use super::signature::{Signer, Varying};
 use super::trace;
 
 mod answer;

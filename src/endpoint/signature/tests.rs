@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use aws_smithy_types::body::SdkBody;
 use proptest::prelude::*;
 
 use super::*;

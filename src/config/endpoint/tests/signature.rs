@@ -1,0 +1,54 @@
+//! What calls are signed for, and as whom.
+
+use super::*;
+
+#[test]
+fn a_signature_is_for_what_the_host_tells_or_the_settings_say() {
+    let other = ("ENDPOINT_URL", "https://api.example.com/score");
+    let region = ("ENDPOINT_REGION", "us-east-2");
+    let service = ("ENDPOINT_SERVICE", "my-service");
+    for (settings, expected) in [
+        (&[URL, SIGNED][..], ("eu-west-1", "execute-api")),
+        (&[URL, SIGNED, region], ("us-east-2", "execute-api")),
+        (&[URL, SIGNED, service], ("eu-west-1", "my-service")),
+        (&[other, SIGNED, region, service], ("us-east-2", "my-service")),
+    ] {
+        let signed = located(settings).signed.unwrap();
+        let place = (signed.place.region.as_str(), signed.place.service.as_str());
+        assert_eq!((place, signed.role), (expected, None));
+    }
+    for settings in [
+        &[other, SIGNED][..],
+        &[other, SIGNED, region],
+        &[other, SIGNED, service],
+    ] {
+        refused(settings, "does not tell what to sign for");
+    }
+    let role = located(&[URL, SIGNED, ROLE]).signed.unwrap().role.unwrap();
+    assert_eq!((role.arn.as_str(), role.session_name.as_str()), (ROLE.1, "instream"));
+}
+
+#[test]
+fn what_is_for_a_signature_is_refused_without_one() {
+    for (name, value) in [
+        ("ENDPOINT_REGION", "us-east-2"),
+        ("ENDPOINT_SERVICE", "execute-api"),
+        ROLE,
+    ] {
+        refused(
+            &[URL, (name, value)],
+            &format!("{name} without ENDPOINT_AUTH=\"sigv4\""),
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_signed_may_be_called_unsigned() {
+    let url = (
+        "ENDPOINT_URL",
+        "https://a1.execute-api.eu-west-1.amazonaws.com/score?code=sekret==",
+    );
+    assert_eq!(located(&[url]).signed, None);
+    let error = refused(&[url, SIGNED], "has what no signature is made of");
+    assert!(!error.contains("sekret"), "{error}");
+}
