@@ -1,8 +1,8 @@
-//! How many instructions each stage takes for a batch of 500 records, and the whole handler. benches/COUNTS.md has the
-//! counts, and tells how to take them anew.
+//! Counts the instructions that each stage and the whole handler take for a batch of 500 records. benches/COUNTS.md
+//! lists the counts and explains how to update them.
 //!
-//! Counted is a function's body alone: what it takes is made before, what it returns is dropped behind. The comment above
-//! each `#[bench]` is what the table says of it.
+//! Only the body of a function is counted. Its input is built before the count starts, and its result is dropped after
+//! the count ends. The comment above each `#[bench]` is the bench's description in the table.
 
 #![expect(
     missing_docs,
@@ -15,11 +15,11 @@ use std::hint::black_box;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use gungraun::Callgrind;
 use gungraun::prelude::*;
-use instream::checkpoint::BatchResponse;
-use instream::decode::UserRecord;
 use instream::event::Event;
-use instream::prediction::Prediction;
-use instream::request::Requests;
+use instream::event::UserRecord;
+use instream::inference::Requests;
+use instream::lambda::response::BatchResponse;
+use instream::outcome::Prediction;
 
 mod support;
 
@@ -30,67 +30,67 @@ use support::settings::{FEATURES, PACKED, SINGLE};
 use support::signing::{Clock, Signing};
 
 #[library_benchmark(setup = batch::payload)]
-// an event in order is read
+// reads a well-formed event
 #[bench::in_order(Form::Plain)]
-// an event is read whose last record is broken: all are read one by one
+// reads an event whose last record is broken, so that each record is read on its own
 #[bench::one_broken(Form::OneBroken)]
 fn event(payload: Payload) -> Event<'static> {
     batch::read(black_box(payload))
 }
 
 #[library_benchmark(setup = batch::kinesis)]
-// records as they are
+// decodes 500 plain records
 #[bench::plain(Form::Plain)]
-// records that are compressed by gzip, each
+// decodes 500 records, each compressed with gzip
 #[bench::gzipped(Form::Gzipped)]
-// 5 Kinesis records of 100 user records each are taken apart
+// de-aggregates 5 Kinesis records of 100 user records each
 #[bench::aggregated(Form::Aggregated)]
 fn decode(kinesis: Kinesis) -> Vec<UserRecord> {
     kinesis.decode()
 }
 
 #[library_benchmark(setup = Building::with)]
-// 500 requests of a record each
+// builds 500 requests with one record each
 #[bench::single(SINGLE)]
-// 5 requests of 100 lines of JSON each
+// builds 5 requests with 100 JSON lines each
 #[bench::packed(PACKED)]
-// 5 requests of 100 rows of CSV each, of FEATURES of JSON records
+// builds 5 requests with 100 CSV rows each, from JSON records with FEATURES
 #[bench::features(FEATURES)]
 fn request(building: Building) -> Requests {
     building.build()
 }
 
 #[library_benchmark(setup = Signing::by)]
-// 500 requests of 200 bytes are signed in one second, with a session token of 1,000 characters
-#[bench::one_second(Clock::Stands)]
-// the same, each in a second of its own
-#[bench::each_its_own(Clock::Ticks)]
+// signs 500 requests of 200 bytes within one second, with a session token of 1,000 characters
+#[bench::one_second(Clock::Stopped)]
+// the same, each request in a different second
+#[bench::each_its_own(Clock::Running)]
 fn signature(signing: Signing) -> Vec<HttpRequest> {
     signing.sign()
 }
 
 #[library_benchmark(setup = Answers::of)]
-// 500 answers of a JSON object each
+// reads 500 responses with one JSON object each
 #[bench::single(Shape::Object)]
-// 5 answers of 100 lines of JSON each
+// splits 5 responses with 100 JSON lines each
 #[bench::lines(Shape::Lines)]
-// 5 answers of `{"predictions":[…]}` with 100 elements each
+// splits 5 responses `{"predictions":[…]}` with 100 elements each
 #[bench::member(Shape::Member)]
 fn prediction(answers: Answers) -> Vec<Prediction> {
     answers.read()
 }
 
 #[library_benchmark(setup = batch::kinesis)]
-// the answer where the last record is unfinished, as JSON
+// writes the batch response as JSON, with the last record unfinished
 #[bench::last_unfinished(Form::Plain)]
 fn checkpoint(kinesis: Kinesis) -> String {
-    kinesis.answer()
+    kinesis.batch_response()
 }
 
 #[library_benchmark(setup = handling::start)]
-// an event to its answer, a call a record, over an endpoint that answers at once; OUTPUT=none:
+// handles an event with one call per record, an endpoint that answers immediately, and OUTPUT=none:
 #[bench::single(SINGLE)]
-// the same with 100 records a call, as lines of JSON
+// the same with 100 records per call, as JSON lines
 #[bench::packed(PACKED)]
 fn handler(handling: &Handling) -> BatchResponse {
     handling.handle()
@@ -100,7 +100,7 @@ library_benchmark_group!(
     name = stages,
     benchmarks = [event, decode, request, signature, prediction, checkpoint, handler]
 );
-// Of the caches, nobody asks.
+// The cache simulation is off: COUNTS.md reports instructions only.
 main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
     library_benchmark_groups = stages

@@ -1,5 +1,5 @@
-//! As little as calls can cost: an HTTP client alone, without signatures, timeouts, retries or predictions. It is here to
-//! be measured beside this function:
+//! The minimum cost of the calls: a plain HTTP client without signatures, timeouts, retries or predictions. Use it as a
+//! baseline for measurements of the function:
 //!
 //! ```sh
 //! cargo build --release --example bare_http
@@ -8,7 +8,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a program of its own, whose settings these are"
+    reason = "this is a separate program, which reads its own settings"
 )]
 
 use std::env;
@@ -60,8 +60,8 @@ async fn main() -> Result<(), Error> {
         let event: Event = serde_json::from_str(event.payload.get())?;
         let calls = event.records.iter().map(|record| call(&http, &uri, record));
         let mut calls = iter(calls).buffer_unordered(capacity);
-        while let Some(answer) = calls.next().await {
-            answer?;
+        while let Some(response) = calls.next().await {
+            response?;
         }
         Ok::<Value, Error>(json!({"batchItemFailures": []}))
     };
@@ -73,9 +73,9 @@ async fn call(http: &Http, uri: &str, record: &Record) -> Result<Bytes, Error> {
     let request = http::Request::post(uri)
         .header("content-type", "application/json")
         .body(Full::from(data))?;
-    let answer = http.request(request).await?;
-    if !answer.status().is_success() {
-        return Err(answer.status().to_string().into());
+    let response = http.request(request).await?;
+    if !response.status().is_success() {
+        return Err(response.status().to_string().into());
     }
-    Ok(answer.into_body().collect().await?.to_bytes())
+    Ok(response.into_body().collect().await?.to_bytes())
 }

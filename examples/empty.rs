@@ -1,4 +1,4 @@
-//! A Lambda function that does nothing, to measure the start of this one beside it.
+//! A Lambda function that does nothing, as a baseline for the function's cold start.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::{Value, json};

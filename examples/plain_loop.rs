@@ -1,5 +1,5 @@
-//! What most would write first: a loop over the AWS SDK's client. It keeps none of the promises that this function makes;
-//! it is here to be measured beside it:
+//! The obvious first version: a loop over the AWS SDK's client. It has none of the function's guarantees. Use it as a
+//! baseline for measurements of the function:
 //!
 //! ```sh
 //! cargo build --release --example plain_loop
@@ -8,7 +8,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a program of its own, whose settings these are"
+    reason = "this is a separate program, which reads its own settings"
 )]
 
 use std::env;
@@ -52,9 +52,9 @@ async fn main() -> Result<(), Error> {
             .records
             .iter()
             .map(|record| call(&client, &endpoint, record));
-        let answers: Vec<_> = iter(calls).buffered(capacity).collect().await;
-        let records = event.payload.records.iter().zip(answers);
-        let failed = records.filter(|(_, answer)| answer.is_err());
+        let responses: Vec<_> = iter(calls).buffered(capacity).collect().await;
+        let records = event.payload.records.iter().zip(responses);
+        let failed = records.filter(|(_, response)| response.is_err());
         let failures: Vec<_> = failed
             .map(|(record, _)| json!({"itemIdentifier": record.kinesis.sequence_number}))
             .collect();
@@ -71,6 +71,6 @@ async fn call(client: &Client, endpoint: &str, record: &Record) -> Result<Vec<u8
         .content_type("application/json")
         .accept("application/json")
         .body(Blob::new(data));
-    let answer = call.send().await?;
-    Ok(answer.body.map(Blob::into_inner).unwrap_or_default())
+    let response = call.send().await?;
+    Ok(response.body.map(Blob::into_inner).unwrap_or_default())
 }

@@ -1,17 +1,17 @@
-//! What must hold for whatever bytes come from outside, one function for each fuzzer. `tests/corpora.rs` runs them, too, on
-//! what the fuzzers have found worth keeping.
+//! Properties that must hold for any untrusted bytes, one function for each fuzzer. `tests/corpora.rs` also runs the
+//! functions, with the inputs that the fuzzers have found.
 
-#![allow(dead_code, reason = "each fuzzer runs one of them")]
+#![allow(dead_code, reason = "each fuzzer uses one of the functions")]
 
 use std::iter::{from_fn, once};
 
 use bytes::Bytes;
 use flate2::{Compression, bufread::GzEncoder};
-use instream::decode::{Unpacking, UserRecord, compression::Allowance, decode, kpl};
 use instream::endpoint::Response;
 use instream::event::{self, KinesisRecord};
+use instream::event::{Unpacking, UserRecord, compression::Allowance, decode, kpl};
 use instream::outcome::{Failure, Outcome, RejectionKind};
-use instream::prediction::{ModelOutput, split::split};
+use instream::outcome::{ModelOutput, split::split};
 use md5::{Digest as _, Md5};
 use memchr::{memchr2, memmem::find};
 use serde::de::IgnoredAny;
@@ -24,17 +24,20 @@ const UNPACKING: Unpacking = Unpacking {
 const GZIP: &[u8] = b"\x1F\x8B\x08";
 const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
 
-/// An event of any shape: each of its records is told of in its place.
+/// Reads an event of any shape. Each of its Kinesis records must give its user records, in order.
 pub(crate) fn event(data: &[u8]) {
     if let Ok(event::Event { records, .. }) = event::read(data) {
         let payload: &RawValue = serde_json::from_slice(data).expect("an event is JSON");
-        assert!(payload.get().starts_with('{'), "serde takes an array for a struct, too");
-        all_are_told_of(&records, &decode(&records, UNPACKING));
-        a_broken_neighbour_changes_nothing(payload, records);
+        assert!(
+            payload.get().starts_with('{'),
+            "serde also reads a struct from an array"
+        );
+        check_each_record_is_decoded(&records, &decode(&records, UNPACKING));
+        check_with_a_broken_record(payload, records);
     }
 }
 
-fn all_are_told_of(records: &[KinesisRecord<'_>], user_records: &[UserRecord]) {
+fn check_each_record_is_decoded(records: &[KinesisRecord<'_>], user_records: &[UserRecord]) {
     let mut rest = user_records.iter().peekable();
     for (position, record) in records.iter().enumerate() {
         assert_ne!(record.sequence_number.as_deref(), Some(""));
@@ -44,19 +47,19 @@ fn all_are_told_of(records: &[KinesisRecord<'_>], user_records: &[UserRecord]) {
             assert!(it.sub_sequence_number == number && is_expected(record, it), "{it:?}");
         }
         match &record.data {
-            Ok(data) => assert!(!own.is_empty() || is_an_aggregate_of_none(data)),
+            Ok(data) => assert!(!own.is_empty() || is_empty_aggregate(data)),
             Err(_) => assert_eq!(own.len(), 1),
         }
     }
-    assert!(rest.next().is_none(), "out of order");
+    assert!(rest.next().is_none(), "user records are out of order");
 }
 
-fn is_an_aggregate_of_none(data: &Bytes) -> bool {
+fn is_empty_aggregate(data: &Bytes) -> bool {
     let unpacked = Allowance::new(UNPACKING.limit_bytes).unpack(data).unwrap();
     kpl::deaggregate(&unpacked.unwrap_or_else(|| data.clone())) == Ok(Some(Vec::new()))
 }
 
-/// A panic, which is kept from the other records, would be a failure of another sort.
+/// Returns true if the outcome fits the record. A caught panic does not: it is another kind of failure.
 fn is_expected(record: &KinesisRecord<'_>, user_record: &UserRecord) -> bool {
     match (&user_record.data, &record.data) {
         (Err(Outcome::Failed(failure)), _) => *failure == Failure::TooMuchAtOnce,
@@ -66,8 +69,8 @@ fn is_expected(record: &KinesisRecord<'_>, user_record: &UserRecord) -> bool {
     }
 }
 
-/// A broken record at the end has the others read one by one, and yet the same.
-fn a_broken_neighbour_changes_nothing(payload: &RawValue, records: Vec<KinesisRecord<'_>>) {
+/// Appends a broken record, so that the other records are read one by one. They must be read as before.
+fn check_with_a_broken_record(payload: &RawValue, records: Vec<KinesisRecord<'_>>) {
     #[derive(serde::Deserialize)]
     struct Shell<'e> {
         #[serde(borrow, rename = "Records")]
@@ -82,10 +85,10 @@ fn a_broken_neighbour_changes_nothing(payload: &RawValue, records: Vec<KinesisRe
     assert!(one_by_one.into_iter().map(shown).eq(records.into_iter().map(shown)));
 }
 
-/// Any bytes, or an aggregate of any message: what comes out of one lies in it.
+/// De-aggregates any bytes, or an aggregate of any message. All user records must be parts of the message.
 pub(crate) fn kpl(data: &[u8]) {
-    let (how, data) = data.split_first().unwrap_or((&0, data));
-    let data = Bytes::from(match how % 2 {
+    let (mode, data) = data.split_first().unwrap_or((&0, data));
+    let data = Bytes::from(match mode % 2 {
         0 => data.to_vec(),
         _ => [&kpl::MAGIC, data, Md5::digest(data).as_slice()].concat(),
     });
@@ -96,7 +99,9 @@ pub(crate) fn kpl(data: &[u8]) {
     let message = message.map_or(&[][..], |(message, _)| message);
     let mut left = message.len();
     for put in puts.ok().flatten().unwrap_or_default() {
-        left = left.checked_sub(put.data.len()).expect("no more than there is");
+        left = left
+            .checked_sub(put.data.len())
+            .expect("the user records are not longer than the message");
         assert!(put.data.is_empty() || message.as_ptr_range().contains(&put.data.as_ptr()));
         for key in once(put.partition_key).chain(put.explicit_hash_key) {
             assert!(find(message, key.as_bytes()).is_some());
@@ -104,11 +109,12 @@ pub(crate) fn kpl(data: &[u8]) {
     }
 }
 
-/// Any bytes, what begins like gzip or zstd, or what is: no more comes out than may, and what was packed does.
+/// Decompresses any bytes, bytes with the first bytes of gzip or zstd, and compressed bytes. The result must not exceed
+/// the limit, and compressed bytes must give the original bytes.
 pub(crate) fn compression(data: &[u8]) {
-    let (how, data) = data.split_first().unwrap_or((&0, data));
+    let (mode, data) = data.split_first().unwrap_or((&0, data));
     let mut gzip = Vec::new();
-    let unpacked = match how % 5 {
+    let unpacked = match mode % 5 {
         0 => return drop(unpack(data)),
         1 => return drop(unpack(&[GZIP, data].concat())),
         2 => return drop(unpack(&[ZSTD, data].concat())),
@@ -119,44 +125,49 @@ pub(crate) fn compression(data: &[u8]) {
 }
 
 fn unpack(data: &[u8]) -> Option<Bytes> {
-    let with = |limit| Allowance::new(limit).unpack(data);
-    let unpacked = with(UNPACKING.limit_bytes);
+    let decompress = |limit| Allowance::new(limit).unpack(data);
+    let unpacked = decompress(UNPACKING.limit_bytes);
     assert_eq!(unpacked == Ok(None), !data.starts_with(GZIP) && !data.starts_with(ZSTD));
     let all = unpacked.ok().flatten()?;
     assert!(all.len() <= UNPACKING.limit_bytes);
-    assert_eq!(with(all.len()), Ok(Some(all.clone())));
+    assert_eq!(decompress(all.len()), Ok(Some(all.clone())));
     if let Some(less) = all.len().checked_sub(1) {
-        assert_eq!(with(less).unwrap_err().kind, RejectionKind::UnpackedTooLarge);
+        assert_eq!(decompress(less).unwrap_err().kind, RejectionKind::UnpackedTooLarge);
     }
     Some(all)
 }
 
-/// An answer to some records: a prediction for each of them or none, as the model wrote it, in its order.
+/// Splits a response to several records. It must give one prediction for each record, unchanged and in order, or none.
 pub(crate) fn answer(data: &[u8]) {
     let types = "application/json,application/jsonlines,text/csv,text/plain,TEXT/é,";
-    let (&[how, count], mut rest) = data.split_first_chunk().unwrap_or((&[0; 2], data));
+    let (&[content_type, count], mut rest) = data.split_first_chunk().unwrap_or((&[0; 2], data));
     let response = Response {
         body: Bytes::copy_from_slice(rest),
-        content_type: types.split(',').cycle().nth(how.into()).map(str::to_owned),
+        content_type: types.split(',').cycle().nth(content_type.into()).map(str::to_owned),
         variant: None,
     };
     let count = usize::from(count) % 8 + 1;
     let predictions = split(response, count);
-    assert!(predictions.as_ref().map_or(count > 1, |them| them.len() == count));
+    assert!(
+        predictions
+            .as_ref()
+            .map_or(count > 1, |predictions| predictions.len() == count)
+    );
     for prediction in predictions.unwrap_or_default() {
         rest = match prediction.output {
-            ModelOutput::Json(json) => behind(rest, json.get().as_bytes(), true),
-            ModelOutput::Text(text) => behind(rest, text.as_bytes(), false),
-            ModelOutput::Bytes(bytes) => behind(rest, &bytes, false),
+            ModelOutput::Json(json) => after(rest, json.get().as_bytes(), true),
+            ModelOutput::Text(text) => after(rest, text.as_bytes(), false),
+            ModelOutput::Bytes(bytes) => after(rest, &bytes, false),
         };
     }
 }
 
-/// What follows a prediction in a body. One in JSON is on one line, wherever it had its line breaks.
-fn behind<'b>(body: &'b [u8], prediction: &[u8], json: bool) -> &'b [u8] {
+/// Returns the part of the body after the prediction. A JSON prediction is on one line, even if it has line breaks in the
+/// body.
+fn after<'b>(body: &'b [u8], prediction: &[u8], json: bool) -> &'b [u8] {
     let flat = |byte: &u8| if json && b"\r\n".contains(byte) { b' ' } else { *byte };
     let flat: Vec<_> = body.iter().map(flat).collect();
-    let start = find(&flat, prediction).expect("it is in the body");
+    let start = find(&flat, prediction).expect("the prediction is in the body");
     let (written, rest) = body[start..].split_at(prediction.len());
     assert!(!json || serde_json::from_slice::<IgnoredAny>(written).is_ok());
     assert!(!json || memchr2(b'\n', b'\r', prediction).is_none());

@@ -8,24 +8,24 @@ use lambda_runtime::Diagnostic;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
-use crate::capacity::Capacity;
-use crate::checkpoint::{BatchResponse, Unnamable, checkpoint, nameable};
 use crate::config::Config;
-use crate::deadline::{Deadline, Invocation, Limits};
-use crate::decode::{Batch, Unpacking, decode};
+use crate::delivery::destination::Output;
+use crate::delivery::memo::Memo;
 use crate::delivery::{Delivery, FeedsItself, Form, Outcomes, Progress};
+use crate::dispatch::attempt::{Caller, Tally};
+use crate::dispatch::capacity::Capacity;
+use crate::dispatch::hedge::Hedge;
+use crate::dispatch::retry::Budget;
+use crate::dispatch::{self, FanOut, Work};
 use crate::endpoint::Endpoint;
 use crate::event::{self, KinesisRecord, NotKinesis};
-use crate::fan_out::{self, FanOut, Work};
-use crate::hedge::Hedge;
-use crate::invoke::{Caller, Tally};
-use crate::memo::Memo;
+use crate::event::{Batch, Unpacking, decode};
+use crate::inference::{self, Requests, Rules};
+use crate::lambda::response::{BatchResponse, Unnamable, checkpoint, nameable};
+use crate::lambda::time_budget::{Deadline, Invocation, Limits};
 use crate::outcome::Outcome;
-use crate::output::Output;
-use crate::request::{self, Requests, Rules};
-use crate::retry::Budget;
-use crate::telemetry::figures::Figures;
-use crate::telemetry::metrics::{Metrics, Origin};
+use crate::telemetry::emf::{Metrics, Origin};
+use crate::telemetry::invocation_stats::Figures;
 use crate::telemetry::summary;
 
 /// Everything that invocations share. One per process.
@@ -78,7 +78,7 @@ impl<E: Endpoint> Handler<E> {
         };
         let delivery = Delivery::new(output, dead_letter, form, config.output_mode);
         let memo = Memo::new(config.memo_bytes);
-        let rules = fan_out::Rules {
+        let rules = dispatch::Rules {
             retry: config.retry,
             rejected_fails: delivery.rejected_fails(),
             others_go_on: memo.is_on(),
@@ -135,7 +135,7 @@ impl<E: Endpoint> Handler<E> {
         let remembered = outcomes.iter().flatten().count();
         let is_delivered = |outcome: &&Outcome| matches!(outcome, Outcome::Delivered);
         let before = outcomes.iter().flatten().filter(is_delivered).count();
-        let requests = request::build(&batch, outcomes, &self.requests);
+        let requests = inference::build(&batch, outcomes, &self.requests);
         let is_old = self.times.old(&batch, invocation.now);
         let work = (requests, is_old, invocation.trace_id);
         // Boxed, since the futures inside are deep and large.

@@ -23,61 +23,13 @@
 //!   not delivered. What ended behind it is remembered for the next time.
 //! - Two seams, no more: [`Endpoint`](endpoint::Endpoint) and [`Output`](output::Output).
 
-// In reading order; the empty lines keep rustfmt from sorting them.
-
 pub mod config;
-pub mod handler;
-
-pub mod deadline;
-
-pub mod payload;
-
-pub mod event;
-
-pub mod decode;
-
-pub mod memo;
-
-pub mod request;
-
-pub mod path;
-
-pub mod media;
-
-pub mod json;
-
-pub mod row;
-
-pub mod fan_out;
-
-pub mod retry;
-
-pub mod capacity;
-
-pub mod hedge;
-
-pub mod invoke;
-
-pub mod answers;
-
-pub mod endpoint;
-
-pub mod environment;
-
-pub mod connections;
-
-mod aws_error;
-
-pub mod prediction;
-
-pub mod outcome;
-
 pub mod delivery;
-
-pub mod output;
-
-pub mod checkpoint;
-
-pub mod processors;
-
+pub mod dispatch;
+pub mod endpoint;
+pub mod event;
+pub mod handler;
+pub mod inference;
+pub mod lambda;
+pub mod outcome;
 pub mod telemetry;

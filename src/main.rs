@@ -4,15 +4,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use instream::config::Config;
-use instream::deadline::Invocation;
-use instream::endpoint::remote::{Remote, Target};
+use instream::config::{Config, drops_output};
+use instream::delivery::destination::Output;
+use instream::delivery::destination::stdout::Lines;
+use instream::endpoint::target::{Remote, Target};
+use instream::endpoint::{http_client, sdk_config};
 use instream::handler::Handler;
-use instream::output::Output;
-use instream::output::stdout::Lines;
-use instream::payload::{KeepPayload, payload};
-use instream::telemetry::metrics::Metrics;
-use instream::{connections, environment, processors, telemetry};
+use instream::lambda::raw_payload::{KeepPayload, payload};
+use instream::lambda::runtime;
+use instream::lambda::time_budget::Invocation;
+use instream::telemetry;
+use instream::telemetry::emf::Metrics;
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 use tracing::{Instrument as _, error_span};
 
@@ -34,7 +36,7 @@ fn lookup(name: &str) -> Option<String> {
 
 fn start() -> Result<(), lambda_runtime::Error> {
     let config = Config::from_lookup(lookup)?;
-    processors::runtime(lookup("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").as_deref())?.block_on(serve(config))
+    runtime::runtime(lookup("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").as_deref())?.block_on(serve(config))
 }
 
 fn open_metrics(namespace: &str) -> Metrics {
@@ -48,7 +50,7 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
             "DEAD_LETTER is not set: a record that can never succeed is retried until the mapping gives it up"
         );
     }
-    if config.metrics.is_some() && telemetry::logs::drops_output(lookup) {
+    if config.metrics.is_some() && drops_output(lookup) {
         tracing::error!("METRICS=on, but Lambda drops the metrics at this log level: set it to INFO, or METRICS=off");
     }
     if let Target::Http(located) = &config.endpoint
@@ -56,8 +58,8 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     {
         tracing::warn!("ENDPOINT_ALLOW_HTTP=1: every record goes to ENDPOINT_URL in the clear");
     }
-    let http = connections::connections();
-    let environment = environment::load(connections::http_client(http.clone())).await;
+    let http = http_client::connections();
+    let environment = sdk_config::load(http_client::http_client(http.clone())).await;
     let endpoint = Remote::new(http, &environment, config.endpoint.clone(), &config.parameters).await?;
     endpoint.warm_up(config.calls_at_first()).await;
     let open = |destination| Output::open(destination, &environment);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The sample events through `cargo lambda watch` and `cargo lambda invoke`, against `cargo local endpoint`: the answers
-# are those of `cargo local event`. Needs cargo-lambda; leaves no process behind.
+# Sends the sample events through `cargo lambda watch` and `cargo lambda invoke`, with `cargo local endpoint` as the
+# endpoint. The responses must be the same as those of `cargo local event`. Needs cargo-lambda. Stops all its processes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
@@ -21,7 +21,7 @@ for _ in $(seq 100); do
 done
 url=$(grep -o 'http://127\.0\.0\.1:[0-9]*' "$folder/endpoint" | head -n 1)
 
-# One watch an event, since an event's settings are those of the process.
+# Each event needs its own `cargo lambda watch`, since its settings are those of the process.
 watch() {
   env AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME="$url" AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local \
     AWS_SECRET_ACCESS_KEY=local ENDPOINT_NAME=fraud-detector OUTPUT=stdout: DEAD_LETTER=stdout: "$@" \
@@ -38,22 +38,22 @@ for expected in events/*.response.json; do
   port=$((port + 1))
   watch "${settings[@]}"
   # The first invocation waits for the build.
-  answer=
+  response=
   for _ in $(seq 600); do
-    if answer=$(cargo lambda invoke instream --invoke-address 127.0.0.1 --invoke-port "$port" --data-file "$event" 2>"$folder/invoke"); then break; fi
+    if response=$(cargo lambda invoke instream --invoke-address 127.0.0.1 --invoke-port "$port" --data-file "$event" 2>"$folder/invoke"); then break; fi
     if ! grep -q -i -e 'connect' -e 'error sending' "$folder/invoke"; then break; fi
     sleep 0.1
   done
   kill "$watcher" && wait "$watcher" 2>/dev/null || true
-  python3 - "$expected" "$answer" "$(cat "$folder/invoke")" <<'PYTHON' || { cat "$folder/watch"; exit 1; }
+  python3 - "$expected" "$response" "$(cat "$folder/invoke")" <<'PYTHON' || { cat "$folder/watch"; exit 1; }
 import json, sys
-path, answer, said = sys.argv[1:]
+path, response, errors = sys.argv[1:]
 expected = json.load(open(path))
 if "errorType" in expected:
-    good = expected["errorType"] in answer + said
+    good = expected["errorType"] in response + errors
 else:
-    good = answer.strip() != "" and json.loads(answer) == expected
-print("ok" if good else f"WRONG: {answer!r} {said!r}", path)
+    good = response.strip() != "" and json.loads(response) == expected
+print("ok" if good else f"WRONG: {response!r} {errors!r}", path)
 sys.exit(0 if good else 1)
 PYTHON
 done

@@ -1,4 +1,4 @@
-//! What the fuzzers have found worth keeping, on every toolchain. How to look for more: `cargo fuzz run -s none NAME`.
+//! Runs the fuzzers' saved inputs with every toolchain. To search for more inputs, use `cargo fuzz run -s none NAME`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
-/// The fuzzers whose inputs are kept: all of them.
 type Target = fn(&[u8]);
+/// All fuzzers.
 const TARGETS: [(&str, Target); 4] = [
     ("event", targets::event),
     ("kpl", targets::kpl),
@@ -28,10 +28,10 @@ fn files(folder: &str, name: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn whatever_was_found_is_still_handled() {
+fn every_saved_input_passes() {
     for (name, target) in TARGETS {
         let corpus = files("corpus", name);
-        assert!(!corpus.is_empty(), "there is nothing for {name}");
+        assert!(!corpus.is_empty(), "there is no corpus for {name}");
         for file in corpus.iter().chain(&files("regressions", name)) {
             let data = fs::read(file).unwrap();
             catch_unwind(|| target(&data)).unwrap_or_else(|_| panic!("{} fails", file.display()));
@@ -40,11 +40,16 @@ fn whatever_was_found_is_still_handled() {
 }
 
 #[test]
-fn no_fuzzer_is_left_out() {
+fn every_fuzzer_is_in_the_list() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
-    let mut there: Vec<_> = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
-    let mut run: Vec<_> = TARGETS.iter().map(|(name, _)| *name).collect();
-    there.sort_unstable();
-    run.sort_unstable();
-    assert!(there.iter().map(|it| it.file_stem().unwrap().to_str().unwrap()).eq(run));
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
+    let mut listed: Vec<_> = TARGETS.iter().map(|(name, _)| *name).collect();
+    files.sort_unstable();
+    listed.sort_unstable();
+    assert!(
+        files
+            .iter()
+            .map(|it| it.file_stem().unwrap().to_str().unwrap())
+            .eq(listed)
+    );
 }

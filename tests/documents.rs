@@ -1,4 +1,4 @@
-//! What the README and the template say of the function is true.
+//! Checks that README.md, docs/, template.yaml and benches/COUNTS.md agree with the code.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use instream::config::{Config, Destination, VARIABLES};
+use instream::config::{Config, VARIABLES};
+use instream::delivery::DestinationSetting;
 use instream::telemetry::metric::{METRICS, Metric, When};
 
 const BENCHES: &str = include_str!("../benches/stages.rs");
@@ -17,10 +18,10 @@ const SETTINGS: &str = include_str!("../docs/settings.md");
 const TEMPLATE: &str = include_str!("../template.yaml");
 
 #[test]
-fn the_settings_are_listed_as_they_are() {
+fn the_settings_table_matches_the_code() {
     let table = SETTINGS.split("| name | default | allowed | meaning |").nth(1).unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let written: Vec<_> = rows
+    let documented: Vec<_> = rows
         .map(|row| {
             let cells: Vec<_> = row.split('|').map(str::trim).collect();
             (cells[1].to_owned(), cells[2].to_owned(), cells[3].to_owned())
@@ -29,29 +30,29 @@ fn the_settings_are_listed_as_they_are() {
     let real: Vec<_> = VARIABLES
         .iter()
         .map(|variable| {
-            let none = match variable.name {
+            let no_default = match variable.name {
                 "ENDPOINT_NAME" | "ENDPOINT_URL" => "one of the two",
                 "OUTPUT" => "required",
                 _ => "unset",
             };
             (
                 variable.name.to_owned(),
-                variable.default.unwrap_or(none).to_owned(),
+                variable.default.unwrap_or(no_default).to_owned(),
                 variable.allowed.to_owned(),
             )
         })
         .collect();
-    assert_eq!(written, real);
+    assert_eq!(documented, real);
     assert!(README.contains(&format!("lists all {}", VARIABLES.len())));
 }
 
 #[test]
-fn the_metrics_are_listed_as_they_are() {
+fn the_metrics_table_matches_the_code() {
     let table = METRICS_PAGE
         .split("| metric | unit | when | meaning |\n|---|---|---|---|\n")
         .nth(1)
         .unwrap();
-    let written: Vec<_> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    let documented: Vec<_> = table.lines().take_while(|line| line.starts_with('|')).collect();
     let row = |metric: &Metric| {
         let when = match metric.when {
             When::Always => "always",
@@ -61,23 +62,23 @@ fn the_metrics_are_listed_as_they_are() {
         format!("| `{name}` | {} | {when} | {meaning} |", metric.unit())
     };
     let real: Vec<_> = METRICS.iter().map(row).collect();
-    assert_eq!(written.join("\n"), real.join("\n"));
+    assert_eq!(documented.join("\n"), real.join("\n"));
     assert!(README.contains(&format!("all {} metrics", METRICS.len())));
 }
 
 #[test]
-fn the_readme_is_no_longer_than_a_reader_has_patience_for() {
+fn the_readme_has_at_most_250_lines() {
     assert!(README.lines().count() <= 250);
 }
 
-/// The default of a parameter of the template's.
+/// Returns the default value of a template parameter.
 fn default(parameter: &str) -> String {
-    let described = TEMPLATE.split(&format!("\n  {parameter}:\n")).nth(1).unwrap();
-    let default = described.lines().find_map(|line| line.strip_prefix("    Default: "));
+    let parameter = TEMPLATE.split(&format!("\n  {parameter}:\n")).nth(1).unwrap();
+    let default = parameter.lines().find_map(|line| line.strip_prefix("    Default: "));
     default.unwrap().trim_matches('"').to_owned()
 }
 
-/// The settings that the template gives the function, its parameters filled in.
+/// Returns the value of a setting in the template, with the default parameters.
 fn settings(name: &str) -> Option<String> {
     let value = TEMPLATE
         .lines()
@@ -88,14 +89,14 @@ fn settings(name: &str) -> Option<String> {
         None if value.starts_with("!If [DeadLettersToBucket, !Sub \"s3:${DeadLetterBucket}/dead-letters\"") => {
             "s3:a-bucket/dead-letters".to_owned()
         }
-        // What only a parameter that is set would add.
+        // The setting is absent unless its parameter is set.
         None if value.starts_with("!If") => return None,
         None => value.trim_matches('"').to_owned(),
     })
 }
 
 #[test]
-fn the_templates_ages_follow_each_other() {
+fn the_templates_ages_are_in_ascending_order() {
     let seconds = |parameter: &str| default(parameter).parse::<u64>().unwrap();
     let give_up = Config::from_lookup(settings).unwrap().give_up_after.unwrap().as_secs();
     let (record_age, retention) = (
@@ -103,7 +104,7 @@ fn the_templates_ages_follow_each_other() {
         seconds("RetentionPeriodHours") * 3600,
     );
     assert_eq!(give_up, seconds("GiveUpAfterSeconds"));
-    // What is at fault itself goes alone, before the mapping discards it with its neighbours; and that before it expires.
+    // A poison record is given up before the mapping discards its batch, and a batch is discarded before it expires.
     assert!(
         give_up < record_age && record_age < retention,
         "{give_up} {record_age} {retention}"
@@ -111,7 +112,7 @@ fn the_templates_ages_follow_each_other() {
 }
 
 #[test]
-fn the_templates_mapping_keeps_what_it_discards_and_counts_no_retries() {
+fn the_templates_mapping_retries_without_limit_and_saves_discarded_batches() {
     for line in [
         "MaximumRetryAttempts: -1",
         "MaximumRecordAgeInSeconds: !Ref MaximumRecordAgeSeconds",
@@ -132,7 +133,7 @@ fn the_template_reports_partial_failures() {
 #[test]
 fn the_templates_settings_start_the_function() {
     let config = Config::from_lookup(settings).unwrap();
-    assert!(matches!(config.dead_letter, Some(Destination::S3 { .. })));
+    assert!(matches!(config.dead_letter, Some(DestinationSetting::S3 { .. })));
 }
 
 #[test]
@@ -144,16 +145,16 @@ fn the_templates_timeout_leaves_room_for_all_attempts_at_a_record() {
     assert!(longest < Duration::from_secs(timeout), "{longest:?}");
 }
 
-/// The names of their tests.
-fn rows_of_what_happens_when() -> Vec<String> {
+/// Returns the test name of each row of the README's "when" tables.
+fn readme_test_names() -> Vec<String> {
     let tables = README.split("| when | then |").skip(1);
     let rows = tables.flat_map(|table| table.lines().skip(2).take_while(|line| line.starts_with('|')));
     rows.map(|row| test_name(row.split('|').nth(1).unwrap())).collect()
 }
 
 #[test]
-fn every_row_of_what_happens_when_has_a_test_of_its_name() {
-    let names = rows_of_what_happens_when();
+fn every_when_row_of_the_readme_has_a_test() {
+    let names = readme_test_names();
     assert!(names.len() > 20, "{names:?}");
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let files = ["behavior", "binary"].map(|folder| fs::read_dir(tests.join(folder)).unwrap());
@@ -169,11 +170,11 @@ fn every_row_of_what_happens_when_has_a_test_of_its_name() {
     }
 }
 
-/// What is about `SageMaker`'s own words, and `over_http.rs` leaves out.
-const OF_SAGEMAKER: [&str; 1] = ["a_validation_error_that_fits_no_known_message"];
+/// The tests of messages that only `SageMaker` returns. `main_over_http.rs` leaves them out.
+const SAGEMAKER_ONLY: [&str; 1] = ["a_validation_error_that_fits_no_known_message"];
 
 #[test]
-fn every_story_is_told_over_http_as_well() {
+fn every_when_row_is_also_tested_over_http() {
     let behavior = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/behavior");
     let source = |file: &str| fs::read_to_string(behavior.join(file)).unwrap();
     let modules = |root: &str| -> Vec<_> {
@@ -183,48 +184,48 @@ fn every_story_is_told_over_http_as_well() {
             .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
         names.map(ToOwned::to_owned).collect()
     };
-    let over_http = modules("over_http.rs");
+    let over_http = modules("main_over_http.rs");
     for module in modules("main.rs") {
-        // The helpers are among them.
+        // main_over_http.rs also lists the support modules.
         if over_http.contains(&module) || ["sagemaker", "emf", "logs"].contains(&&*module) {
             continue;
         }
         let tests = source(&format!("{module}.rs"));
-        for row in rows_of_what_happens_when() {
-            let is_left_out = OF_SAGEMAKER.contains(&&*row) || !tests.contains(&format!("async fn {row}()"));
+        for row in readme_test_names() {
+            let is_left_out = SAGEMAKER_ONLY.contains(&&*row) || !tests.contains(&format!("async fn {row}()"));
             assert!(is_left_out, "{row} in {module}.rs");
         }
     }
 }
 
 #[test]
-fn the_readme_says_of_each_alarm_what_to_do() {
+fn the_readme_lists_every_alarm() {
     let table = README.split("| alarm | it means | do |").nth(1).unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let mut told: Vec<_> = rows.map(|row| row.split('|').nth(1).unwrap().trim()).collect();
+    let mut documented: Vec<_> = rows.map(|row| row.split('|').nth(1).unwrap().trim()).collect();
     let alarm = |line: &'static str| {
         line.strip_prefix("  ")?
             .strip_suffix("Alarm:")
             .filter(|name| !name.contains(' '))
     };
-    let mut made: Vec<_> = TEMPLATE
+    let mut real: Vec<_> = TEMPLATE
         .lines()
         .filter_map(alarm)
         .map(|name| format!("{name}Alarm"))
         .collect();
-    told.sort_unstable();
-    made.sort_unstable();
-    assert_eq!(told, made);
-    assert!(made.len() > 5, "{made:?}");
+    documented.sort_unstable();
+    real.sort_unstable();
+    assert_eq!(documented, real);
+    assert!(real.len() > 5, "{real:?}");
 }
 
-/// `the endpoint's answer` as a test is called: `the_endpoints_answer`.
+/// Returns the test name of a README row: `the endpoint's answer` becomes `the_endpoints_answer`.
 fn test_name(row: &str) -> String {
     row.trim().to_lowercase().replace('\'', "").replace([' ', '-'], "_")
 }
 
 #[test]
-fn the_counts_are_of_the_benches_that_there_are() {
+fn the_counts_table_matches_the_benches() {
     let (mut real, mut ids, mut comment) = (Vec::new(), Vec::new(), "");
     for line in BENCHES.lines() {
         if let Some(text) = line.strip_prefix("// ") {
@@ -233,16 +234,16 @@ fn the_counts_are_of_the_benches_that_there_are() {
             ids.push((bench.split('(').next().unwrap(), comment));
         } else if let Some(function) = line.strip_prefix("fn ") {
             let function = function.split('(').next().unwrap();
-            real.extend(ids.drain(..).map(|(id, what)| (format!("{function}.{id}"), what)));
+            real.extend(ids.drain(..).map(|(id, comment)| (format!("{function}.{id}"), comment)));
         }
     }
     let rows = COUNTS.lines().filter(|line| line.starts_with("| ")).skip(1);
-    let written: Vec<_> = rows
+    let documented: Vec<_> = rows
         .map(|row| {
             let cells: Vec<_> = row.split('|').map(str::trim).collect();
             (cells[1].to_owned(), cells[2])
         })
         .collect();
     assert!(!real.is_empty());
-    assert_eq!(written, real, "benches/count writes the table anew");
+    assert_eq!(documented, real, "run benches/count to update the table");
 }

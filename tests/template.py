@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""What template.yaml makes, for every choice of its endpoint, destinations and options: the actions that the role gets,
-the function's environment, the alarms, and the dashboard; and what its rules refuse. Needs what `sam` brings: SAM's
-translator and PyYAML. No network, no account.
+"""Checks the resources of template.yaml for every combination of endpoint, destinations and options.
+
+Covers the permissions of the role, the function's environment variables, the alarms, the dashboard, and the parameters
+that the rules refuse. Needs the packages that `sam` installs: SAM's translator and PyYAML. Uses no network and no AWS
+account.
 
     python tests/template.py [TEMPLATE]
 """
@@ -32,11 +34,11 @@ PSEUDO = {
     "AWS::StackName": "fraud",
     "AWS::URLSuffix": "amazonaws.com",
 }
-NOTHING = object()
+NO_VALUE = object()
 
 
 def translated():
-    """The template as SAM hands it to CloudFormation."""
+    """Returns the template as SAM passes it to CloudFormation."""
     with open(PATH) as file:
         template = yaml_parse(file)
     for resource in template["Resources"].values():
@@ -47,11 +49,11 @@ def translated():
 
 
 class Refused(AssertionError):
-    """What the rules say against the parameters that were given."""
+    """Raised with the descriptions of the failed assertions if the rules refuse the parameters."""
 
 
 class Stack:
-    """A template with its parameters given: the intrinsic functions that it uses are worked out, and no others."""
+    """A template with parameter values. Evaluates only the intrinsic functions that the template uses."""
 
     def __init__(self, template, **given):
         self.template = template
@@ -63,15 +65,15 @@ class Stack:
             pattern = parameter.get("AllowedPattern")
             assert pattern is None or re.fullmatch(pattern, value), f"{name} does not allow {value!r}"
             assert value in map(str, parameter.get("AllowedValues", [value])), f"{name} does not allow {value!r}"
-        said = [
+        failed = [
             one["AssertDescription"]
             for rule in template["Rules"].values()
             if self.solve(rule.get("RuleCondition", True))
             for one in rule["Assertions"]
             if not self.solve(one["Assert"])
         ]
-        if said:
-            raise Refused(said)
+        if failed:
+            raise Refused(failed)
         self.resources = {
             name: self.solve(it.get("Properties", {}))
             for name, it in template["Resources"].items()
@@ -84,9 +86,9 @@ class Stack:
         return self.conditions[name]
 
     def exists(self, name):
-        """That a name is a resource of this stack: a reference to one that is not made would end the deployment."""
+        """Returns the name if the stack has this resource. A reference to an absent resource fails the deployment."""
         resource = self.template["Resources"][name]
-        assert "Condition" not in resource or self.condition(resource["Condition"]), f"{name} is not made here"
+        assert "Condition" not in resource or self.condition(resource["Condition"]), f"{name} is not in this stack"
         return name
 
     def name(self, name):
@@ -119,13 +121,13 @@ class Stack:
 
     def solve(self, it):
         if isinstance(it, list):
-            return [value for value in map(self.solve, it) if value is not NOTHING]
+            return [value for value in map(self.solve, it) if value is not NO_VALUE]
         if not isinstance(it, dict):
             return it
         if len(it) == 1:
             (function, of), = it.items()
             if function == "Ref":
-                return NOTHING if of == "AWS::NoValue" else self.name(of)
+                return NO_VALUE if of == "AWS::NoValue" else self.name(of)
             if function == "Condition" and isinstance(of, str):
                 return self.condition(of)
             if function == "Fn::GetAtt":
@@ -152,19 +154,19 @@ class Stack:
             if function == "Fn::Select":
                 index, texts = self.solve(of)
                 return texts[int(index)]
-            assert not function.startswith("Fn::"), f"{function} is new here"
+            assert not function.startswith("Fn::"), f"{function} is not implemented in this check"
         solved = {key: self.solve(value) for key, value in it.items()}
-        return {key: value for key, value in solved.items() if value is not NOTHING}
+        return {key: value for key, value in solved.items() if value is not NO_VALUE}
 
 
-def several(it):
+def as_list(it):
     return it if isinstance(it, list) else [it]
 
 
 def permissions(stack):
-    """(action, resource) of all that is allowed, from whatever gives a permission; and its condition, if any."""
+    """Returns (action, resource) or (action, resource, condition) for each permission in the stack."""
     roles = [name for name, it in stack.template["Resources"].items() if it["Type"].startswith("AWS::IAM::")]
-    assert roles == ["FunctionRole"], f"other permissions: {roles}"
+    assert roles == ["FunctionRole"], f"resources with permissions: {roles}, expected only FunctionRole"
     role = stack.resources["FunctionRole"]
     assert set(role) <= {"AssumeRolePolicyDocument", "PermissionsBoundary", "Policies", "Tags"}, set(role)
     assert stack.resources["Function"]["Role"] == "<FunctionRole.Arn>"
@@ -174,17 +176,17 @@ def permissions(stack):
             assert set(statement) - {"Condition"} == {"Effect", "Action", "Resource"}, statement
             assert statement["Effect"] == "Allow", statement
             condition = [json.dumps(statement["Condition"])] if "Condition" in statement else []
-            pairs = itertools.product(several(statement["Action"]), several(statement["Resource"]))
+            pairs = itertools.product(as_list(statement["Action"]), as_list(statement["Resource"]))
             allowed.update((*pair, *condition) for pair in pairs)
     return set(allowed)
 
 
-# What is always allowed: reading the stream, what the mapping discards, and the function's own log.
+# The permissions in every stack: to read the stream, to save discarded batches, and to write the function's log.
 STREAM_ARN = f"arn:aws:kinesis:{REGION}:444455556666:stream/in"
 READS = ["DescribeStream", "DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"]
 
 
-def always(stream):
+def base_permissions(stream):
     return {
         ("s3:ListBucket", "<DeadLetterBucket.Arn>"),
         ("s3:PutObject", "<DeadLetterBucket.Arn>/*"),
@@ -198,7 +200,7 @@ def invoke(name, region=REGION):
     return "sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{region}:{ACCOUNT}:endpoint/{name}"
 
 
-# A destination, what may be done to it, and to a key that it is encrypted with.
+# Each destination with the permissions for it, and with the actions on the key that encrypts it.
 DESTINATIONS = {
     "stdout:": (set(), set()),
     "none:": (set(), set()),
@@ -221,14 +223,14 @@ KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/"
 
 
 def check_role(template):
-    """Every Output with every DeadLetter, with keys and without: exactly these actions on exactly these resources."""
+    """Checks that the role has exactly the expected permissions, for all destinations, with and without keys."""
     count = 0
     dead_letters = {"": (set(), set()), **DESTINATIONS}
     for (output, (to, keys)), (dead, (dead_to, dead_keys)), keyed, stream in itertools.product(
         DESTINATIONS.items(), dead_letters.items(), [False, True], ["", STREAM_ARN]
     ):
         given = {"Output": output, "DeadLetter": dead, "StreamArn": stream}
-        expected = always(stream or "<Stream.Arn>") | {invoke("fraud-detector")} | to | dead_to
+        expected = base_permissions(stream or "<Stream.Arn>") | {invoke("fraud-detector")} | to | dead_to
         if keyed:
             names = ["stream", "output", "dead", "bucket", "log"]
             parameters = ["StreamKeyArn", "OutputKeyArn", "DeadLetterKeyArn", "BucketKeyArn", "LogKeyArn"]
@@ -238,11 +240,11 @@ def check_role(template):
             expected |= {(action, KEY + "dead") for action in dead_keys}
         stack = Stack(template, **given)
         real = permissions(stack)
-        assert real == expected, f"{given}: too much {real - expected}, too little {expected - real}"
+        assert real == expected, f"{given}: unexpected {real - expected}, missing {expected - real}"
         goes_to = stack.resources["Function"]["Environment"]["Variables"]["DEAD_LETTER"]
         assert goes_to == (dead or "s3:<DeadLetterBucket>/dead-letters"), goes_to
         count += 1
-    return f"{count} choices of destinations, keys and stream: the role may do what is listed here for them, and nothing more"
+    return f"{count} combinations of destinations, keys and stream: the role has exactly the expected permissions"
 
 
 METHOD = "arn:aws:execute-api:eu-central-1:444455556666:a1b2c3/prod/POST/score"
@@ -255,14 +257,14 @@ SIGNED = {**BY_URL, "EndpointAuth": "sigv4"}
 
 
 def by_function_url(arn):
-    """Since October 2025 a function URL wants two permissions: lambda:InvokeFunction too, by the URL only."""
+    """Since October 2025, a function URL needs two permissions. The second is lambda:InvokeFunction, by URL only."""
     return {
         ("lambda:InvokeFunctionUrl", arn),
         ("lambda:InvokeFunction", arn, json.dumps({"Bool": {"lambda:InvokedViaFunctionUrl": "true"}})),
     }
 
 
-# An endpoint, and what may be done to call it.
+# Parameters for an endpoint, and the permissions to call it.
 NAMED = [
     ({}, {invoke("fraud-detector")}),
     ({"EndpointName": "Fraud", "LowerCaseEndpoint": "fraud"}, {invoke("Fraud"), invoke("fraud")}),
@@ -274,12 +276,14 @@ NAMED = [
     ({"EndpointRoleArn": ROLE}, {("sts:AssumeRole", ROLE)}),
     ({"EndpointRoleArn": ROLE, "EndpointRegion": "eu-central-1"}, {("sts:AssumeRole", ROLE)}),
 ]
-PLACES = [{}, {"EndpointRegion": "eu-central-1"}, {"EndpointRegion": "eu-central-1", "EndpointService": "execute-api"}]
+SIGNING_SCOPES = [
+    {}, {"EndpointRegion": "eu-central-1"}, {"EndpointRegion": "eu-central-1", "EndpointService": "execute-api"}
+]
 URLS = [
     (BY_URL, set()),
     *(
-        ({**SIGNED, **permitted, **place}, allowed)
-        for place in PLACES
+        ({**SIGNED, **permitted, **scope}, allowed)
+        for scope in SIGNING_SCOPES
         for permitted, allowed in [
             ({"EndpointInvokeArn": METHOD}, {("execute-api:Invoke", METHOD)}),
             ({"EndpointInvokeArn": CALLED}, by_function_url(CALLED)),
@@ -289,7 +293,7 @@ URLS = [
     ),
 ]
 HEADERS = '{"x-team":"fraud","x-version":"3"}'
-# A secret, what may be done to read it, and where the function looks for it.
+# Parameters for an API key, the permissions to read its secret, and the function's variables for the key.
 READ = ("secretsmanager:GetSecretValue", SECRET)
 DECRYPT = ("kms:Decrypt", KEY + "secret")
 SECRETS = [
@@ -311,7 +315,7 @@ SECRETS = [
         for keyed in [False, True]
     ),
 ]
-# A parameter, and the variable that is its value.
+# Parameters, and the environment variables with their values.
 VARIABLES = {
     "EndpointName": "ENDPOINT_NAME", "EndpointUrl": "ENDPOINT_URL", "EndpointRegion": "ENDPOINT_REGION",
     "EndpointService": "ENDPOINT_SERVICE", "EndpointRoleArn": "ENDPOINT_ROLE_ARN",
@@ -319,7 +323,7 @@ VARIABLES = {
 }
 
 
-# What a parameter allows, and what it does not: above all no permission for more than one thing, and no secret.
+# Allowed and refused values of each parameter. A parameter must not allow wildcards in permissions, or secrets.
 VALUES = [
     ("EndpointName", ["", "a", "Fraud-1"], ["-a", "a-", "a_b", "a" * 64]),
     (
@@ -357,43 +361,43 @@ def allows(template, name, value):
 
 
 def check_endpoints(template):
-    """Every kind of endpoint, with each secret and without: exactly these permissions, and these variables."""
-    named = [(endpoint, SECRETS[0], "", "false") for endpoint in NAMED]
-    choices = named + list(itertools.product(URLS, SECRETS, ["", HEADERS], ["false", "true"]))
+    """Checks the exact permissions and variables for every kind of endpoint, with and without a secret."""
+    by_name = [(endpoint, SECRETS[0], "", "false") for endpoint in NAMED]
+    choices = by_name + list(itertools.product(URLS, SECRETS, ["", HEADERS], ["false", "true"]))
     for (endpoint, allowed), (secret, read, key), headers, http in choices:
         given = {**endpoint, **secret, "EndpointHeaders": headers, "EndpointAllowHttp": http}
         stack = Stack(template, **given)
-        real, expected = permissions(stack), always("<Stream.Arn>") | allowed | read
-        assert real == expected, f"{given}: too much {real - expected}, too little {expected - real}"
+        real, expected = permissions(stack), base_permissions("<Stream.Arn>") | allowed | read
+        assert real == expected, f"{given}: unexpected {real - expected}, missing {expected - real}"
         variables = stack.resources["Function"]["Environment"]["Variables"]
-        told = {name: it for name, it in variables.items() if name.startswith("ENDPOINT_") and it != ""}
-        wanted = {variable: stack.values[parameter] for parameter, variable in VARIABLES.items()}
-        wanted = {name: value for name, value in wanted.items() if value} | key
+        actual = {name: it for name, it in variables.items() if name.startswith("ENDPOINT_") and it != ""}
+        expected = {variable: stack.values[parameter] for parameter, variable in VARIABLES.items()}
+        expected = {name: value for name, value in expected.items() if value} | key
         if given.get("EndpointAuth") == "sigv4":
-            wanted["ENDPOINT_AUTH"] = "sigv4"
+            expected["ENDPOINT_AUTH"] = "sigv4"
         if http == "true":
-            wanted["ENDPOINT_ALLOW_HTTP"] = "1"
-        assert told == wanted, f"{given}: the function is told {told} instead of {wanted}"
+            expected["ENDPOINT_ALLOW_HTTP"] = "1"
+        assert actual == expected, f"{given}: the function has {actual} instead of {expected}"
     for name, good, bad in VALUES:
         for value in good:
             assert allows(template, name, value), f"{name} does not allow {value!r}"
         for value in bad:
             assert not allows(template, name, value), f"{name} allows {value!r}"
     values = sum(len(good) + len(bad) for _, good, bad in VALUES)
-    return f"{len(choices)} choices of endpoint and secret, each with its permissions and variables; {values} values"
+    return f"{len(choices)} combinations of endpoint and secret, with exact permissions and variables; {values} values"
 
 
-# Parameters that a rule refuses, what mends them, and what it says.
+# Parameters that a rule refuses, the parameters that fix them, and the rule's description.
 REFUSED = [
     ({"StartingPosition": "AT_TIMESTAMP"}, {"StartingPositionTimestamp": "1795419096"},
      "AT_TIMESTAMP needs StartingPositionTimestamp"),
     ({"SubnetIds": "subnet-0a"}, {"SecurityGroupIds": "sg-0a"}, "SubnetIds needs SecurityGroupIds"),
     ({"SecurityGroupIds": "sg-0a"}, {"SubnetIds": "subnet-0a"}, "SecurityGroupIds needs SubnetIds"),
-    ({"EndpointName": ""}, {"EndpointName": "fraud"}, "EndpointName or EndpointUrl is needed"),
-    ({"EndpointName": ""}, {"EndpointUrl": URL}, "EndpointName or EndpointUrl is needed"),
-    ({"EndpointUrl": URL}, {"EndpointName": ""}, "EndpointName and EndpointUrl exclude each other"),
+    ({"EndpointName": ""}, {"EndpointName": "fraud"}, "EndpointName or EndpointUrl is required"),
+    ({"EndpointName": ""}, {"EndpointUrl": URL}, "EndpointName or EndpointUrl is required"),
+    ({"EndpointUrl": URL}, {"EndpointName": ""}, "EndpointName and EndpointUrl cannot be combined"),
     ({"EndpointAuth": "sigv4", "EndpointRoleArn": ROLE}, BY_URL,
-     "EndpointAuth is EndpointUrl's, calls of EndpointName are always signed"),
+     "EndpointAuth needs EndpointUrl; calls to EndpointName are always signed"),
     ({"EndpointService": "execute-api"}, {**SIGNED, "EndpointInvokeArn": METHOD}, "EndpointService needs EndpointUrl"),
     ({"EndpointInvokeArn": METHOD}, SIGNED, "EndpointInvokeArn needs EndpointUrl"),
     ({"EndpointApiKeySecretArn": SECRET}, BY_URL, "EndpointApiKeySecretArn needs EndpointUrl"),
@@ -407,12 +411,12 @@ REFUSED = [
     ({**BY_URL, "EndpointService": "execute-api"}, {**SIGNED, "EndpointInvokeArn": METHOD},
      "EndpointService needs EndpointAuth=sigv4"),
     ({**BY_URL, "EndpointInvokeArn": METHOD}, SIGNED, "EndpointInvokeArn needs EndpointAuth=sigv4"),
-    (SIGNED, {"EndpointInvokeArn": METHOD}, "EndpointAuth=sigv4 needs EndpointInvokeArn, or EndpointRoleArn"),
-    (SIGNED, {"EndpointRoleArn": ROLE}, "EndpointAuth=sigv4 needs EndpointInvokeArn, or EndpointRoleArn"),
+    (SIGNED, {"EndpointInvokeArn": METHOD}, "EndpointAuth=sigv4 needs EndpointInvokeArn or EndpointRoleArn"),
+    (SIGNED, {"EndpointRoleArn": ROLE}, "EndpointAuth=sigv4 needs EndpointInvokeArn or EndpointRoleArn"),
     ({**SIGNED, "EndpointRoleArn": ROLE, "EndpointInvokeArn": METHOD}, {"EndpointRoleArn": ""},
-     "EndpointInvokeArn is for the function's own role, EndpointRoleArn has its own permissions"),
+     "EndpointInvokeArn cannot be combined with EndpointRoleArn, which has its own permissions"),
     ({"LowerCaseEndpoint": "fraud", "EndpointRoleArn": ROLE}, {"EndpointRoleArn": ""},
-     "LowerCaseEndpoint is for the function's own role, EndpointRoleArn has its own permissions"),
+     "LowerCaseEndpoint cannot be combined with EndpointRoleArn, which has its own permissions"),
     ({**BY_URL, "EndpointApiKeyMember": "token"}, {"EndpointApiKeySecretArn": SECRET},
      "EndpointApiKeyMember needs EndpointApiKeySecretArn"),
     ({**BY_URL, "EndpointApiKeyHeader": "x-token"}, {"EndpointApiKeySecretArn": SECRET},
@@ -431,37 +435,43 @@ def refused(template, given):
 
 
 def check_functions(it):
-    """Only what CloudFormation knows in rules, where there are no conditions by name and no Fn::If: no linter tells."""
+    """Checks that rules use only the functions CloudFormation allows there. Linters do not check this.
+
+    Named conditions and Fn::If are not allowed in rules.
+    """
     for value in it if isinstance(it, list) else []:
         check_functions(value)
     for key, value in it.items() if isinstance(it, dict) else []:
         known = key in ("Ref", "Fn::And", "Fn::Or", "Fn::Not", "Fn::Equals")
-        assert known or not (key.startswith("Fn::") or key == "Condition"), f"{key} is nothing in a rule"
-        assert key not in ("Fn::And", "Fn::Or") or 2 <= len(value) <= 10, f"{key} of {len(value)}"
+        assert known or not (key.startswith("Fn::") or key == "Condition"), f"{key} is not allowed in a rule"
+        assert key not in ("Fn::And", "Fn::Or") or 2 <= len(value) <= 10, f"{key} has {len(value)} terms, not 2 to 10"
         check_functions(value)
 
 
 def check_rules(template):
-    """Each assertion of a rule refuses what it is for, and that alone; mended, nothing is refused."""
-    for given, mended, said in REFUSED:
+    """Checks that each rule assertion refuses only the parameters it is for, and allows the fixed parameters."""
+    for given, fix, description in REFUSED:
         real = refused(template, given)
-        assert real == [said], f"{given}: refused with {real} instead of {said!r}"
-        real = refused(template, {**given, **mended})
-        assert not real, f"{given} with {mended}: refused with {real}"
+        assert real == [description], f"{given}: refused with {real} instead of {description!r}"
+        real = refused(template, {**given, **fix})
+        assert not real, f"{given} with {fix}: refused with {real}"
     check_functions(template["Rules"])
-    told = [one["AssertDescription"] for rule in template["Rules"].values() for one in rule["Assertions"]]
-    assert len(told) == len(set(told)), told
-    unasked = set(told) - {said for *_, said in REFUSED}
-    assert not unasked, f"nothing here is refused with {unasked}"
-    return f"{len(template['Rules'])} rules, {len(told)} assertions: each refuses what it is for, and nothing else"
+    descriptions = [one["AssertDescription"] for rule in template["Rules"].values() for one in rule["Assertions"]]
+    assert len(descriptions) == len(set(descriptions)), descriptions
+    untested = set(descriptions) - {description for *_, description in REFUSED}
+    assert not untested, f"no test for {untested}"
+    return f"{len(template['Rules'])} rules, {len(descriptions)} assertions: each refuses only the parameters it is for"
 
 
-# What the variables of the examples stand for.
+# The values of the shell variables in the examples.
 SHELL = {"MODELS": "444455556666", "CALLER": "instream-caller", "REGION": "eu-central-1", "SECRET_ARN": SECRET}
 
 
 def check_examples(template):
-    """Each `deploy` in docs/deploy.md, as a shell and sam read it, is let through; what is not given stays."""
+    """Checks that the template accepts each `deploy` command in docs/deploy.md, as a shell and sam parse it.
+
+    Parameters that a command does not set keep their previous values.
+    """
     with open(os.path.join(ROOT, "docs", "deploy.md")) as file:
         commands = re.findall(r"^deploy ((?:.*\\\n)*.*)$", file.read(), re.MULTILINE)
     given, roles = {}, []
@@ -469,12 +479,12 @@ def check_examples(template):
         words = shlex.split(string.Template(command.replace("\\\n", " ")).substitute(SHELL))
         new = CfnParameterOverridesType().convert(tuple(words), None, None)
         assert len(new) == len(words), f"{command}: sam reads {new}"
-        is_other = {"EndpointName", "EndpointUrl"} & set(new)
-        given = {"EndpointName": "", **new} if is_other else {**given, **new}
-        roles.append(permissions(Stack(template, **given)) - always("<Stream.Arn>"))
+        is_new_endpoint = {"EndpointName", "EndpointUrl"} & set(new)
+        given = {"EndpointName": "", **new} if is_new_endpoint else {**given, **new}
+        roles.append(permissions(Stack(template, **given)) - base_permissions("<Stream.Arn>"))
     kinds = sorted({action for role in roles for action, *_ in role})
     assert kinds == ["execute-api:Invoke", "secretsmanager:GetSecretValue", "sts:AssumeRole"], kinds
-    return f"{len(commands)} deployments of another endpoint in docs/deploy.md, all let through: {', '.join(kinds)}"
+    return f"{len(commands)} deploy commands in docs/deploy.md, all accepted: {', '.join(kinds)}"
 
 
 ENI = ["CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DeleteNetworkInterface",
@@ -482,7 +492,7 @@ ENI = ["CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets",
 
 
 def check_options(template):
-    """Each option changes what it is for, and only where it is chosen."""
+    """Checks that each option changes only the resources it is for, and only if it is set."""
     plain = Stack(template)
     base = permissions(plain)
     function, mapping = plain.resources["Function"], plain.resources["Mapping"]
@@ -524,13 +534,13 @@ def check_options(template):
     assert stack.resources["Stream"]["StreamEncryption"]["KeyId"] == KEY + "stream"
     assert KEY + "bucket" in json.dumps(stack.resources["DeadLetterBucket"])
     stack, *_ = more(AlarmsEnabled="false", DashboardEnabled="false", ReservedConcurrency="10")
-    made = [it for it in stack.resources if template["Resources"][it]["Type"].startswith("AWS::CloudWatch")]
-    assert not made, made
-    return "12 options: each changes what it is for, with its own permissions and no others"
+    monitoring = [it for it in stack.resources if template["Resources"][it]["Type"].startswith("AWS::CloudWatch")]
+    assert not monitoring, monitoring
+    return "12 options: each changes only its resources, and adds only its permissions"
 
 
-def named():
-    """The metrics that docs/metrics.md lists."""
+def documented_metrics():
+    """Returns the names of the metrics in docs/metrics.md."""
     with open(os.path.join(ROOT, "docs", "metrics.md")) as file:
         rows = re.findall(r"^\| (`.*?) \|", file.read(), re.MULTILINE)
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
@@ -538,7 +548,7 @@ def named():
     return names
 
 
-# What is used of AWS's own metrics, and the dimensions under which they are.
+# The AWS metrics that the template uses, with their dimensions.
 AWS = {
     "AWS/Lambda": {
         "Duration": ["FunctionName"], "Errors": ["FunctionName"], "Invocations": ["FunctionName"],
@@ -558,7 +568,7 @@ def check_metric(where, namespace, name, dimensions, ours):
         assert name in ours, f"{where}: docs/metrics.md has no {name}"
         expected = {"FunctionName": "<Function>"}
     else:
-        assert name in AWS.get(namespace, {}), f"{where}: {namespace} {name} is not known here"
+        assert name in AWS.get(namespace, {}), f"{where}: {namespace} {name} is not in the list of this check"
         values = {"FunctionName": "<Function>", "EventSourceMappingUUID": "<Mapping>",
                   "EndpointName": "fraud-detector", "VariantName": "AllTraffic"}
         expected = {dimension: values[dimension] for dimension in AWS[namespace][name]}
@@ -569,12 +579,12 @@ FUNCTIONS = {"IF", "FILL", "PERIOD", "TIME_SERIES", "AND", "OR"}
 
 
 def check_math(where, expressions, ids):
-    """Every name in an expression is a function or another metric of the same place, and no id is there twice."""
-    assert len(ids) == len(set(ids)), f"{where}: an id twice in {ids}"
+    """Checks that each name in an expression is a function or another metric's ID, and that IDs are unique."""
+    assert len(ids) == len(set(ids)), f"{where}: duplicate ID in {ids}"
     for own, expression in expressions:
         names = set(re.findall(r"[A-Za-z_]\w*", expression))
         unknown = names - FUNCTIONS - (set(ids) - {own})
-        assert not unknown, f"{where}: {unknown} in {expression!r} is nothing"
+        assert not unknown, f"{where}: unknown {unknown} in {expression!r}"
         assert expression.count("(") == expression.count(")"), f"{where}: {expression!r}"
         assert all(re.fullmatch(r"[a-z]\w*", it) for it in ids), f"{where}: {ids}"
     return set().union(*(set(re.findall(r"[A-Za-z_]\w*", expression)) for _, expression in expressions), set())
@@ -583,16 +593,16 @@ def check_math(where, expressions, ids):
 def check_alarms(template):
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:page"
     stack = Stack(template, ReservedConcurrency="10", AlarmTopicArn=topic)
-    quiet = Stack(template, ReservedConcurrency="10")
-    ours, watched, missing = named(), 0, Counter()
+    no_topic = Stack(template, ReservedConcurrency="10")
+    ours, watched, missing = documented_metrics(), 0, Counter()
     alarms = [name for name, it in template["Resources"].items() if it["Type"] == "AWS::CloudWatch::Alarm"]
     assert alarms
     for name in alarms:
         alarm = stack.resources[name]
-        said = alarm.get("AlarmDescription", "")
-        assert 80 < len(said) <= 1024 and re.search(r"\bFirst\b|\bfirst\b|raise", said), f"{name} says {said!r}"
+        text = alarm.get("AlarmDescription", "")
+        assert 80 < len(text) <= 1024 and re.search(r"\bFirst\b|\bfirst\b|raise", text), f"{name}: {text!r}"
         assert alarm["AlarmActions"] == alarm["OKActions"] == [topic], name
-        assert "AlarmActions" not in quiet.resources[name] and "OKActions" not in quiet.resources[name], name
+        assert "AlarmActions" not in no_topic.resources[name] and "OKActions" not in no_topic.resources[name], name
         assert alarm["DatapointsToAlarm"] <= alarm["EvaluationPeriods"], name
         missing[alarm["TreatMissingData"]] += 1
         if "Metrics" not in alarm:
@@ -617,7 +627,7 @@ def check_alarms(template):
 
 
 def check_dashboard(template):
-    ours, done = named(), set()
+    ours, done = documented_metrics(), set()
     for given in [{}, {"AlarmsEnabled": "false"}, {"ReservedConcurrency": "10"}, {"Architecture": "arm64"},
                   {"EnhancedFanOut": "true"}, {"EndpointDollarsPerHour": "0.23", "StreamArn": STREAM_ARN},
                   {**BY_URL, "EndpointUrl": URL + "?version=2"},
@@ -631,12 +641,12 @@ def check_dashboard(template):
             title = widget["properties"].get("title") or widget["properties"]["markdown"][:30]
             assert 0 <= x and x + width <= 24 and 0 <= y and 1 <= height <= 1000 and width >= 1, f"{title!r} is outside"
             for cell in itertools.product(range(x, x + width), range(y, y + height)):
-                assert cell not in taken, f"{title!r} lies over {taken[cell]!r}"
+                assert cell not in taken, f"{title!r} overlaps {taken[cell]!r}"
                 taken[cell] = title
         rows = max(y for _, y in taken) + 1
         assert len(taken) == 24 * rows, f"{24 * rows - len(taken)} cells of the grid are empty"
         seen = set().union(*(check_widget(widget, ours, stack) for widget in body["widgets"]))
-        # SageMaker has no metrics of a URL, and another account's are not seen from this one.
+        # SageMaker has no metrics for a URL, and the metrics of another account are not visible in this account.
         elsewhere = "EndpointUrl" in given or given.get("EndpointRoleArn") == ROLE
         shown = {name for namespace, name in seen if namespace == "AWS/SageMaker"}
         assert shown == (set() if elsewhere else set(AWS["AWS/SageMaker"])), f"{given}: {shown}"
@@ -661,7 +671,7 @@ def check_widget(widget, ours, stack):
     if widget["type"] != "metric":
         return done
     title = properties["title"]
-    # SageMaker's metrics are in the endpoint's region.
+    # The SageMaker metrics are in the region of the endpoint.
     is_endpoints = any(entry[0] == "AWS/SageMaker" for entry in properties["metrics"])
     region = (is_endpoints and stack.values["EndpointRegion"]) or REGION
     assert properties["region"] == region and properties["period"] % 60 == 0, title
@@ -686,30 +696,30 @@ def check_widget(widget, ours, stack):
         check_metric(title, namespace, name, dict(zip(rest[::2], rest[1::2])), ours)
         done.add((namespace, name))
     used = check_math(title, expressions, ids)
-    assert hidden <= used, f"{title}: {hidden - used} is hidden and not used"
-    assert len(labels) == len(set(labels)), f"{title}: a label twice in {labels}"
+    assert hidden <= used, f"{title}: {hidden - used} is hidden, but not used"
+    assert len(labels) == len(set(labels)), f"{title}: duplicate label in {labels}"
     for line in properties.get("annotations", {}).get("horizontal", []):
         assert isinstance(line["value"], (int, float)), f"{title}: {line}"
     return done
 
 
 def check_parameters(template):
-    """Each parameter is used, described, and says what it allows."""
+    """Checks that each parameter is used and described, and that each pattern has a description."""
     parameters = template["Parameters"]
     uses = json.dumps([template["Conditions"], template["Resources"], template.get("Rules", {})])
     for name, parameter in parameters.items():
         assert f'"{name}"' in uses or "${" + name + "}" in uses, f"{name} is not used"
         assert 10 < len(parameter["Description"]) <= 4000, f"{name} is not described"
-        assert ("AllowedPattern" in parameter) == ("ConstraintDescription" in parameter), f"{name}: what is allowed?"
+        assert ("AllowedPattern" in parameter) == ("ConstraintDescription" in parameter), f"{name}: undescribed pattern"
     for name in template["Conditions"]:
         assert f'"{name}"' in uses, f"{name} is not used"
     assert len(parameters) <= 200, len(parameters)
     default = [name for name, it in parameters.items() if "Default" in it]
-    assert len(default) == len(parameters), f"no default: {set(parameters) - set(default)}"
+    assert len(default) == len(parameters), f"parameters without a default: {set(parameters) - set(default)}"
     with open(os.path.join(ROOT, "docs", "deploy.md")) as file:
         text = file.read()
     absent = [name for name in parameters if f"`{name}`" not in text]
-    assert not absent, f"docs/deploy.md does not tell of {absent}"
+    assert not absent, f"docs/deploy.md does not mention {absent}"
     return f"{len(parameters)} parameters, each with a default, all used, described, and in docs/deploy.md"
 
 

@@ -1,25 +1,26 @@
-//! What a model answers, and an endpoint that answers so at once.
+//! Responses of a model, and an endpoint that returns them immediately.
 
 use std::hint::black_box;
 
 use bytes::Bytes;
-use instream::endpoint::{Endpoint, Fault, Response};
-use instream::prediction::Prediction;
-use instream::prediction::split::split;
-use instream::request::InferenceRequest;
+use instream::endpoint::{Call, Endpoint, Response};
+use instream::inference::read_prediction;
+use instream::inference::split;
+use instream::outcome::Fault;
+use instream::outcome::Prediction;
 
-use super::{RECORDS, TOGETHER};
+use super::{GROUP_SIZE, RECORDS};
 
 const PREDICTION: &str = r#"{"fraud":true,"score":0.9903}"#;
 
-/// The shape of an answer.
+/// The shape of a response body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
-    /// One record's prediction.
+    /// The prediction of one record, as a JSON object.
     Object,
-    /// That of each record of a request in a line.
+    /// One prediction per line, for each record of a request.
     Lines,
-    /// In a JSON array, a member of an object.
+    /// A JSON object with a member that is the array of the predictions.
     Member,
 }
 
@@ -27,9 +28,9 @@ impl Shape {
     fn response(self) -> Response {
         let (body, content_type) = match self {
             Self::Object => (PREDICTION.to_owned(), "application/json"),
-            Self::Lines => ([PREDICTION; TOGETHER].join("\n"), "application/jsonlines"),
+            Self::Lines => ([PREDICTION; GROUP_SIZE].join("\n"), "application/jsonlines"),
             Self::Member => {
-                let predictions = [PREDICTION; TOGETHER].join(",");
+                let predictions = [PREDICTION; GROUP_SIZE].join(",");
                 (format!(r#"{{"predictions":[{predictions}]}}"#), "application/json")
             }
         };
@@ -41,7 +42,7 @@ impl Shape {
     }
 }
 
-/// The answers for a batch.
+/// The responses for a batch.
 #[derive(Debug)]
 pub(crate) struct Answers {
     responses: Vec<Response>,
@@ -52,7 +53,7 @@ impl Answers {
     pub(crate) fn of(shape: Shape) -> Self {
         let records_each = match shape {
             Shape::Object => 1,
-            Shape::Lines | Shape::Member => TOGETHER,
+            Shape::Lines | Shape::Member => GROUP_SIZE,
         };
         let response = |_| shape.response();
         Self {
@@ -63,37 +64,38 @@ impl Answers {
 
     pub(crate) fn read(self) -> Vec<Prediction> {
         if self.records_each == 1 {
-            return self.responses.into_iter().map(Prediction::read).collect();
+            return self.responses.into_iter().map(read_prediction).collect();
         }
-        let split = |response| split(response, self.records_each).expect("there is one for each");
+        let split = |response| split(response, self.records_each).expect("there is one prediction for each record");
         self.responses.into_iter().flat_map(split).collect()
     }
 }
 
-/// An endpoint that answers at once, with a line for each record.
+/// An endpoint that answers immediately, with one line for each record.
 #[derive(Debug)]
-pub(crate) struct AtOnce {
-    alone: Bytes,
-    together: Bytes,
+pub(crate) struct ImmediateEndpoint {
+    single: Bytes,
+    packed: Bytes,
 }
 
-impl AtOnce {
+impl ImmediateEndpoint {
     pub(crate) fn new() -> Self {
         Self {
-            alone: Shape::Object.response().body,
-            together: Shape::Lines.response().body,
+            single: Shape::Object.response().body,
+            packed: Shape::Lines.response().body,
         }
     }
 }
 
-impl Endpoint for AtOnce {
-    async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        // Each call makes it, whatever becomes of it then.
-        black_box(request.body());
-        let (body, content_type) = if request.is_packed() {
-            (&self.together, "application/jsonlines")
+impl Endpoint for ImmediateEndpoint {
+    async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
+        // The body of each call is used, so that the compiler does not drop the work of building it.
+        let records = call.body.split(|byte| *byte == b'\n').count();
+        black_box(call.body);
+        let (body, content_type) = if records > 1 {
+            (&self.packed, "application/jsonlines")
         } else {
-            (&self.alone, "application/json")
+            (&self.single, "application/json")
         };
         Ok(Response {
             body: body.clone(),

@@ -1,58 +1,58 @@
-//! A batch of records of 200 bytes, as an event and behind each of the first stages.
+//! A batch of records of 200 bytes: as an event, as Kinesis records, and as user records.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream::checkpoint::{BatchResponse, checkpoint, nameable};
-use instream::decode::{Batch, Unpacking, UserRecord, decode};
 use instream::event::{self, Event, KinesisRecord};
+use instream::event::{Batch, Unpacking, UserRecord, decode};
+use instream::inference::{Requests, Rules, build};
+use instream::lambda::response::{BatchResponse, checkpoint, nameable};
 use instream::outcome::Outcome;
-use instream::request::{Requests, Rules, build};
-use instream_local::aggregate::{Put, aggregate};
+use instream_local::aggregate::{KplUserRecord, aggregate};
 use instream_local::packing::gzip;
 
 use super::settings::{SINGLE, Settings, config};
-use super::{RECORDS, TOGETHER, keep};
+use super::{GROUP_SIZE, RECORDS, leak};
 
-/// An event, as the handler gets it.
+/// An event as the handler receives it.
 pub(crate) type Payload = &'static [u8];
 
-/// How the records were put into the stream.
+/// The form in which the producers wrote the records.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Form {
     Plain,
     Gzipped,
     Aggregated,
-    /// The last one is not in base64.
+    /// The data of the last record is not valid base64.
     OneBroken,
 }
 
 pub(crate) fn payload(form: Form) -> Payload {
-    let mut data: Vec<_> = put(form).iter().map(|data| BASE64.encode(data)).collect();
+    let mut data: Vec<_> = data(form).iter().map(|data| BASE64.encode(data)).collect();
     if let (Form::OneBroken, Some(last)) = (form, data.last_mut()) {
         "not in base64".clone_into(last);
     }
     let entries: Vec<_> = data.iter().enumerate().map(entry).collect();
     let event = format!(r#"{{"Records":[{}]}}"#, entries.join(","));
-    keep(event.into_bytes())
+    leak(event.into_bytes())
 }
 
-/// The only place that reads an event.
+/// Reads an event. The benches call `event::read` only here.
 pub(crate) fn read(payload: Payload) -> Event<'static> {
-    event::read(payload).expect("it is a Kinesis event")
+    event::read(payload).expect("the payload is a Kinesis event")
 }
 
-/// What the producers put in.
-fn put(form: Form) -> Vec<Vec<u8>> {
+/// Returns the data of the Kinesis records.
+fn data(form: Form) -> Vec<Vec<u8>> {
     let records: Vec<_> = (0..RECORDS).map(|number| record(number).into_bytes()).collect();
     match form {
         Form::Plain | Form::OneBroken => records,
         Form::Gzipped => records.iter().map(|data| gzip(data)).collect(),
-        Form::Aggregated => records.chunks(TOGETHER).map(together).collect(),
+        Form::Aggregated => records.chunks(GROUP_SIZE).map(aggregated).collect(),
     }
 }
 
-fn together(records: &[Vec<u8>]) -> Vec<u8> {
-    let put = |data| Put {
+fn aggregated(records: &[Vec<u8>]) -> Vec<u8> {
+    let put = |data| KplUserRecord {
         partition_key: "card-1",
         explicit_hash_key: None,
         data,
@@ -72,7 +72,7 @@ pub(crate) fn record(number: usize) -> String {
     record
 }
 
-/// One of the event's `Records`, its members in the order in which Lambda has them.
+/// Returns one entry of the event's `Records`, with its members in Lambda's order.
 fn entry((number, data): (usize, &String)) -> String {
     let sequence_number = format!("49590338271490256608559692538361571095{number:018}");
     let kinesis = format!(
@@ -92,7 +92,7 @@ pub(crate) struct Kinesis {
 
 pub(crate) fn kinesis(form: Form) -> Kinesis {
     let kinesis = Kinesis {
-        records: &keep(read(payload(form))).records,
+        records: &leak(read(payload(form))).records,
         unpacking: config(SINGLE).unpacking,
     };
     let decoded = kinesis.decode();
@@ -105,19 +105,19 @@ impl Kinesis {
         decode(self.records, self.unpacking)
     }
 
-    /// Where all but the last record are finished.
-    pub(crate) fn answer(self) -> String {
-        let finished = nameable(self.records, RECORDS - 1).expect("each has a sequence number");
-        let batch_item_failures = checkpoint(self.records, finished).expect("each has a sequence number");
+    /// Returns the batch response if only the last record is unfinished.
+    pub(crate) fn batch_response(self) -> String {
+        let finished = nameable(self.records, RECORDS - 1).expect("each record has a sequence number");
+        let batch_item_failures = checkpoint(self.records, finished).expect("each record has a sequence number");
         let response = BatchResponse {
             batch_item_failures,
             state: None,
         };
-        serde_json::to_string(&response).expect("it is JSON")
+        serde_json::to_string(&response).expect("the response can be written as JSON")
     }
 }
 
-/// A batch of which requests are to be made.
+/// A batch from which requests are built.
 #[derive(Debug)]
 pub(crate) struct Building {
     batch: Batch<'static>,
@@ -130,13 +130,13 @@ impl Building {
         let kinesis = kinesis(Form::Plain);
         let batch = Batch {
             records: kinesis.records,
-            user_records: keep(kinesis.decode()),
+            user_records: leak(kinesis.decode()),
             stream_arn: "arn:aws:kinesis:us-east-1:123456789012:stream/transactions",
         };
         let building = || Self {
             batch,
             remembered: (0..RECORDS).map(|_| None).collect(),
-            rules: &keep(config(settings)).requests,
+            rules: &leak(config(settings)).requests,
         };
         assert!(building().build().ended.is_empty(), "each record is in a request");
         building()

@@ -1,5 +1,5 @@
-//! What the benches take, made before anything is counted. What they only borrow lives until the process ends, so that
-//! nobody counts how it is freed.
+//! Builds the input of the benches before the count starts. Borrowed input is leaked, so that freeing it is not
+//! counted.
 
 pub(crate) mod answers;
 pub(crate) mod batch;
@@ -7,12 +7,12 @@ pub(crate) mod handling;
 pub(crate) mod settings;
 pub(crate) mod signing;
 
-/// How many user records each bench handles.
+/// The number of user records in each bench.
 pub(crate) const RECORDS: usize = 500;
-/// How many of them share a request, or a Kinesis record.
-pub(crate) const TOGETHER: usize = 100;
+/// The number of user records in one packed request or one aggregated Kinesis record.
+pub(crate) const GROUP_SIZE: usize = 100;
 
-/// Keeps a value for good.
-pub(crate) fn keep<T>(value: T) -> &'static T {
+/// Leaks a value and returns a reference to it.
+pub(crate) fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }

@@ -1,19 +1,19 @@
-//! The function's settings, as its environment would have them.
+//! The function's settings, as names and values of environment variables.
 
 use instream::config::Config;
 
-/// Beside those that every bench has.
+/// Settings in addition to `COMMON`.
 pub(crate) type Settings = &'static [(&'static str, &'static str)];
 
-/// A record a request.
+/// One record per request.
 pub(crate) const SINGLE: Settings = &[];
-/// A hundred lines of JSON a request.
+/// 100 JSON lines per request.
 pub(crate) const PACKED: Settings = &[
     ("BATCH_STRATEGY", "MultiRecord"),
     ("MAX_RECORDS_PER_REQUEST", "100"),
     ("CONTENT_TYPE", "application/jsonlines"),
 ];
-/// A hundred rows of CSV a request, made of JSON records.
+/// 100 CSV rows per request, from JSON records.
 pub(crate) const FEATURES: Settings = &[
     ("BATCH_STRATEGY", "MultiRecord"),
     ("MAX_RECORDS_PER_REQUEST", "100"),
@@ -23,18 +23,19 @@ pub(crate) const FEATURES: Settings = &[
         "$.amount,$.hour,$.merchant_category,$.country,$.card_country",
     ),
 ];
-const ALWAYS: Settings = &[
+/// The settings of every bench.
+const COMMON: Settings = &[
     ("ENDPOINT_NAME", "fraud-detector"),
     ("OUTPUT", "none:"),
     ("DEAD_LETTER", "none:"),
 ];
 
 pub(crate) fn config(settings: Settings) -> Config {
-    let all = || settings.iter().chain(ALWAYS);
+    let all = || settings.iter().chain(COMMON);
     let lookup = |name: &str| {
         all()
             .find(|(key, _)| *key == name)
             .map(|(_, value)| (*value).to_owned())
     };
-    Config::from_lookup(lookup).expect("the settings are right")
+    Config::from_lookup(lookup).expect("the settings are valid")
 }

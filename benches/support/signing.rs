@@ -1,4 +1,4 @@
-//! Requests that wait for their signatures.
+//! The input of the `signature` benches: a signer, credentials and unsigned requests.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,28 +10,28 @@ use bytes::Bytes;
 use instream::endpoint::signature::{Place, Signer};
 
 use super::batch::record;
-use super::{RECORDS, keep};
+use super::{RECORDS, leak};
 
-/// The header in which requests differ.
+/// The signed header with a different value in each request.
 const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
-/// As long as Lambda's, about.
+/// About the length of Lambda's session token.
 const TOKEN_CHARACTERS: usize = 1000;
 
-/// When requests are signed.
+/// The clock for the signing times.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Clock {
-    /// All in one second.
-    Stands,
-    /// Each in a second of its own.
-    Ticks,
+    /// All requests are signed in the same second.
+    Stopped,
+    /// Each request is signed in a different second.
+    Running,
 }
 
-/// Requests to be signed.
+/// The requests to sign.
 #[derive(Debug)]
 pub(crate) struct Signing {
     signer: &'static Signer,
     credentials: &'static Arc<Credentials>,
-    /// When, with which identity and with which body.
+    /// The time, the inference ID and the body of each request.
     requests: Vec<(SystemTime, String, Bytes)>,
 }
 
@@ -39,16 +39,16 @@ impl Signing {
     pub(crate) fn by(clock: Clock) -> Self {
         let request = |number: usize| {
             let second = match clock {
-                Clock::Stands => 0,
-                Clock::Ticks => number,
+                Clock::Stopped => 0,
+                Clock::Running => number,
             };
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + second as u64);
             let id = format!("49590338271490256608559692538361571095{number:018}-0");
             (now, id, Bytes::from(record(number)))
         };
         Self {
-            signer: keep(signer()),
-            credentials: keep(credentials()),
+            signer: leak(signer()),
+            credentials: leak(credentials()),
             requests: (0..RECORDS).map(request).collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! User records, put into a Kinesis record together as the Kinesis Producer Library does:
+//! Aggregates user records into a Kinesis record, as the Kinesis Producer Library does:
 //! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>.
 
 use std::collections::HashMap;
@@ -7,19 +7,19 @@ use bytes::Bytes;
 use md5::{Digest as _, Md5};
 use prost::Message;
 
-/// What an aggregate begins with.
+/// The first bytes of an aggregate.
 const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
-/// An aggregate ends with the MD5 of its message.
+/// The size of the MD5 digest of the message, at the end of an aggregate.
 const DIGEST_BYTES: usize = 16;
 
-/// A user record, as a producer puts it in.
+/// A user record that a producer puts into an aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Put<'p> {
+pub struct KplUserRecord<'p> {
     /// The producer's partition key.
     pub partition_key: &'p str,
-    /// What the producer has in place of the key's hash: a number of up to 39 digits.
+    /// The hash key that the producer sets in place of the hash of the partition key: a number of up to 39 digits.
     pub explicit_hash_key: Option<&'p str>,
-    /// The producer's bytes.
+    /// The producer's data.
     pub data: &'p [u8],
 }
 
@@ -33,7 +33,7 @@ struct Aggregate {
     records: Vec<Entry>,
 }
 
-/// The format also has tags, which no producer writes.
+/// A user record in the message. The format also has tags, but no producer writes them.
 #[derive(Message)]
 struct Entry {
     #[prost(uint64, required, tag = "1")]
@@ -44,29 +44,30 @@ struct Entry {
     data: Bytes,
 }
 
-/// Keys in the order in which they first come, each once.
+/// The distinct keys of an aggregate, in the order of their first use.
 #[derive(Default)]
-struct Table<'p> {
+struct KeyTable<'p> {
     keys: Vec<String>,
-    places: HashMap<&'p str, u64>,
+    indexes: HashMap<&'p str, u64>,
 }
 
-impl<'p> Table<'p> {
-    fn place(&mut self, key: &'p str) -> u64 {
+impl<'p> KeyTable<'p> {
+    /// Returns the index of a key. Adds the key if it is new.
+    fn index_of(&mut self, key: &'p str) -> u64 {
         let next = self.keys.len() as u64;
-        *self.places.entry(key).or_insert_with(|| {
+        *self.indexes.entry(key).or_insert_with(|| {
             self.keys.push(key.to_owned());
             next
         })
     }
 }
 
-/// The data of the Kinesis record that holds `records`, in their order. Keys that they share are in it once.
-pub fn aggregate(records: &[Put<'_>]) -> Bytes {
-    let (mut keys, mut hash_keys) = (Table::default(), Table::default());
+/// Returns the data of a Kinesis record that holds `records` in order. A key that several records share is stored once.
+pub fn aggregate(records: &[KplUserRecord<'_>]) -> Bytes {
+    let (mut keys, mut hash_keys) = (KeyTable::default(), KeyTable::default());
     let entries = records.iter().map(|put| Entry {
-        partition_key: keys.place(put.partition_key),
-        explicit_hash_key: put.explicit_hash_key.map(|key| hash_keys.place(key)),
+        partition_key: keys.index_of(put.partition_key),
+        explicit_hash_key: put.explicit_hash_key.map(|key| hash_keys.index_of(key)),
         data: Bytes::copy_from_slice(put.data),
     });
     let entries = entries.collect();
@@ -79,16 +80,16 @@ pub fn aggregate(records: &[Put<'_>]) -> Bytes {
     Bytes::from([&MAGIC, message.as_slice(), Md5::digest(&message).as_slice()].concat())
 }
 
-/// How many user records the data of a Kinesis record stand for: one, unless they are an aggregate.
-pub fn user_records(data: &[u8]) -> usize {
-    count(data).unwrap_or(1)
+/// Returns the number of user records in the data of a Kinesis record: one, unless the data is an aggregate.
+pub fn count_user_records(data: &[u8]) -> usize {
+    count_in_aggregate(data).unwrap_or(1)
 }
 
-fn count(data: &[u8]) -> Option<usize> {
+fn count_in_aggregate(data: &[u8]) -> Option<usize> {
     let rest = data.strip_prefix(&MAGIC)?;
     let (message, digest) = rest.split_at_checked(rest.len().checked_sub(DIGEST_BYTES)?)?;
-    let is_whole = Md5::digest(message).as_slice() == digest;
-    let aggregate = is_whole.then(|| Aggregate::decode(message))?.ok()?;
+    let is_intact = Md5::digest(message).as_slice() == digest;
+    let aggregate = is_intact.then(|| Aggregate::decode(message))?.ok()?;
     Some(aggregate.records.len())
 }
 
@@ -96,8 +97,8 @@ fn count(data: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn put<'p>(partition_key: &'p str, explicit_hash_key: Option<&'p str>, data: &'p [u8]) -> Put<'p> {
-        Put {
+    fn put<'p>(partition_key: &'p str, explicit_hash_key: Option<&'p str>, data: &'p [u8]) -> KplUserRecord<'p> {
+        KplUserRecord {
             partition_key,
             explicit_hash_key,
             data,
@@ -105,13 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn an_aggregate_is_magic_message_and_digest_with_shared_keys_once() {
+    fn an_aggregate_is_magic_message_and_digest_and_stores_shared_keys_once() {
         let aggregate = aggregate(&[
             put("k", None, b"a"),
             put("l", Some("7"), b""),
             put("k", Some("7"), b"bc"),
         ]);
-        // By hand: field number × 8 + 2 for what has a length, or + 0 for a number; then the length; then what it is.
+        // Encoded by hand: field number × 8 + 2, the length, and the content; or field number × 8 + 0 and a number.
         let mut expected = vec![0xF3, 0x89, 0x9A, 0xC2];
         expected.extend(b"\x0A\x01k\x0A\x01l\x12\x017");
         expected.extend(b"\x1A\x05\x08\x00\x1A\x01a");
@@ -120,21 +121,21 @@ mod tests {
         let message_end = expected.len();
         expected.extend(Md5::digest(&expected[4..]));
         assert_eq!(aggregate, expected);
-        // From `md5sum`.
+        // The digest is from `md5sum`.
         let digest = 0x87BE_69B6_6425_5422_429E_6E66_0E26_B9CA_u128;
         assert_eq!(aggregate[message_end..], digest.to_be_bytes());
     }
 
     #[test]
-    fn only_a_whole_aggregate_is_more_than_one_record() {
+    fn a_damaged_aggregate_counts_as_one_record() {
         let two = aggregate(&[put("k", None, b"a"), put("l", None, b"b")]);
-        assert_eq!(user_records(&two), 2);
-        assert_eq!(user_records(&two[..two.len() - 1]), 1);
-        for place in 0..two.len() {
+        assert_eq!(count_user_records(&two), 2);
+        assert_eq!(count_user_records(&two[..two.len() - 1]), 1);
+        for index in 0..two.len() {
             let mut other = two.to_vec();
-            other[place] ^= 1;
-            assert_eq!(user_records(&other), 1, "{place}");
+            other[index] ^= 1;
+            assert_eq!(count_user_records(&other), 1, "{index}");
         }
-        assert_eq!(user_records(b""), 1);
+        assert_eq!(count_user_records(b""), 1);
     }
 }

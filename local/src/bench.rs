@@ -1,14 +1,14 @@
-//! What a bench measures, and how it is shown.
+//! The measurements of a bench and their presentation.
 //!
 //! ```text
 //! round ─▶ quantity ─▶ table ─▶ terminal, JSON, report
 //!   └────▶ timeline ─▶ figures (plot, axis) ─▶ report
 //! ```
 //!
-//! A round is one process of a function, from its start, and one stream of batches, one after the other, against an
-//! endpoint of the round's own.
+//! A round measures one process of a function from its start. The process gets the batches one after the other and
+//! calls an endpoint that is started for this round.
 
-// In reading order; the empty lines keep rustfmt from sorting them.
+// In reading order. The empty lines stop rustfmt from sorting them.
 
 pub(crate) mod candidate;
 

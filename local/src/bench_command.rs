@@ -1,4 +1,5 @@
-//! `cargo local bench`: what a record costs, how fast the function is, and how others compare.
+//! `cargo local bench`: measures the cost of a record and the speed of the function, and compares it with other
+//! functions.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -23,12 +24,12 @@ use crate::source::{lines, now_ms};
 use crate::stream::StreamRecord;
 use crate::transactions;
 
-/// How many calls of a round are recorded for the report's plots; the table counts all.
-const CALLS_MAX: usize = 1_000_000;
+/// The maximum number of calls of a round that are recorded for the report's plots. The table counts all calls.
+const RECORDED_CALLS_MAX: usize = 1_000_000;
 
-/// Settings that are told to the functions unless they are set: nothing of a bench is spent on lines that nobody reads,
-/// and what the function says of its limit can be read.
-const DEFAULTS: [(&str, &str); 4] = [
+/// Settings for the functions, unless the user sets them. They save the time for output that nobody reads, and make the
+/// function log its limit as JSON, which the bench reads.
+const DEFAULT_SETTINGS: [(&str, &str); 4] = [
     ("OUTPUT", "none:"),
     ("DEAD_LETTER", "none:"),
     ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
@@ -37,43 +38,43 @@ const DEFAULTS: [(&str, &str); 4] = [
 
 const DOCUMENTATION: &str = include_str!("../../docs/settings.md");
 
-/// What to measure.
+/// The functions to measure, and the load.
 #[derive(Debug)]
 pub struct Bench {
-    /// A file with a record a line; generated transactions if there is none.
+    /// A file with one record per line. If `None`, transactions are generated.
     pub input: Option<PathBuf>,
-    /// How many records a round has: the file's lines, from its beginning again where there are too few.
+    /// The number of records in a round. A file with fewer lines is repeated from the beginning.
     pub records: usize,
-    /// Records in a batch at most, 1–10,000; fewer than there are records.
+    /// The maximum number of records in a batch, 1–10,000. It must be less than `records`.
     pub batch_size: usize,
-    /// How often each function is measured.
+    /// The number of rounds for each function.
     pub rounds: usize,
-    /// Command of the function; built with cargo, in release mode, if there is none.
+    /// The command of the function. If `None`, the function is built with cargo in release mode.
     pub function: Option<String>,
-    /// Commands of the functions that it is compared with.
+    /// The commands of the functions that it is compared with.
     pub against: Vec<String>,
-    /// The endpoint, each round's own.
+    /// The endpoint. Each round starts its own.
     pub endpoint: EndpointOptions,
-    /// Time for one invocation.
+    /// The timeout of one invocation.
     pub timeout: Duration,
     /// Environment variables for all functions.
     pub settings: Settings,
     /// The command line, for the report.
     pub command: String,
-    /// Where the report goes.
+    /// The file for the report.
     pub report: ReportFile,
 }
 
-/// Measures the functions, round by round in turn, and writes the report.
+/// Measures the functions and writes the report. In each round, the functions take turns.
 ///
 /// # Errors
 ///
-/// If the records cannot be read or are too few, the function does not compile, a function or its endpoint cannot be
-/// started, a record is not finished, or the report cannot be written.
+/// If the records cannot be read or are too few, the function does not compile, a function or its endpoint does not
+/// start, a record is not finished, or the report cannot be written.
 pub async fn run(mut bench: Bench) -> Result<Comparison> {
     bench.check()?;
     let records = bench.records()?;
-    for (name, value) in DEFAULTS {
+    for (name, value) in DEFAULT_SETTINGS {
         bench
             .settings
             .entry(name.to_owned())
@@ -95,7 +96,7 @@ pub async fn run(mut bench: Bench) -> Result<Comparison> {
         rounds,
     };
     let comparison = Comparison {
-        settings: shown(&bench.settings, DOCUMENTATION),
+        settings: reported_settings(&bench.settings, DOCUMENTATION),
         command: bench.command,
         records: records.len(),
         batch_size: bench.batch_size,
@@ -106,30 +107,30 @@ pub async fn run(mut bench: Bench) -> Result<Comparison> {
     Ok(comparison)
 }
 
-/// Builds this program and the function in release mode, and goes on as that program, with the same arguments: an
-/// emulator that is not optimised would take its time from what is measured.
+/// Builds this program and the function in release mode, and replaces this process with the new program and the same
+/// arguments. An emulator without optimisation would slow down the functions and distort the measurements.
 ///
 /// # Errors
 ///
-/// It returns only if this fails.
-pub fn go_on_in_release_mode(arguments: impl Iterator<Item = OsString>) -> Result<Infallible> {
+/// If the build fails or the program cannot be run. On success, it does not return.
+pub fn restart_in_release_mode(arguments: impl Iterator<Item = OsString>) -> Result<Infallible> {
     let program = build::own_release()?;
     let error = Command::new(&program).args(arguments).exec();
     Err(Error::new(error).context(format!("cannot run {}", program.display())))
 }
 
 impl Bench {
-    /// Finds out what is wrong before anything is built or run.
+    /// Checks the options before anything is built or run.
     ///
     /// # Errors
     ///
-    /// If the records are too few, their file cannot be read, or the settings are of another endpoint.
+    /// If there are too few records, their file cannot be read, or the settings name another endpoint.
     pub fn check(&self) -> Result<()> {
         let (records, batch_size) = (self.records, self.batch_size);
         ensure!(
             records > batch_size,
-            "--records must be more than --batch-size, as the first batch is measured for itself: {records} records are \
-             no more than one batch of {batch_size}"
+            "--records must be more than --batch-size, as the first batch is measured separately: {records} records \
+             are no more than one batch of {batch_size}"
         );
         ensure!(
             !environment::is_set(&self.settings, "ENDPOINT_URL"),
@@ -145,7 +146,7 @@ impl Bench {
     fn records(&self) -> Result<Vec<StreamRecord>> {
         let text = match &self.input {
             Some(path) => std::fs::read(path).with_context(|| cannot_read(path))?,
-            None => generated(self.records)?,
+            None => generated_transactions(self.records)?,
         };
         let lines: Vec<_> = lines(&text).map(|(_, line)| line).collect();
         let input = self.input.as_deref().unwrap_or(Path::new("")).display();
@@ -177,9 +178,9 @@ impl Bench {
     ) -> Result<Round> {
         let options = Options {
             program: Some(candidate.program.clone()),
-            own_endpoint: None,
+            user_endpoint: None,
             local_endpoint: EndpointOptions {
-                recorded_max: CALLS_MAX,
+                recorded_max: RECORDED_CALLS_MAX,
                 ..self.endpoint.clone()
             },
             timeout: self.timeout,
@@ -196,8 +197,8 @@ fn cannot_read(path: &Path) -> String {
     format!("cannot read {}", path.display())
 }
 
-/// Transactions, a line each.
-fn generated(records: usize) -> Result<Vec<u8>> {
+/// Returns generated transactions as JSON, one per line.
+fn generated_transactions(records: usize) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     for transaction in transactions::generate(records as u64, 1) {
         serde_json::to_writer(&mut text, &transaction)?;
@@ -206,24 +207,24 @@ fn generated(records: usize) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The settings that the documentation names, and Lambda's: what else is in the environment may be secret, and so may
-/// headers.
-fn shown(settings: &Settings, documentation: &str) -> Vec<String> {
+/// Returns the settings for the report: those in the documentation and Lambda's. All other environment variables can be
+/// secret, and so can `ENDPOINT_HEADERS`.
+fn reported_settings(settings: &Settings, documentation: &str) -> Vec<String> {
     let documented: HashSet<_> = documentation
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(' ').next())
         .collect();
-    let is_shown = |name: &str| {
-        let is_ours = documented.contains(name) || name.starts_with("AWS_LAMBDA_");
-        is_ours && name != "ENDPOINT_HEADERS"
+    let is_reported = |name: &str| {
+        let is_known = documented.contains(name) || name.starts_with("AWS_LAMBDA_");
+        is_known && name != "ENDPOINT_HEADERS"
     };
-    let shown = settings.iter().filter(|(name, _)| is_shown(name));
-    let mut shown: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
-    shown.sort_unstable();
-    shown
+    let reported = settings.iter().filter(|(name, _)| is_reported(name));
+    let mut reported: Vec<_> = reported.map(|(name, value)| format!("{name}={value}")).collect();
+    reported.sort_unstable();
+    reported
 }
 
-/// Shown where standard error is a terminal.
+/// Returns the progress bar. It is visible only if standard error is a terminal.
 fn progress_bar(records: usize) -> Result<ProgressBar> {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records after {elapsed}: {msg}")?;
     let progress = ProgressBar::new(records as u64).with_style(style);
@@ -236,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_setting_is_shown_that_may_be_secret() {
+    fn settings_that_can_be_secret_are_not_reported() {
         let settings = [
             "CAPACITY",
             "OUTPUT",
@@ -249,7 +250,7 @@ mod tests {
         let settings = settings.map(|name| (name.to_owned(), "x".to_owned())).into();
         let with_headers = format!("{DOCUMENTATION}| ENDPOINT_HEADERS | unset | … | … |\n");
         assert_eq!(
-            shown(&settings, &with_headers),
+            reported_settings(&settings, &with_headers),
             ["AWS_LAMBDA_LOG_LEVEL=x", "CAPACITY=x", "OUTPUT=x"]
         );
     }
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_short_begins_again() {
+    fn a_file_with_too_few_lines_is_repeated() {
         let bench = bench("records", 5);
         let records = bench.records().unwrap();
         let texts: Vec<_> = records.iter().map(|record| &*record.data).collect();
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_by_its_url_is_an_error_before_anything_is_built() {
+    fn a_set_endpoint_url_is_an_error_before_anything_is_built() {
         let mut bench = bench("url", 5);
         let url = ("ENDPOINT_URL".to_owned(), "https://one.example".to_owned());
         bench.settings.extend([url]);
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_first_batch_is_needed() {
+    fn fewer_records_than_two_batches_are_an_error() {
         let bench = bench("too-few", 2);
         let error = bench.check().unwrap_err().to_string();
         assert!(error.contains("--records") && error.contains("--batch-size"), "{error}");

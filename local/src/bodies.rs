@@ -1,10 +1,10 @@
-//! Bodies with one record or many, told apart by their content type, and what the built-in model answers to them.
+//! Request bodies with one record or many, read by their content type, and the built-in model's responses to them.
 //!
-//! | content type | records | answer |
+//! | content type | records | response |
 //! |---|---|---|
 //! | `application/json`, and any other | the body, or each of `{"instances":[…]}` | a score, or `{"predictions":[…]}` |
-//! | `application/jsonlines`, `x-ndjson`, `jsonl` | each line | a score a line |
-//! | `text/csv` | each row, without a header | `0.0082,false` a line |
+//! | `application/jsonlines`, `x-ndjson`, `jsonl` | each line | one score per line |
+//! | `text/csv` | each row, without a header | `0.0082,false`, one per line |
 //!
 //! In JSON, a record is an object or an array of its six values.
 
@@ -14,19 +14,19 @@ use serde_json::value::RawValue;
 
 use crate::model::{self, Score};
 
-/// A request's body, taken apart.
+/// A request's body, split into records.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Bodies<'b> {
+pub struct RequestBody<'b> {
     shape: Shape,
     records: Vec<&'b [u8]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    Lone,
+    Single,
     Instances,
     Lines,
-    Rows,
+    CsvRows,
 }
 
 #[derive(Deserialize)]
@@ -35,20 +35,20 @@ struct Instances<'b> {
     instances: Vec<&'b RawValue>,
 }
 
-impl<'b> Bodies<'b> {
-    /// Takes a body apart. Whether its records are any good shows when they are scored.
+impl<'b> RequestBody<'b> {
+    /// Splits a body into records. The records are not validated until they are scored.
     ///
     /// # Errors
     ///
-    /// The message that goes with status 400: the body holds no records, or is no CSV.
+    /// The message for a response with status 400: the body holds no records, or is not CSV.
     pub fn split(content_type: Option<&str>, body: &'b [u8]) -> Result<Self, String> {
         let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default();
         let (shape, records) = match media_type.trim().to_ascii_lowercase().as_str() {
             "application/jsonlines" | "application/x-ndjson" | "application/jsonl" => (Shape::Lines, lines(body)),
-            "text/csv" => (Shape::Rows, rows(body)?),
+            "text/csv" => (Shape::CsvRows, rows(body)?),
             _ => match instances(body) {
                 Some(instances) => (Shape::Instances, instances),
-                None => (Shape::Lone, vec![body]),
+                None => (Shape::Single, vec![body]),
             },
         };
         if records.is_empty() {
@@ -58,53 +58,55 @@ impl<'b> Bodies<'b> {
         Ok(Self { shape, records })
     }
 
-    /// The records' own bytes, without white space around them: the same for a record alone and for one among others.
+    /// The bytes of each record, without surrounding white space. They are the same whether a record is alone or with
+    /// others.
     pub fn records(&self) -> &[&'b [u8]] {
         &self.records
     }
 
-    /// Asks `each` about every record, in their order.
+    /// Applies `function` to every record, in order.
     ///
     /// # Errors
     ///
-    /// The first message; among several records, it says which one it is about.
-    pub fn each<T>(&self, each: impl Fn(&'b [u8]) -> Result<T, String>) -> Result<Vec<T>, String> {
+    /// The first error message. If there are several records, it names the number of the record.
+    pub fn map_records<T>(&self, function: impl Fn(&'b [u8]) -> Result<T, String>) -> Result<Vec<T>, String> {
         let count = self.records.len();
-        let named = |place: usize, message| match count {
+        let with_number = |number: usize, message| match count {
             1 => message,
-            _ => format!("record {place} of {count}: {message}"),
+            _ => format!("record {number} of {count}: {message}"),
         };
         let records = (1..).zip(&self.records);
         records
-            .map(|(place, record)| each(record).map_err(|message| named(place, message)))
+            .map(|(number, record)| function(record).map_err(|message| with_number(number, message)))
             .collect()
     }
 
-    /// The model's answer: its content type and its body.
+    /// The model's response: its content type and its body.
     ///
     /// # Errors
     ///
-    /// The message that goes with status 400. One bad record has the whole request refused, as most containers have it.
+    /// The message for a response with status 400. One invalid record causes the whole request to be refused, as in
+    /// most containers.
     pub fn answer(&self) -> Result<(&'static str, String), String> {
-        let scores = self.each(|record| match self.shape {
-            Shape::Lone | Shape::Instances | Shape::Lines => model::score(record),
-            Shape::Rows => model::score_row(record),
+        let scores = self.map_records(|record| match self.shape {
+            Shape::Single | Shape::Instances | Shape::Lines => model::score(record),
+            Shape::CsvRows => model::score_row(record),
         })?;
         let line = |score: &Score| match self.shape {
-            Shape::Rows => format!("{},{}\n", score.score, score.fraud),
-            Shape::Lone | Shape::Instances | Shape::Lines => format!("{}\n", json!(score)),
+            Shape::CsvRows => format!("{},{}\n", score.score, score.fraud),
+            Shape::Single | Shape::Instances | Shape::Lines => format!("{}\n", json!(score)),
         };
         Ok(match self.shape {
-            Shape::Lone => ("application/json", json!(scores.first()).to_string()),
+            Shape::Single => ("application/json", json!(scores.first()).to_string()),
             Shape::Instances => ("application/json", json!({ "predictions": scores }).to_string()),
             Shape::Lines => ("application/jsonlines", scores.iter().map(line).collect()),
-            Shape::Rows => ("text/csv", scores.iter().map(line).collect()),
+            Shape::CsvRows => ("text/csv", scores.iter().map(line).collect()),
         })
     }
 }
 
 fn instances(body: &[u8]) -> Option<Vec<&[u8]>> {
-    // Serde would take an array for the object as well.
+    // Serde would also read an array as this struct.
     if !body.trim_ascii_start().starts_with(b"{") {
         return None;
     }
@@ -112,7 +114,7 @@ fn instances(body: &[u8]) -> Option<Vec<&[u8]>> {
     Some(instances.into_iter().map(|raw| raw.get().as_bytes()).collect())
 }
 
-/// An empty line is a record, and a bad one; only after the last line feed there is none.
+/// Splits the body into lines. An empty line is an invalid record, but the end after the last line feed is not a line.
 fn lines(body: &[u8]) -> Vec<&[u8]> {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
     if body.is_empty() {
@@ -121,21 +123,21 @@ fn lines(body: &[u8]) -> Vec<&[u8]> {
     body.split(|byte| *byte == b'\n').collect()
 }
 
-/// A quoted field may hold line feeds. Empty lines are no rows.
+/// Splits the body into CSV rows. A quoted field may contain line feeds. Empty lines are skipped.
 fn rows(body: &[u8]) -> Result<Vec<&[u8]>, String> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .from_reader(body);
-    let place = |reader: &csv::Reader<_>| usize::try_from(reader.position().byte()).unwrap_or(usize::MAX);
+    let offset = |reader: &csv::Reader<_>| usize::try_from(reader.position().byte()).unwrap_or(usize::MAX);
     let (mut rows, mut row) = (Vec::new(), csv::ByteRecord::new());
     loop {
-        let start = place(&reader);
+        let start = offset(&reader);
         let more = reader.read_byte_record(&mut row);
-        if !more.map_err(|error| format!("the body is no CSV: {error}"))? {
+        if !more.map_err(|error| format!("the body is not CSV: {error}"))? {
             return Ok(rows);
         }
-        rows.extend(body.get(start..place(&reader)));
+        rows.extend(body.get(start..offset(&reader)));
     }
 }
 
@@ -149,7 +151,7 @@ mod tests {
     const SCORE: &str = r#"{"fraud":false,"score":0.0082}"#;
 
     fn answer(content_type: &str, body: &str) -> Result<(&'static str, String), String> {
-        Bodies::split(Some(content_type), body.as_bytes())?.answer()
+        RequestBody::split(Some(content_type), body.as_bytes())?.answer()
     }
 
     fn objects(text: &str) -> Vec<serde_json::Value> {
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn each_shape_is_answered_in_kind() {
+    fn each_shape_gets_a_response_of_the_same_shape() {
         let instances = format!(r#"{{"instances":[{OBJECT}, {ARRAY}]}}"#);
         let predictions = format!(r#"{{"predictions":[{SCORE},{SCORE}]}}"#);
         let (two_scores, pretty) = (format!("{SCORE}\n{SCORE}\n"), format!(" \n{OBJECT}\r\n"));
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_score_stands_on_a_line_of_its_own() {
+    fn each_score_is_on_its_own_line() {
         let (_, lines) = answer("application/jsonlines", &format!("{OBJECT}\n{ARRAY}\n")).unwrap();
         assert_eq!(lines.matches('\n').count(), 2, "{lines:?}");
         for body in [format!("{ROW}\n{ROW}"), format!("{ROW}\r\n{ROW}\r\n")] {
@@ -210,13 +212,13 @@ mod tests {
     fn a_quoted_field_may_hold_commas_quotes_and_line_feeds() {
         let quoted = ROW.replace("groceries", "\"shoes, \"\"used\"\"\nand new\"");
         let body = format!("{quoted}\n{ROW}\n");
-        let bodies = Bodies::split(Some("text/csv"), body.as_bytes()).unwrap();
-        assert_eq!(bodies.records(), [quoted.as_bytes(), ROW.as_bytes()]);
-        assert_eq!(bodies.answer().unwrap().1, "0.0082,false\n0.0082,false\n");
+        let request = RequestBody::split(Some("text/csv"), body.as_bytes()).unwrap();
+        assert_eq!(request.records(), [quoted.as_bytes(), ROW.as_bytes()]);
+        assert_eq!(request.answer().unwrap().1, "0.0082,false\n0.0082,false\n");
     }
 
     #[test]
-    fn a_bad_record_is_named_and_has_the_whole_request_refused() {
+    fn an_invalid_record_is_named_and_the_whole_request_is_refused() {
         let instances = |records: &[&str]| format!(r#"{{"instances":[{}]}}"#, records.join(","));
         for (content_type, good) in [
             ("application/json", ARRAY),
@@ -229,33 +231,37 @@ mod tests {
             };
             let bad = good.replace(",9,", ",-9,");
             let alone = answer(content_type, &body(&[&bad])).unwrap_err();
-            assert_eq!(alone, "amount is not a number from 0 up");
+            assert_eq!(alone, "amount must be a number of at least 0");
             let message = answer(content_type, &body(&[good, good, &bad, good])).unwrap_err();
             assert_eq!(message, format!("record 3 of 4: {alone}"));
         }
     }
 
     #[test]
-    fn what_holds_no_transactions_is_refused() {
+    fn a_body_without_valid_transactions_is_refused() {
         for (content_type, body, why) in [
             ("application/json", r#"{"instances":[]}"#, "holds no records"),
             ("application/jsonlines", "", "holds no records"),
             ("application/jsonlines", "\n", "holds no records"),
             ("text/csv", "\r\n", "holds no records"),
-            ("application/json", "", "the body is no transaction"),
-            ("application/json", r#"{"instances":5}"#, "the body is no transaction"),
+            ("application/json", "", "the body is not a transaction"),
+            (
+                "application/json",
+                r#"{"instances":5}"#,
+                "the body is not a transaction",
+            ),
             (
                 "application/json",
                 &format!("[[{OBJECT}]]"),
-                "the body is no transaction",
+                "the body is not a transaction",
             ),
             (
                 "application/jsonlines",
                 &format!("{OBJECT}\n\n{OBJECT}"),
                 "record 2 of 3: ",
             ),
-            ("text/csv", "1,2", "the row is no transaction"),
-            ("text/csv", &format!("{ROW},7"), "the row is no transaction"),
+            ("text/csv", "1,2", "the row is not a transaction"),
+            ("text/csv", &format!("{ROW},7"), "the row is not a transaction"),
         ] {
             let message = answer(content_type, body).unwrap_err();
             assert!(message.contains(why), "{body}: {message}");
@@ -263,10 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn a_record_has_the_same_bytes_alone_and_in_company() {
+    fn a_record_has_the_same_bytes_alone_and_with_others() {
         let records = |content_type: Option<&str>, body: &str| {
-            let bodies = Bodies::split(content_type, body.as_bytes()).unwrap();
-            bodies
+            let request = RequestBody::split(content_type, body.as_bytes()).unwrap();
+            request
                 .records()
                 .iter()
                 .map(|record| String::from_utf8_lossy(record).into_owned())

@@ -1,4 +1,4 @@
-//! Building with cargo, its progress shown.
+//! Builds the binaries of this workspace with cargo and shows its progress.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
-/// The workspace that this program was built from.
+/// Returns the folder of the workspace that this program was built from.
 pub fn workspace() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own)
@@ -23,12 +23,12 @@ struct Target {
     name: String,
 }
 
-/// How cargo optimises.
+/// The cargo profile of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Quickly built: to try something.
+    /// Builds quickly, for trying something.
     Dev,
-    /// As it is deployed: to measure.
+    /// Builds as for a deployment, for measurements.
     Release,
 }
 
@@ -36,12 +36,12 @@ pub enum Profile {
 ///
 /// # Errors
 ///
-/// If cargo cannot be run or the function does not compile; cargo has said why by then.
+/// If cargo cannot be run or the function does not compile. Cargo has already printed the reason.
 pub fn function(profile: Profile) -> Result<PathBuf> {
     binary("instream", profile)
 }
 
-/// Builds this program, optimised, and returns the path of its binary.
+/// Builds this program in release mode and returns the path of its binary.
 ///
 /// # Errors
 ///
@@ -51,8 +51,8 @@ pub fn own_release() -> Result<PathBuf> {
 }
 
 fn binary(name: &str, profile: Profile) -> Result<PathBuf> {
-    // Both packages, as `cargo test --workspace` chooses them: cargo then picks the same features for the crates they
-    // share, and what one command has compiled serves the other.
+    // Selects both packages, as `cargo test --workspace` does. Cargo then chooses the same features for their shared
+    // crates, so that both commands use the same compiled crates.
     let output = Command::new("cargo")
         .args(["build", "--package", "instream", "--package", "instream-local"])
         .args(["--message-format", "json-render-diagnostics"])

@@ -1,4 +1,4 @@
-//! A function that runs under `cargo lambda watch`: it is invoked over HTTP, and nothing else is known of it.
+//! A function that runs under `cargo lambda watch`. It is invoked over HTTP; its process is not visible here.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::function::Answer;
+use crate::function::InvocationResult;
 use crate::runtime_api::FunctionError;
 
-/// Where Lambda's Invoke API takes events for the function.
+/// The path of Lambda's Invoke API for the function.
 const INVOCATIONS: &str = "2015-03-31/functions/instream/invocations";
-/// Somebody who listens takes a connection at once.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// The maximum time to connect. A server on this machine accepts a connection immediately.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The function.
+/// A function that `cargo lambda watch` runs.
 #[derive(Debug, Clone)]
 pub struct WatchedFunction {
     url: String,
@@ -30,23 +30,24 @@ pub struct WatchedFunction {
 }
 
 impl WatchedFunction {
-    /// Looks whether somebody listens at `base`, such as `http://127.0.0.1:9000`. `timeout` is the time for one invocation.
+    /// Checks that a server listens at `base`, such as `http://127.0.0.1:9000`. `timeout` is the timeout of one
+    /// invocation.
     ///
     /// # Errors
     ///
-    /// If the URL is none of plain HTTP, or nobody listens there.
+    /// If the URL is not an `http` URL, or no server listens there.
     pub async fn connect(base: &str, timeout: Duration) -> Result<Self> {
-        let uri: Uri = base.parse().with_context(|| format!("{base:?} is no URL"))?;
+        let uri: Uri = base.parse().with_context(|| format!("{base:?} is not a URL"))?;
         let host = uri.host().filter(|_| uri.scheme_str() == Some("http"));
         ensure!(host.is_some(), "{base:?} is not like http://127.0.0.1:9000");
         let host = host.unwrap_or_default().trim_matches(['[', ']']);
         let connection = TcpStream::connect((host, uri.port_u16().unwrap_or(80)));
-        // No request: any would start the function with an event that is none.
-        tokio::time::timeout(CONNECT_MAX, connection)
+        // Only connects: any request would invoke the function, with a body that is not an event.
+        tokio::time::timeout(CONNECT_TIMEOUT, connection)
             .await
             .map_err(anyhow::Error::from)
             .and_then(|connected| Ok(connected?))
-            .with_context(|| format!("nobody listens at {base}: does `cargo lambda watch` run?"))?;
+            .with_context(|| format!("no server listens at {base}: is `cargo lambda watch` running?"))?;
         Ok(Self {
             url: format!("{}/{INVOCATIONS}", base.trim_end_matches('/')),
             timeout,
@@ -54,12 +55,12 @@ impl WatchedFunction {
         })
     }
 
-    /// Hands the function an event and waits for the answer.
-    pub async fn invoke(&self, event: Bytes) -> Answer {
+    /// Invokes the function with an event and waits for the result.
+    pub async fn invoke(&self, event: Bytes) -> InvocationResult {
         match timeout(self.timeout, self.exchange(event)).await {
             Ok(Ok((status, body))) => answer(status, body),
-            Ok(Err(error)) => Answer::failed("the function cannot be invoked", &format!("{error:#}")),
-            Err(_elapsed) => Answer::TimedOut(self.timeout),
+            Ok(Err(error)) => InvocationResult::failed("the function cannot be invoked", &format!("{error:#}")),
+            Err(_elapsed) => InvocationResult::TimedOut(self.timeout),
         }
     }
 
@@ -71,14 +72,15 @@ impl WatchedFunction {
     }
 }
 
-/// An error is told by a body that has an `errorType`, with whatever status, or by the status alone.
-fn answer(status: StatusCode, body: Bytes) -> Answer {
+/// Converts the HTTP response. A body with an `errorType` is an error of the function, whatever the status; any other
+/// response with a status other than 200 is an error as well.
+fn answer(status: StatusCode, body: Bytes) -> InvocationResult {
     let value = serde_json::from_slice::<Value>(&body).unwrap_or_default();
     let is_error = value.get("errorType").is_some();
     match serde_json::from_value::<FunctionError>(value) {
-        Ok(error) if is_error => Answer::Error(error),
-        _ if status == StatusCode::OK => Answer::Response(body),
-        _ => Answer::failed(&format!("status {status}"), &String::from_utf8_lossy(&body)),
+        Ok(error) if is_error => InvocationResult::Error(error),
+        _ if status == StatusCode::OK => InvocationResult::Response(body),
+        _ => InvocationResult::failed(&format!("status {status}"), &String::from_utf8_lossy(&body)),
     }
 }
 
@@ -87,36 +89,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_an_error_by_its_body_or_its_status() {
+    fn a_response_is_an_error_by_its_body_or_its_status() {
         let of = |status: StatusCode, body: &str| answer(status, Bytes::copy_from_slice(body.as_bytes()));
         let response = r#"{"batchItemFailures":[]}"#;
         for body in [response, "null", ""] {
             assert_eq!(
                 of(StatusCode::OK, body),
-                Answer::Response(Bytes::copy_from_slice(body.as_bytes()))
+                InvocationResult::Response(Bytes::copy_from_slice(body.as_bytes()))
             );
         }
         let error = r#"{"errorType":"Oops","errorMessage":"no"}"#;
         for status in [StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR] {
-            assert_eq!(of(status, error), Answer::failed("Oops", "no"));
+            assert_eq!(of(status, error), InvocationResult::failed("Oops", "no"));
         }
         assert_eq!(
             of(StatusCode::BAD_GATEWAY, response),
-            Answer::failed("status 502 Bad Gateway", response)
+            InvocationResult::failed("status 502 Bad Gateway", response)
         );
     }
 
     #[tokio::test]
-    async fn a_function_is_invoked_where_cargo_lambda_listens() {
+    async fn a_function_is_invoked_at_the_address_where_cargo_lambda_listens() {
         let echo = async |event: Bytes| event;
         let router = axum::Router::new().route(&format!("/{INVOCATIONS}"), axum::routing::post(echo));
         let server = crate::server::Server::start(0, router).await.unwrap();
         let base = format!("http://{}/", server.address);
-        let function = WatchedFunction::connect(&base, CONNECT_MAX).await.unwrap();
+        let function = WatchedFunction::connect(&base, CONNECT_TIMEOUT).await.unwrap();
         let event = Bytes::from_static(b"{\"Records\":[]}");
-        assert_eq!(function.invoke(event.clone()).await, Answer::Response(event));
+        assert_eq!(function.invoke(event.clone()).await, InvocationResult::Response(event));
         drop(server);
-        let refused = WatchedFunction::connect("http://127.0.0.1:1", CONNECT_MAX).await;
+        let refused = WatchedFunction::connect("http://127.0.0.1:1", CONNECT_TIMEOUT).await;
         let error = refused.unwrap_err().to_string();
         assert!(error.contains("cargo lambda watch"), "{error}");
     }

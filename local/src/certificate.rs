@@ -1,4 +1,4 @@
-//! A certificate for this machine alone, made anew at each start.
+//! A self-signed certificate for this machine only, created at each start.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,22 +13,22 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::build;
 
-/// Whom the certificate is for.
-const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+/// The names that the certificate is valid for.
+const SUBJECT_NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
-/// A certificate that signs itself. Its key stays in this process.
+/// A self-signed certificate. Its key stays in this process.
 pub(crate) struct Certificate {
     pem: String,
     config: Arc<ServerConfig>,
 }
 
-/// A certificate's file in PEM format, for those who are to trust it. Dropping it deletes it.
+/// A certificate's file in PEM format, for clients that trust it. Dropping it deletes the file.
 #[derive(Debug)]
 pub(crate) struct CertificateFile(PathBuf);
 
 impl Certificate {
     pub(crate) fn new() -> Result<Self> {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(NAMES.map(str::to_owned))?;
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(SUBJECT_NAMES.map(str::to_owned))?;
         let key = PrivateKeyDer::from(signing_key);
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -41,13 +41,13 @@ impl Certificate {
         })
     }
 
-    /// What shakes hands with clients by it.
+    /// Returns an acceptor for TLS handshakes with this certificate.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 
-    /// Writes the file for the server on `port`, which no other one has meanwhile: a file that a killed run has left
-    /// behind is overwritten.
+    /// Writes the file for the server on `port`. No other server has this port now, so an existing file is left over
+    /// from a killed run and is overwritten.
     pub(crate) fn write(&self, port: u16) -> Result<CertificateFile> {
         let folder = build::workspace().join("target/local");
         let path = folder.join(format!("endpoint-{port}.pem"));
@@ -66,7 +66,7 @@ impl CertificateFile {
 
 impl Drop for CertificateFile {
     fn drop(&mut self) {
-        // Where that fails, it stays behind, and does no harm.
+        // If this fails, the file is left over, which does no harm.
         _ = fs::remove_file(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! What the function delivers under `stdout:`: predictions and dead letters, told apart, counted and kept in files.
+//! The predictions and dead letters that the function delivers to `stdout:`. They are counted and written to files.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -11,27 +11,27 @@ use serde_json::value::RawValue;
 
 use crate::function::Line;
 
-/// How many of the highest scores are kept.
-const HIGHEST: usize = 5;
+/// The number of highest scores that are kept.
+const HIGH_SCORES_MAX: usize = 5;
 
-/// The files of one run. Each run starts them anew.
+/// The files of one run. Each run overwrites them.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Files {
-    /// Predictions, an envelope a line.
+    /// Predictions, one envelope per line.
     pub predictions: PathBuf,
-    /// Dead letters, an envelope a line.
+    /// Dead letters, one envelope per line.
     pub dead_letters: PathBuf,
-    /// What the mapping gave up, an object of its destination for failures a line.
+    /// Discarded batches: one line per object of the mapping's on-failure destination.
     pub on_failure: PathBuf,
-    /// The function's log, and whatever else it wrote.
+    /// The function's log, and all its other output.
     pub log: PathBuf,
 }
 
-/// A prediction worth showing.
+/// One of the highest scores.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Highest {
+pub struct HighScore {
     /// The score.
     pub score: f64,
     /// The record's partition key: `line-412` for line 412 of the input.
@@ -40,72 +40,72 @@ pub struct Highest {
     pub record: String,
 }
 
-/// Takes the function's lines and keeps count.
+/// Writes the function's lines to files and counts them.
 #[derive(Debug)]
 pub struct Deliveries {
     files: Files,
     predictions: BufWriter<File>,
     dead_letters: BufWriter<File>,
     log: BufWriter<File>,
-    counted: Counted,
-    /// Held as long as this run writes.
+    counts: DeliveryCounts,
+    /// Held while this run writes to the folder.
     _lock: File,
 }
 
-/// The counts.
+/// The number of predictions and dead letters.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Counted {
-    /// Records with a prediction.
+pub struct DeliveryCounts {
+    /// The number of records with a prediction.
     pub predicted: u64,
-    /// Records with a dead letter.
+    /// The number of records with a dead letter.
     pub rejected: u64,
-    /// Predictions and dead letters beyond the first of a record.
+    /// The number of predictions and dead letters after the first of each record.
     pub repeated: u64,
-    /// The highest scores, the highest first, where the predictions have any.
-    pub highest: Vec<Highest>,
+    /// The highest scores in descending order, if the predictions have scores.
+    pub highest: Vec<HighScore>,
     /// The event identifier and the subsequence number of each record with a prediction or a dead letter.
-    told: HashSet<(String, u64)>,
+    delivered: HashSet<(String, u64)>,
 }
 
-impl Counted {
-    /// How many user records were told nothing of, of those that Kinesis records hold: the event identifier of each,
-    /// and how many it holds.
-    pub fn not_told_of(&self, kinesis_records: &[(String, usize)]) -> usize {
-        let not_told_of = |(event_id, user_records): &(String, usize)| {
+impl DeliveryCounts {
+    /// Returns how many user records of the given Kinesis records have neither a prediction nor a dead letter. Each
+    /// Kinesis record is given by its event identifier and its number of user records.
+    pub fn count_undelivered(&self, kinesis_records: &[(String, usize)]) -> usize {
+        let undelivered = |(event_id, user_records): &(String, usize)| {
             let numbers = 0..*user_records as u64;
             numbers
-                .filter(|number| !self.told.contains(&(event_id.clone(), *number)))
+                .filter(|number| !self.delivered.contains(&(event_id.clone(), *number)))
                 .count()
         };
-        kinesis_records.iter().map(not_told_of).sum()
+        kinesis_records.iter().map(undelivered).sum()
     }
 }
 
-/// As much of an envelope as is needed here. What the model said is not looked into: it may be no number, or one that
-/// no type holds.
+/// The fields of an envelope that are needed here. The model's output is not parsed: it can be something other than a
+/// number, or a number that fits no type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope<'l> {
     event_id: Option<String>,
     sub_sequence_number: u64,
     partition_key: Option<String>,
-    /// `null` is an answer, too.
-    #[serde(borrow, default, deserialize_with = "present")]
+    /// The model's output. `null` counts as an output, too.
+    #[serde(borrow, default, deserialize_with = "some_even_if_null")]
     output: Option<&'l RawValue>,
     #[serde(borrow)]
     reason: Option<&'l RawValue>,
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+fn some_even_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl Deliveries {
-    /// Starts the files in `folder`, which is made if need be.
+    /// Creates the files in `folder`, and the folder if it does not exist.
     ///
     /// # Errors
     ///
-    /// The file system's own, or that another run is writing there.
+    /// If a file cannot be created, or another run is writing to the folder.
     pub fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let lock = File::create(folder.join("lock"))?;
@@ -125,22 +125,22 @@ impl Deliveries {
             predictions,
             dead_letters,
             log,
-            counted: Counted::default(),
+            counts: DeliveryCounts::default(),
             _lock: lock,
         })
     }
 
-    /// Where everything is written.
+    /// Returns the paths of the files.
     pub fn files(&self) -> &Files {
         &self.files
     }
 
-    /// Takes one line.
+    /// Writes one line to its file and counts it.
     ///
     /// # Errors
     ///
-    /// The file system's own.
-    pub fn take(&mut self, line: &Line) -> io::Result<()> {
+    /// If the file cannot be written.
+    pub fn add(&mut self, line: &Line) -> io::Result<()> {
         let (Line::Output(text) | Line::Log(text)) = line;
         let envelope = match line {
             Line::Output(text) => serde_json::from_str::<Envelope<'_>>(text).ok(),
@@ -153,8 +153,8 @@ impl Deliveries {
                 reason: Some(_),
                 ..
             }) => {
-                let first = self.is_first(event_id, sub_sequence_number);
-                self.counted.rejected += u64::from(first);
+                let first = self.count_delivery(event_id, sub_sequence_number);
+                self.counts.rejected += u64::from(first);
                 writeln!(self.dead_letters, "{text}")
             }
             Some(Envelope {
@@ -164,11 +164,11 @@ impl Deliveries {
                 output: Some(output),
                 ..
             }) => {
-                let first = self.is_first(event_id, sub_sequence_number);
-                self.counted.predicted += u64::from(first);
+                let first = self.count_delivery(event_id, sub_sequence_number);
+                self.counts.predicted += u64::from(first);
                 if first && let Some(score) = score_of(output) {
                     let partition_key = partition_key.unwrap_or_default();
-                    self.keep_if_high(Highest {
+                    self.keep_if_high(HighScore {
                         score,
                         partition_key,
                         record: String::new(),
@@ -180,42 +180,43 @@ impl Deliveries {
         }
     }
 
-    /// Writes the files out and returns where they are and what was counted.
+    /// Flushes the files. Returns their paths and the counts.
     ///
     /// # Errors
     ///
-    /// The file system's own.
-    pub fn finish(mut self) -> io::Result<(Files, Counted)> {
+    /// If a file cannot be written.
+    pub fn finish(mut self) -> io::Result<(Files, DeliveryCounts)> {
         self.predictions.flush()?;
         self.dead_letters.flush()?;
         self.log.flush()?;
-        Ok((self.files, self.counted))
+        Ok((self.files, self.counts))
     }
 
-    fn is_first(&mut self, event_id: Option<String>, sub_sequence_number: u64) -> bool {
+    /// Counts the delivery as repeated if the record already has one. Returns whether it is the record's first.
+    fn count_delivery(&mut self, event_id: Option<String>, sub_sequence_number: u64) -> bool {
         let record = (event_id.unwrap_or_default(), sub_sequence_number);
-        let first = self.counted.told.insert(record);
-        self.counted.repeated += u64::from(!first);
+        let first = self.counts.delivered.insert(record);
+        self.counts.repeated += u64::from(!first);
         first
     }
 
-    fn keep_if_high(&mut self, candidate: Highest) {
-        let highest = &mut self.counted.highest;
-        let place = highest.partition_point(|kept| kept.score >= candidate.score);
-        highest.insert(place, candidate);
-        highest.truncate(HIGHEST);
+    fn keep_if_high(&mut self, candidate: HighScore) {
+        let highest = &mut self.counts.highest;
+        let index = highest.partition_point(|kept| kept.score >= candidate.score);
+        highest.insert(index, candidate);
+        highest.truncate(HIGH_SCORES_MAX);
     }
 }
 
 fn score_of(output: &RawValue) -> Option<f64> {
-    // What no number type holds has no score.
+    // An output with a number that fits no type has no score.
     serde_json::from_str(output.get())
         .ok()
         .and_then(|output| score(&output))
 }
 
-/// The number that a prediction amounts to: itself, or what its `score`, `probability` or `predictions` holds, the
-/// first of a list.
+/// Returns the score of a prediction: the number itself, the first element of a list, or the value of `score`,
+/// `probability` or `predictions`.
 fn score(output: &Value) -> Option<f64> {
     match output {
         Value::Number(number) => number.as_f64(),
@@ -235,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_told_apart_and_repeats_counted() {
+    fn predictions_dead_letters_log_lines_and_repeats_are_counted_separately() {
         let folder = std::env::temp_dir().join(format!("instream-deliveries-{}", std::process::id()));
         let mut deliveries = Deliveries::create(&folder).unwrap();
         let lines = [
@@ -247,14 +248,18 @@ mod tests {
             r#"{"_aws":{"a metric":1}}"#,
         ];
         for line in lines {
-            deliveries.take(&Line::Output(line.to_owned())).unwrap();
+            deliveries.add(&Line::Output(line.to_owned())).unwrap();
         }
-        deliveries.take(&Line::Log("a log line".to_owned())).unwrap();
-        let (files, counted) = deliveries.finish().unwrap();
-        assert_eq!((counted.predicted, counted.rejected, counted.repeated), (3, 1, 1));
-        assert_eq!(counted.highest.len(), 1);
-        let given_up = [("a", 3), ("b", 1), ("d", 4)].map(|(id, held)| (id.to_owned(), held));
-        assert_eq!(counted.not_told_of(&given_up), 5, "one of a, none of b, four of d");
+        deliveries.add(&Line::Log("a log line".to_owned())).unwrap();
+        let (files, counts) = deliveries.finish().unwrap();
+        assert_eq!((counts.predicted, counts.rejected, counts.repeated), (3, 1, 1));
+        assert_eq!(counts.highest.len(), 1);
+        let discarded = [("a", 3), ("b", 1), ("d", 4)].map(|(id, user_records)| (id.to_owned(), user_records));
+        assert_eq!(
+            counts.count_undelivered(&discarded),
+            5,
+            "one of a, none of b, four of d"
+        );
         let count = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
         assert_eq!(
             (count(&files.predictions), count(&files.dead_letters), count(&files.log)),
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_score_is_found_where_models_put_it() {
+    fn a_score_is_found_in_the_output_formats_of_common_models() {
         for (output, expected) in [
             (json!(0.5), Some(0.5)),
             (json!("0.5\n"), Some(0.5)),

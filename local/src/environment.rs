@@ -1,4 +1,4 @@
-//! The function's environment variables, as Lambda and the user's own settings would give them.
+//! The function's environment variables: the user's settings and the variables that Lambda would set.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,18 @@ mod endpoint;
 #[cfg(test)]
 mod tests;
 
-use aws::Found;
-pub use endpoint::{OwnEndpoint, defaults, places};
+use aws::AwsLogin;
+pub use endpoint::{UserEndpoint, default_settings, endpoint_variables};
 
-/// The function's memory on one machine, in MB, unless `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` is set: as in template.yaml.
+/// The function's memory on this machine, in MB, unless `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` is set. As in template.yaml.
 const MEMORY_MB: &str = "512";
 
-/// What a function delivers to, as OUTPUT and `DEAD_LETTER` begin, and where such a service on this machine is.
-const SERVICES: [(&str, &str, &str); 4] = [
+/// The services that the function can deliver to: the prefix in OUTPUT and `DEAD_LETTER`, the variable with the URL of
+/// such a service on this machine, and its name for messages.
+const DESTINATION_SERVICES: [(&str, &str, &str); 4] = [
     ("kinesis:", "AWS_ENDPOINT_URL_KINESIS", "a Kinesis"),
     ("firehose:", "AWS_ENDPOINT_URL_FIREHOSE", "a Firehose"),
-    // The queue's URL does not say where the SDK sends its requests.
+    // The SDK does not send its requests to the URL of the queue, but to this URL.
     ("sqs:", "AWS_ENDPOINT_URL_SQS", "an SQS"),
     ("s3:", "AWS_ENDPOINT_URL_S3", "an S3"),
 ];
@@ -28,44 +29,45 @@ const SERVICES: [(&str, &str, &str); 4] = [
 /// Environment variables and their values.
 pub type Settings = HashMap<String, String>;
 
-/// Which endpoint the function calls.
+/// The endpoint that the function calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// One on this machine.
+    /// An endpoint on this machine.
     Local {
         /// Its URL.
         url: String,
-        /// The file of the certificate that the function is to trust, where the URL is of HTTPS.
+        /// The file of the certificate that the function must trust, if the URL is an HTTPS URL.
         certificate: Option<PathBuf>,
-        /// Whether there is a [gateway](crate::gateway) before it.
+        /// Whether the endpoint is behind a [gateway](crate::gateway).
         is_gateway: bool,
     },
-    /// One of the user's.
-    Own(OwnEndpoint),
+    /// An endpoint of the user.
+    User(UserEndpoint),
 }
 
-/// The environment for the function: the caller's, with what is missing filled in. Locally, both OUTPUT and
-/// `DEAD_LETTER` are `stdout:` unless they are set, even to nothing.
+/// Returns the function's environment: the user's settings, completed with defaults. OUTPUT and `DEAD_LETTER` default
+/// to `stdout:`. A variable that is set to an empty value keeps it.
 ///
 /// # Errors
 ///
-/// If AWS credentials or a region are needed and cannot be found, or what is set is of another endpoint.
+/// If AWS credentials or a region are needed and cannot be found, or the settings name another endpoint.
 pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
     let mut environment = match target {
         Target::Local {
             url,
             certificate,
             is_gateway,
-        } => local(own, url, certificate.as_deref(), *is_gateway)?,
-        Target::Own(OwnEndpoint::Name(name)) => named(own, name, &Found::look().await?),
-        Target::Own(OwnEndpoint::Url(url)) => {
-            // Where AWS has no part in it, nobody waits for a metadata service that there is not.
-            let found = if needs_credentials(&own) {
-                Some(Found::look().await?)
+        } => for_local_endpoint(own, url, certificate.as_deref(), *is_gateway)?,
+        Target::User(UserEndpoint::Name(name)) => for_endpoint_name(own, name, &AwsLogin::find().await?),
+        Target::User(UserEndpoint::Url(url)) => {
+            // A function that does not call AWS needs no login. The search for one could wait for a metadata service
+            // that does not exist.
+            let login = if needs_credentials(&own) {
+                Some(AwsLogin::find().await?)
             } else {
                 None
             };
-            by_url(own, url, found.as_ref())
+            for_endpoint_url(own, url, login.as_ref())
         }
     };
     let defaults = [
@@ -87,16 +89,16 @@ fn fill_in(environment: &mut Settings, defaults: &[(&str, &str)]) {
     }
 }
 
-/// Whether a variable says anything: the function takes an empty one for none.
+/// Returns whether a variable has a value. Like the function, it treats an empty value as not set.
 pub(crate) fn is_set(settings: &Settings, name: &str) -> bool {
     settings.get(name).is_some_and(|value| !value.trim().is_empty())
 }
 
-/// Whether the settings are those of an endpoint on this machine.
+/// Checks that the settings do not name another endpoint than the one on this machine.
 ///
 /// # Errors
 ///
-/// If they name another: nobody would notice that it is not called.
+/// If they do. Otherwise the user would not notice that the other endpoint is not called.
 pub fn check_local(own: &Settings, is_gateway: bool) -> Result<()> {
     ensure!(
         !is_set(own, "ENDPOINT_URL"),
@@ -109,16 +111,18 @@ pub fn check_local(own: &Settings, is_gateway: bool) -> Result<()> {
     Ok(())
 }
 
-/// Nothing of the user's AWS settings reaches a function that calls this machine, no profile, no real credentials and no
-/// proxy that would carry the calls away from it, but for the places of services to deliver to.
-fn local(own: Settings, url: &str, certificate: Option<&Path>, is_gateway: bool) -> Result<Settings> {
+/// Returns the environment for an endpoint on this machine.
+///
+/// The function gets no AWS profile, no real credentials, and no proxy that would send its calls to another machine. Of
+/// the user's AWS settings, it keeps only Lambda's and the URLs of destination services.
+fn for_local_endpoint(own: Settings, url: &str, certificate: Option<&Path>, is_gateway: bool) -> Result<Settings> {
     check_local(&own, is_gateway)?;
-    let foreign = |name: &str| {
-        let own = name.starts_with("AWS_LAMBDA_") || SERVICES.iter().any(|(_, url, _)| *url == name);
-        let of_aws = name.starts_with("AWS_") && !own;
-        of_aws || name.to_ascii_uppercase().ends_with("_PROXY")
+    let is_removed = |name: &str| {
+        let is_kept = name.starts_with("AWS_LAMBDA_") || DESTINATION_SERVICES.iter().any(|(_, url, _)| *url == name);
+        let is_of_aws = name.starts_with("AWS_") && !is_kept;
+        is_of_aws || name.to_ascii_uppercase().ends_with("_PROXY")
     };
-    let mut environment: HashMap<_, _> = own.into_iter().filter(|(name, _)| !foreign(name)).collect();
+    let mut environment: HashMap<_, _> = own.into_iter().filter(|(name, _)| !is_removed(name)).collect();
     if !is_set(&environment, "ENDPOINT_NAME") {
         environment.remove("ENDPOINT_NAME");
     }
@@ -128,15 +132,15 @@ fn local(own: Settings, url: &str, certificate: Option<&Path>, is_gateway: bool)
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
     ];
-    let settings = settings.into_iter().chain(places(url, is_gateway));
+    let settings = settings.into_iter().chain(endpoint_variables(url, is_gateway));
     environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
     let is_unsigned = environment
         .get("ENDPOINT_AUTH")
         .is_some_and(|auth| auth.trim() == "none");
-    let of_signatures = ["ENDPOINT_REGION", "ENDPOINT_SERVICE"];
-    let defaults = defaults(is_gateway).iter();
+    let signing_settings = ["ENDPOINT_REGION", "ENDPOINT_SERVICE"];
+    let defaults = default_settings(is_gateway).iter();
     let defaults: Vec<_> = defaults
-        .filter(|(name, _)| !(is_unsigned && of_signatures.contains(name)))
+        .filter(|(name, _)| !(is_unsigned && signing_settings.contains(name)))
         .copied()
         .collect();
     fill_in(&mut environment, &defaults);
@@ -150,11 +154,13 @@ fn local(own: Settings, url: &str, certificate: Option<&Path>, is_gateway: bool)
     Ok(environment)
 }
 
-/// Nothing is delivered to AWS with the credentials of this machine.
+/// Checks that nothing would be delivered to AWS.
 fn check_destinations(environment: &Settings) -> Result<()> {
     for name in ["OUTPUT", "DEAD_LETTER"] {
         let destination = environment.get(name).map(|value| value.trim()).unwrap_or_default();
-        let service = SERVICES.iter().find(|(scheme, ..)| destination.starts_with(scheme));
+        let service = DESTINATION_SERVICES
+            .iter()
+            .find(|(scheme, ..)| destination.starts_with(scheme));
         if let Some((scheme, url, service)) = service {
             let is_here = environment.get(*url).is_some_and(|url| !url.is_empty());
             ensure!(
@@ -166,28 +172,30 @@ fn check_destinations(environment: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Whether a function that calls a URL cannot do without AWS.
+/// Returns whether a function that calls a URL also calls AWS, and so needs AWS credentials.
 fn needs_credentials(own: &Settings) -> bool {
     let signs = own.get("ENDPOINT_AUTH").is_some_and(|auth| auth.trim() == "sigv4");
     let delivers = ["OUTPUT", "DEAD_LETTER"].iter().any(|name| {
         let destination = own.get(*name).map(|value| value.trim()).unwrap_or_default();
-        SERVICES.iter().any(|(scheme, ..)| destination.starts_with(scheme))
+        DESTINATION_SERVICES
+            .iter()
+            .any(|(scheme, ..)| destination.starts_with(scheme))
     });
     signs || delivers || is_set(own, "ENDPOINT_ROLE_ARN") || is_set(own, "ENDPOINT_API_KEY")
 }
 
-fn named(mut own: Settings, endpoint: &str, found: &Found) -> Settings {
+fn for_endpoint_name(mut own: Settings, endpoint: &str, login: &AwsLogin) -> Settings {
     own.remove("ENDPOINT_URL");
     own.insert("ENDPOINT_NAME".to_owned(), endpoint.to_owned());
-    found.put_into(&mut own);
+    login.write_to(&mut own);
     own
 }
 
-fn by_url(mut own: Settings, url: &str, found: Option<&Found>) -> Settings {
+fn for_endpoint_url(mut own: Settings, url: &str, login: Option<&AwsLogin>) -> Settings {
     own.remove("ENDPOINT_NAME");
     own.insert("ENDPOINT_URL".to_owned(), url.to_owned());
-    if let Some(found) = found {
-        found.put_into(&mut own);
+    if let Some(login) = login {
+        login.write_to(&mut own);
     }
     own
 }

@@ -1,21 +1,21 @@
-//! The event source mapping: the records of a stream to a function, batch by batch, with checkpoint, retries, bisecting
-//! and giving up.
+//! The event source mapping: invokes a function with the records of a stream, batch by batch. Implements checkpoints,
+//! redelivery, bisecting and discarding.
 //!
 //! ```text
-//! shard ─┬─ lane: intake ─ batch ─▶ invoke ─ answer ─▶ checkpoint, retry, split or discard
-//!        └─ lane: …                                    as many lanes as ParallelizationFactor says
+//! shard ─┬─ lane: intake ─ batch ─▶ invoke ─ batch response ─▶ checkpoint, redeliver, split or discard
+//!        └─ lane: …                                            ParallelizationFactor lanes per shard
 //! ```
 //!
-//! All lanes of all shards run at once. A lane has one batch in flight; records with the same partition key share a lane,
-//! so that they stay in order.
+//! All lanes of all shards run concurrently. A lane has one batch in flight. Records with the same partition key share
+//! a lane, so they stay in order.
 //!
 //! The rules are AWS's: <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html> and
-//! <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>. The batch goes on from the lowest
-//! sequence number that the answer names. An empty answer is full success. An answer that cannot be understood, an
-//! unknown sequence number and a failed invocation are the failure of the whole batch. What is given up goes to the
-//! destination for failures, healthy records included.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>. The batch continues from the
+//! lowest sequence number that the response names. An empty response means full success. An invalid response, an
+//! unknown sequence number or a failed invocation fails the whole batch. Discarded records go to the on-failure
+//! destination, healthy ones among them included.
 //!
-//! Timers run on Tokio's clock, and nothing here is left to chance: on one thread and a paused clock, a run repeats.
+//! Timers run on Tokio's clock and nothing is random: on one thread with a paused clock, a run is reproducible.
 
 use std::time::Duration;
 
@@ -24,114 +24,115 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::function::Answer;
-use crate::stream::{Over, StreamRecord, place, user_records};
+use crate::function::InvocationResult;
+use crate::stream::{Partitions, StreamRecord, partition_index, user_records};
 
-mod answer;
 mod batch;
+mod batch_response;
 mod intake;
 mod lane;
 
-pub(crate) use answer::{Verdict, judge};
-pub(crate) use intake::EVENT_BYTES_MAX;
+pub use batch_response::{Verdict, judge};
+pub use intake::EVENT_BYTES_MAX;
 use lane::Lane;
-pub(crate) use lane::pause;
+pub use lane::retry_backoff;
 
 /// The mapping's settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Mapping {
-    /// Records in a batch at most, 1–10,000.
+    /// The maximum number of records in a batch, 1–10,000.
     pub batch_size: usize,
-    /// `MaximumBatchingWindowInSeconds`: how long records are gathered for a batch, counted from its first, 0–300 s. With
-    /// none, a batch holds what is there. A batch that is full, or the last of its stream, does not wait.
+    /// `MaximumBatchingWindowInSeconds`: how long to gather records for a batch, counted from its first record, 0–300
+    /// s. With 0, a batch holds the records that are already there. A full batch, or the last of its stream, does not
+    /// wait.
     pub batch_window: Duration,
-    /// `ParallelizationFactor`: lanes of each shard, 1–10.
+    /// `ParallelizationFactor`: the number of lanes per shard, 1–10.
     pub parallelization_factor: usize,
-    /// `MaximumRetryAttempts`: how often a batch comes again without any progress before the rest of it is discarded.
-    /// `None` is AWS's −1, without limit.
+    /// `MaximumRetryAttempts`: how many times a batch is redelivered without progress before the rest of it is
+    /// discarded. `None` means no limit (−1 in AWS).
     pub max_retries: Option<usize>,
-    /// `MaximumRecordAgeInSeconds`: a record that is older is discarded.
+    /// `MaximumRecordAgeInSeconds`: older records are discarded.
     pub max_record_age: Option<Duration>,
-    /// `BisectBatchOnFunctionError`: a batch that fails as a whole comes again in two halves, which spends no retry. One
-    /// whose answer names a record is split there, as it is without this.
+    /// `BisectBatchOnFunctionError`: a batch that fails as a whole is redelivered in two halves, which spends no retry.
+    /// A batch whose response names a record is split at that record, with or without this setting.
     pub bisect: bool,
 }
 
-/// What the mapping has to tell.
+/// An event that the mapping reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
-    /// A batch was handed to the function.
+    /// The function was invoked with a batch.
     Invoked(Invoked),
-    /// Records were given up.
+    /// Records were discarded.
     Discarded(Discarded),
 }
 
-/// What happened to one invocation's batch.
+/// The result of one invocation, for its batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invoked {
     /// The batch's shard.
     pub shard: String,
     /// The batch's lane in that shard, from 0.
     pub lane: usize,
-    /// How many records the event held.
+    /// The number of Kinesis records in the event.
     pub records: usize,
-    /// How many of them, from the first on, need not come again.
+    /// The length of the finished prefix: the Kinesis records that are not redelivered.
     pub finished: usize,
-    /// How many user records the event held.
+    /// The number of user records in the event.
     pub user_records: usize,
-    /// How many of them need not come again.
+    /// The number of user records in the finished prefix.
     pub finished_user_records: usize,
-    /// From the event to the answer.
+    /// The time from sending the event to the result of the invocation.
     pub latency: Duration,
-    /// Why the whole batch failed, where it did.
+    /// The reason, if the whole batch failed.
     pub failure: Option<String>,
 }
 
-/// Records that were given up, as the destination for failures gets them.
+/// Discarded records, as the on-failure destination receives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discarded {
-    /// In the order of the stream; at least one, all of the same shard.
+    /// At least one record, all of the same shard, in stream order.
     pub records: Vec<StreamRecord>,
-    /// Why.
+    /// The reason.
     pub condition: Condition,
-    /// How often the function was invoked with them.
+    /// How many times the function was invoked with them.
     pub invocations: usize,
 }
 
-/// Why records were given up.
+/// The reason why records were discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// There was no retry left.
+    /// No retry was left.
     RetryAttemptsExhausted,
-    /// They are too old.
+    /// The records were older than [`Mapping::max_record_age`].
     RecordAgeExceeded,
 }
 
 impl Discarded {
-    /// How many user records they hold.
+    /// The number of user records in the discarded records.
     pub fn user_records(&self) -> usize {
         user_records(&self.records)
     }
 }
 
 impl Mapping {
-    /// Feeds the records of `shards` to `invoke`, which is called by many lanes at once, and reports what happens. Ends
-    /// when all channels have ended and all their records are finished or discarded.
+    /// Passes the records of `shards` to `invoke`, which many lanes call concurrently, and reports each event. Returns
+    /// when all channels are closed and all their records are finished or discarded.
     pub async fn run(
         self,
         shards: Vec<mpsc::UnboundedReceiver<StreamRecord>>,
-        invoke: &impl AsyncFn(Bytes) -> Answer,
+        invoke: &impl AsyncFn(Bytes) -> InvocationResult,
         report: &impl Fn(Report),
     ) {
         let shards = shards.into_iter().map(|shard| self.read(shard, invoke, report));
         join_all(shards).await;
     }
 
-    /// As [`run`](Self::run), with records that are all there when the run begins: their age counts from now.
+    /// Like [`run`](Self::run), for records that all exist when the run begins. Their age counts from now.
     pub async fn run_all(
         self,
         shards: Vec<Vec<StreamRecord>>,
-        invoke: &impl AsyncFn(Bytes) -> Answer,
+        invoke: &impl AsyncFn(Bytes) -> InvocationResult,
         report: &impl Fn(Report),
     ) {
         let entered = Instant::now();
@@ -152,20 +153,21 @@ impl Mapping {
     async fn read(
         self,
         mut shard: mpsc::UnboundedReceiver<StreamRecord>,
-        invoke: &impl AsyncFn(Bytes) -> Answer,
+        invoke: &impl AsyncFn(Bytes) -> InvocationResult,
         report: &impl Fn(Report),
     ) {
         let count = self.parallelization_factor.max(1);
-        let (entrances, lanes): (Vec<_>, Vec<_>) = (0..count)
+        let (lane_senders, lanes): (Vec<_>, Vec<_>) = (0..count)
             .map(|number| {
-                let (entrance, records) = mpsc::unbounded_channel();
-                (entrance, Lane::new(number, self, records))
+                let (lane_sender, records) = mpsc::unbounded_channel();
+                (lane_sender, Lane::new(number, self, records))
             })
             .unzip();
         let distribute = async move {
             while let Some(record) = shard.recv().await {
-                if let Some(lane) = entrances.get(place(&record.partition_key, Over::Lanes, count)) {
-                    lane.send(record).expect("a lane lives as long as its entrance");
+                let index = partition_index(&record.partition_key, Partitions::Lanes, count);
+                if let Some(lane_sender) = lane_senders.get(index) {
+                    lane_sender.send(record).expect("a lane lives as long as its sender");
                 }
             }
         };

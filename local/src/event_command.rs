@@ -1,4 +1,4 @@
-//! `cargo local event FILE`: one event through a fresh function; what it delivered, and what it answered.
+//! `cargo local event FILE`: sends one event to a fresh function and shows its deliveries and its response.
 
 use std::fs;
 use std::io;
@@ -10,31 +10,31 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::environment::Settings;
-use crate::function::{Answer, Function, Line};
+use crate::function::{Function, InvocationResult, Line};
 use crate::setup::{Options, Setup};
 
-/// What one event came to.
+/// The result of one event.
 #[derive(Debug)]
 pub struct EventRun {
     /// The lines on the function's standard output: predictions and dead letters.
     pub output: Vec<String>,
     /// The lines of its log.
     pub log: Vec<String>,
-    /// What it answered.
-    pub answer: Answer,
+    /// The result of the invocation: a response or an error.
+    pub result: InvocationResult,
 }
 
 impl EventRun {
-    /// The answer as one line: the response as the function wrote it, or the error as Lambda shows it.
-    pub fn answer_line(&self) -> String {
-        match &self.answer {
-            Answer::Response(response) => String::from_utf8_lossy(response).into_owned(),
-            Answer::Error(error) => error_line(&error.error_type, &error.error_message),
-            Answer::TimedOut(limit) => error_line(
+    /// Returns one line: the response as the function wrote it, or the error as Lambda shows it.
+    pub fn result_line(&self) -> String {
+        match &self.result {
+            InvocationResult::Response(response) => String::from_utf8_lossy(response).into_owned(),
+            InvocationResult::Error(error) => error_line(&error.error_type, &error.error_message),
+            InvocationResult::TimedOut(limit) => error_line(
                 "Sandbox.Timedout",
                 &format!("Task timed out after {:.2} seconds", limit.as_secs_f64()),
             ),
-            Answer::Exited(status) => {
+            InvocationResult::Exited(status) => {
                 error_line("Runtime.ExitError", &format!("the function's process ended: {status}"))
             }
         }
@@ -45,8 +45,8 @@ fn error_line(error_type: &str, error_message: &str) -> String {
     json!({ "errorType": error_type, "errorMessage": error_message }).to_string()
 }
 
-/// Sends the event in `file` to a fresh function. Where a file of the same name with the ending `.env` stands beside
-/// it, its settings win over those of `options`. Metrics are off unless METRICS is set.
+/// Sends the event in `file` to a fresh function. If the same folder has a file of the same name with the extension
+/// `.env`, its settings override those of `options`. Metrics are off unless METRICS is set.
 ///
 /// # Errors
 ///
@@ -55,7 +55,7 @@ pub async fn run(file: &Path, mut options: Options) -> Result<EventRun> {
     let event = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     serde_json::from_slice::<IgnoredAny>(&event).with_context(|| format!("{} is not JSON", file.display()))?;
     options.settings.extend(settings_beside(file)?);
-    // For a person who looks at what was delivered.
+    // A person reads the output, which would include the metrics.
     let metrics = options.settings.entry("METRICS".to_owned());
     metrics.or_insert_with(|| "off".to_owned());
     let Setup {
@@ -65,7 +65,7 @@ pub async fn run(file: &Path, mut options: Options) -> Result<EventRun> {
     } = Setup::new(options).await?;
     let function = Function::start(&launch).await?;
     drop(launch);
-    let answer = function.invoke(Bytes::from(event)).await;
+    let result = function.invoke(Bytes::from(event)).await;
     function.stop().await;
     let (mut output, mut log) = (Vec::new(), Vec::new());
     while let Some(line) = lines.recv().await {
@@ -74,10 +74,11 @@ pub async fn run(file: &Path, mut options: Options) -> Result<EventRun> {
             Line::Log(line) => log.push(line),
         }
     }
-    Ok(EventRun { output, log, answer })
+    Ok(EventRun { output, log, result })
 }
 
-/// `NAME=VALUE` a line, nothing quoted; empty lines and those that start with `#` say nothing.
+/// Reads the `.env` file beside `file`: one `NAME=VALUE` per line, without quotes. Empty lines and lines that start
+/// with `#` are ignored. Returns no settings if there is no such file.
 fn settings_beside(file: &Path) -> Result<Settings> {
     let path = file.with_extension("env");
     let text = match fs::read_to_string(&path) {

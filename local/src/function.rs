@@ -1,4 +1,4 @@
-//! A function's process: started against a Runtime API of its own, watched, and ended.
+//! A process of the function: starts it with a Runtime API of its own, watches it and stops it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,25 +15,25 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::environment::Settings;
-use crate::runtime_api::{FunctionError, RuntimeApi, Said};
+use crate::runtime_api::{FunctionError, FunctionReply, RuntimeApi};
 
-/// Lambda gives up on a start-up after 10 s; a laptop under load may need more.
-const START_MAX: Duration = Duration::from_secs(30);
-/// How long to read on after the function's process has ended.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
-/// How many of its last lines of log a function that ends is quoted with.
-const LAST_LINES: usize = 30;
+/// The maximum start-up time. Lambda allows 10 s, but a laptop under load may need more.
+const START_UP_MAX: Duration = Duration::from_secs(30);
+/// The maximum time to read the remaining output after the process has ended.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// The number of last log lines to quote when the process ends.
+const LAST_LINES_MAX: usize = 30;
 
-/// What to run, and how.
+/// The program to run, and its environment.
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// The function's program.
     pub program: Program,
-    /// All of the function's environment but `AWS_LAMBDA_RUNTIME_API`.
+    /// The function's environment, without `AWS_LAMBDA_RUNTIME_API`.
     pub environment: Settings,
-    /// Time for one invocation.
+    /// The timeout of one invocation.
     pub timeout: Duration,
-    /// Where the lines of the function's standard output and its log go.
+    /// The channel for the lines of the function's standard output and its log.
     pub lines: mpsc::UnboundedSender<Line>,
 }
 
@@ -52,7 +52,7 @@ impl Program {
             Self::Binary(path) => Command::new(path),
             Self::Shell(line) => {
                 let mut shell = Command::new("/bin/sh");
-                // `exec`: the process to watch and to end is the function, not a shell around it.
+                // `exec` replaces the shell by the function, so that the function is the process to watch and to kill.
                 shell.args(["-c", &format!("exec {line}")]);
                 shell
             }
@@ -60,31 +60,31 @@ impl Program {
     }
 }
 
-/// A line that the function wrote.
+/// A line of the function's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
     /// On standard output: predictions, dead letters, metrics.
     Output(String),
-    /// On standard error: its log.
+    /// On standard error: the log.
     Log(String),
 }
 
-/// How an invocation ended.
+/// The result of an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The function answered.
+pub enum InvocationResult {
+    /// The function's response.
     Response(Bytes),
-    /// The function reported an error.
+    /// The error that the function reported.
     Error(FunctionError),
-    /// The function did not answer in time.
+    /// The function did not respond within this timeout.
     TimedOut(Duration),
-    /// The function's process ended.
+    /// The function's process ended, with this status or for this reason.
     Exited(String),
 }
 
-impl Answer {
+impl InvocationResult {
     /// An error of this type, with these words.
-    pub(crate) fn failed(error_type: &str, error_message: &str) -> Self {
+    pub fn failed(error_type: &str, error_message: &str) -> Self {
         Self::Error(FunctionError {
             error_type: error_type.to_owned(),
             error_message: error_message.to_owned(),
@@ -95,21 +95,21 @@ impl Answer {
 /// The function could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No process, or no port.
+    /// The process cannot be started, or no port is available.
     #[error("the function cannot be started")]
     Io(#[from] io::Error),
-    /// It ended before it asked for an event.
+    /// The process ended before it asked for an event.
     #[error("the function ended while it started ({status}):\n{log}")]
     Ended {
-        /// The process's status.
+        /// The exit status of the process.
         status: String,
-        /// Its last lines.
+        /// The last lines of its log.
         log: String,
     },
-    /// It runs and asks for nothing.
-    #[error("the function has not asked for an event within {} s:\n{log}", START_MAX.as_secs())]
+    /// The process runs but does not ask for an event.
+    #[error("the function has not asked for an event within {} s:\n{log}", START_UP_MAX.as_secs())]
     Silent {
-        /// Its last lines.
+        /// The last lines of its log.
         log: String,
     },
 }
@@ -118,7 +118,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Function {
     api: RuntimeApi,
-    /// Of the process; none where it had ended before it could be asked.
+    /// The process ID. `None` if the process ended before the ID was read.
     id: Option<u32>,
     start_up: Duration,
     timeout: Duration,
@@ -133,7 +133,7 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`StartError`], with the function's own words where it said any.
+    /// [`StartError`], with the last lines of the function's log.
     pub async fn start(launch: &Launch) -> Result<Self, StartError> {
         let api = RuntimeApi::start().await?;
         let spawned = Instant::now();
@@ -146,7 +146,8 @@ impl Function {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own: Ctrl-C at the terminal ends us, and we end the function.
+            // In its own process group, Ctrl-C at the terminal does not reach the function. This program kills it
+            // instead.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
@@ -169,50 +170,51 @@ impl Function {
         let started = tokio::select! {
             () = function.api.ready() => Ok(()),
             status = function.exited() => Err(StartError::Ended { status, log: function.log() }),
-            () = tokio::time::sleep(START_MAX) => Err(StartError::Silent { log: function.log() }),
+            () = tokio::time::sleep(START_UP_MAX) => Err(StartError::Silent { log: function.log() }),
         };
         function.start_up = spawned.elapsed();
         started.map(|()| function)
     }
 
-    /// The process's identifier; none where it had ended before it could be asked.
+    /// Returns the process ID, or `None` if the process ended before the ID was read.
     pub fn id(&self) -> Option<u32> {
         self.id
     }
 
-    /// From the start of the process to its asking for the first event.
+    /// Returns the time from the start of the process to its request for the first event.
     pub fn start_up(&self) -> Duration {
         self.start_up
     }
 
-    /// Hands the function an event and waits for the answer, or for whatever comes instead.
-    pub async fn invoke(&self, event: Bytes) -> Answer {
+    /// Invokes the function with an event and waits for the result.
+    pub async fn invoke(&self, event: Bytes) -> InvocationResult {
         self.invoke_within(event, self.timeout).await
     }
 
-    /// As [`invoke`](Self::invoke), but with a deadline of its own, which is told to the function and not enforced.
-    pub async fn invoke_within(&self, event: Bytes, time_left: Duration) -> Answer {
+    /// Like [`invoke`](Self::invoke), with a deadline `time_left` from now. The function receives the deadline, but it
+    /// is not enforced.
+    pub async fn invoke_within(&self, event: Bytes, time_left: Duration) -> InvocationResult {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.invoke_until(event, (now + time_left).as_millis()).await
     }
 
-    /// As [`invoke`](Self::invoke), but with a deadline that is long past, as cargo-lambda tells it.
-    pub async fn invoke_without_deadline(&self, event: Bytes) -> Answer {
+    /// Like [`invoke`](Self::invoke), with a deadline in the distant past, as cargo-lambda sends it.
+    pub async fn invoke_without_deadline(&self, event: Bytes) -> InvocationResult {
         self.invoke_until(event, 600_000).await
     }
 
-    async fn invoke_until(&self, event: Bytes, deadline_ms: u128) -> Answer {
+    async fn invoke_until(&self, event: Bytes, deadline_ms: u128) -> InvocationResult {
         tokio::select! {
-            said = timeout(self.timeout, self.api.invoke(event, deadline_ms)) => match said {
-                Ok(Said::Response(response)) => Answer::Response(response),
-                Ok(Said::Error(error)) => Answer::Error(error),
-                Err(_elapsed) => Answer::TimedOut(self.timeout),
+            reply = timeout(self.timeout, self.api.invoke(event, deadline_ms)) => match reply {
+                Ok(FunctionReply::Response(response)) => InvocationResult::Response(response),
+                Ok(FunctionReply::Error(error)) => InvocationResult::Error(error),
+                Err(_elapsed) => InvocationResult::TimedOut(self.timeout),
             },
-            status = self.exited() => Answer::Exited(status),
+            status = self.exited() => InvocationResult::Exited(status),
         }
     }
 
-    /// Kills the process and waits until all that it wrote has been read.
+    /// Kills the process and waits until all its output has been read.
     pub async fn stop(mut self) {
         drop(self.kill.take());
         _ = (&mut self.watcher).await;
@@ -222,21 +224,21 @@ impl Function {
         let mut exit = self.exit.clone();
         match exit.wait_for(Option::is_some).await {
             Ok(status) => status.clone().unwrap_or_default(),
-            Err(_) => "its watcher is gone".to_owned(),
+            Err(_) => "the watcher task is gone".to_owned(),
         }
     }
 
-    /// The last lines of its log, or that there are none.
+    /// Returns the last lines of the log, or a note that there are none.
     pub fn log(&self) -> String {
         let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.is_empty() {
-            return "it wrote nothing to its standard error".to_owned();
+            return "the function wrote nothing to standard error".to_owned();
         }
         lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 }
 
-/// Waits for the process to end, by itself or on demand, and for its last lines; then tells how it ended.
+/// Waits until the process ends by itself or is killed, and reads its remaining output. Then publishes its exit status.
 async fn watch_over(
     mut child: Child,
     killed: oneshot::Receiver<()>,
@@ -251,8 +253,8 @@ async fn watch_over(
         },
     };
     for mut pump in pumps {
-        // A process of its own that the function left behind may hold the pipe open for ever.
-        if timeout(LAST_WORDS_MAX, &mut pump).await.is_err() {
+        // A child process that the function left behind may hold the pipe open forever.
+        if timeout(DRAIN_MAX, &mut pump).await.is_err() {
             pump.abort();
         }
     }
@@ -275,10 +277,10 @@ fn pumps(
     let log = tokio::spawn(pump(stderr, move |line| {
         let mut last = last_lines.lock().unwrap_or_else(PoisonError::into_inner);
         last.push_back(line.clone());
-        if last.len() > LAST_LINES {
+        if last.len() > LAST_LINES_MAX {
             last.pop_front();
         }
-        // Whoever does not listen does not want to know.
+        // The receiver may be gone, if nobody reads the lines.
         _ = logs.send(Line::Log(line));
     }));
     let output = tokio::spawn(pump(stdout, move |line| _ = lines.send(Line::Output(line))));
@@ -288,7 +290,7 @@ fn pumps(
 async fn pump(pipe: impl AsyncRead + Unpin, mut take: impl FnMut(String)) {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
-    // A pipe that breaks has ended as well.
+    // A broken pipe counts as its end.
     while pipe.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
         take(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned());
         line.clear();

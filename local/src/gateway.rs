@@ -1,17 +1,19 @@
-//! An API Gateway REST API before the endpoint: `POST /prod/score`, signed, with the key of a usage plan.
+//! An API Gateway REST API in front of the endpoint: signed calls to `POST /prod/score` with the API key of a usage
+//! plan.
 //!
 //! ```text
-//! POST /prod/score ─ size ─ signature ─ key ─ plan ─▶ sagemaker's container
+//! POST /prod/score ─ size ─ signature ─ key ─ plan ─▶ the endpoint's container
 //! POST /           ─ sts: AssumeRole ─▶ sessions
-//!                  ─ secrets: GetSecretValue ─▶ the key
+//!                  ─ secrets: GetSecretValue ─▶ the API key
 //! ```
 //!
-//! It is an HTTP proxy integration: the container's own status, content type and body are the answer. What is refused
-//! before the container has a JSON body and the header `x-amzn-ErrorType`, as told by
+//! It is an HTTP proxy integration: the response has the container's own status, content type and body. A call that is
+//! refused before it reaches the container gets a JSON body and the header `x-amzn-ErrorType`, as described in
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html> and
 //! <https://repost.aws/knowledge-center/api-gateway-troubleshoot-403-forbidden>.
 //!
-//! Around it are the two services that a caller needs, as far as it needs them. These do not look at signatures.
+//! The server also provides the parts of STS and Secrets Manager that a caller needs. These two do not check
+//! signatures.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,15 +32,15 @@ mod sts;
 mod tests;
 
 pub use plan::UsagePlan;
-pub use secrets::{MEMBER, SECRET, SECRET_JSON};
+pub use secrets::{JSON_MEMBER, SECRET, SECRET_JSON};
 
 use answer::Refusal;
 pub(crate) use front::router;
-use plan::Bucket;
+use plan::TokenBucket;
 use sessions::Sessions;
-use signature::{Authorization, Received, Scope};
+use signature::{Authorization, ReceivedRequest, Scope};
 
-/// Where calls go, below the endpoint's URL: stage and resource.
+/// The path of calls below the endpoint's URL: stage and resource.
 pub const PATH: &str = "/prod/score";
 
 /// The region that calls are signed for.
@@ -52,54 +54,53 @@ const SCOPE: Scope<'static> = Scope {
     service: SERVICE,
 };
 
-/// A REST API before the endpoint.
+/// Settings of the REST API in front of the endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GatewayOptions {
-    /// How many calls it takes; no limit if `None`.
+    /// The rate limit for calls. `None`: no limit.
     pub usage_plan: Option<UsagePlan>,
-    /// How long the credentials of an assumed role are good.
-    pub session: Duration,
+    /// The lifetime of an assumed role's credentials.
+    pub session_duration: Duration,
 }
 
 impl Default for GatewayOptions {
-    /// The usual plan, and sessions of an hour.
+    /// The default usage plan, and sessions of one hour.
     fn default() -> Self {
         Self {
             usage_plan: Some(UsagePlan::default()),
-            session: Duration::from_hours(1),
+            session_duration: Duration::from_hours(1),
         }
     }
 }
 
-/// What the gateway refused, and what the services around it were asked for.
+/// The calls that the gateway refused, and the requests to its STS and Secrets Manager.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
-    /// Calls refused because of their signature: there was none, it was wrong, or of credentials that are unknown.
+    /// Calls refused because their signature was missing, wrong or made with unknown credentials.
     pub signature: u64,
     /// Calls refused because their credentials had expired.
     pub expired: u64,
-    /// Calls refused because they had no key, or not the one of now.
+    /// Calls refused because their API key was missing or not the current one.
     pub key: u64,
-    /// Calls beyond the usage plan.
+    /// Calls refused because they exceeded the usage plan.
     pub throttled: u64,
-    /// Calls with more than 10 MB.
+    /// Calls refused because their body was larger than 10 MB.
     pub too_large: u64,
-    /// Roles that were assumed.
+    /// The number of successful `AssumeRole` requests.
     pub sessions: u64,
-    /// How often the key was read.
+    /// The number of successful reads of the API key.
     pub keys_fetched: u64,
 }
 
 impl Counts {
-    /// All calls that were refused.
+    /// The number of refused calls.
     pub fn refused(&self) -> u64 {
         self.signature + self.expired + self.key + self.throttled + self.too_large
     }
 }
 
 impl fmt::Display for Counts {
-    /// What was refused.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             signature,
@@ -111,53 +112,53 @@ impl fmt::Display for Counts {
         } = self;
         write!(
             f,
-            "{throttled} throttled, {key} without a good key, {signature} without a good signature, {expired} expired, \
-             {too_large} too large"
+            "{throttled} throttled, {key} without a valid API key, {signature} without a valid signature, \
+             {expired} with expired credentials, {too_large} too large"
         )
     }
 }
 
-/// What the gateway knows: for a test, the key and the sessions can be changed while it runs.
+/// The state of the gateway. A test can replace the API key and end the sessions while the gateway runs.
 #[derive(Debug)]
 pub struct Gateway {
     sessions: Sessions,
     key: Mutex<String>,
-    plan: Option<Bucket>,
+    plan: Option<TokenBucket>,
     counts: Mutex<Counts>,
 }
 
 impl Gateway {
     pub(crate) fn new(options: &GatewayOptions) -> Self {
         Self {
-            sessions: Sessions::new(options.session),
-            key: Mutex::new(sessions::random(40)),
-            plan: options.usage_plan.map(Bucket::new),
+            sessions: Sessions::new(options.session_duration),
+            key: Mutex::new(sessions::random_alphanumeric(40)),
+            plan: options.usage_plan.map(TokenBucket::new),
             counts: Mutex::default(),
         }
     }
 
-    /// The key of now.
+    /// The current API key.
     pub fn key(&self) -> String {
         locked(&self.key).clone()
     }
 
-    /// Makes a new key, which is in the secrets at once; the one before is refused from now on.
+    /// Replaces the API key. The secrets hold the new key immediately; the old key is refused from now on.
     pub fn replace_key(&self) {
-        *locked(&self.key) = sessions::random(40);
+        *locked(&self.key) = sessions::random_alphanumeric(40);
     }
 
-    /// Ends all sessions of assumed roles: from now on, their credentials are refused as expired.
+    /// Ends all sessions of assumed roles. From now on, their credentials are refused as expired.
     pub fn end_sessions(&self) {
         self.sessions.end_all();
     }
 
-    /// What there was so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         *locked(&self.counts)
     }
 
-    /// Whether the call may go on to the container; the first reason why not, counted.
-    fn admit(&self, received: &Received<'_>) -> Result<(), Refusal> {
+    /// Decides whether the call may reach the container. Counts a refusal and returns its first reason.
+    fn admit(&self, received: &ReceivedRequest<'_>) -> Result<(), Refusal> {
         let admitted = self.check(received);
         if let Err(refusal) = &admitted {
             self.count(refusal);
@@ -165,15 +166,15 @@ impl Gateway {
         admitted
     }
 
-    fn check(&self, received: &Received<'_>) -> Result<(), Refusal> {
-        let authorization = Authorization::of(received.headers)?;
+    fn check(&self, received: &ReceivedRequest<'_>) -> Result<(), Refusal> {
+        let authorization = Authorization::from_headers(received.headers)?;
         let token = received.header("x-amz-security-token");
         let credentials = self.sessions.find(authorization.access_key_id, token)?;
         signature::verify(received, &authorization, &credentials, SCOPE, SystemTime::now())?;
         if received.header("x-api-key") != Some(&*self.key()) {
-            return Err(Refusal::Key);
+            return Err(Refusal::InvalidKey);
         }
-        if self.plan.as_ref().is_some_and(|plan| !plan.take()) {
+        if self.plan.as_ref().is_some_and(|plan| !plan.try_take()) {
             return Err(Refusal::Throttled);
         }
         Ok(())
@@ -182,11 +183,14 @@ impl Gateway {
     fn count(&self, refusal: &Refusal) {
         let mut counts = locked(&self.counts);
         match refusal {
-            Refusal::MissingToken | Refusal::Incomplete(_) | Refusal::Unknown | Refusal::Signature(_) => {
+            Refusal::MissingToken
+            | Refusal::IncompleteSignature(_)
+            | Refusal::UnknownCredentials
+            | Refusal::InvalidSignature(_) => {
                 counts.signature += 1;
             }
-            Refusal::Expired => counts.expired += 1,
-            Refusal::Key => counts.key += 1,
+            Refusal::ExpiredCredentials => counts.expired += 1,
+            Refusal::InvalidKey => counts.key += 1,
             Refusal::Throttled => counts.throttled += 1,
         }
     }

@@ -1,11 +1,11 @@
-//! Being told to stop: Ctrl-C, a plain `kill`, or the terminal that goes away.
+//! The signals that ask the process to stop: SIGINT (Ctrl-C), SIGTERM (plain `kill`) and SIGHUP (the terminal closes).
 
 use std::future::pending;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Waits until the process is told to stop. Whoever waits has to end what was started: the function's process is in a
-/// group of its own, which the terminal's Ctrl-C does not reach.
+/// Waits until a signal asks the process to stop. The caller must then stop the function's process: it has its own
+/// process group, which Ctrl-C in the terminal does not reach.
 pub async fn interrupted() {
     tokio::select! {
         () = received(SignalKind::interrupt()) => {}
@@ -14,7 +14,7 @@ pub async fn interrupted() {
     }
 }
 
-/// A signal that cannot be listened for keeps its default action, which is to end the process.
+/// Waits for a signal. A signal without a listener keeps its default action, which ends the process.
 async fn received(kind: SignalKind) {
     match signal(kind) {
         Ok(mut signal) => _ = signal.recv().await,

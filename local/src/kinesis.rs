@@ -1,4 +1,4 @@
-//! A stream behind a real Kinesis API: its shards, and the records of each from the oldest on.
+//! A stream behind a real Kinesis API: its shards, and the records of each from the oldest.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,12 +15,12 @@ use axum::http::Uri;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
-use crate::aggregate::user_records;
+use crate::aggregate::count_user_records;
 use crate::stream::StreamRecord;
 
-/// How long to wait for records where there are none: a shard may be asked five times a second.
+/// The pause after a response without records. A shard takes five reads a second.
 const EMPTY_PAUSE: Duration = Duration::from_millis(200);
-/// How long to wait after the service has asked for less, which it counts by the second.
+/// The pause after the service has throttled a read. Its limits are per second.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 
 /// A stream.
@@ -31,30 +31,30 @@ pub struct KinesisStream {
     shards: Vec<String>,
 }
 
-/// Where the next records of a shard are.
+/// Reads the records of a shard in order.
 #[derive(Debug)]
-pub struct Position<'s> {
+pub struct ShardReader<'s> {
     stream: &'s KinesisStream,
     shard: &'s str,
-    /// None when the shard is closed and read to its end.
+    /// The iterator for the next read. `None` when the shard is closed and read to its end.
     iterator: Option<String>,
-    /// The sequence number of the last record that was read.
+    /// The sequence number of the last record read.
     last: Option<String>,
 }
 
 impl KinesisStream {
-    /// Finds the stream `name` of the Kinesis API at `url`. One on this machine takes any credentials; for another, those
-    /// of this machine are used.
+    /// Finds the stream `name` of the Kinesis API at `url`. An API on this machine gets dummy credentials, any other
+    /// API the credentials of this machine.
     ///
     /// # Errors
     ///
-    /// If nobody answers at `url`, or there is no such stream.
+    /// If nothing answers at `url`, or there is no such stream.
     pub async fn open(url: &str, name: &str) -> Result<Self> {
         let client = client(url).await?;
         let shards = shards(&client, name)
             .await
             .with_context(|| format!("cannot read the stream {name:?} at {url}"))?;
-        // Not everybody who may read a stream may describe it.
+        // Permission to read a stream does not include permission to describe it.
         let described = client.describe_stream_summary().stream_name(name).send().await.ok();
         let summary = described.and_then(|described| described.stream_description_summary);
         let arn = summary.map_or_else(
@@ -68,25 +68,25 @@ impl KinesisStream {
         })
     }
 
-    /// The names of its shards.
+    /// Returns the names of the stream's shards.
     pub fn shards(&self) -> &[String] {
         &self.shards
     }
 
-    /// The beginning of one of its shards.
+    /// Returns a reader at the beginning of `shard`.
     ///
     /// # Errors
     ///
-    /// The service's own.
-    pub async fn start_of<'s>(&'s self, shard: &'s str) -> Result<Position<'s>> {
-        let mut position = Position {
+    /// The service's error.
+    pub async fn shard_reader<'s>(&'s self, shard: &'s str) -> Result<ShardReader<'s>> {
+        let mut reader = ShardReader {
             stream: self,
             shard,
             iterator: None,
             last: None,
         };
-        position.renew().await?;
-        Ok(position)
+        reader.renew_iterator().await?;
+        Ok(reader)
     }
 
     fn record(&self, shard: &str, record: Record) -> StreamRecord {
@@ -103,45 +103,46 @@ impl KinesisStream {
             shard: shard.to_owned(),
             sequence_number: record.sequence_number,
             partition_key: record.partition_key.unwrap_or_default(),
-            user_records: user_records(&data),
+            user_records: count_user_records(&data),
             data,
             arrival_ms: u64::try_from(arrival.as_millis()).unwrap_or_default(),
-            // A machine that has not been up for so long does not know such a time.
+            // `Instant` may not reach back before the machine was started.
             entered: entered.checked_sub(now.saturating_sub(arrival)).unwrap_or(entered),
         }
     }
 }
 
-impl Position<'_> {
-    /// The next records, `limit` or 10,000 at most; waits where there are none yet. `None` is the end of a closed shard.
+impl ShardReader<'_> {
+    /// Returns the next records, at most `limit` and at most 10,000. May return none, after a pause. Returns `None` at
+    /// the end of a closed shard.
     ///
     /// # Errors
     ///
-    /// The service's own, but for throttling, which is waited for.
+    /// The service's error, except throttling, after which the read is retried.
     pub async fn next(&mut self, limit: usize) -> Result<Option<Vec<StreamRecord>>> {
         let limit = i32::try_from(limit.clamp(1, 10_000)).unwrap_or(i32::MAX);
         while let Some(iterator) = self.iterator.clone() {
             let request = self.stream.client.get_records().shard_iterator(iterator).limit(limit);
             match request.send().await {
-                Ok(answer) => {
-                    let records = self.take(answer);
+                Ok(response) => {
+                    let records = self.take_records(response);
                     if records.is_empty() && self.iterator.is_some() {
                         sleep(EMPTY_PAUSE).await;
                     }
                     return Ok(Some(records));
                 }
                 Err(error) if is_throttling(&error) => sleep(THROTTLED_PAUSE).await,
-                // Five minutes without a call: the records before have had to wait for the function.
-                Err(error) if is_expired(&error) => self.renew().await?,
+                // An iterator expires after five minutes without a call: the previous records waited for the function.
+                Err(error) if is_expired(&error) => self.renew_iterator().await?,
                 Err(error) => return Err(error).with_context(|| format!("cannot read {}", self.shard)),
             }
         }
         Ok(None)
     }
 
-    fn take(&mut self, answer: GetRecordsOutput) -> Vec<StreamRecord> {
-        self.iterator = answer.next_shard_iterator;
-        let records = answer.records.into_iter();
+    fn take_records(&mut self, response: GetRecordsOutput) -> Vec<StreamRecord> {
+        self.iterator = response.next_shard_iterator;
+        let records = response.records.into_iter();
         let records: Vec<_> = records.map(|record| self.stream.record(self.shard, record)).collect();
         if let Some(last) = records.last() {
             self.last = Some(last.sequence_number.clone());
@@ -149,7 +150,7 @@ impl Position<'_> {
         records
     }
 
-    async fn renew(&mut self) -> Result<()> {
+    async fn renew_iterator(&mut self) -> Result<()> {
         let request = self.stream.client.get_shard_iterator().stream_arn(&*self.stream.arn);
         let request = request.shard_id(self.shard);
         let request = match &self.last {
@@ -158,15 +159,15 @@ impl Position<'_> {
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(last),
         };
-        let answer = request.send().await;
-        let answer = answer.with_context(|| format!("cannot read {}", self.shard))?;
-        self.iterator = answer.shard_iterator;
+        let response = request.send().await;
+        let response = response.with_context(|| format!("cannot read {}", self.shard))?;
+        self.iterator = response.shard_iterator;
         Ok(())
     }
 }
 
 async fn client(url: &str) -> Result<Client> {
-    let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+    let uri: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
     let host = uri.host().filter(|_| uri.scheme().is_some());
     let host = host.with_context(|| format!("{url:?} is not like http://127.0.0.1:4567"))?;
     let config = aws_config::defaults(BehaviorVersion::latest()).endpoint_url(url);
@@ -180,8 +181,8 @@ async fn client(url: &str) -> Result<Client> {
     Ok(Client::new(&config.load().await))
 }
 
-/// Whether `host` is this machine.
-pub(crate) fn is_loopback(host: &str) -> bool {
+/// Returns whether `host` is this machine.
+pub fn is_loopback(host: &str) -> bool {
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
@@ -190,12 +191,12 @@ async fn shards(client: &Client, name: &str) -> Result<Vec<String>> {
     let (mut shards, mut next) = (Vec::new(), None);
     loop {
         let request = match next {
-            // The token stands for the name.
+            // The token replaces the stream's name.
             Some(token) => client.list_shards().next_token(token),
             None => client.list_shards().stream_name(name),
         };
         let page = match request.send().await {
-            Err(error) if is_missing(&error) => bail!("there is none of that name"),
+            Err(error) if is_missing(&error) => bail!("there is no stream of that name"),
             page => page?,
         };
         shards.extend(page.shards.unwrap_or_default().into_iter().map(|shard| shard.shard_id));
@@ -231,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_given_no_real_credentials() {
+    fn only_loopback_hosts_are_this_machine() {
         for host in ["localhost", "127.0.0.1", "127.3.2.1", "[::1]"] {
             assert!(is_loopback(host), "{host}");
         }

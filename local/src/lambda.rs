@@ -1,4 +1,4 @@
-//! The function, wherever it runs: in processes of our own, or under `cargo lambda watch`.
+//! The function, either in processes that this program spawns or under `cargo lambda watch`.
 
 use std::time::Duration;
 
@@ -7,55 +7,60 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::cargo_lambda::WatchedFunction;
-use crate::function::{Answer, Line};
+use crate::function::{InvocationResult, Line};
 use crate::interrupt::interrupted;
-use crate::processes::{Counts, Mishaps, Processes};
+use crate::processes::{Counts, Disruptions, Processes};
 use crate::sagemaker::SageMakerRuntime;
 use crate::setup::{Options, Setup};
 
-/// Which function to run.
+/// The function to run.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "a run has one of them")]
 pub enum Lambda {
-    /// Processes of our own.
-    Here {
-        /// How to run them.
+    /// Processes that this program spawns.
+    Spawned {
+        /// The options of the function and its endpoint.
         options: Options,
-        /// What befalls them.
-        mishaps: Mishaps,
+        /// The disruptions of the processes.
+        disruptions: Disruptions,
     },
-    /// One under `cargo lambda watch`.
+    /// A function under `cargo lambda watch`.
     Watched {
         /// Its base URL, such as `http://127.0.0.1:9000`.
         url: String,
-        /// Time for one invocation.
+        /// The timeout of one invocation.
         timeout: Duration,
     },
 }
 
-/// A function that takes events.
+/// A function that is running.
 #[derive(Debug)]
-pub(crate) struct RunningLambda {
+pub struct RunningLambda {
     function: Running,
-    /// The endpoint on this machine, where it is ours.
-    pub(crate) endpoint: Option<SageMakerRuntime>,
-    /// Whether its predictions are among the lines.
-    pub(crate) shows_predictions: bool,
-    /// Whether its dead letters are among the lines.
-    pub(crate) shows_dead_letters: bool,
+    /// The endpoint on this machine, if this program runs it.
+    pub endpoint: Option<SageMakerRuntime>,
+    /// Whether the lines include the predictions.
+    pub shows_predictions: bool,
+    /// Whether the lines include the dead letters.
+    pub shows_dead_letters: bool,
 }
 
 #[derive(Debug)]
 enum Running {
-    Here(Processes),
+    Spawned(Processes),
     Watched(WatchedFunction),
 }
 
 impl Lambda {
-    /// Starts the function, and returns what it will write: nothing that is known here, where it is not ours.
-    pub(crate) async fn start(self) -> Result<(RunningLambda, mpsc::UnboundedReceiver<Line>)> {
+    /// Starts the function, and returns the channel of the lines that it writes. The channel of a watched function is
+    /// empty.
+    ///
+    /// # Errors
+    ///
+    /// If the function or the endpoint on this machine cannot be started, or nothing listens at the URL.
+    pub async fn start(self) -> Result<(RunningLambda, mpsc::UnboundedReceiver<Line>)> {
         match self {
-            Self::Here { options, mishaps } => start_here(options, mishaps).await,
+            Self::Spawned { options, disruptions } => start_processes(options, disruptions).await,
             Self::Watched { url, timeout } => {
                 let function = RunningLambda {
                     function: Running::Watched(WatchedFunction::connect(&url, timeout).await?),
@@ -69,22 +74,25 @@ impl Lambda {
     }
 }
 
-async fn start_here(options: Options, mishaps: Mishaps) -> Result<(RunningLambda, mpsc::UnboundedReceiver<Line>)> {
+async fn start_processes(
+    options: Options,
+    disruptions: Disruptions,
+) -> Result<(RunningLambda, mpsc::UnboundedReceiver<Line>)> {
     let Setup {
         endpoint,
         launch,
         lines,
     } = Setup::new(options).await?;
-    let goes_to = |name: &str| launch.environment.get(name).map(String::as_str).unwrap_or_default();
-    let shows_predictions = goes_to("OUTPUT") == "stdout:";
-    let shows_dead_letters = ["stdout:", ""].contains(&goes_to("DEAD_LETTER"));
+    let destination = |name: &str| launch.environment.get(name).map(String::as_str).unwrap_or_default();
+    let shows_predictions = destination("OUTPUT") == "stdout:";
+    let shows_dead_letters = ["stdout:", ""].contains(&destination("DEAD_LETTER"));
     let processes = tokio::select! {
         biased;
-        started = Processes::start(launch, mishaps) => started?,
+        started = Processes::start(launch, disruptions) => started?,
         () = interrupted() => bail!("interrupted while the function started"),
     };
     let function = RunningLambda {
-        function: Running::Here(processes),
+        function: Running::Spawned(processes),
         endpoint,
         shows_predictions,
         shows_dead_letters,
@@ -93,18 +101,19 @@ async fn start_here(options: Options, mishaps: Mishaps) -> Result<(RunningLambda
 }
 
 impl RunningLambda {
-    /// Hands the function an event; many may be under way at once.
-    pub(crate) async fn invoke(&self, event: Bytes) -> Answer {
+    /// Invokes the function with an event. Many invocations may be in progress at once.
+    pub async fn invoke(&self, event: Bytes) -> InvocationResult {
         match &self.function {
-            Running::Here(processes) => processes.invoke(event).await,
+            Running::Spawned(processes) => processes.invoke(event).await,
             Running::Watched(function) => function.invoke(event).await,
         }
     }
 
-    /// Ends what runs here. Returns the endpoint, for its counts, and the counts of the processes, where they are ours.
-    pub(crate) async fn stop(self) -> (Option<SageMakerRuntime>, Option<Counts>) {
+    /// Stops the processes, if this program has spawned them. Returns the endpoint, for its counts, and the counts of
+    /// the processes.
+    pub async fn stop(self) -> (Option<SageMakerRuntime>, Option<Counts>) {
         match self.function {
-            Running::Here(processes) => {
+            Running::Spawned(processes) => {
                 let counts = processes.counts();
                 processes.stop().await;
                 (self.endpoint, Some(counts))

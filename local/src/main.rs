@@ -1,54 +1,37 @@
 //! The `cargo local` command: see `cargo local --help`.
 
-use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use instream_local::function::Answer;
+use instream_local::cli::{
+    BenchArgs, Cli, Command, EndpointArgs, FunctionArgs, INTERRUPTED, StreamArgs, exit_code, print, run_exit_code,
+};
+use instream_local::function::InvocationResult;
 use instream_local::gateway::{self, Gateway};
 use instream_local::interrupt::interrupted;
 use instream_local::sagemaker::SageMakerRuntime;
-use instream_local::{bench_command, environment, event_command, redrive, stream_command, transactions};
-use serde::Serialize;
-
-mod cli;
-
-use cli::{BenchArgs, Cli, Command, EndpointArgs, FunctionArgs, RedriveArgs, StreamArgs};
-
-/// What a shell reports for a command that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
+use instream_local::{bench_command, environment, event_command, stream_command, transactions};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = match cli.command {
+    let result = match cli.command {
         None => stream(cli.stream).await,
         Some(Command::Event { file, function }) => tokio::select! {
-            done = event(file, function) => done,
+            result = event(file, function) => result,
             () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
         },
         Some(Command::Bench(args)) => tokio::select! {
-            done = bench(*args) => done,
+            result = bench(*args) => result,
             () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
         },
-        Some(Command::Redrive(args)) => Box::pin(put_once_more(*args)).await,
         Some(Command::Endpoint { port, endpoint }) => serve_endpoint(port, endpoint).await,
         Some(Command::Transactions { count, seed }) => print_transactions(count, seed),
     };
-    done.unwrap_or_else(|error| {
-        // Whoever reads our output has had enough, as `head` has.
-        if error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-        {
-            return ExitCode::SUCCESS;
-        }
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    exit_code(result)
 }
 
 async fn stream(args: StreamArgs) -> Result<ExitCode> {
@@ -56,24 +39,7 @@ async fn stream(args: StreamArgs) -> Result<ExitCode> {
     let (stream, lambda) = args.options()?;
     let summary = stream_command::run(stream, lambda).await?;
     print(&summary, json)?;
-    Ok(code(summary.interrupted, summary.is_complete()))
-}
-
-fn print(summary: &(impl Display + Serialize), json: bool) -> Result<()> {
-    if json {
-        writeln!(io::stdout(), "{}", serde_json::to_string(summary)?)?;
-    } else {
-        write!(io::stdout(), "{summary}")?;
-    }
-    Ok(())
-}
-
-fn code(is_interrupted: bool, is_complete: bool) -> ExitCode {
-    match (is_interrupted, is_complete) {
-        (true, _) => ExitCode::from(INTERRUPTED),
-        (false, true) => ExitCode::SUCCESS,
-        (false, false) => ExitCode::FAILURE,
-    }
+    Ok(run_exit_code(summary.interrupted, summary.is_complete()))
 }
 
 async fn event(file: PathBuf, function: FunctionArgs) -> Result<ExitCode> {
@@ -81,10 +47,10 @@ async fn event(file: PathBuf, function: FunctionArgs) -> Result<ExitCode> {
     for line in &run.log {
         eprintln!("{line}");
     }
-    for line in run.output.iter().chain([&run.answer_line()]) {
+    for line in run.output.iter().chain([&run.result_line()]) {
         writeln!(io::stdout(), "{line}")?;
     }
-    Ok(if matches!(run.answer, Answer::Response(_)) {
+    Ok(if matches!(run.result, InvocationResult::Response(_)) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -96,7 +62,7 @@ async fn bench(args: BenchArgs) -> Result<ExitCode> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let bench = args.options(format!("cargo local {}", arguments.join(" ")))?;
     if cfg!(debug_assertions) {
-        bench_command::go_on_in_release_mode(std::env::args_os().skip(1))?;
+        bench_command::restart_in_release_mode(std::env::args_os().skip(1))?;
     }
     let comparison = bench_command::run(bench).await?;
     let mut out = io::stdout();
@@ -106,13 +72,6 @@ async fn bench(args: BenchArgs) -> Result<ExitCode> {
         write!(out, "{comparison}")?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn put_once_more(args: RedriveArgs) -> Result<ExitCode> {
-    let json = args.json;
-    let summary = redrive::run(args.options()?).await?;
-    print(&summary, json)?;
-    Ok(code(summary.interrupted, summary.is_complete()))
 }
 
 async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {
@@ -129,22 +88,23 @@ async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {
     )?;
     let counts = endpoint.gateway().map(Gateway::counts);
     if let Some(refused) = counts.filter(|counts| counts.refused() > 0) {
-        writeln!(out, "refused by the gateway: {refused}, of these calls")?;
+        writeln!(out, "{refused} of these calls were refused by the gateway")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints the address of the endpoint, and how to call it from the function and by hand.
 fn announce(endpoint: &SageMakerRuntime, out: &mut impl io::Write) -> Result<()> {
     let (url, is_gateway) = (endpoint.url(), endpoint.gateway().is_some());
-    let what = if is_gateway { "API Gateway" } else { "SageMaker Runtime" };
-    writeln!(out, "{what} on {url}, until Ctrl-C. For the function:")?;
-    for (name, place) in environment::places(&url, is_gateway) {
-        writeln!(out, "  {name}={place} \\")?;
+    let service = if is_gateway { "API Gateway" } else { "SageMaker Runtime" };
+    writeln!(out, "{service} on {url}, until Ctrl-C. Settings for the function:")?;
+    for (name, value) in environment::endpoint_variables(&url, is_gateway) {
+        writeln!(out, "  {name}={value} \\")?;
     }
     if let Some(certificate) = endpoint.certificate() {
         writeln!(out, "  SSL_CERT_FILE='{}' \\", certificate.display())?;
     }
-    for (name, value) in environment::defaults(is_gateway) {
+    for (name, value) in environment::default_settings(is_gateway) {
         writeln!(out, "  {name}={value} \\")?;
     }
     writeln!(
@@ -157,7 +117,7 @@ fn announce(endpoint: &SageMakerRuntime, out: &mut impl io::Write) -> Result<()>
     )?;
     if let Some(gateway) = endpoint.gateway() {
         let (region, service, key) = (gateway::REGION, gateway::SERVICE, gateway.key());
-        writeln!(out, "By hand, with a transaction of events/transactions.jsonl:")?;
+        writeln!(out, "A call by hand, with a transaction of events/transactions.jsonl:")?;
         writeln!(
             out,
             "  curl --aws-sigv4 aws:amz:{region}:{service} --user local:local -H 'x-api-key: {key}' \\"

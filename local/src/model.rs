@@ -1,15 +1,15 @@
 //! The built-in model: a small logistic regression that scores card transactions for fraud.
 //!
-//! It adds up what speaks for fraud and turns the sum into a score between 0 and 1 by the logistic function,
-//! `1 / (1 + e^-sum)`. The weights are made up, but each says what a person would look at:
+//! It adds up the signs of fraud and turns the sum into a score between 0 and 1 with the logistic function,
+//! `1 / (1 + e^-sum)`. The weights are made up, but a person would look at the same signs:
 //!
-//! | what | adds | why |
+//! | sign | adds | why |
 //! |---|---|---|
 //! | every transaction | −6 | most are honest: with nothing else, the score is 0.2 % |
 //! | `amount` | 1.2 × log10(1 + amount) | a larger amount is worth the risk: 10 adds 1.2, 1,000 adds 3.6 |
-//! | `merchant_category` | 0 to 2 | what is sold again easily: gift cards 2, jewellery 1.2, electronics 0.9 |
-//! | `country` other than `card_country` | 1.8 | used abroad |
-//! | `source_address` in 203.0.113.0/24 | 2.5 | here, the addresses of an anonymising proxy |
+//! | `merchant_category` | 0 to 2 | easy to resell: gift cards 2, jewellery 1.2, electronics 0.9 |
+//! | `country` other than `card_country` | 1.8 | the card is used abroad |
+//! | `source_address` in 203.0.113.0/24 | 2.5 | in this model, the addresses of an anonymising proxy |
 //! | `time` from 00:00 to 05:59 | 1 | the owner sleeps |
 
 use std::fmt::Display;
@@ -17,42 +17,42 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-const HONEST: f64 = -6.0;
-const PER_DIGIT_OF_AMOUNT: f64 = 1.2;
-const CATEGORIES: [(&str, f64); 3] = [("gift_cards", 2.0), ("jewellery", 1.2), ("electronics", 0.9)];
-const ABROAD: f64 = 1.8;
-const PROXY: f64 = 2.5;
-const NIGHT: f64 = 1.0;
+const INTERCEPT: f64 = -6.0;
+const WEIGHT_PER_AMOUNT_DIGIT: f64 = 1.2;
+const CATEGORY_WEIGHTS: [(&str, f64); 3] = [("gift_cards", 2.0), ("jewellery", 1.2), ("electronics", 0.9)];
+const ABROAD_WEIGHT: f64 = 1.8;
+const PROXY_WEIGHT: f64 = 2.5;
+const NIGHT_WEIGHT: f64 = 1.0;
 
-/// From this score on, the model calls a transaction fraud.
-const THRESHOLD: f64 = 0.5;
+/// The lowest score that the model classifies as fraud.
+const FRAUD_THRESHOLD: f64 = 0.5;
 
-/// How many values a transaction has.
-const COLUMNS: usize = 6;
+/// The number of values in a transaction.
+const COLUMN_COUNT: usize = 6;
 
-/// A card transaction, as the model reads it.
+/// A card transaction, the model's input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Transaction {
-    /// When, in UTC: `2026-03-14T02:11:09Z`.
+    /// The time in UTC, such as `2026-03-14T02:11:09Z`.
     pub time: String,
-    /// How much, in euros.
+    /// The amount in euros.
     pub amount: f64,
-    /// What the merchant sells.
+    /// The category of goods that the merchant sells.
     pub merchant_category: String,
-    /// Where the card was used.
+    /// The country in which the card was used.
     pub country: String,
-    /// Where the card was issued.
+    /// The country in which the card was issued.
     pub card_country: String,
-    /// Where the order came from.
+    /// The IP address that the order came from.
     pub source_address: Ipv4Addr,
 }
 
-/// What the model says.
+/// The model's prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
-    /// How likely it is fraud, 0 to 1, to four digits.
+    /// The probability of fraud, from 0 to 1, rounded to four digits.
     pub score: f64,
-    /// Whether the score is high enough to call it fraud.
+    /// Whether the score is high enough to classify the transaction as fraud.
     pub fraud: bool,
 }
 
@@ -60,61 +60,65 @@ pub struct Score {
 ///
 /// # Errors
 ///
-/// The message that goes with status 400: what is wrong with the body.
+/// The message for a response with status 400: the error in the body.
 pub fn score(body: &[u8]) -> Result<Score, String> {
-    let transaction = serde_json::from_slice(body).map_err(|error| format!("the body is no transaction: {error}"))?;
-    judge(&transaction)
+    let transaction =
+        serde_json::from_slice(body).map_err(|error| format!("the body is not a transaction: {error}"))?;
+    score_transaction(&transaction)
 }
 
-/// Scores a transaction as a row of CSV, its values in the order of [`Transaction`]'s fields.
+/// Scores a transaction in a CSV row, with its values in the order of [`Transaction`]'s fields.
 ///
 /// # Errors
 ///
-/// The message that goes with status 400: what is wrong with the row.
+/// The message for a response with status 400: the error in the row.
 pub fn score_row(row: &[u8]) -> Result<Score, String> {
-    let no_transaction = |why: &dyn Display| format!("the row is no transaction: {why}");
+    let not_a_transaction = |why: &dyn Display| format!("the row is not a transaction: {why}");
     let mut values = csv::StringRecord::new();
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(row);
     let read = reader.read_record(&mut values);
-    read.map_err(|error| no_transaction(&error))?;
-    // More would be passed over.
-    if values.len() != COLUMNS {
-        return Err(no_transaction(&format!(
-            "it has {} columns, not {COLUMNS}",
+    read.map_err(|error| not_a_transaction(&error))?;
+    // Deserialization would ignore further columns.
+    if values.len() != COLUMN_COUNT {
+        return Err(not_a_transaction(&format!(
+            "it has {} columns, not {COLUMN_COUNT}",
             values.len()
         )));
     }
-    let transaction = values.deserialize(None).map_err(|error| no_transaction(&error))?;
-    judge(&transaction)
+    let transaction = values.deserialize(None).map_err(|error| not_a_transaction(&error))?;
+    score_transaction(&transaction)
 }
 
-fn judge(transaction: &Transaction) -> Result<Score, String> {
-    let hour = hour(&transaction.time).ok_or_else(|| "time is not like 2026-03-14T02:11:09Z".to_owned())?;
+fn score_transaction(transaction: &Transaction) -> Result<Score, String> {
+    let hour = hour(&transaction.time).ok_or_else(|| "time must have the form 2026-03-14T02:11:09Z".to_owned())?;
     if !(transaction.amount.is_finite() && transaction.amount >= 0.0) {
-        return Err("amount is not a number from 0 up".to_owned());
+        return Err("amount must be a number of at least 0".to_owned());
     }
-    let probability = 1.0 / (1.0 + (-sum(transaction, hour)).exp());
+    let probability = 1.0 / (1.0 + (-sum_of_signs(transaction, hour)).exp());
     let score = (probability * 10_000.0).round() / 10_000.0;
     Ok(Score {
         score,
-        fraud: score >= THRESHOLD,
+        fraud: score >= FRAUD_THRESHOLD,
     })
 }
 
-fn sum(transaction: &Transaction, hour: u8) -> f64 {
-    let category = CATEGORIES
+fn sum_of_signs(transaction: &Transaction, hour: u8) -> f64 {
+    let category = CATEGORY_WEIGHTS
         .iter()
         .find(|(name, _)| *name == transaction.merchant_category);
-    let when = |holds: bool, weight: f64| if holds { weight } else { 0.0 };
-    HONEST
-        + PER_DIGIT_OF_AMOUNT * (1.0 + transaction.amount).log10()
+    let weight_if = |holds: bool, weight: f64| if holds { weight } else { 0.0 };
+    INTERCEPT
+        + WEIGHT_PER_AMOUNT_DIGIT * (1.0 + transaction.amount).log10()
         + category.map_or(0.0, |(_, weight)| *weight)
-        + when(transaction.country != transaction.card_country, ABROAD)
-        + when(transaction.source_address.octets().starts_with(&[203, 0, 113]), PROXY)
-        + when(hour < 6, NIGHT)
+        + weight_if(transaction.country != transaction.card_country, ABROAD_WEIGHT)
+        + weight_if(
+            transaction.source_address.octets().starts_with(&[203, 0, 113]),
+            PROXY_WEIGHT,
+        )
+        + weight_if(hour < 6, NIGHT_WEIGHT)
 }
 
-/// The hour of `2026-03-14T02:11:09Z`.
+/// Parses the hour of a time such as `2026-03-14T02:11:09Z`.
 fn hour(time: &str) -> Option<u8> {
     let hour = time.split_once('T')?.1.get(..2)?.parse().ok()?;
     (hour < 24).then_some(hour)
@@ -166,18 +170,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_transaction_is_refused_with_a_reason() {
+    fn an_invalid_transaction_is_refused_with_a_reason() {
         for (body, expected) in [
-            (b"not json".to_vec(), "the body is no transaction"),
+            (b"not json".to_vec(), "the body is not a transaction"),
             (b"{\"amount\":1}".to_vec(), "missing field"),
-            (body(|transaction| transaction.amount = -1.0), "amount is not a number"),
+            (body(|transaction| transaction.amount = -1.0), "amount must be a number"),
             (
                 body(|transaction| transaction.time = "noon".to_owned()),
-                "time is not like",
+                "time must have the form",
             ),
             (
                 body(|transaction| transaction.time = "2026-03-14T24:00:00Z".to_owned()),
-                "time is not like",
+                "time must have the form",
             ),
         ] {
             let message = score(&body).unwrap_err();

@@ -1,5 +1,6 @@
-//! A model server on this machine that keeps `SageMaker`'s contract for containers, `POST /invocations` and
-//! `GET /ping`: <https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html>.
+//! A client of a model server on this machine. The server implements `SageMaker`'s contract for containers,
+//! `POST /invocations` and `GET /ping`:
+//! <https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html>.
 
 use std::time::Duration;
 
@@ -14,12 +15,12 @@ use tokio::time::timeout;
 
 use crate::sagemaker::ContainerAnswer;
 
-/// A model must answer within 60 s.
-const ANSWER_MAX: Duration = Duration::from_mins(1);
-/// A server that is up answers a ping at once.
-const PING_MAX: Duration = Duration::from_secs(5);
-/// The headers that `SageMaker` hands on to the container.
-const HANDED_ON: [&str; 3] = ["content-type", "accept", "x-amzn-sagemaker-custom-attributes"];
+/// The time within which a model must answer, 60 s.
+const INVOCATION_TIMEOUT: Duration = Duration::from_mins(1);
+/// The timeout of a ping. A server that is up answers it immediately.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The headers that `SageMaker` forwards to the container.
+const FORWARDED_HEADERS: [&str; 3] = ["content-type", "accept", "x-amzn-sagemaker-custom-attributes"];
 
 /// The user's model server.
 #[derive(Debug, Clone)]
@@ -29,23 +30,26 @@ pub struct ModelServer {
 }
 
 impl ModelServer {
-    /// Connects to the server at `url`, such as `http://127.0.0.1:8080`, and asks whether it is up.
+    /// Connects to the server at `url`, such as `http://127.0.0.1:8080`, and checks that it is up.
     ///
     /// # Errors
     ///
-    /// If the URL is none of plain HTTP, or nobody answers there.
+    /// If `url` is not a plain HTTP URL, or no server answers there.
     pub async fn connect(url: &str) -> Result<Self> {
         let base = url.trim_end_matches('/').trim_end_matches("/invocations").to_owned();
-        let uri: Uri = base.parse().with_context(|| format!("{url:?} is no URL"))?;
+        let uri: Uri = base.parse().with_context(|| format!("{url:?} is not a URL"))?;
         let plain_http = uri.scheme_str() == Some("http") && uri.host().is_some();
-        ensure!(plain_http, "{url:?} is not like http://127.0.0.1:8080");
+        ensure!(
+            plain_http,
+            "{url:?} must be a plain HTTP URL such as http://127.0.0.1:8080"
+        );
         let server = Self {
             base,
             client: Client::builder(TokioExecutor::new()).build_http(),
         };
         let ping = Request::get(format!("{}/ping", server.base)).body(Full::default())?;
-        // Any status will do: not every server has a /ping, but nothing at all means that it is not up.
-        let answered = timeout(PING_MAX, server.client.request(ping)).await;
+        // Any status shows that the server is up: not every server has a /ping.
+        let answered = timeout(PING_TIMEOUT, server.client.request(ping)).await;
         answered
             .map_err(anyhow::Error::from)
             .and_then(|answered| Ok(answered?))
@@ -53,9 +57,9 @@ impl ModelServer {
         Ok(server)
     }
 
-    /// Sends one request to the container. One that fails or takes too long has status 0, as `SageMaker` reports it.
+    /// Sends one request to the container. If it fails or takes too long, the status is 0, as `SageMaker` reports it.
     pub(crate) async fn invoke(&self, headers: &HeaderMap<HeaderValue>, body: Bytes) -> ContainerAnswer {
-        let exchanged = timeout(ANSWER_MAX, self.exchange(headers, body)).await;
+        let exchanged = timeout(INVOCATION_TIMEOUT, self.exchange(headers, body)).await;
         exchanged
             .map_err(anyhow::Error::from)
             .flatten()
@@ -68,7 +72,7 @@ impl ModelServer {
 
     async fn exchange(&self, headers: &HeaderMap<HeaderValue>, body: Bytes) -> Result<ContainerAnswer> {
         let mut request = Request::post(format!("{}/invocations", self.base));
-        for name in HANDED_ON {
+        for name in FORWARDED_HEADERS {
             for value in headers.get_all(name) {
                 request = request.header(name, value);
             }

@@ -1,5 +1,5 @@
-//! The mapping's destination for failures: what it gives up, with the payload, as an S3 destination gets it:
-//! <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>.
+//! The mapping's on-failure destination. Builds the object for discarded records, with their payload, as an S3
+//! destination receives it: <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>.
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::esm::{Condition, Discarded};
 use crate::stream::{self, FUNCTION_ARN, StreamRecord};
 
-/// The destination's object for `discarded`, at `now_ms` milliseconds since 1970.
+/// Returns the destination's object for `discarded`. `now_ms` is the current time, in milliseconds since 1970.
 pub fn object(discarded: &Discarded, now_ms: u64) -> Value {
     let condition = match discarded.condition {
         Condition::RetryAttemptsExhausted => "RetryAttemptsExhausted",
@@ -38,7 +38,7 @@ pub fn object(discarded: &Discarded, now_ms: u64) -> Value {
     })
 }
 
-/// As in `2026-03-14T02:11:09.5Z`.
+/// Formats a time in milliseconds since 1970, as in `2026-03-14T02:11:09.5Z`.
 fn time(milliseconds: u64) -> String {
     let time = DateTime::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX));
     time.fmt(Format::DateTime).unwrap_or_default()
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_holds_the_event_that_was_given_up() {
+    fn an_object_holds_the_discarded_event() {
         let record = |number| StreamRecord {
             shard: stream::shard_id(3),
             ..StreamRecord::from_line(number, b"x", 1_795_419_096_520)

@@ -1,4 +1,4 @@
-//! How a producer packs the lines of a file into Kinesis records.
+//! Packs the lines of a file into Kinesis records, as a producer does.
 
 use std::io::Write as _;
 
@@ -6,25 +6,26 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::aggregate::{Put, aggregate};
+use crate::aggregate::{KplUserRecord, aggregate};
 use crate::stream::StreamRecord;
 
-/// An aggregate holds no more than this of data and keys, so that it fits into a Kinesis record, unless one line is more.
+/// The maximum size of an aggregate, so that it fits into a Kinesis record. An aggregate of a single line can be
+/// larger.
 const AGGREGATE_BYTES_MAX: usize = 1_000_000;
-/// What a user record takes in an aggregate beside its data and its key, at most.
-const ENTRY_BYTES: usize = 24;
+/// The maximum size of a user record in an aggregate, without its data and its key.
+const ENTRY_OVERHEAD_BYTES: usize = 24;
 
-/// What is done to the lines; by default nothing, so that each is a Kinesis record.
+/// The packing of the lines. By default, each line is a Kinesis record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Packing {
-    /// Each line is compressed by gzip.
+    /// Whether each line is compressed with gzip.
     pub gzip: bool,
-    /// So many lines of a shard at most, one after the other, share a Kinesis record: 1–10,000.
+    /// The maximum number of consecutive lines of a shard in one Kinesis record, 1–10,000. `None` aggregates nothing.
     pub aggregate: Option<usize>,
 }
 
 impl Packing {
-    /// Packs the lines of one shard, which come as a record each.
+    /// Packs the lines of one shard. Each of the given records is one line.
     pub(crate) fn pack(self, mut records: Vec<StreamRecord>) -> Vec<StreamRecord> {
         if self.gzip {
             for record in &mut records {
@@ -32,13 +33,16 @@ impl Packing {
             }
         }
         match self.aggregate {
-            Some(lines) => groups(records, lines).iter().filter_map(|group| join(group)).collect(),
+            Some(lines) => groups(records, lines)
+                .iter()
+                .filter_map(|group| aggregate_group(group))
+                .collect(),
             None => records,
         }
     }
 }
 
-/// `data`, compressed by gzip; the same bytes for the same data.
+/// Returns `data` compressed with gzip. The same data gives the same bytes.
 pub fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder
@@ -51,12 +55,12 @@ fn groups(records: Vec<StreamRecord>, lines: usize) -> Vec<Vec<StreamRecord>> {
     let mut groups: Vec<Vec<StreamRecord>> = Vec::new();
     let mut bytes = 0;
     for record in records {
-        let more = record.data.len() + record.partition_key.len() + ENTRY_BYTES;
-        bytes += more;
+        let entry_bytes = record.data.len() + record.partition_key.len() + ENTRY_OVERHEAD_BYTES;
+        bytes += entry_bytes;
         match groups.last_mut() {
             Some(group) if group.len() < lines && bytes <= AGGREGATE_BYTES_MAX => group.push(record),
             Some(_) | None => {
-                bytes = more;
+                bytes = entry_bytes;
                 groups.push(vec![record]);
             }
         }
@@ -64,9 +68,10 @@ fn groups(records: Vec<StreamRecord>, lines: usize) -> Vec<Vec<StreamRecord>> {
     groups
 }
 
-/// A Kinesis record in the place of the group's first; none of no records.
-fn join(group: &[StreamRecord]) -> Option<StreamRecord> {
-    let puts = group.iter().map(|record| Put {
+/// Returns one Kinesis record for the group, with the keys and the position of its first record. Returns `None` for an
+/// empty group.
+fn aggregate_group(group: &[StreamRecord]) -> Option<StreamRecord> {
+    let puts = group.iter().map(|record| KplUserRecord {
         partition_key: &record.partition_key,
         explicit_hash_key: None,
         data: &record.data,
@@ -86,7 +91,7 @@ mod tests {
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::aggregate::user_records;
+    use crate::aggregate::count_user_records;
 
     fn lines(numbers: impl IntoIterator<Item = u64>, data: &[u8]) -> Vec<StreamRecord> {
         let numbers = numbers.into_iter();
@@ -94,13 +99,13 @@ mod tests {
     }
 
     fn counts(records: &[StreamRecord]) -> Vec<usize> {
-        let same = |record: &StreamRecord| record.user_records == user_records(&record.data);
+        let same = |record: &StreamRecord| record.user_records == count_user_records(&record.data);
         assert!(records.iter().all(same));
         records.iter().map(|record| record.user_records).collect()
     }
 
     #[test]
-    fn so_many_lines_share_a_record_in_the_place_of_their_first() {
+    fn an_aggregate_of_several_lines_has_the_key_and_sequence_number_of_the_first() {
         let packing = Packing {
             aggregate: Some(3),
             ..Packing::default()
@@ -112,7 +117,7 @@ mod tests {
             assert_eq!(record.partition_key, first.partition_key);
             assert_eq!(record.sequence_number, first.sequence_number);
         }
-        let put = |key| Put {
+        let put = |key| KplUserRecord {
             partition_key: key,
             explicit_hash_key: None,
             data: b"x",
@@ -137,7 +142,11 @@ mod tests {
         let many = packing.pack(lines(1..=20_000, b""));
         assert_eq!(counts(&many), [10_000, 10_000]);
         let size = |count| packing.pack(lines(1..=count, b"x"))[0].data.len();
-        assert!(size(1000) < 1000 * (ENTRY_BYTES + "line-1".len()), "{}", size(1000));
+        assert!(
+            size(1000) < 1000 * (ENTRY_OVERHEAD_BYTES + "line-1".len()),
+            "{}",
+            size(1000)
+        );
         assert_eq!(
             packing.pack(lines([1], &vec![b'x'; 2_000_000])).len(),
             1,
@@ -146,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_is_compressed_before_lines_are_put_together() {
+    fn each_line_is_compressed_before_lines_are_aggregated() {
         let packing = Packing {
             gzip: true,
             aggregate: None,
@@ -160,7 +169,7 @@ mod tests {
             ..packing
         };
         let together = packing.pack(lines(1..=2, b"text"));
-        let puts = [&compressed[0], &compressed[1]].map(|record| Put {
+        let puts = [&compressed[0], &compressed[1]].map(|record| KplUserRecord {
             partition_key: &record.partition_key,
             explicit_hash_key: None,
             data: &record.data,

@@ -1,4 +1,4 @@
-//! The function's processes: as many as there are invocations at once, kept warm from one invocation to the next.
+//! The function's processes: one for each concurrent invocation, kept warm between invocations.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,36 +6,36 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::function::{Answer, Function, Launch, StartError};
+use crate::function::{Function, InvocationResult, Launch, StartError};
 
 mod pool;
 
 use pool::Pool;
 
-/// What befalls processes on purpose.
+/// Deliberate disruptions of the function's processes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Mishaps {
-    /// Share of the invocations, from 0 to 1, that go to a fresh process even where a warm one is idle.
+pub struct Disruptions {
+    /// The share of invocations, from 0 to 1, that get a fresh process even if a warm one is idle.
     pub fresh: f64,
-    /// Share of the invocations, from 0 to 1, whose process is killed in the middle. One that has answered by then is
-    /// spared.
+    /// The share of invocations, from 0 to 1, whose process is killed at a random time. A process that has replied by
+    /// then is not killed.
     pub kill: f64,
-    /// How many processes are killed at most; `None` for no limit.
+    /// The maximum number of processes to kill. `None` means no limit.
     pub kills_max: Option<u64>,
-    /// Where the mishaps come from.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 
-/// How many processes there were.
+/// The number of processes started and killed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the names explain themselves")]
 pub struct Counts {
     pub started: u64,
     pub killed: u64,
 }
 
-/// Processes of the function, as Lambda keeps execution environments: each handles one invocation at a time, and stays
-/// for the next one unless it has ended or timed out.
+/// The function's processes, which stand for Lambda's execution environments. Each handles one invocation at a time. It
+/// is reused for the next one, unless it has ended or timed out.
 #[derive(Debug)]
 pub struct Processes {
     launch: Launch,
@@ -47,20 +47,20 @@ impl Processes {
     ///
     /// # Errors
     ///
-    /// As [`Function::start`].
-    pub async fn start(launch: Launch, mishaps: Mishaps) -> Result<Self, StartError> {
-        let mut pool = Pool::new(mishaps);
+    /// The errors of [`Function::start`].
+    pub async fn start(launch: Launch, disruptions: Disruptions) -> Result<Self, StartError> {
+        let mut pool = Pool::new(disruptions);
         pool.counts.started += 1;
         pool.give_back(Function::start(&launch).await?);
         let pool = Mutex::new(pool);
         Ok(Self { launch, pool })
     }
 
-    /// As [`Function::invoke`], in the idle process that was used last, or in a fresh one.
-    pub async fn invoke(&self, event: Bytes) -> Answer {
+    /// Like [`Function::invoke`], in the idle process that was used last, or in a fresh process.
+    pub async fn invoke(&self, event: Bytes) -> InvocationResult {
         let function = match self.take().await {
             Ok(function) => function,
-            Err(error) => return Answer::Exited(error.to_string()),
+            Err(error) => return InvocationResult::Exited(error.to_string()),
         };
         let kill_after = self.pool().draw_kill();
         let started = Instant::now();
@@ -70,39 +70,39 @@ impl Processes {
                 None => std::future::pending().await,
             }
         };
-        let answer = tokio::select! {
+        let result = tokio::select! {
             biased;
-            answer = function.invoke(event) => Some(answer),
+            result = function.invoke(event) => Some(result),
             () = killed => None,
         };
-        if kill_after.is_some() && answer.is_some() {
-            self.pool().spare();
+        if kill_after.is_some() && result.is_some() {
+            self.pool().cancel_kill();
         }
-        match answer {
-            Some(answer @ (Answer::Response(_) | Answer::Error(_))) => {
+        match result {
+            Some(result @ (InvocationResult::Response(_) | InvocationResult::Error(_))) => {
                 let mut pool = self.pool();
-                pool.answered(started.elapsed());
+                pool.add_duration(started.elapsed());
                 pool.give_back(function);
-                answer
+                result
             }
-            Some(answer @ (Answer::TimedOut(_) | Answer::Exited(_))) => {
+            Some(result @ (InvocationResult::TimedOut(_) | InvocationResult::Exited(_))) => {
                 function.stop().await;
-                answer
+                result
             }
             None => {
-                // What it has written up to here is read, and counts.
+                // The output that it has written so far is read, and counts.
                 function.stop().await;
-                Answer::Exited("killed on purpose".to_owned())
+                InvocationResult::Exited("killed on purpose".to_owned())
             }
         }
     }
 
-    /// How many processes were started, and how many of these were killed on purpose.
+    /// Returns how many processes were started, and how many of them were killed on purpose.
     pub fn counts(&self) -> Counts {
         self.pool().counts
     }
 
-    /// Ends the processes, and the line channel with them.
+    /// Stops the processes, which closes the channel of their lines.
     pub async fn stop(self) {
         let pool = self.pool.into_inner().unwrap_or_else(PoisonError::into_inner);
         for function in pool.into_idle() {

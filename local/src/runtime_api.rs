@@ -1,7 +1,7 @@
-//! Lambda's Runtime API, as a function's process sees it:
+//! Lambda's Runtime API for one process of a function:
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
 //!
-//! Several invocations may be under way at once, as on Lambda Managed Instances.
+//! Several invocations may be in progress at once, as on Lambda Managed Instances.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,25 +22,26 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use crate::server::Server;
 use crate::stream::FUNCTION_ARN;
 
-/// Lambda takes answers of up to 6 MB from a function that was invoked by a mapping, and a little for their framing.
-const ANSWER_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
+/// The maximum size of a response, in bytes. From a function that a mapping invokes, Lambda takes 6 MB and a little for
+/// the framing.
+const RESPONSE_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
 
-/// What a function said to one event.
+/// The function's reply to one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    /// It answered.
+pub enum FunctionReply {
+    /// The response.
     Response(Bytes),
-    /// It reported an error.
+    /// An error.
     Error(FunctionError),
 }
 
-/// An error as a function reports it.
+/// An error as the function reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FunctionError {
-    /// The error's name.
+    /// The error's type.
     pub error_type: String,
-    /// What went wrong.
+    /// The error's message.
     pub error_message: String,
 }
 
@@ -55,8 +56,10 @@ pub struct RuntimeApi {
 struct Shared {
     to_function: mpsc::UnboundedSender<Invocation>,
     invocations: Mutex<mpsc::UnboundedReceiver<Invocation>>,
-    waiting: StdMutex<HashMap<String, oneshot::Sender<Said>>>,
-    asked: watch::Sender<bool>,
+    /// The invocations that wait for a reply, by request ID.
+    pending: StdMutex<HashMap<String, oneshot::Sender<FunctionReply>>>,
+    /// Whether the function has asked for an event.
+    polled: watch::Sender<bool>,
     last_id: AtomicU64,
 }
 
@@ -72,46 +75,46 @@ impl RuntimeApi {
     ///
     /// # Errors
     ///
-    /// The operating system's own, if no port can be had.
+    /// The operating system's error, if no port is available.
     pub async fn start() -> io::Result<Self> {
         let (to_function, invocations) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             to_function,
             invocations: Mutex::new(invocations),
-            waiting: StdMutex::default(),
-            asked: watch::Sender::new(false),
+            pending: StdMutex::default(),
+            polled: watch::Sender::new(false),
             last_id: AtomicU64::new(0),
         });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
-            .layer(DefaultBodyLimit::max(ANSWER_BYTES_MAX))
+            .layer(DefaultBodyLimit::max(RESPONSE_BYTES_MAX))
             .with_state(Arc::clone(&shared));
         let server = Server::start(0, router).await?;
         Ok(Self { server, shared })
     }
 
-    /// The value of `AWS_LAMBDA_RUNTIME_API` for the function.
+    /// Returns the address for the function's `AWS_LAMBDA_RUNTIME_API`.
     pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
-    /// Waits until the function asks for its first event: its start-up is over.
+    /// Waits until the function asks for its first event, which ends its start-up.
     pub async fn ready(&self) {
         // The sender lives in `self`, so the wait cannot fail.
-        _ = self.shared.asked.subscribe().wait_for(|asked| *asked).await;
+        _ = self.shared.polled.subscribe().wait_for(|polled| *polled).await;
     }
 
-    /// Hands the function an event and a deadline, in milliseconds since 1970, and waits for what it says.
-    pub async fn invoke(&self, event: Bytes, deadline_ms: u128) -> Said {
+    /// Sends the function an event and a deadline, in milliseconds since 1970, and waits for its reply.
+    pub async fn invoke(&self, event: Bytes, deadline_ms: u128) -> FunctionReply {
         let id = format!(
             "00000000-0000-0000-0000-{:012}",
             self.shared.last_id.fetch_add(1, Ordering::Relaxed) + 1
         );
-        let (say, said) = oneshot::channel();
-        self.shared.waiting().insert(id.clone(), say);
-        let forget = Forget {
+        let (sender, reply) = oneshot::channel();
+        self.shared.pending().insert(id.clone(), sender);
+        let guard = PendingGuard {
             shared: &self.shared,
             id: id.clone(),
         };
@@ -120,34 +123,35 @@ impl RuntimeApi {
             .to_function
             .send(invocation)
             .expect("the receiver lives in `self`");
-        let said = said.await.expect("the sender waits in `self` until it is used");
-        drop(forget);
-        said
+        let reply = reply.await.expect("the sender stays in `self` until it is used");
+        drop(guard);
+        reply
     }
 }
 
-/// Takes an invocation off the list when nobody waits for it any more: what the function says later is too late.
-struct Forget<'a> {
+/// Removes an invocation from the pending ones when its caller is gone. A later reply is rejected.
+struct PendingGuard<'a> {
     shared: &'a Shared,
     id: String,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for PendingGuard<'_> {
     fn drop(&mut self) {
-        self.shared.waiting().remove(&self.id);
+        self.shared.pending().remove(&self.id);
     }
 }
 
 impl Shared {
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Said>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<FunctionReply>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say(&self, id: &str, said: Said) -> StatusCode {
-        match self.waiting().remove(id) {
-            // Nobody listens any more if the invocation has just timed out.
-            Some(listener) => {
-                _ = listener.send(said);
+    /// Delivers the function's reply to the caller of invocation `id`. Returns the status to answer the function with.
+    fn deliver_reply(&self, id: &str, reply: FunctionReply) -> StatusCode {
+        match self.pending().remove(id) {
+            // The receiver may be gone, if the invocation has just timed out.
+            Some(sender) => {
+                _ = sender.send(reply);
                 StatusCode::ACCEPTED
             }
             None => StatusCode::BAD_REQUEST,
@@ -156,7 +160,7 @@ impl Shared {
 }
 
 async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    shared.asked.send_replace(true);
+    shared.polled.send_replace(true);
     let invocation = shared
         .invocations
         .lock()
@@ -174,7 +178,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
         .expect("the headers are ASCII")
 }
 
-/// A trace that is not sampled, as Lambda has one for each invocation while tracing is off.
+/// Returns the ID of a trace that is not sampled. Lambda sends one with each invocation while tracing is off.
 fn trace_id() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -188,9 +192,12 @@ fn trace_id() -> String {
 }
 
 async fn response(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> StatusCode {
-    shared.say(&id, Said::Response(body))
+    shared.deliver_reply(&id, FunctionReply::Response(body))
 }
 
 async fn error(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> StatusCode {
-    shared.say(&id, Said::Error(serde_json::from_slice(&body).unwrap_or_default()))
+    shared.deliver_reply(
+        &id,
+        FunctionReply::Error(serde_json::from_slice(&body).unwrap_or_default()),
+    )
 }

@@ -1,11 +1,10 @@
-//! `SageMaker` Runtime, as a client sees it: `InvokeEndpoint` for any endpoint name, over HTTP on loopback.
+//! An emulation of `SageMaker` Runtime: `InvokeEndpoint` for any endpoint name, over HTTP on loopback.
 //!
-//! The container behind it is the built-in model or a model server of the user's. What the container refuses comes
-//! back as a `ModelError` with status 424, the container's own status and its words, as `SageMaker` does:
-//! <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
+//! The container behind it is the built-in model or the user's own model server. If the container refuses a request or
+//! fails, the response is a `ModelError` with status 424, the container's own status and its message, as `SageMaker`
+//! does: <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
 //!
-//! With a [gateway] before it, calls come and are answered as API Gateway has them, and all else is as
-//! without.
+//! With a [gateway] in front of it, requests and responses have the format of API Gateway. All else is the same.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,41 +28,43 @@ mod container;
 mod invoke_endpoint;
 mod recorder;
 
-pub(crate) use call::{Ended, Shared};
+pub(crate) use call::{CallResult, Shared};
 use container::Container;
 pub(crate) use container::ContainerAnswer;
 use invoke_endpoint::invoke_endpoint;
 use recorder::Recorder;
-pub use recorder::{Call, Outcome, Recorded};
+pub use recorder::{Call, CallOutcome, RecordedCalls};
 
-/// `InvokeEndpoint` takes bodies of up to 25 MB.
+/// The maximum size of a body for `InvokeEndpoint`, 25 MB.
 const BODY_BYTES_MAX: usize = 25 * 1024 * 1024;
 
-/// An endpoint on this machine.
+/// The options of an endpoint on this machine.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointOptions {
-    /// URL of a model server on this machine, instead of the built-in model.
+    /// The URL of a model server on this machine. `None`: the built-in model.
     pub model_server: Option<String>,
-    /// What each call takes beyond the model's own time.
+    /// The time added to each call, beyond the model's own time.
     pub latency: Duration,
-    /// Calls that take longer than that.
+    /// The share of calls that take longer than that.
     pub slow: Option<Slow>,
-    /// Calls in flight at most: those beyond are throttled, and do not count here. No limit if `None`.
+    /// The maximum number of calls in flight. Further calls are throttled and do not count as in flight. `None`: no
+    /// limit.
     pub max_in_flight: Option<usize>,
-    /// How often calls fail on purpose.
+    /// The rates of injected faults.
     pub rates: Rates,
-    /// Whether it listens with TLS, by a certificate of its own.
+    /// Whether it listens with TLS, with its own self-signed certificate.
     pub tls: bool,
-    /// How many calls it records at most; with 0, the usual, nothing is recorded.
+    /// The maximum number of calls to record. 0, the default: nothing is recorded.
     pub recorded_max: usize,
-    /// An API Gateway before it, which takes all calls instead of `InvokeEndpoint`. None if `None`, the usual.
+    /// An API Gateway in front of it, which takes all calls instead of `InvokeEndpoint`. `None`, the default: no
+    /// gateway.
     pub gateway: Option<GatewayOptions>,
 }
 
 /// The emulated service. Dropping it closes its port.
 #[derive(Debug)]
 pub struct SageMakerRuntime {
-    /// Deleted before the port is free: the file is named after it.
+    /// Declared before `server`, so that the file is deleted before the port is free: the file is named after the port.
     certificate: Option<CertificateFile>,
     gateway: Option<Arc<Gateway>>,
     server: Server,
@@ -71,12 +72,12 @@ pub struct SageMakerRuntime {
 }
 
 impl SageMakerRuntime {
-    /// Starts the service on `port`, or a free one if it is 0. A call takes up to 2 ms more than its latency and the
-    /// container's own time: Tokio's timer fires at the next whole millisecond, the thread wakes later.
+    /// Starts the service on `port`, or on a free port if it is 0. A call takes up to 2 ms more than its latency and
+    /// the container's own time: Tokio's timer fires at the next whole millisecond, and the thread wakes up later.
     ///
     /// # Errors
     ///
-    /// If the model server is not up, the port cannot be had, or the certificate's file cannot be written.
+    /// If the model server is not up, the port is not available, or the certificate's file cannot be written.
     pub async fn start(port: u16, options: &EndpointOptions) -> Result<Self> {
         let container = Container::connect(options.model_server.as_deref()).await?;
         let shared = Arc::new(Shared::new(container, options));
@@ -102,60 +103,61 @@ impl SageMakerRuntime {
         })
     }
 
-    /// Its URL, such as `http://127.0.0.1:9001`: what `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME` is for the function, or, with
-    /// a gateway, where [`gateway::PATH`] is.
+    /// The URL of the service, such as `http://127.0.0.1:9001`. It is the function's
+    /// `AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME` or, with a gateway, the URL to which [`gateway::PATH`] is added.
     pub fn url(&self) -> String {
         let scheme = if self.certificate.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.server.address)
     }
 
-    /// The file of its certificate in PEM format, where it listens with TLS: what `SSL_CERT_FILE` is for the function.
-    /// It is deleted when the service is dropped.
+    /// The file of its certificate in PEM format, the function's `SSL_CERT_FILE`. `None` without TLS. The file is
+    /// deleted when the service is dropped.
     pub fn certificate(&self) -> Option<&Path> {
         self.certificate.as_ref().map(CertificateFile::path)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
-    /// The gateway before it, if there is one.
+    /// The gateway in front of it, if there is one.
     pub fn gateway(&self) -> Option<&Gateway> {
         self.gateway.as_deref()
     }
 
-    /// Calls so far, those included that a gateway refused.
+    /// The number of calls so far, including calls that a gateway refused.
     pub fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::Relaxed)
     }
 
-    /// The most calls that were in flight at once.
+    /// The largest number of calls that were in flight at once.
     pub fn most_in_flight(&self) -> u64 {
         self.shared.most_in_flight.load(Ordering::Relaxed)
     }
 
-    /// Connections that it has accepted so far, those included whose TLS handshake is not over or has failed.
+    /// The number of connections accepted so far, including those whose TLS handshake has failed or is still in
+    /// progress.
     pub fn connections(&self) -> u64 {
         self.server.connections()
     }
 
-    /// The faults it had on purpose, and the calls that it throttled because too many were in flight.
+    /// The injected faults, including calls that were throttled because too many were in flight.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
 
-    /// The calls that have ended so far, and leaves none behind.
-    pub fn take_recorded(&self) -> Recorded {
+    /// Takes the recorded calls that have ended so far.
+    pub fn take_recorded(&self) -> RecordedCalls {
         self.shared.recorder.as_ref().map(Recorder::take).unwrap_or_default()
     }
 
-    /// From now on, calls hang until [`release`](Self::release).
+    /// Holds all calls from now on, until [`release`](Self::release).
     pub fn hold(&self) {
         self.shared.held.send_replace(true);
     }
 
-    /// Lets calls that hang go on.
+    /// Releases the calls that [`hold`](Self::hold) holds.
     pub fn release(&self) {
         self.shared.held.send_replace(false);
     }

@@ -1,4 +1,4 @@
-//! A small HTTP server on loopback, with TLS or without, that ends with its owner.
+//! A small HTTP server on loopback, with or without TLS. It stops when its owner is dropped.
 
 use std::fmt::Debug;
 use std::io;
@@ -18,19 +18,24 @@ use tls::TlsListener;
 
 /// A running server. Dropping it closes the port.
 #[derive(Debug)]
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+pub struct Server {
+    /// The address that it listens on.
+    pub address: SocketAddr,
     connections: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
 impl Server {
     /// Serves `router` on `port` of 127.0.0.1, or on a free port if it is 0.
-    pub(crate) async fn start(port: u16, router: Router) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If the port cannot be bound.
+    pub async fn start(port: u16, router: Router) -> io::Result<Self> {
         Self::start_with(port, router, None).await
     }
 
-    /// As [`start`](Self::start), by TLS if there is an acceptor.
+    /// Like [`start`](Self::start), with TLS if there is an acceptor.
     pub(crate) async fn start_with(port: u16, router: Router, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
@@ -38,7 +43,7 @@ impl Server {
         let count = Arc::clone(&connections);
         let listener = listener.tap_io(move |connection| {
             count.fetch_add(1, Ordering::Relaxed);
-            // Small answers would wait for Nagle's algorithm; a connection that refuses the option works all the same.
+            // Nagle's algorithm would delay small responses. A connection that refuses the option still works.
             _ = connection.set_nodelay(true);
         });
         let task = match tls {
@@ -52,14 +57,15 @@ impl Server {
         })
     }
 
-    /// Connections that were accepted so far, those included whose TLS handshake is not over or has failed.
+    /// The number of connections accepted so far, including those whose TLS handshake has failed or is still in
+    /// progress.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 }
 
 async fn serve<L: Listener<Addr: Debug>>(listener: L, router: Router) {
-    // `serve` runs for ever; errors of single connections it handles itself.
+    // `serve` never returns. It handles the errors of single connections itself.
     _ = axum::serve(listener, router).await;
 }
 

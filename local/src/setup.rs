@@ -1,4 +1,4 @@
-//! What every command needs: the function's program, its environment, and an endpoint to call.
+//! The setup that all commands share: the function's program, its environment, and the endpoint that it calls.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,45 +11,45 @@ use crate::environment::{self, Settings, Target};
 use crate::function::{Launch, Line, Program};
 use crate::sagemaker::SageMakerRuntime;
 
-pub use crate::environment::OwnEndpoint;
+pub use crate::environment::UserEndpoint;
 pub use crate::sagemaker::EndpointOptions;
 
-/// How to run the function.
+/// The options for running the function.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The function's program; built with cargo if there is none.
+    /// The function's program. If `None`, the function is built with cargo.
     pub program: Option<Program>,
-    /// An endpoint of the user's, instead of one on this machine.
-    pub own_endpoint: Option<OwnEndpoint>,
-    /// The endpoint on this machine.
+    /// The user's endpoint. If `None`, the function calls an endpoint on this machine.
+    pub user_endpoint: Option<UserEndpoint>,
+    /// The options of the endpoint on this machine.
     pub local_endpoint: EndpointOptions,
-    /// Time for one invocation.
+    /// The timeout of one invocation.
     pub timeout: Duration,
     /// Environment variables for the function.
     pub settings: Settings,
 }
 
-/// Everything in place but the function itself.
+/// Everything that is needed to start the function.
 #[derive(Debug)]
 pub struct Setup {
-    /// The endpoint on this machine, where that is what the function calls.
+    /// The endpoint on this machine. `None` if the function calls the user's endpoint.
     pub endpoint: Option<SageMakerRuntime>,
-    /// How to start the function.
+    /// The start options of the function.
     pub launch: Launch,
-    /// What it will write.
+    /// The lines that the function writes.
     pub lines: mpsc::UnboundedReceiver<Line>,
 }
 
 impl Setup {
-    /// Builds the function if need be, and starts the endpoint.
+    /// Builds the function if `options` has no program, and starts the endpoint.
     ///
     /// # Errors
     ///
-    /// If the function does not compile, the endpoint cannot be started, AWS credentials are missing, or the settings are
-    /// of another endpoint.
+    /// If the function does not compile, the endpoint cannot be started, AWS credentials are missing, or the settings
+    /// name another endpoint.
     pub async fn new(options: Options) -> Result<Self> {
-        let (endpoint, target) = if let Some(own) = options.own_endpoint {
-            (None, Target::Own(own))
+        let (endpoint, target) = if let Some(endpoint) = options.user_endpoint {
+            (None, Target::User(endpoint))
         } else {
             let endpoint = SageMakerRuntime::start(0, &options.local_endpoint).await?;
             let target = Target::Local {

@@ -1,4 +1,4 @@
-//! Where the records come from: the lines of a file, or a stream behind a Kinesis API.
+//! The source of the records: the lines of a file, or a stream behind a Kinesis API.
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -12,39 +12,39 @@ use tokio::time::Instant;
 
 use crate::kinesis::KinesisStream;
 use crate::packing::Packing;
-use crate::stream::{Over, StreamRecord, place, shard_id, user_records};
+use crate::stream::{Partitions, StreamRecord, partition_index, shard_id, user_records};
 
-/// How many records of a shard are read ahead of the function.
-const AHEAD_MAX: usize = 20_000;
+/// The maximum number of records of a shard that are read but not yet finished.
+const READ_AHEAD_MAX: usize = 20_000;
 
-/// What to read.
+/// The source to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A file with a record a line, which a stream with so many shards holds when the run begins.
+    /// A file with one record per line. All its records are in the stream when the run begins.
     File {
         /// The file.
         path: PathBuf,
-        /// 1–100.
+        /// The number of shards of the stream, 1–100.
         shards: usize,
-        /// What its producer does to the lines.
+        /// How the producer aggregates and compresses the lines.
         packing: Packing,
     },
-    /// A stream, from its oldest record on.
+    /// A stream, read from its oldest record.
     Kinesis {
-        /// The API.
+        /// The URL of the Kinesis API.
         url: String,
         /// The stream's name.
         stream: String,
     },
 }
 
-/// A source that is there, and how far it is read.
+/// An open source, with counts of the records read and still to be read.
 #[derive(Debug)]
 pub(crate) struct OpenSource {
     content: Content,
-    /// How many Kinesis records may still be read.
+    /// The number of Kinesis records that may still be read.
     left: Cell<usize>,
-    /// How many user records have been read.
+    /// The number of user records read so far.
     read: Cell<usize>,
 }
 
@@ -52,12 +52,12 @@ pub(crate) struct OpenSource {
 enum Content {
     /// A file's text, and the records of each shard.
     Lines(Bytes, Vec<Vec<StreamRecord>>),
-    /// A stream, and for each of its shards how many records may be read ahead of the function.
+    /// A stream, and for each of its shards a permit for each further record that may be read ahead.
     Kinesis(KinesisStream, Vec<Semaphore>),
 }
 
 impl Source {
-    /// Reads the file, or looks for the stream. No more than `limit` records will be read.
+    /// Reads the file or finds the stream. At most `limit` records will be read.
     pub(crate) async fn open(&self, limit: Option<usize>) -> Result<OpenSource> {
         let limit = limit.unwrap_or(usize::MAX);
         let content = match self {
@@ -72,7 +72,7 @@ impl Source {
             }
             Self::Kinesis { url, stream } => {
                 let stream = KinesisStream::open(url, stream).await?;
-                let ahead = stream.shards().iter().map(|_| Semaphore::new(AHEAD_MAX)).collect();
+                let ahead = stream.shards().iter().map(|_| Semaphore::new(READ_AHEAD_MAX)).collect();
                 Content::Kinesis(stream, ahead)
             }
         };
@@ -85,7 +85,8 @@ impl Source {
 }
 
 impl OpenSource {
-    /// How many user records there are, where that is known.
+    /// Returns how many user records a file holds, or the limit on the Kinesis records to read from a stream. Returns
+    /// `None` for a stream without a limit.
     pub(crate) fn expected(&self) -> Option<usize> {
         match &self.content {
             Content::Lines(_, shards) => Some(user_records(shards.iter().flatten())),
@@ -93,12 +94,12 @@ impl OpenSource {
         }
     }
 
-    /// How many user records have been read.
+    /// Returns the number of user records read so far.
     pub(crate) fn count_read(&self) -> usize {
         self.read.get()
     }
 
-    /// The records of each shard, and what reads them into there.
+    /// Returns a channel for the records of each shard, and the future that reads the source into the channels.
     pub(crate) fn channels(
         &self,
     ) -> (
@@ -113,17 +114,17 @@ impl OpenSource {
         (receivers, self.read(senders))
     }
 
-    /// So many Kinesis records of a shard are done with: there is room for others.
-    pub(crate) fn done(&self, shard: &str, records: usize) {
+    /// Counts `records` Kinesis records of a shard as finished, so that as many others can be read.
+    pub(crate) fn mark_finished(&self, shard: &str, records: usize) {
         if let Content::Kinesis(stream, ahead) = &self.content
             && let Some(number) = stream.shards().iter().position(|it| it == shard)
-            && let Some(room) = ahead.get(number)
+            && let Some(permits) = ahead.get(number)
         {
-            room.add_permits(records);
+            permits.add_permits(records);
         }
     }
 
-    /// The line that is the user record with this partition key, where the source is a file.
+    /// Returns the line of the user record with this partition key, if the source is a file.
     pub(crate) fn line(&self, partition_key: &str) -> Option<&[u8]> {
         let Content::Lines(text, _) = &self.content else {
             return None;
@@ -135,7 +136,7 @@ impl OpenSource {
     async fn read(&self, senders: Vec<mpsc::UnboundedSender<StreamRecord>>) -> Result<()> {
         match &self.content {
             Content::Lines(_, shards) => {
-                // The function may have been built since the lines were read.
+                // The records arrive now: building the function may have taken time since the lines were read.
                 let (entered, arrival_ms) = (Instant::now(), now_ms());
                 for (records, sender) in shards.iter().zip(senders) {
                     for record in records {
@@ -166,13 +167,13 @@ impl OpenSource {
         ahead: &Semaphore,
         sender: mpsc::UnboundedSender<StreamRecord>,
     ) -> Result<()> {
-        let mut position = stream.start_of(shard).await?;
+        let mut reader = stream.shard_reader(shard).await?;
         while self.left.get() > 0 {
-            let Some(records) = position.next(self.left.get()).await? else {
+            let Some(records) = reader.next(self.left.get()).await? else {
                 break;
             };
             for record in records {
-                // Other shards may have used up the limit meanwhile.
+                // Other shards may have reached the limit in the meantime.
                 if self.left.get() == 0 {
                     break;
                 }
@@ -186,12 +187,12 @@ impl OpenSource {
     fn send(&self, record: StreamRecord, sender: &mpsc::UnboundedSender<StreamRecord>) {
         self.left.set(self.left.get().saturating_sub(1));
         self.read.set(self.read.get() + record.user_records);
-        // Nobody listens when the run is over.
+        // The channel is closed when the run is over.
         _ = sender.send(record);
     }
 }
 
-/// The lines of a text with their numbers, from 1. Empty lines are no records.
+/// Returns the non-empty lines of a text with their numbers, from 1. Empty lines count, but they are not records.
 pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     let lines = text
         .split(|byte| *byte == b'\n')
@@ -199,7 +200,7 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     (1..).zip(lines).filter(|(_, line)| !line.is_empty())
 }
 
-/// The first `limit` lines as records that have just arrived, by shard.
+/// Returns the first `limit` lines as records that arrive now, by shard.
 fn by_shard(text: &Bytes, shards: usize, limit: usize) -> Vec<Vec<StreamRecord>> {
     let arrival_ms = now_ms();
     let mut stream = vec![Vec::new(); shards.max(1)];
@@ -208,10 +209,10 @@ fn by_shard(text: &Bytes, shards: usize, limit: usize) -> Vec<Vec<StreamRecord>>
             data: text.slice_ref(line),
             ..StreamRecord::from_line(number, b"", arrival_ms)
         };
-        let place = place(&record.partition_key, Over::Shards, stream.len());
-        if let Some(shard) = stream.get_mut(place) {
+        let index = partition_index(&record.partition_key, Partitions::Shards, stream.len());
+        if let Some(shard) = stream.get_mut(index) {
             shard.push(StreamRecord {
-                shard: shard_id(place),
+                shard: shard_id(index),
                 ..record
             });
         }
@@ -219,8 +220,8 @@ fn by_shard(text: &Bytes, shards: usize, limit: usize) -> Vec<Vec<StreamRecord>>
     stream
 }
 
-/// The time, in milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
+/// Returns the current time, in milliseconds since 1970.
+pub fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or_default()
 }
@@ -229,7 +230,8 @@ pub(crate) fn now_ms() -> u64 {
 mod tests {
     use super::*;
 
-    /// The first 90 of 100 lines, which hold 0, 1 and so on with an empty line after each, in three shards.
+    /// Opens a file of 100 lines as a stream of three shards, with a limit of 90 records. The lines hold 0, 1 and so
+    /// on. An empty line follows each.
     async fn open(name: &str, packing: Packing) -> OpenSource {
         let path = std::env::temp_dir().join(format!("instream-source-{name}-{}", std::process::id()));
         let text: Vec<_> = (0..100).map(|line| format!("{line}\r\n\n")).collect();
@@ -244,7 +246,7 @@ mod tests {
         source
     }
 
-    /// All records of each shard.
+    /// Returns all records of each shard.
     async fn read(source: &OpenSource) -> Vec<Vec<StreamRecord>> {
         let (shards, read) = source.channels();
         read.await.unwrap();
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_line_is_in_one_shard_in_the_order_of_the_file() {
+    async fn each_line_is_in_one_shard_in_file_order() {
         let source = open("plain", Packing::default()).await;
         assert_eq!(source.expected(), Some(90));
         let mut all = Vec::new();
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_that_share_a_record_are_of_one_shard_and_each_is_counted_and_found() {
+    async fn aggregated_lines_are_of_one_shard_and_each_is_counted_and_found() {
         let packing = Packing {
             aggregate: Some(4),
             gzip: true,
@@ -295,7 +297,7 @@ mod tests {
             }
         }
         assert_eq!(source.count_read(), 90);
-        assert_eq!(source.line("line-3"), Some(b"1".as_slice()), "as it is in the file");
+        assert_eq!(source.line("line-3"), Some(b"1".as_slice()), "the line of the file");
         assert_eq!([source.line("line-2"), source.line("key")], [None; 2]);
     }
 }

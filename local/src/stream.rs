@@ -1,4 +1,4 @@
-//! Records of a Kinesis stream, and the events that an event source mapping makes of them.
+//! Records of a Kinesis stream, and the events that an event source mapping builds from them.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// The stream, where it is none of a real Kinesis API's.
+/// The ARN of the stream, if its records come from a file and not from a Kinesis API.
 pub(crate) const STREAM_ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/transactions";
-/// The function that reads it.
+/// The ARN of the function that reads the stream.
 pub(crate) const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:instream";
-/// Sequence numbers have 56 digits; these are the first 40 of them.
-const SEQUENCE_START: &str = "4959033827149025660855969253836157109592";
+/// The first 40 of the 56 digits of a sequence number.
+const SEQUENCE_NUMBER_PREFIX: &str = "4959033827149025660855969253836157109592";
 
 /// One record of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,28 +22,28 @@ pub struct StreamRecord {
     pub stream_arn: Arc<str>,
     /// The shard that holds it, such as `shardId-000000000000`.
     pub shard: String,
-    /// 56 digits, rising along the shard and unique in it.
+    /// 56 digits. Unique in the shard and ascending along it.
     pub sequence_number: String,
     /// The producer's partition key.
     pub partition_key: String,
     /// The producer's bytes.
     pub data: Bytes,
-    /// How many user records it holds: one, unless a producer has put several into it.
+    /// The number of user records in it: one, unless the producer aggregated several.
     pub user_records: usize,
-    /// When the stream took the record, in milliseconds since 1970.
+    /// The time of arrival in the stream, in milliseconds since 1970.
     pub arrival_ms: u64,
-    /// The same on Tokio's clock: the record's age is counted from here.
+    /// The time of arrival on Tokio's clock. The record's age counts from here.
     pub entered: Instant,
 }
 
 impl StreamRecord {
-    /// The record that holds line `number`, counted from 1, of a file: `line-NUMBER` is its partition key. It enters the
-    /// first shard now.
+    /// Returns a record that holds a line of a file. `number` is the line's number, from 1, and `line-NUMBER` the
+    /// partition key. The record enters the first shard now.
     pub fn from_line(number: u64, line: &[u8], arrival_ms: u64) -> Self {
         Self {
             stream_arn: Arc::from(STREAM_ARN),
             shard: shard_id(0),
-            sequence_number: format!("{SEQUENCE_START}{number:016}"),
+            sequence_number: format!("{SEQUENCE_NUMBER_PREFIX}{number:016}"),
             partition_key: format!("line-{number}"),
             data: Bytes::copy_from_slice(line),
             user_records: 1,
@@ -52,13 +52,13 @@ impl StreamRecord {
         }
     }
 
-    /// How much of an event's 6 MB the record takes: its data in base64, and its envelope.
+    /// Returns the record's share of an event's 6 MB, in bytes: its data in base64, and its envelope.
     pub fn size_in_event(&self) -> usize {
         const ENVELOPE: usize = 600;
         self.data.len().div_ceil(3) * 4 + self.partition_key.len() + ENVELOPE
     }
 
-    /// What an event calls it.
+    /// Returns the record's `eventID` in an event.
     pub fn event_id(&self) -> String {
         format!("{}:{}", self.shard, self.sequence_number)
     }
@@ -83,36 +83,37 @@ impl StreamRecord {
     }
 }
 
-/// How many user records these records hold.
+/// Returns the number of user records in `records`.
 pub fn user_records<'r>(records: impl IntoIterator<Item = &'r StreamRecord>) -> usize {
     records.into_iter().map(|record| record.user_records).sum()
 }
 
-/// The name of shard `number`, counted from 0.
+/// Returns the name of shard `number`, from 0.
 pub fn shard_id(number: usize) -> String {
     format!("shardId-{number:012}")
 }
 
-/// The event that hands `records` to a function.
+/// Returns the Kinesis event with `records`, as JSON.
 pub fn event<'r>(records: impl IntoIterator<Item = &'r StreamRecord>) -> Bytes {
     let entries: Vec<_> = records.into_iter().map(StreamRecord::entry).collect();
     Bytes::from(json!({ "Records": entries }).to_string())
 }
 
-/// What partition keys are spread over. The one must not follow from the other: else a shard's records would leave
-/// some of its lanes empty.
+/// The kind of partition that a key is hashed to. The values salt the hash: a key's lane must not depend on its shard,
+/// otherwise some lanes of a shard would get no records.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Over {
+pub(crate) enum Partitions {
     Shards = 0x5348,
     Lanes = 0x4C41,
 }
 
-/// Which of `count` places, from 0, a partition key has: evenly spread, and the same in every run.
-pub(crate) fn place(partition_key: &str, over: Over, count: usize) -> usize {
-    // FNV-1a, and a last step that lets every bit of it count.
+/// Returns the index, below `count`, of the partition that a key belongs to. Keys spread evenly, and the result is the
+/// same in every run.
+pub(crate) fn partition_index(partition_key: &str, partitions: Partitions, count: usize) -> usize {
+    // FNV-1a, then a mixing step in which every bit influences the index.
     let hash = partition_key
         .bytes()
-        .fold(0xCBF2_9CE4_8422_2325 ^ over as u64, |hash, byte| {
+        .fold(0xCBF2_9CE4_8422_2325 ^ partitions as u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
         });
     let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
@@ -137,7 +138,7 @@ mod tests {
         let mut counts = [[0; 4]; 2];
         for number in 0..8000 {
             let key = format!("line-{number}");
-            counts[place(&key, Over::Shards, 2)][place(&key, Over::Lanes, 4)] += 1;
+            counts[partition_index(&key, Partitions::Shards, 2)][partition_index(&key, Partitions::Lanes, 4)] += 1;
         }
         let even = counts.iter().flatten().all(|count| (900..1100).contains(count));
         assert!(even, "{counts:?}");
@@ -149,17 +150,17 @@ mod tests {
         records[1].shard = shard_id(7);
         records[1].stream_arn = Arc::from("arn:aws:kinesis:eu-west-1:000000000000:stream/orders");
         let event: Value = serde_json::from_slice(&event(&records)).unwrap();
-        for (place, (shard, region)) in [
+        for (index, (shard, region)) in [
             ("shardId-000000000000", "us-east-1"),
             ("shardId-000000000007", "eu-west-1"),
         ]
         .into_iter()
         .enumerate()
         {
-            let entry = &event["Records"][place];
-            let id = format!("{shard}:{}", records[place].sequence_number);
+            let entry = &event["Records"][index];
+            let id = format!("{shard}:{}", records[index].sequence_number);
             assert_eq!(entry["eventID"], *id);
-            assert_eq!(entry["eventSourceARN"], *records[place].stream_arn);
+            assert_eq!(entry["eventSourceARN"], *records[index].stream_arn);
             assert_eq!(entry["awsRegion"], region);
         }
     }

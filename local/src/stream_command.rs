@@ -1,4 +1,4 @@
-//! `cargo local`: a stream of records through the function, and what came of it.
+//! `cargo local`: sends a stream of records through the function and summarises the run.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::deliveries::{Counted, Deliveries, Files, Highest};
+use crate::deliveries::{Deliveries, DeliveryCounts, Files, HighScore};
 use crate::esm::{Mapping, Report};
 use crate::function::Line;
 use crate::gateway::Gateway;
@@ -23,23 +23,23 @@ use crate::sagemaker::SageMakerRuntime;
 use crate::source::{OpenSource, Source, now_ms};
 use crate::summary::{Summary, Tally};
 
-/// How much of a record stands beside its score, in characters.
-const RECORD_SHOWN: usize = 160;
+/// The maximum number of characters of a record that are shown beside its score.
+const RECORD_CHARS_MAX: usize = 160;
 
-/// What to stream, and how.
+/// The options of a stream run.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    /// Where the records come from.
+    /// The source of the records.
     pub source: Source,
-    /// How many records to take at most.
+    /// The maximum number of records to read.
     pub limit: Option<usize>,
     /// The event source mapping.
     pub mapping: Mapping,
-    /// Folder for predictions, dead letters and the log.
+    /// The folder for predictions, dead letters and the log.
     pub folder: PathBuf,
 }
 
-/// Runs the stream through the function.
+/// Sends the stream through the function and returns the summary.
 ///
 /// # Errors
 ///
@@ -49,10 +49,10 @@ pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
     let (function, lines) = lambda.start().await?;
     let deliveries = Deliveries::create(&stream.folder)?;
     let observer = Observer::new(&source, &deliveries.files().on_failure)?;
-    let taker = tokio::spawn(take_all(lines, deliveries));
+    let writer = tokio::spawn(write_lines(lines, deliveries));
     let started = Instant::now();
     let invoke = async |event: Bytes| function.invoke(event).await;
-    let report = |report| observer.take(report);
+    let report = |report| observer.on_report(report);
     let feed = async {
         let (shards, read) = source.channels();
         let process = stream.mapping.run(shards, &invoke, &report);
@@ -70,15 +70,15 @@ pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
     let (shows_predictions, shows_dead_letters) = (function.shows_predictions, function.shows_dead_letters);
     let (endpoint, processes) = function.stop().await;
     let tally = observer.finish()?;
-    let (files, counted) = taker.await??;
+    let (files, counts) = writer.await??;
     let done = done.transpose()?;
     Ok(Summary {
         records: source.count_read(),
-        predicted: shows_predictions.then_some(counted.predicted),
-        rejected: shows_dead_letters.then_some(counted.rejected),
+        predicted: shows_predictions.then_some(counts.predicted),
+        rejected: shows_dead_letters.then_some(counts.rejected),
         redelivered: tally.redelivered,
-        discarded: counted.not_told_of(&tally.given_up),
-        repeated: counted.repeated,
+        discarded: counts.count_undelivered(&tally.discarded_kinesis_records),
+        repeated: counts.repeated,
         batches: tally.batches,
         batch_latency_ms: tally.percentiles(),
         last_failure: tally.last_failure,
@@ -95,22 +95,22 @@ pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
             .and_then(|endpoint| endpoint.gateway().map(Gateway::counts)),
         seconds: elapsed.as_secs_f64(),
         interrupted: done.is_none(),
-        highest_scores: with_records(counted.highest, &source),
+        highest_scores: with_records(counts.highest, &source),
         files,
     })
 }
 
-/// Takes what the mapping reports: adds it up, shows it, and keeps what was given up.
+/// Receives the mapping's reports: counts them, shows the progress, and writes discarded records to a file.
 struct Observer<'s> {
     source: &'s OpenSource,
     progress: ProgressBar,
-    seen: RefCell<Seen>,
+    state: RefCell<ObserverState>,
 }
 
-struct Seen {
+struct ObserverState {
     tally: Tally,
-    /// The destination for failures: empty where nothing was given up. It is written at once, so that a run that is
-    /// interrupted keeps it.
+    /// The file of the on-failure destination, empty if nothing was discarded. Each object is written immediately, so
+    /// that an interrupted run keeps it.
     on_failure: File,
     /// The first error of that file.
     written: io::Result<()>,
@@ -119,7 +119,7 @@ struct Seen {
 impl<'s> Observer<'s> {
     fn new(source: &'s OpenSource, on_failure: &std::path::Path) -> Result<Self> {
         let on_failure = File::create(on_failure).with_context(|| format!("cannot write {}", on_failure.display()))?;
-        let seen = RefCell::new(Seen {
+        let state = RefCell::new(ObserverState {
             tally: Tally::default(),
             on_failure,
             written: Ok(()),
@@ -127,31 +127,31 @@ impl<'s> Observer<'s> {
         Ok(Self {
             source,
             progress: progress_bar(source.expected())?,
-            seen,
+            state,
         })
     }
 
-    fn take(&self, report: Report) {
-        let mut seen = self.seen.borrow_mut();
+    fn on_report(&self, report: Report) {
+        let mut state = self.state.borrow_mut();
         let (shard, done, user_records) = match &report {
             Report::Invoked(invoked) => (Some(&invoked.shard), invoked.finished, invoked.finished_user_records),
             Report::Discarded(discarded) => {
                 let object = on_failure::object(discarded, now_ms());
-                if seen.written.is_ok() {
-                    seen.written = writeln!(seen.on_failure, "{object}");
+                if state.written.is_ok() {
+                    state.written = writeln!(state.on_failure, "{object}");
                 }
                 let first = discarded.records.first();
                 let shard = first.map(|record| &record.shard);
                 (shard, discarded.records.len(), discarded.user_records())
             }
         };
-        self.source.done(shard.map_or("", String::as_str), done);
+        self.source.mark_finished(shard.map_or("", String::as_str), done);
         self.progress.inc(user_records as u64);
-        seen.tally.add(report);
-        if seen.tally.redelivered > 0 {
+        state.tally.add(report);
+        if state.tally.redelivered > 0 {
             let Tally {
                 redelivered, discarded, ..
-            } = seen.tally;
+            } = state.tally;
             let message = format!(", {redelivered} again, {discarded} discarded");
             self.progress.set_message(message);
         }
@@ -159,36 +159,36 @@ impl<'s> Observer<'s> {
 
     fn finish(self) -> Result<Tally> {
         self.progress.finish_and_clear();
-        let Seen { tally, written, .. } = self.seen.into_inner();
-        written.context("cannot write what was given up")?;
+        let ObserverState { tally, written, .. } = self.state.into_inner();
+        written.context("cannot write the discarded records")?;
         Ok(tally)
     }
 }
 
-/// Puts the beginning of its record beside each of the highest scores.
-fn with_records(highest: Vec<Highest>, source: &OpenSource) -> Vec<Highest> {
+/// Adds the beginning of the record to each of the highest scores.
+fn with_records(highest: Vec<HighScore>, source: &OpenSource) -> Vec<HighScore> {
     let beginning = |partition_key: &str| {
         let line = source.line(partition_key)?;
-        Some(String::from_utf8_lossy(line).chars().take(RECORD_SHOWN).collect())
+        Some(String::from_utf8_lossy(line).chars().take(RECORD_CHARS_MAX).collect())
     };
-    let fill = |kept: Highest| Highest {
-        record: beginning(&kept.partition_key).unwrap_or_default(),
-        ..kept
+    let fill = |high_score: HighScore| HighScore {
+        record: beginning(&high_score.partition_key).unwrap_or_default(),
+        ..high_score
     };
     highest.into_iter().map(fill).collect()
 }
 
-async fn take_all(
+async fn write_lines(
     mut lines: mpsc::UnboundedReceiver<Line>,
     mut deliveries: Deliveries,
-) -> io::Result<(Files, Counted)> {
+) -> io::Result<(Files, DeliveryCounts)> {
     while let Some(line) = lines.recv().await {
-        deliveries.take(&line)?;
+        deliveries.add(&line)?;
     }
     deliveries.finish()
 }
 
-/// Shown where standard error is a terminal.
+/// Returns the progress bar. It is visible only if standard error is a terminal.
 fn progress_bar(records: Option<usize>) -> Result<ProgressBar> {
     let (progress, template) = match records {
         Some(records) => (

@@ -1,10 +1,10 @@
-//! What a run came to, as a table for a person or JSON for a program.
+//! The summary of a run, as a table or as JSON.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::deliveries::{Files, Highest};
+use crate::deliveries::{Files, HighScore};
 use crate::faults::Counts;
 use crate::{gateway, processes};
 
@@ -14,52 +14,53 @@ mod tests;
 
 pub use tally::Tally;
 
-/// The outcome of a run. Records are user records: those that a producer put together into one count each.
+/// The summary of a run. Its records are user records: each record of an aggregate counts.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// Records that were put in.
+    /// The number of records that were read from the source.
     pub records: usize,
-    /// Records with a prediction; unknown where OUTPUT is not `stdout:`, or the function does not run here.
+    /// The number of records with a prediction. `None` if OUTPUT is not `stdout:`, or the function does not run here.
     pub predicted: Option<u64>,
-    /// Records with a dead letter; unknown where `DEAD_LETTER` is not `stdout:`, or the function does not run here.
+    /// The number of records with a dead letter. `None` if `DEAD_LETTER` is not `stdout:`, or the function does not run
+    /// here.
     pub rejected: Option<u64>,
-    /// Records that were delivered to the function again, each time counted.
+    /// The number of redelivered records. A record counts once for each redelivery.
     pub redelivered: usize,
-    /// Records that the mapping gave up, because retries were exhausted or they were too old, and that were neither
-    /// predicted nor rejected before, as far as that is known.
+    /// The number of records that the mapping discarded because retries were exhausted or they were too old. Records
+    /// that are known to have been predicted or rejected before do not count.
     pub discarded: usize,
-    /// Predictions and dead letters beyond the first of a record.
+    /// The number of predictions and dead letters after the first of each record.
     pub repeated: u64,
-    /// Invocations of the function.
+    /// The number of invocations.
     pub batches: usize,
-    /// Why invocations failed as a whole, the last one.
+    /// The error of the last invocation that failed as a whole.
     pub last_failure: Option<String>,
-    /// The function's processes; unknown where it runs under `cargo lambda watch`.
+    /// The number of the function's processes. `None` if it runs under `cargo lambda watch`.
     pub processes: Option<processes::Counts>,
-    /// Calls to the endpoint; unknown for one that is not part of the run, as those in AWS.
+    /// The number of calls to the endpoint. `None` if the endpoint is not part of the run, for example in AWS.
     pub calls: Option<u64>,
-    /// The most calls in flight at once; unknown for an endpoint of the user's.
+    /// The maximum number of calls in flight. `None` for the user's endpoint.
     pub most_in_flight: Option<u64>,
-    /// Connections that the endpoint accepted; unknown for one of the user's.
+    /// The number of connections that the endpoint accepted. `None` for the user's endpoint.
     pub connections: Option<u64>,
-    /// Faults that the endpoint had on purpose, and its slow calls; none for one of the user's.
+    /// The injected faults and the slow calls of the endpoint. All are 0 for the user's endpoint.
     pub faults: Counts,
-    /// What the gateway before the endpoint refused, and what its services were asked for; none where there is none.
+    /// The gateway's refusals by reason, and the requests to its services. `None` if there is no gateway.
     pub gateway: Option<gateway::Counts>,
-    /// From the event to the answer.
+    /// The time from the event to the response.
     pub batch_latency_ms: Percentiles,
-    /// From the first event to the last answer.
+    /// The time from the first event to the last response.
     pub seconds: f64,
-    /// Whether the run was ended by Ctrl-C or `kill`.
+    /// Whether Ctrl-C or `kill` ended the run.
     pub interrupted: bool,
-    /// The highest scores, where the predictions have any.
-    pub highest_scores: Vec<Highest>,
-    /// Where predictions, dead letters and the log were written.
+    /// The highest scores, if the predictions have scores.
+    pub highest_scores: Vec<HighScore>,
+    /// The files with the predictions, the dead letters and the log.
     pub files: Files,
 }
 
-/// Of 100, so many are no higher than these.
+/// Percentiles of the batch latency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Percentiles {
@@ -70,37 +71,37 @@ pub struct Percentiles {
 }
 
 impl Summary {
-    /// Whether the mapping got through the whole stream, and every record was predicted or rejected, as far as that is
-    /// known.
+    /// Returns whether the mapping processed the whole stream, and every record was predicted or rejected, as far as
+    /// that is known.
     pub fn is_complete(&self) -> bool {
         !self.interrupted && self.discarded == 0 && self.unaccounted() == 0
     }
 
-    /// Records that the function called finished and that were nevertheless neither predicted nor rejected.
+    /// Returns the number of records that the function reported as finished but neither predicted nor rejected.
     fn unaccounted(&self) -> u64 {
         let (Some(predicted), Some(rejected)) = (self.predicted, self.rejected) else {
             return 0;
         };
-        let given_up = if self.interrupted { self.records } else { self.discarded };
-        (self.records as u64).saturating_sub(predicted + rejected + given_up as u64)
+        let excused = if self.interrupted { self.records } else { self.discarded };
+        (self.records as u64).saturating_sub(predicted + rejected + excused as u64)
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.records(f)?;
-        self.endpoint(f)?;
-        self.time(f)?;
-        for (place, highest) in self.highest_scores.iter().enumerate() {
-            let name = if place == 0 { "highest scores" } else { "" };
-            let Highest {
+        self.write_records(f)?;
+        self.write_endpoint(f)?;
+        self.write_time(f)?;
+        for (index, high_score) in self.highest_scores.iter().enumerate() {
+            let name = if index == 0 { "highest scores" } else { "" };
+            let HighScore {
                 score,
                 partition_key,
                 record,
-            } = highest;
+            } = high_score;
             row(f, name, format_args!("{score:<8}{partition_key:<10}{record}"))?;
         }
-        self.places(f)
+        self.write_files(f)
     }
 }
 
@@ -109,8 +110,8 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt:
 }
 
 impl Summary {
-    /// What became of the records.
-    fn records(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes the rows about the records.
+    fn write_records(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |count: Option<u64>, name| {
             count.map_or_else(
                 || match self.processes {
@@ -145,8 +146,8 @@ impl Summary {
         }
     }
 
-    /// What was asked of the endpoint.
-    fn endpoint(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes the rows about the endpoint.
+    fn write_endpoint(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unknown = match self.processes {
             Some(_) => "unknown for an endpoint of yours",
             None => "unknown for an endpoint that is not part of the run",
@@ -172,7 +173,7 @@ impl Summary {
         row(f, "faults", format_args!("{counts}, of these calls"))
     }
 
-    fn time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Percentiles { p50, p90, p95, p99 } = self.batch_latency_ms;
         let latency = match self.batches {
             0 => "no batch was finished".to_owned(),
@@ -193,17 +194,17 @@ impl Summary {
         row(f, "time", format_args!("{:.1} s", self.seconds))
     }
 
-    /// Where everything was written.
-    fn places(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes the rows about the files.
+    fn write_files(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.processes.is_some() {
             row(f, "predictions", self.files.predictions.display())?;
             row(f, "dead letters", self.files.dead_letters.display())?;
-            let says_why = if self.redelivered > 0 {
-                ", which says why records came again"
+            let hint = if self.redelivered > 0 {
+                ", which shows why records were redelivered"
             } else {
                 ""
             };
-            row(f, "log", format_args!("{}{says_why}", self.files.log.display()))?;
+            row(f, "log", format_args!("{}{hint}", self.files.log.display()))?;
         }
         if self.interrupted {
             row(f, "interrupted", "what was under way is not in this table")?;

@@ -1,7 +1,8 @@
-//! A generator of card transactions: most honest, some clearly fraudulent, the same for the same seed.
+//! Generates card transactions: most are honest, some are clearly fraudulent. The same seed gives the same
+//! transactions.
 //!
-//! One day of shopping, evenly spread. About one transaction in forty is fraud: an expensive order of gift cards,
-//! electronics or jewellery, from abroad and through an anonymising proxy.
+//! They are spread evenly over one day of shopping. About one transaction in forty is fraud: an expensive order of gift
+//! cards, electronics or jewellery, from abroad and through an anonymising proxy.
 
 use std::net::Ipv4Addr;
 
@@ -12,7 +13,7 @@ use crate::model::Transaction;
 const DAY_S: u64 = 24 * 60 * 60;
 const FRAUD_SHARE: f64 = 0.025;
 const COUNTRIES: [&str; 6] = ["DE", "FR", "NL", "AT", "ES", "IT"];
-/// What honest people buy, and about how much of it, in euros.
+/// The categories of honest transactions, each with a typical amount in euros.
 const HONEST: [(&str, f64); 6] = [
     ("groceries", 40.0),
     ("restaurants", 35.0),
@@ -23,7 +24,7 @@ const HONEST: [(&str, f64); 6] = [
 ];
 const FRAUDULENT: [(&str, f64); 3] = [("gift_cards", 900.0), ("electronics", 1800.0), ("jewellery", 2600.0)];
 
-/// `count` transactions in the order of their time.
+/// Returns `count` transactions in the order of their time.
 pub fn generate(count: u64, seed: u64) -> Vec<Transaction> {
     let mut rng = Rng::with_seed(seed);
     (0..count)
@@ -62,7 +63,7 @@ fn transaction(rng: &mut Rng, second: u64) -> Transaction {
 }
 
 fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
-    *rng.choice(from).expect("there is something to choose from")
+    *rng.choice(from).expect("the list is not empty")
 }
 
 #[cfg(test)]
@@ -71,7 +72,7 @@ mod tests {
     use crate::model;
 
     #[test]
-    fn the_committed_sample_is_what_the_generator_makes() {
+    fn the_committed_sample_equals_the_generators_output() {
         let committed = include_str!("../../events/transactions.jsonl");
         let made: Vec<_> = generate(1000, 1)
             .iter()

@@ -21,7 +21,7 @@ async fn start(rates: Rates) -> SageMakerRuntime {
     SageMakerRuntime::start(0, &options).await.unwrap()
 }
 
-/// The status, the content type and the body of the answer.
+/// Makes a call. Returns the status, content type and body of the response.
 async fn call(endpoint: &SageMakerRuntime, content_type: &str, body: String) -> (u16, String, Bytes) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let request = Request::post(format!("{}/endpoints/mine/invocations", endpoint.url()))
@@ -30,16 +30,16 @@ async fn call(endpoint: &SageMakerRuntime, content_type: &str, body: String) -> 
         .body(Full::new(Bytes::from(body)))
         .unwrap();
     let (parts, body) = client.request(request).await.unwrap().into_parts();
-    let answered = parts.headers["content-type"].to_str().unwrap().to_owned();
+    let content_type = parts.headers["content-type"].to_str().unwrap().to_owned();
     (
         parts.status.as_u16(),
-        answered,
+        content_type,
         body.collect().await.unwrap().to_bytes(),
     )
 }
 
 #[tokio::test]
-async fn a_request_is_answered_by_its_content_type() {
+async fn a_response_follows_the_requests_content_type() {
     let endpoint = start(Rates::default()).await;
     let two = format!("{GOOD}\n{GOOD}\n");
     let (status, content_type, body) = call(&endpoint, "application/jsonlines", two).await;
@@ -57,7 +57,7 @@ async fn a_request_is_answered_by_its_content_type() {
 }
 
 #[tokio::test]
-async fn a_marked_record_has_its_faults_alone_and_in_company() {
+async fn a_marked_record_has_its_faults_alone_and_with_others() {
     let endpoint = start(Rates::default()).await;
     let marked = GOOD.replacen('{', r#"{"$fault":"refuse, error","#, 1);
     let (status, _, _) = call(&endpoint, "application/json", marked.clone()).await;

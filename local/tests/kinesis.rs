@@ -1,4 +1,4 @@
-//! Reading a stream, against a Kinesis API in small that throttles and lets iterators expire.
+//! Reads a stream from a small Kinesis API that throttles and lets iterators expire.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -15,8 +15,8 @@ use tokio::net::TcpListener;
 const ARN: &str = "arn:aws:kinesis:eu-west-1:123456789012:stream/transactions";
 const SHARD: &str = "shardId-000000000002";
 
-/// What was asked for, in order: the operation, and what matters of it.
-type Asked = Arc<Mutex<Vec<(String, Value)>>>;
+/// The operations that were called, in order, with their requests.
+type Calls = Arc<Mutex<Vec<(String, Value)>>>;
 
 fn refusal(kind: &str) -> (StatusCode, String) {
     (
@@ -35,16 +35,16 @@ fn records(numbers: std::ops::Range<u64>, next: Option<&str>) -> (StatusCode, St
         })
     };
     let records: Vec<_> = numbers.map(record).collect();
-    let answer = json!({ "Records": records, "NextShardIterator": next, "MillisBehindLatest": 0 });
-    (StatusCode::OK, answer.to_string())
+    let response = json!({ "Records": records, "NextShardIterator": next, "MillisBehindLatest": 0 });
+    (StatusCode::OK, response.to_string())
 }
 
-async fn answer(State(asked): State<Asked>, headers: HeaderMap, body: String) -> (StatusCode, String) {
+async fn answer(State(calls): State<Calls>, headers: HeaderMap, body: String) -> (StatusCode, String) {
     let operation = headers["x-amz-target"].to_str().unwrap().rsplit('.').next().unwrap();
     let request: Value = serde_json::from_str(&body).unwrap();
-    let mut asked = asked.lock().unwrap();
-    asked.push((operation.to_owned(), request.clone()));
-    let calls = asked.iter().filter(|(before, _)| before == operation).count();
+    let mut calls = calls.lock().unwrap();
+    calls.push((operation.to_owned(), request.clone()));
+    let count = calls.iter().filter(|(it, _)| it == operation).count();
     match operation {
         "ListShards" if request["StreamName"] == "nowhere" => refusal("ResourceNotFoundException"),
         "ListShards" if request["NextToken"].is_null() => (
@@ -64,11 +64,11 @@ async fn answer(State(asked): State<Asked>, headers: HeaderMap, body: String) ->
         }
         "GetShardIterator" => (
             StatusCode::OK,
-            json!({ "ShardIterator": format!("new-{calls}") }).to_string(),
+            json!({ "ShardIterator": format!("new-{count}") }).to_string(),
         ),
         "GetRecords" => match request["ShardIterator"].as_str().unwrap() {
-            // As often as the SDK tries.
-            "new-1" if calls <= 3 => refusal("ProvisionedThroughputExceededException"),
+            // The SDK's number of attempts.
+            "new-1" if count <= 3 => refusal("ProvisionedThroughputExceededException"),
             "new-1" => records(1..3, Some("old")),
             "old" => refusal("ExpiredIteratorException"),
             _ => records(3..6, None),
@@ -85,27 +85,27 @@ fn shard(id: &str) -> Value {
     })
 }
 
-async fn api() -> (String, Asked) {
-    let asked = Asked::default();
-    let router = Router::new().fallback(answer).with_state(Arc::clone(&asked));
+async fn api() -> (String, Calls) {
+    let calls = Calls::default();
+    let router = Router::new().fallback(answer).with_state(Arc::clone(&calls));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, asked)
+    (url, calls)
 }
 
 #[tokio::test]
-async fn a_shard_is_read_to_its_end_whatever_the_service_asks_for() {
-    let (url, asked) = api().await;
+async fn a_shard_is_read_to_its_end_despite_throttling_and_an_expired_iterator() {
+    let (url, calls) = api().await;
     let stream = KinesisStream::open(&url, "transactions").await.unwrap();
     assert_eq!(stream.shards(), ["shardId-000000000001", SHARD]);
-    let mut position = stream.start_of(SHARD).await.unwrap();
+    let mut reader = stream.shard_reader(SHARD).await.unwrap();
     let mut read = Vec::new();
-    while let Some(records) = position.next(50).await.unwrap() {
+    while let Some(records) = reader.next(50).await.unwrap() {
         read.extend(records);
     }
     let numbers: Vec<_> = read.iter().map(|record| &*record.sequence_number).collect();
-    assert_eq!(numbers, ["1", "2", "3", "4", "5"], "each once");
+    assert_eq!(numbers, ["1", "2", "3", "4", "5"], "each record once");
     for record in &read {
         assert_eq!((&*record.stream_arn, &*record.shard), (ARN, SHARD));
         assert_eq!(
@@ -114,25 +114,29 @@ async fn a_shard_is_read_to_its_end_whatever_the_service_asks_for() {
         );
         assert_eq!(record.partition_key, format!("key-{}", record.sequence_number));
     }
-    let asked = asked.lock().unwrap();
-    let of = |operation: &str| {
-        asked
+    let calls = calls.lock().unwrap();
+    let requests = |operation: &str| {
+        calls
             .iter()
             .filter(|(it, _)| it == operation)
             .map(|(_, request)| request)
             .collect()
     };
-    let [first, second]: [&Value; 2] = Vec::try_into(of("GetShardIterator")).unwrap();
+    let [first, second]: [&Value; 2] = Vec::try_into(requests("GetShardIterator")).unwrap();
     assert_eq!(first["ShardIteratorType"], "TRIM_HORIZON");
     assert_eq!(second["ShardIteratorType"], "AFTER_SEQUENCE_NUMBER");
     assert_eq!(second["StartingSequenceNumber"], "2");
-    assert!(of("GetRecords").iter().all(|request: &&Value| request["Limit"] == 50));
+    assert!(
+        requests("GetRecords")
+            .iter()
+            .all(|request: &&Value| request["Limit"] == 50)
+    );
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_there_is_told_of() {
+async fn opening_a_missing_stream_is_an_error_that_names_it() {
     let (url, _) = api().await;
     let error = KinesisStream::open(&url, "nowhere").await.unwrap_err();
-    let expected = format!("cannot read the stream \"nowhere\" at {url}: there is none of that name");
+    let expected = format!("cannot read the stream \"nowhere\" at {url}: there is no stream of that name");
     assert_eq!(format!("{error:#}"), expected);
 }

@@ -1,4 +1,5 @@
-//! A model server behind the local endpoint: its answers pass, its errors become SageMaker's.
+//! A model server behind the local endpoint. Its predictions pass unchanged; its errors become SageMaker's
+//! `ModelError`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -16,7 +17,7 @@ use instream_local::model_server::ModelServer;
 use instream_local::sagemaker::{EndpointOptions, SageMakerRuntime};
 use serde_json::{Value, json};
 
-/// A server that answers with what it got, or with the status that the body asks for.
+/// Answers with the body and content type that it received, or with the status that the body asks for.
 async fn invocations(headers: HeaderMap, body: String) -> impl IntoResponse {
     match body.parse::<u16>() {
         Ok(status) => (StatusCode::from_u16(status).unwrap(), format!("as asked: {status}")),
@@ -52,7 +53,7 @@ async fn call(endpoint: &SageMakerRuntime, body: &'static str) -> (u16, HeaderMa
 }
 
 #[tokio::test]
-async fn what_the_server_answers_comes_back_and_other_statuses_become_model_errors() {
+async fn answers_of_the_server_are_passed_on_and_other_statuses_become_model_errors() {
     let options = EndpointOptions {
         model_server: Some(format!("http://{}/", start_server().await)),
         ..EndpointOptions::default()
@@ -74,17 +75,23 @@ async fn what_the_server_answers_comes_back_and_other_statuses_become_model_erro
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_told_of_at_once() {
-    // A port that was free a moment ago.
-    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+async fn connecting_to_a_missing_server_or_a_bad_url_fails() {
+    // This port was free a moment ago.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     for (url, expected) in [
-        (format!("http://{gone}"), "is the model server up?"),
-        ("https://127.0.0.1:8080".to_owned(), "is not like http://127.0.0.1:8080"),
-        ("127.0.0.1:8080".to_owned(), "is not like http://127.0.0.1:8080"),
-        ("http://bad url".to_owned(), "is no URL"),
+        (format!("http://{closed}"), "is the model server up?"),
+        (
+            "https://127.0.0.1:8080".to_owned(),
+            "must be a plain HTTP URL such as http://127.0.0.1:8080",
+        ),
+        (
+            "127.0.0.1:8080".to_owned(),
+            "must be a plain HTTP URL such as http://127.0.0.1:8080",
+        ),
+        ("http://bad url".to_owned(), "is not a URL"),
     ] {
         let error = ModelServer::connect(&url).await.unwrap_err();
         assert!(format!("{error:#}").contains(expected), "{url}: {error:#}");

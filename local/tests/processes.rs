@@ -1,4 +1,4 @@
-//! The function's processes: how they are used again, replaced and killed. The function is this test itself.
+//! The function's processes: how they are reused, replaced and killed. This test binary is also the function.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use instream_local::environment::Settings;
-use instream_local::function::{Answer, Launch, Line, Program};
-use instream_local::processes::{Counts, Mishaps, Processes};
+use instream_local::function::{InvocationResult, Launch, Line, Program};
+use instream_local::processes::{Counts, Disruptions, Processes};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-const ANSWER: &[u8] = b"{}";
+const REPLY: &[u8] = b"{}";
 const HANG: &[u8] = br#"{"hang":true}"#;
 
-/// Not a test where Lambda starts it, but a function: it tells its process, when it starts and as its answer.
+/// A test that passes at once, except when the emulated Lambda starts it: then it is the function. It reports its
+/// process ID, on standard output when it starts and as its response.
 #[tokio::test]
 async fn function() {
     if !std::env::vars().any(|(name, _)| name == "AWS_LAMBDA_RUNTIME_API") {
@@ -54,18 +55,20 @@ fn launch() -> (Launch, mpsc::UnboundedReceiver<Line>) {
     (launch, lines)
 }
 
-/// The process that has answered.
-fn process(answer: Answer) -> u32 {
-    match answer {
-        Answer::Response(response) => serde_json::from_slice(&response).unwrap(),
-        Answer::Error(_) | Answer::TimedOut(_) | Answer::Exited(_) => panic!("{answer:?}"),
+/// Returns the ID of the process that has replied.
+fn process(result: InvocationResult) -> u32 {
+    match result {
+        InvocationResult::Response(response) => serde_json::from_slice(&response).unwrap(),
+        InvocationResult::Error(_) | InvocationResult::TimedOut(_) | InvocationResult::Exited(_) => {
+            panic!("{result:?}")
+        }
     }
 }
 
-/// The processes that have started, once all have ended.
+/// Waits until all processes have ended, and returns the IDs of those that had started.
 async fn all_started(mut lines: mpsc::UnboundedReceiver<Line>) -> Vec<u32> {
     let mut processes = Vec::new();
-    // Only a guard: the lines of a process that goes on have no end.
+    // Only a guard: the lines of a process that keeps running do not end.
     let mut next = async || timeout(Duration::from_mins(1), lines.recv()).await;
     while let Some(line) = next().await.expect("all processes end") {
         if let Line::Output(line) = line
@@ -78,20 +81,20 @@ async fn all_started(mut lines: mpsc::UnboundedReceiver<Line>) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn each_invocation_has_a_process_of_its_own_and_the_one_used_last_is_used_next() {
+async fn each_invocation_has_its_own_process_and_the_one_used_last_is_used_next() {
     let (launch, lines) = launch();
-    let processes = Processes::start(launch, Mishaps::default()).await.unwrap();
-    let answered = RefCell::new(Vec::new());
+    let processes = Processes::start(launch, Disruptions::default()).await.unwrap();
+    let replied = RefCell::new(Vec::new());
     let invoke = async || {
-        let answer = processes.invoke(Bytes::from_static(ANSWER)).await;
-        answered.borrow_mut().push(process(answer));
+        let result = processes.invoke(Bytes::from_static(REPLY)).await;
+        replied.borrow_mut().push(process(result));
     };
     tokio::join!(invoke(), invoke());
     invoke().await;
     invoke().await;
-    let answered = answered.into_inner();
-    let [first, second, others @ ..] = &*answered else {
-        panic!("{answered:?}");
+    let replied = replied.into_inner();
+    let [first, second, others @ ..] = &*replied else {
+        panic!("{replied:?}");
     };
     assert_ne!(first, second);
     assert_eq!(others, [*second, *second]);
@@ -101,40 +104,40 @@ async fn each_invocation_has_a_process_of_its_own_and_the_one_used_last_is_used_
 }
 
 #[tokio::test]
-async fn a_fresh_process_answers_after_one_was_killed() {
+async fn a_fresh_process_replies_after_one_was_killed() {
     let (launch, lines) = launch();
-    let mishaps = Mishaps {
+    let disruptions = Disruptions {
         kill: 1.0,
         kills_max: Some(1),
         seed: 1,
-        ..Mishaps::default()
+        ..Disruptions::default()
     };
-    let processes = Processes::start(launch, mishaps).await.unwrap();
-    let answer = processes.invoke(Bytes::from_static(HANG)).await;
-    assert_eq!(answer, Answer::Exited("killed on purpose".to_owned()));
-    let second = process(processes.invoke(Bytes::from_static(ANSWER)).await);
+    let processes = Processes::start(launch, disruptions).await.unwrap();
+    let result = processes.invoke(Bytes::from_static(HANG)).await;
+    assert_eq!(result, InvocationResult::Exited("killed on purpose".to_owned()));
+    let second = process(processes.invoke(Bytes::from_static(REPLY)).await);
     assert_eq!(processes.counts(), Counts { started: 2, killed: 1 });
     processes.stop().await;
     let started = all_started(lines).await;
-    assert_eq!(started.len(), 2, "what the killed one had written is read");
+    assert_eq!(started.len(), 2, "the output of the killed process is read");
     assert_eq!(started.last(), Some(&second));
 }
 
 #[tokio::test]
 async fn a_fresh_process_replaces_a_warm_one() {
     let (launch, lines) = launch();
-    let mishaps = Mishaps {
+    let disruptions = Disruptions {
         fresh: 1.0,
-        ..Mishaps::default()
+        ..Disruptions::default()
     };
-    let processes = Processes::start(launch, mishaps).await.unwrap();
-    let mut answered = HashSet::new();
+    let processes = Processes::start(launch, disruptions).await.unwrap();
+    let mut replied = HashSet::new();
     for _ in 0..3 {
-        answered.insert(process(processes.invoke(Bytes::from_static(ANSWER)).await));
+        replied.insert(process(processes.invoke(Bytes::from_static(REPLY)).await));
     }
-    assert_eq!(answered.len(), 3);
+    assert_eq!(replied.len(), 3);
     assert_eq!(processes.counts(), Counts { started: 4, killed: 0 });
     processes.stop().await;
-    // The lines end only when all processes have.
+    // The lines end only when all processes have ended.
     assert_eq!(all_started(lines).await.len(), 4);
 }

@@ -25,8 +25,8 @@ use tokio_rustls::client::TlsStream;
 
 const RECORD: &str = r#"["2026-03-14T12:00:00Z",9,"groceries","DE","DE","192.0.2.1"]"#;
 
-/// A server that does not answer for so long is held up.
-const HELD_UP: Duration = Duration::from_secs(10);
+/// A server that takes longer than this is considered blocked.
+const BLOCKED_AFTER: Duration = Duration::from_secs(10);
 
 async fn start(tls: bool) -> SageMakerRuntime {
     let options = EndpointOptions {
@@ -36,8 +36,8 @@ async fn start(tls: bool) -> SageMakerRuntime {
     SageMakerRuntime::start(0, &options).await.unwrap()
 }
 
-/// Trusts an endpoint's certificate, and no other.
-fn trusting(endpoint: &SageMakerRuntime) -> ClientConfig {
+/// Returns a client configuration that trusts only the endpoint's certificate.
+fn client_trusting(endpoint: &SageMakerRuntime) -> ClientConfig {
     let certificate = CertificateDer::from_pem_file(endpoint.certificate().unwrap()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
@@ -52,79 +52,79 @@ async fn connect(endpoint: &SageMakerRuntime) -> TcpStream {
     TcpStream::connect(endpoint.address()).await.unwrap()
 }
 
-async fn shake_hands(config: ClientConfig, name: &str, connection: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+async fn connect_tls(config: ClientConfig, name: &str, connection: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let connector = TlsConnector::from(Arc::new(config));
-    timeout(HELD_UP, connector.connect(name, connection)).await?
+    timeout(BLOCKED_AFTER, connector.connect(name, connection)).await?
 }
 
-async fn speak_http(connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> SendRequest<Full<Bytes>> {
+async fn start_http(connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> SendRequest<Full<Bytes>> {
     let (sender, connection) = handshake(TokioIo::new(connection)).await.unwrap();
     tokio::spawn(connection);
     sender
 }
 
-/// The status of the answer.
+/// Makes a call and returns the status of the response.
 async fn call(sender: &mut SendRequest<Full<Bytes>>) -> u16 {
     let request = Request::post("/endpoints/mine/invocations").body(Full::from(RECORD));
     sender.ready().await.unwrap();
-    let answer = timeout(HELD_UP, sender.send_request(request.unwrap())).await;
+    let answer = timeout(BLOCKED_AFTER, sender.send_request(request.unwrap())).await;
     let answer = answer.unwrap().unwrap();
     let status = answer.status().as_u16();
-    // The connection is free for the next call when the body has been read.
+    // The connection is free for the next call only after the body has been read.
     answer.into_body().collect().await.unwrap();
     status
 }
 
 #[tokio::test]
-async fn whoever_trusts_the_certificate_is_answered() {
+async fn a_client_that_trusts_the_certificate_gets_a_response() {
     let endpoint = start(true).await;
     assert_eq!(endpoint.url(), format!("https://{}", endpoint.address()));
     for name in ["localhost", "127.0.0.1"] {
-        let connection = shake_hands(trusting(&endpoint), name, connect(&endpoint).await).await;
-        assert_eq!(call(&mut speak_http(connection.unwrap()).await).await, 200);
+        let connection = connect_tls(client_trusting(&endpoint), name, connect(&endpoint).await).await;
+        assert_eq!(call(&mut start_http(connection.unwrap()).await).await, 200);
     }
     assert_eq!(endpoint.calls(), 2);
 }
 
 #[tokio::test]
-async fn whoever_trusts_only_another_certificate_makes_no_call() {
+async fn a_client_that_trusts_only_another_certificate_makes_no_call() {
     let (endpoint, other) = (start(true).await, start(true).await);
-    let connection = shake_hands(trusting(&other), "localhost", connect(&endpoint).await).await;
+    let connection = connect_tls(client_trusting(&other), "localhost", connect(&endpoint).await).await;
     let why = connection.unwrap_err().to_string();
     assert!(why.contains("invalid peer certificate"), "{why}");
     assert_eq!((endpoint.calls(), endpoint.connections()), (0, 1));
 }
 
 #[tokio::test]
-async fn handshakes_that_are_not_over_or_fail_hold_nobody_up() {
+async fn unfinished_or_failed_handshakes_do_not_delay_other_clients() {
     let endpoint = start(true).await;
     let silent = connect(&endpoint).await;
-    let connection = shake_hands(trusting(&endpoint), "localhost", connect(&endpoint).await).await;
-    assert_eq!(call(&mut speak_http(connection.unwrap()).await).await, 200);
+    let connection = connect_tls(client_trusting(&endpoint), "localhost", connect(&endpoint).await).await;
+    assert_eq!(call(&mut start_http(connection.unwrap()).await).await, 200);
     let mut no_tls = connect(&endpoint).await;
     no_tls.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     no_tls.read_to_end(&mut Vec::new()).await.unwrap();
-    // Nobody comes after it.
-    let connection = shake_hands(trusting(&endpoint), "localhost", silent).await;
-    assert_eq!(call(&mut speak_http(connection.unwrap()).await).await, 200);
+    // No other client connects after this handshake.
+    let connection = connect_tls(client_trusting(&endpoint), "localhost", silent).await;
+    assert_eq!(call(&mut start_http(connection.unwrap()).await).await, 200);
     assert_eq!((endpoint.calls(), endpoint.connections()), (2, 3));
 }
 
 #[tokio::test]
-async fn http_1_1_is_spoken_and_nothing_else() {
+async fn only_http_1_1_is_negotiated() {
     let endpoint = start(true).await;
     for (offered, agreed) in [("http/1.1", true), ("h2", false)] {
-        let mut config = trusting(&endpoint);
+        let mut config = client_trusting(&endpoint);
         config.alpn_protocols = vec![offered.into()];
-        let shaken = shake_hands(config, "localhost", connect(&endpoint).await).await;
-        let protocol = shaken.map(|shaken| shaken.get_ref().1.alpn_protocol().map(<[u8]>::to_vec));
+        let connection = connect_tls(config, "localhost", connect(&endpoint).await).await;
+        let protocol = connection.map(|connection| connection.get_ref().1.alpn_protocol().map(<[u8]>::to_vec));
         assert_eq!(protocol.ok(), agreed.then(|| Some(offered.into())));
     }
 }
 
 #[tokio::test]
-async fn the_certificates_file_is_there_as_long_as_the_endpoint() {
+async fn the_certificates_file_exists_as_long_as_the_endpoint() {
     let endpoint = start(true).await;
     let file = endpoint.certificate().unwrap().to_owned();
     let text = fs::read_to_string(&file).unwrap();
@@ -135,16 +135,16 @@ async fn the_certificates_file_is_there_as_long_as_the_endpoint() {
 }
 
 #[tokio::test]
-async fn a_connection_counts_once_however_many_calls_it_has() {
+async fn a_connection_counts_once_for_any_number_of_calls() {
     for tls in [false, true] {
         let endpoint = start(tls).await;
         for connections in 1..=2 {
             let connection = connect(&endpoint).await;
             let mut sender = if tls {
-                let connection = shake_hands(trusting(&endpoint), "localhost", connection).await;
-                speak_http(connection.unwrap()).await
+                let connection = connect_tls(client_trusting(&endpoint), "localhost", connection).await;
+                start_http(connection.unwrap()).await
             } else {
-                speak_http(connection).await
+                start_http(connection).await
             };
             for _ in 0..3 {
                 assert_eq!(call(&mut sender).await, 200);

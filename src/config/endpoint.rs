@@ -9,9 +9,9 @@ use super::variables::{
 use crate::endpoint::KeySettings;
 use crate::endpoint::credentials::Role;
 use crate::endpoint::http::{Located, Signed};
-use crate::endpoint::remote::Target;
 use crate::endpoint::sagemaker::Named;
 use crate::endpoint::signature::Place;
+use crate::endpoint::target::Target;
 use crate::endpoint::url::EndpointUrl;
 
 mod values;

@@ -4,14 +4,14 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::drops_output;
 use super::variables::{
     DEAD_LETTER, DEADLINE_RESERVE_MS, GIVE_UP_AFTER_S, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MEMO_BYTES, OUTPUT_MODE,
     RETRY_BASE_MS, RETRY_CAP_MS, Variable,
 };
-use super::{Destination, OutputMode};
-use crate::deadline::Limits;
-use crate::retry::{Backoff, Retry};
-use crate::telemetry::logs;
+use crate::delivery::{DestinationSetting, OutputMode};
+use crate::dispatch::retry::{Backoff, Retry};
+use crate::lambda::time_budget::Limits;
 
 /// How much of a wrong value an error shows, in characters.
 const VALUE_SHOWN: usize = 100;
@@ -82,8 +82,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     /// What Lambda drops would be lost.
-    pub(super) fn check_log_level(&mut self, variable: Variable, destination: Option<&Destination>) {
-        if destination == Some(&Destination::Stdout) && logs::drops_output(&self.lookup) {
+    pub(super) fn check_log_level(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
+        if destination == Some(&DestinationSetting::Stdout) && drops_output(&self.lookup) {
             self.faults.push(format!(
                 "{}=\"stdout:\" with AWS_LAMBDA_LOG_FORMAT=JSON and AWS_LAMBDA_LOG_LEVEL above INFO, which drops its \
                  lines; allowed: a level of INFO or below, or {}",
@@ -93,8 +93,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     /// Each destination in AWS is a cargo feature, which a build may leave out.
-    pub(super) fn check_is_built(&mut self, variable: Variable, destination: Option<&Destination>) {
-        if let Some(feature) = destination.and_then(Destination::missing_feature) {
+    pub(super) fn check_is_built(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
+        if let Some(feature) = destination.and_then(DestinationSetting::missing_feature) {
             self.faults.push(format!(
                 "{} is a destination that this build of the function leaves out; build it with the feature {feature}",
                 variable.name
@@ -115,7 +115,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     /// What is given up goes to the dead letters, or it is not given up at all.
-    pub(super) fn check_give_up(&mut self, give_up_after_s: Option<u64>, dead_letter: Option<&Destination>) {
+    pub(super) fn check_give_up(&mut self, give_up_after_s: Option<u64>, dead_letter: Option<&DestinationSetting>) {
         if let (Some(seconds), None) = (give_up_after_s, dead_letter) {
             self.faults.push(format!(
                 "{}=\"{seconds}\" without {}, where records that are given up would go; allowed: both or neither",

@@ -26,7 +26,7 @@ fn two_settings_are_enough() {
     assert_eq!((&*named.name, &named.region, &named.role), ("fraud", &None, &None));
     assert_eq!(config.parameters.content_type, "application/json");
     assert_eq!(config.parameters.accept, "application/json");
-    assert_eq!(config.output, Destination::Stdout);
+    assert_eq!(config.output, DestinationSetting::Stdout);
     assert_eq!(config.dead_letter, None);
     assert_eq!(config.capacity.get(), 20);
     assert_eq!(config.call_timeout, Duration::from_secs(30));

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::writer::Writer;
+use super::line::Writer;
 use super::{Line, Run};
-use crate::checkpoint::nameable;
-use crate::config::OutputMode;
-use crate::decode::Batch;
+use crate::delivery::OutputMode;
+use crate::event::Batch;
+use crate::lambda::response::nameable;
 use crate::outcome::{Outcome, RejectionKind};
 
 /// The outcomes of one invocation's user records, and which of them have arrived.
@@ -188,19 +188,19 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::config::OutputFormat;
-    use crate::decode::UserRecord;
     use crate::delivery::Form;
+    use crate::delivery::OutputFormat;
+    use crate::delivery::destination::Output;
     use crate::endpoint::Response;
     use crate::event;
+    use crate::event::UserRecord;
+    use crate::inference::format::json_path::Path;
+    use crate::inference::projection::View;
+    use crate::inference::read_prediction;
     use crate::outcome::Failure;
-    use crate::output::Output;
-    use crate::path::Path;
-    use crate::prediction::Prediction;
-    use crate::prediction::shown::View;
 
     fn predicted() -> Outcome {
-        Outcome::Predicted(Prediction::read(Response {
+        Outcome::Predicted(read_prediction(Response {
             body: Bytes::from_static(b"1"),
             content_type: None,
             variant: None,

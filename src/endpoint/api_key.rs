@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use super::FaultKind;
-use super::kept::{Dated, FETCH_MAX, Kept};
+use super::single_flight::{Dated, FETCH_MAX, Kept};
+use crate::outcome::FaultKind;
 
 /// Where the key is, and how it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl KeyError {
     where
         E: aws_sdk_secretsmanager::error::ProvideErrorMetadata + std::error::Error + 'static,
     {
-        use crate::aws_error::{Refusal, causes, lacks_credentials, refusal};
+        use crate::endpoint::aws_error::{Refusal, causes, lacks_credentials, refusal};
 
         match refusal(error) {
             Some(refusal @ Refusal { status, code }) => {

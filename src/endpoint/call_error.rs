@@ -7,8 +7,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use super::api_key::KeyError;
-use super::{Fault, FaultKind, Load};
-use crate::aws_error::{Refusal, causes, chain, lacks_credentials, role_refusal};
+use crate::endpoint::aws_error::{Refusal, causes, chain, lacks_credentials, role_refusal};
+use crate::outcome::{Fault, FaultKind, Load};
 
 /// Why a call brought no answer.
 #[derive(Debug)]

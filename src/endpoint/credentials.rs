@@ -11,7 +11,7 @@ use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsP
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
 
-use super::kept::{Dated, FETCH_MAX, Kept};
+use super::single_flight::{Dated, FETCH_MAX, Kept};
 
 /// How long before they expire credentials are fetched anew, and how long they last where they do not say: as the AWS SDK
 /// has it.

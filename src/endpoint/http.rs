@@ -7,13 +7,13 @@ use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 
 use super::api_key::{ApiKey, KeySettings};
-use super::blank::{self, INFERENCE_ID, InvokeParameters};
 use super::credentials::{self, KeptCredentials, Role};
+use super::request_template::{self, INFERENCE_ID, InvokeParameters};
 use super::signature::{Place, Signer};
 use super::transport::{Auth, Transport};
 use super::url::EndpointUrl;
-use super::{Endpoint, Fault, Response, SetUpError};
-use crate::request::InferenceRequest;
+use super::{Call, Endpoint, Response, SetUpError};
+use crate::outcome::Fault;
 
 mod fault;
 
@@ -64,7 +64,7 @@ impl Http {
             key,
             headers,
         } = located;
-        let blank = blank::request(url.as_str(), parameters, &headers)?;
+        let blank = request_template::request(url.as_str(), parameters, &headers)?;
         let auth = match signed {
             Some(Signed { place, role }) => Auth::SigV4 {
                 credentials: KeptCredentials::of(credentials::provider(environment, role.as_ref()).await),
@@ -91,13 +91,16 @@ impl Endpoint for Http {
         self.transport.ready().await.map_err(|error| error.fault())
     }
 
-    async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let answer = self.transport.exchange(&blank::varying(request), &request.body()).await;
+    async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
+        let answer = self
+            .transport
+            .exchange(&request_template::varying(&call), &call.body)
+            .await;
         let answer = answer.map_err(|error| error.fault_of_a_server())?;
         if answer.is_success() {
             return Ok(answer.into_response());
         }
-        Err(fault::of(&answer, request.target_model().is_some(), SystemTime::now()))
+        Err(fault::of(&answer, call.target_model.is_some(), SystemTime::now()))
     }
 
     fn name(&self) -> &str {

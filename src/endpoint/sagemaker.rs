@@ -7,15 +7,15 @@
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 
-use super::blank::{self, INFERENCE_ID, InvokeParameters};
 use super::credentials::{self, KeptCredentials, Role};
+use super::request_template::{self, INFERENCE_ID, InvokeParameters};
 use super::signature::{Place, Signer};
 use super::transport::{Auth, Transport};
-use super::{Endpoint, Fault, Response, SetUpError};
-use crate::request::InferenceRequest;
+use super::{Call, Endpoint, Response, SetUpError};
+use crate::outcome::Fault;
 
 pub(super) mod fault;
-mod place;
+mod service_url;
 
 use fault::Refusal;
 
@@ -55,8 +55,8 @@ impl SageMaker {
         let Named { name, region, role } = named;
         let own = environment.region().map(ToString::to_string);
         let region = region.or(own).ok_or(SetUpError::NoRegion)?;
-        let url = place::url(environment, &region).await?;
-        let blank = blank::request(&format!("{url}/endpoints/{name}/invocations"), parameters, &[])?;
+        let url = service_url::url(environment, &region).await?;
+        let blank = request_template::request(&format!("{url}/endpoints/{name}/invocations"), parameters, &[])?;
         let service = "sagemaker".to_owned();
         let auth = Auth::SigV4 {
             credentials: KeptCredentials::of(credentials::provider(environment, role.as_ref()).await),
@@ -81,13 +81,16 @@ impl Endpoint for SageMaker {
         self.transport.ready().await.map_err(|error| error.fault())
     }
 
-    async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let answer = self.transport.exchange(&blank::varying(request), &request.body()).await;
+    async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
+        let answer = self
+            .transport
+            .exchange(&request_template::varying(&call), &call.body)
+            .await;
         let answer = answer.map_err(|error| error.fault())?;
         if answer.is_success() {
             return Ok(answer.into_response());
         }
-        Err(Refusal::read(&answer).fault(request.target_model().is_some()))
+        Err(Refusal::read(&answer).fault(call.target_model.is_some()))
     }
 
     fn name(&self) -> &str {

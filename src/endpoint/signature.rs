@@ -18,7 +18,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
 
-use super::blank::{copy, with_body};
+use super::request_template::{copy, with_body};
 
 mod canonical;
 

@@ -11,15 +11,15 @@ use futures_util::future::{join, join_all, join3};
 use tokio::time::timeout;
 
 use super::api_key::{ApiKey, Secret};
-use super::blank::{copy, with_body};
 use super::call_error::CallError;
 use super::credentials::KeptCredentials;
+use super::request_template::{copy, with_body};
 use super::signature::{Signer, Varying};
 use super::trace;
 
-mod answer;
+mod response;
 
-pub(super) use answer::Answer;
+pub(super) use response::Answer;
 
 /// How long what calls need may take before the first event.
 const WARM_UP_MAX: Duration = Duration::from_secs(1);

@@ -36,16 +36,6 @@ pub fn init(lookup: impl Fn(&str) -> Option<String>) {
     }));
 }
 
-/// Whether Lambda drops what goes to standard output: it takes a line without a level for one of level INFO, and its JSON
-/// log format is on with a higher level.
-pub fn drops_output(lookup: impl Fn(&str) -> Option<String>) -> bool {
-    let set_to = |name: &str, values: &[&str]| {
-        let value = lookup(name).unwrap_or_default();
-        values.iter().any(|it| value.eq_ignore_ascii_case(it))
-    };
-    set_to("AWS_LAMBDA_LOG_FORMAT", &["json"]) && set_to("AWS_LAMBDA_LOG_LEVEL", &["warn", "error", "fatal"])
-}
-
 fn layer<S>(is_json: bool) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'s> LookupSpan<'s>,

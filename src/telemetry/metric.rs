@@ -1,8 +1,8 @@
 //! The metrics: names, units, meanings, and what each is of an invocation's figures.
 
-use super::figures::{Cause, Figures};
-use super::reading::Reading;
-use crate::endpoint::FaultKind::{Misconfigured, Overload, Suspect, Unreachable};
+use super::invocation_stats::{Cause, Figures};
+use super::metric_value::Reading;
+use crate::outcome::FaultKind::{Misconfigured, Overload, Suspect, Unreachable};
 use crate::outcome::RejectionKind::{
     BrokenRecord, GivenUp, PayloadTooLarge, PredictionTooLarge, Refused, UnpackedTooLarge, WrongShape,
 };

@@ -4,10 +4,10 @@
 
 use tracing::{error, info, warn};
 
-use super::figures::Figures;
-use crate::decode::Batch;
+use super::invocation_stats::Figures;
 use crate::delivery::Progress;
-use crate::endpoint::FaultKind;
+use crate::event::Batch;
+use crate::outcome::FaultKind;
 use crate::outcome::{Failure, Outcome};
 
 /// Reasons that are told one by one, of one invocation.

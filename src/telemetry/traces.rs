@@ -99,7 +99,7 @@ where
 }
 
 /// What of an invocation's time the export may take: it ends with the next request for an event, not with the answer. A
-/// deadline that is past is an unknown one, as in [`Deadline`](crate::deadline::Deadline).
+/// deadline that is past is an unknown one, as in [`Deadline`](crate::lambda::time_budget::Deadline).
 fn time_left(deadline_ms: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     match Duration::from_millis(deadline_ms).checked_sub(now) {

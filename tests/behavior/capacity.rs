@@ -1,11 +1,11 @@
-//! Permits: one count for the process, the lowest position first, given back however a call ends.
+//! Permits: the process has one pool of them, the lowest position gets one first, and every call returns its permit.
 
-use instream::endpoint::FaultKind;
+use instream::outcome::FaultKind;
 
-use crate::support::{Does, Scenario};
+use crate::support::{Behavior, Scenario};
 
 #[tokio::test(start_paused = true)]
-async fn calls_in_flight_reach_the_capacity_and_never_pass_it() {
+async fn calls_in_flight_reach_the_capacity_and_never_exceed_it() {
     for capacity in [1, 8, 64] {
         let running = Scenario::of(0).with("CAPACITY", &capacity.to_string()).start();
         let (first, second) = tokio::join!(running.invoke(0..200), running.invoke(200..400));
@@ -26,15 +26,16 @@ async fn the_lowest_position_goes_first() {
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_invocations_take_turns() {
-    // One with fast calls, one with slow: the fast one must not slip in each time that the slow one has had its turn.
+    // One invocation has fast calls, the other slow ones. Without turns, the fast one could overtake the slow one each
+    // time.
     let mut scenario = Scenario::of(0).with("CAPACITY", "1");
     for number in 100..110 {
-        scenario = scenario.record(number, Does::PredictAfter(1000));
+        scenario = scenario.record(number, Behavior::PredictAfter(1000));
     }
     let running = scenario.start();
     let (first, second) = tokio::join!(running.invoke(0..10), running.invoke(100..110));
     assert!(first.is_ok() && second.is_ok());
-    // The first has a turn before the second begins to wait; from there on they alternate.
+    // The first invocation gets a permit before the second begins to wait. From then on they alternate.
     let mut lead = 0_i32;
     for call in &running.seen.lock().unwrap().calls {
         lead += if call.len() < 3 { 1 } else { -1 };
@@ -43,28 +44,29 @@ async fn concurrent_invocations_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invocation_that_waits_keeps_its_place_when_its_calls_end() {
+async fn a_waiting_invocation_keeps_its_turn_when_its_calls_end() {
     let mut scenario = Scenario::of(0).with("CAPACITY", "2");
     for (number, milliseconds) in [(0, 10), (1, 20), (2, 20), (100, 1000), (200, 1000)] {
-        scenario = scenario.record(number, Does::PredictAfter(milliseconds));
+        scenario = scenario.record(number, Behavior::PredictAfter(milliseconds));
     }
     let running = scenario.start();
     let (first, second, third) = tokio::join!(running.invoke(0..4), running.invoke(100..103), running.invoke(200..203));
     assert!(first.is_ok() && second.is_ok() && third.is_ok());
-    // When record 2 ends, its invocation waits behind the third and before the second: record 3 is the next but one.
+    // When record 2 ends, its invocation waits after the third invocation and before the second. So the next calls are
+    // record 200 and then record 3.
     let calls = running.seen.lock().unwrap().calls.clone();
     assert_eq!(calls[..6], ["0", "1", "2", "100", "200", "3"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permit_comes_back_however_a_call_ends() {
+async fn a_permit_is_returned_however_a_call_ends() {
     for ends in [
-        Does::PredictAfter(1),
-        Does::Fail(FaultKind::Refused),
-        Does::Fail(FaultKind::Overload),
-        Does::Fail(FaultKind::Misconfigured),
-        Does::Hang,
-        Does::Panic,
+        Behavior::PredictAfter(1),
+        Behavior::Fail(FaultKind::Refused),
+        Behavior::Fail(FaultKind::Overload),
+        Behavior::Fail(FaultKind::Misconfigured),
+        Behavior::Hang,
+        Behavior::Panic,
     ] {
         let scenario = Scenario::of(0).with("CAPACITY", "1").with("MAX_ATTEMPTS", "1");
         let running = scenario.record(0, ends).start();
@@ -75,11 +77,11 @@ async fn a_permit_comes_back_however_a_call_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invocation_that_is_dropped_leaves_no_call_and_no_permit_behind() {
+async fn a_dropped_invocation_cancels_its_calls_and_returns_its_permits() {
     let running = Scenario::of(0)
         .with("CAPACITY", "2")
-        .record(0, Does::Hang)
-        .record(1, Does::Hang)
+        .record(0, Behavior::Hang)
+        .record(1, Behavior::Hang)
         .start();
     let invocation = running.invoke([0, 1, 2]);
     assert!(
@@ -87,9 +89,9 @@ async fn an_invocation_that_is_dropped_leaves_no_call_and_no_permit_behind() {
             .await
             .is_err()
     );
-    let answer = running.invoke([3, 4]).await.unwrap();
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let response = running.invoke([3, 4]).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!(ran.seen.in_flight, 0);
     assert_eq!(ran.seen.most_in_flight, 2);
 }

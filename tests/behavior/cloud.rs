@@ -1,4 +1,4 @@
-//! AWS's destinations in small: an HTTP client behind which Kinesis, Firehose, SQS and S3 take what is put, or not.
+//! Simulated AWS destinations: an HTTP client that answers as Kinesis, Firehose, SQS and S3 and can refuse entries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,24 +18,24 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream::config::Destination;
-use instream::output::Output;
+use instream::delivery::DestinationSetting;
+use instream::delivery::destination::Output;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-/// What becomes of one request.
+/// The result of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Fate {
-    /// All is taken, after so many milliseconds.
+    /// All entries are accepted after this many milliseconds.
     Taken(u64),
-    /// Only the entries for which this is true are taken; all, where it is too short. S3 takes all or, if the first is
-    /// false, nothing.
+    /// Only the entries marked `true` are accepted. Entries past the end of the list are accepted. S3 refuses the whole
+    /// object if the first mark is `false`.
     Partly(Vec<bool>),
-    /// Nothing is taken; the answer has this status and error code.
+    /// No entry is accepted. The response has this status and error code.
     Refused(u16, &'static str),
-    /// All is taken, but the connection ends without an answer.
-    TakenInSilence,
-    /// Nothing is taken, and there is no answer.
+    /// All entries are accepted, but the connection ends without a response.
+    TakenWithoutResponse,
+    /// No entry is accepted, and there is no response.
     Hangs,
 }
 
@@ -44,24 +44,25 @@ impl Fate {
         match self {
             Self::Taken(_) => false,
             Self::Partly(taken) => taken.contains(&false),
-            Self::Refused(..) | Self::TakenInSilence | Self::Hangs => true,
+            Self::Refused(..) | Self::TakenWithoutResponse | Self::Hangs => true,
         }
     }
 }
 
-/// Decides about each request: which one it is, counted from 0, and how many entries it has.
+/// Decides the result of a request from its number, counted from 0, and its number of entries.
 pub(crate) type Decide = Box<dyn FnMut(usize, usize) -> Fate + Send>;
 
-/// One entry that was taken.
+/// An accepted entry.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Taken {
     pub(crate) text: String,
-    /// Kinesis's partition key, or SQS's message group and deduplication identifier.
+    /// The partition key in Kinesis, or the message group in SQS.
     pub(crate) key: String,
+    /// The message deduplication identifier in SQS.
     pub(crate) deduplication: String,
 }
 
-/// One request, whatever became of it.
+/// A request, whatever its result.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) at: Instant,
@@ -81,19 +82,19 @@ struct State {
     while_frozen: u64,
 }
 
-/// The services, and what they hold. Clones share it.
+/// The services and the entries that they hold. Clones share this state.
 #[derive(Clone, Default)]
 pub(crate) struct Cloud {
     state: Arc<Mutex<State>>,
     gate: Arc<Gate>,
 }
 
-/// What one execution environment may do, and does.
+/// The state of one execution environment and its requests.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    /// Whether an invocation is under way: without one, Lambda has the environment frozen.
+    /// Whether an invocation is running. Otherwise Lambda has frozen the environment.
     pub(crate) is_running: AtomicBool,
-    /// Requests to destinations that have begun and not ended.
+    /// The number of requests to destinations in flight.
     pub(crate) in_flight: AtomicUsize,
 }
 
@@ -104,33 +105,33 @@ impl fmt::Debug for Cloud {
 }
 
 impl Cloud {
-    /// Services that do with each request as `decide` says.
-    pub(crate) fn that(decide: impl FnMut(usize, usize) -> Fate + Send + 'static) -> Self {
+    /// Creates services that call `decide` for the result of each request.
+    pub(crate) fn deciding(decide: impl FnMut(usize, usize) -> Fate + Send + 'static) -> Self {
         let cloud = Self::default();
         cloud.state.lock().unwrap().decide = Some(Box::new(decide));
         cloud
     }
 
-    /// The same services, as one execution environment reaches them.
-    pub(crate) fn behind(&self, gate: &Arc<Gate>) -> Self {
+    /// Returns the same services for the requests of one execution environment.
+    pub(crate) fn through(&self, gate: &Arc<Gate>) -> Self {
         Self {
             state: Arc::clone(&self.state),
             gate: Arc::clone(gate),
         }
     }
 
-    /// Requests that did not go well.
+    /// Returns the number of requests that were not accepted completely or had no response.
     pub(crate) fn faults(&self) -> u64 {
         self.state.lock().unwrap().faults
     }
 
-    /// Requests that began while their environment was frozen.
+    /// Returns the number of requests that started while their environment was frozen.
     pub(crate) fn while_frozen(&self) -> u64 {
         self.state.lock().unwrap().while_frozen
     }
 
-    /// A destination here.
-    pub(crate) fn open(&self, destination: &Destination) -> Output {
+    /// Opens an output to a destination in these services.
+    pub(crate) fn open(&self, destination: &DestinationSetting) -> Output {
         let credentials = Credentials::new("id", "secret", None, None, "test");
         let environment = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -152,13 +153,13 @@ impl Cloud {
         self.state.lock().unwrap().taken.clone()
     }
 
-    /// The envelopes that were taken, in the order in which they were.
+    /// Returns the accepted envelopes in order of arrival.
     pub(crate) fn envelopes(&self) -> Vec<Value> {
         let taken = self.taken();
         taken.iter().map(|it| serde_json::from_str(&it.text).unwrap()).collect()
     }
 
-    /// The objects by their keys.
+    /// Returns the objects by their keys.
     pub(crate) fn objects(&self) -> BTreeMap<String, String> {
         self.state.lock().unwrap().objects.clone()
     }
@@ -190,35 +191,35 @@ impl Cloud {
         match &fate {
             Fate::Taken(after) => sleep(Duration::from_millis(*after)).await,
             Fate::Hangs => std::future::pending().await,
-            Fate::Partly(_) | Fate::Refused(..) | Fate::TakenInSilence => sleep(Duration::from_millis(5)).await,
+            Fate::Partly(_) | Fate::Refused(..) | Fate::TakenWithoutResponse => sleep(Duration::from_millis(5)).await,
         }
         if let Fate::Refused(status, code) = fate {
             return Ok(answer(status, &[("x-amzn-errortype", code)], "{}"));
         }
-        let is_taken = |place: usize| match &fate {
-            Fate::Partly(taken) => *taken.get(place).unwrap_or(&true),
-            Fate::Taken(_) | Fate::Refused(..) | Fate::TakenInSilence | Fate::Hangs => true,
+        let is_taken = |index: usize| match &fate {
+            Fate::Partly(taken) => *taken.get(index).unwrap_or(&true),
+            Fate::Taken(_) | Fate::Refused(..) | Fate::TakenWithoutResponse | Fate::Hangs => true,
         };
-        let codes: Vec<_> = (0..put.entries.len()).map(is_taken).collect();
-        self.take(&put, &codes);
-        if fate == Fate::TakenInSilence {
+        let accepted: Vec<_> = (0..put.entries.len()).map(is_taken).collect();
+        self.take(&put, &accepted);
+        if fate == Fate::TakenWithoutResponse {
             return Err(ConnectorError::io(
                 io::Error::from(io::ErrorKind::ConnectionReset).into(),
             ));
         }
-        Ok(put.answer(&codes))
+        Ok(put.answer(&accepted))
     }
 
-    fn take(&self, put: &Put, codes: &[bool]) {
+    fn take(&self, put: &Put, accepted: &[bool]) {
         let mut state = self.state.lock().unwrap();
         if let Some(key) = &put.object {
-            if codes.first() == Some(&true) {
+            if accepted.first() == Some(&true) {
                 state.objects.insert(key.clone(), put.entries[0].text.clone());
             }
             return;
         }
-        for (entry, _) in put.entries.iter().zip(codes).filter(|(_, taken)| **taken) {
-            // A FIFO queue drops what it has.
+        for (entry, _) in put.entries.iter().zip(accepted).filter(|(_, taken)| **taken) {
+            // A FIFO queue drops duplicates.
             let is_repeat = |it: &Taken| !entry.deduplication.is_empty() && it.deduplication == entry.deduplication;
             if !state.taken.iter().any(is_repeat) {
                 state.taken.push(entry.clone());
@@ -236,7 +237,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// A request, read.
+/// A parsed request.
 struct Put {
     service: &'static str,
     object: Option<String>,
@@ -286,11 +287,11 @@ impl Put {
         }
     }
 
-    fn answer(&self, codes: &[bool]) -> HttpResponse {
-        let numbered = || codes.iter().enumerate();
-        let failed = codes.iter().filter(|taken| !**taken).count();
+    fn answer(&self, accepted: &[bool]) -> HttpResponse {
+        let numbered = || accepted.iter().enumerate();
+        let failed = accepted.iter().filter(|taken| !**taken).count();
         let results = |taken: Value, refused: Value| -> Vec<Value> {
-            codes
+            accepted
                 .iter()
                 .map(|is_taken| if *is_taken { taken.clone() } else { refused.clone() })
                 .collect()
@@ -317,7 +318,7 @@ impl Put {
                 );
                 json!({"Successful": taken.collect::<Vec<_>>(), "Failed": refused.collect::<Vec<_>>()})
             }
-            _ if codes.first() == Some(&false) => return answer(503, &[], "<Error><Code>SlowDown</Code></Error>"),
+            _ if accepted.first() == Some(&false) => return answer(503, &[], "<Error><Code>SlowDown</Code></Error>"),
             _ => return answer(200, &[("etag", "\"1\"")], ""),
         };
         answer(

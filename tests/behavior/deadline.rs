@@ -1,41 +1,41 @@
-//! Lambda's clock: the function answers in time, whatever the endpoint does.
+//! The deadline of an invocation: the function responds in time whatever the endpoint does.
 
 use std::time::Duration;
 
-use instream::endpoint::FaultKind;
+use instream::outcome::FaultKind;
 
-use crate::support::{Does, Scenario};
+use crate::support::{Behavior, Scenario};
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_nears() {
     let ran = Scenario::of(10)
         .deadline(Some(Duration::from_secs(3)))
-        .record(4, Does::Hang)
+        .record(4, Behavior::Hang)
         .run()
         .await;
-    ran.comes_again_from(4);
-    assert_eq!(ran.predicted, [0, 1, 2, 3], "what is finished is delivered");
+    ran.assert_redelivered_from(4);
+    assert_eq!(ran.predicted, [0, 1, 2, 3], "finished records are delivered");
     assert!(ran.dead_lettered.is_empty());
     assert_eq!(
         ran.elapsed,
         Duration::from_secs(2),
-        "calls are cut DEADLINE_RESERVE_MS before the deadline"
+        "calls are cancelled DEADLINE_RESERVE_MS before the deadline"
     );
-    assert_eq!(ran.seen.in_flight, 0, "the call was cut");
-    assert_eq!(ran.seen.attempts(4), 1, "a cut call has no further attempt");
+    assert_eq!(ran.seen.in_flight, 0, "the call was cancelled");
+    assert_eq!(ran.seen.attempts(4), 1, "a cancelled call is not retried");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_has_no_more_than_call_timeout_ms_and_no_more_than_the_time_that_is_left() {
+async fn a_call_is_limited_by_call_timeout_ms_and_by_the_time_left() {
     for (timeout_ms, elapsed_ms) in [("500", 500), ("2500", 2000)] {
         let ran = Scenario::of(1)
             .deadline(Some(Duration::from_secs(3)))
             .with("CALL_TIMEOUT_MS", timeout_ms)
             .with("MAX_ATTEMPTS", "1")
-            .record(0, Does::Hang)
+            .record(0, Behavior::Hang)
             .run()
             .await;
-        ran.comes_again_from(0);
+        ran.assert_redelivered_from(0);
         assert_eq!(ran.elapsed, Duration::from_millis(elapsed_ms));
     }
 }
@@ -45,62 +45,62 @@ async fn the_deadline_is_unknown() {
     let ran = Scenario::of(2)
         .deadline(None)
         .with("INVOCATION_BUDGET_MS", "3000")
-        .record(1, Does::Hang)
+        .record(1, Behavior::Hang)
         .run()
         .await;
-    ran.comes_again_from(1);
+    ran.assert_redelivered_from(1);
     assert_eq!(ran.predicted, [0]);
     assert_eq!(ran.elapsed, Duration::from_secs(2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_call_starts_with_less_time_left_than_half_of_the_latest_calls_took() {
-    // Calls of 300 ms one after the other, 1,000 ms for them: a fourth could not end in time.
+async fn no_call_starts_with_less_time_left_than_the_median_of_the_latest_calls() {
+    // Calls of 300 ms run one after the other in 1,000 ms. A fourth call could not end in time.
     let mut scenario = Scenario::of(10)
         .with("CAPACITY", "1")
         .deadline(Some(Duration::from_secs(2)));
     for number in 0..10 {
-        scenario = scenario.record(number, Does::PredictAfter(300));
+        scenario = scenario.record(number, Behavior::PredictAfter(300));
     }
     let ran = scenario.run().await;
-    ran.comes_again_from(3);
+    ran.assert_redelivered_from(3);
     assert_eq!(ran.seen.calls, ["0", "1", "2"]);
     assert_eq!(ran.elapsed, Duration::from_millis(900), "there is nothing to wait for");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_attempt_starts_where_no_time_is_left_for_any() {
+async fn no_attempt_starts_without_time_for_a_call() {
     let ran = Scenario::of(2).deadline(Some(Duration::from_millis(900))).run().await;
-    ran.comes_again_from(0);
+    ran.assert_redelivered_from(0);
     assert!(ran.seen.calls.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delivery_that_is_late_is_not_begun() {
-    // The body is too large, which needs no call; but the time for delivery is over as well.
+async fn no_delivery_starts_after_its_time_is_over() {
+    // The body is too large, so the record needs no call. But the time for delivery is over as well.
     let scenario = Scenario::of(11)
         .with("MAX_PAYLOAD_BYTES", "1")
         .deadline(Some(Duration::from_millis(150)));
     let running = scenario.start();
-    let answer = running.invoke([10]).await.unwrap();
-    assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], "10");
-    let answer = running.invoke_within([10], Duration::from_mins(1)).await.unwrap();
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let response = running.invoke([10]).await.unwrap();
+    assert_eq!(response["batchItemFailures"][0]["itemIdentifier"], "10");
+    let response = running.invoke_within([10], Duration::from_mins(1)).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!(ran.dead_lettered, [10], "once");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_would_pass_the_deadline_is_not_begun() {
+async fn a_wait_that_would_exceed_the_deadline_is_skipped() {
     let ran = Scenario::of(1)
         .deadline(Some(Duration::from_secs(2)))
         .with("RETRY_BASE_MS", "60000")
         .with("RETRY_CAP_MS", "60000")
         .with("MAX_ATTEMPTS", "10")
-        .record(0, Does::Fail(FaultKind::Overload))
+        .record(0, Behavior::Fail(FaultKind::Overload))
         .run()
         .await;
-    ran.comes_again_from(0);
+    ran.assert_redelivered_from(0);
     assert!(ran.elapsed < Duration::from_secs(1), "{:?}", ran.elapsed);
 }
 
@@ -109,8 +109,8 @@ async fn the_answer_is_sent() {
     let mut scenario = Scenario::of(40).deadline(Some(Duration::from_secs(3)));
     for number in (0..40).step_by(3) {
         scenario = scenario
-            .record(number, Does::Hang)
-            .attempts(number + 1, &[Does::Fail(FaultKind::Overload)]);
+            .record(number, Behavior::Hang)
+            .attempts(number + 1, &[Behavior::Fail(FaultKind::Overload)]);
     }
     let running = scenario.start();
     running.invoke(0..40).await.unwrap();
@@ -121,6 +121,6 @@ async fn the_answer_is_sent() {
     assert_eq!(
         running.seen.lock().unwrap().calls.len(),
         calls,
-        "nothing of it runs any more"
+        "no call starts after the response"
     );
 }

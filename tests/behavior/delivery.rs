@@ -1,30 +1,30 @@
-//! What is delivered is a prefix of the batch, and only what was delivered is finished.
+//! Delivery: the delivered records are a prefix of the batch, and a record is finished only when it is delivered.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use instream::endpoint::FaultKind;
-use instream::output::Output;
-use instream::output::stdout::Lines;
+use instream::delivery::destination::Output;
+use instream::delivery::destination::stdout::Lines;
+use instream::outcome::FaultKind;
 
-use crate::support::{Does, Scenario};
+use crate::support::{Behavior, Scenario};
 
 #[tokio::test(start_paused = true)]
 async fn only_the_finished_prefix_is_delivered() {
     let scenario = Scenario::of(8)
-        .record(1, Does::Fail(FaultKind::Refused))
-        .record(4, Does::Fail(FaultKind::Overload));
-    let ran = scenario.record(6, Does::Fail(FaultKind::Refused)).run().await;
-    ran.comes_again_from(4);
+        .record(1, Behavior::Fail(FaultKind::Refused))
+        .record(4, Behavior::Fail(FaultKind::Overload));
+    let ran = scenario.record(6, Behavior::Fail(FaultKind::Refused)).run().await;
+    ran.assert_redelivered_from(4);
     assert_eq!(ran.predicted, [0, 2, 3]);
     assert_eq!(
         ran.dead_lettered,
         [1],
-        "record 6 is behind the checkpoint and comes again"
+        "record 6 is after the checkpoint and is redelivered"
     );
 }
 
-/// Takes down how many lines each write has.
+/// A writer that records the number of lines of each write.
 struct Writes(Arc<Mutex<Vec<usize>>>);
 
 impl Write for Writes {
@@ -47,22 +47,25 @@ async fn lines_are_written_before_the_last_call_has_ended() {
     scenario.start().invoke(0..2000).await.unwrap();
     let writes = writes.lock().unwrap();
     assert_eq!(writes.iter().sum::<usize>(), 2000);
-    assert!(writes.iter().all(|lines| *lines < 1000), "they take memory: {writes:?}");
+    assert!(
+        writes.iter().all(|lines| *lines < 1000),
+        "lines pile up in memory: {writes:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn output_refuses_the_predictions() {
     let ran = Scenario::of(3).broken_output().run().await;
-    ran.comes_again_from(0);
+    ran.assert_redelivered_from(0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn dead_letter_refuses_a_record() {
     let ran = Scenario::of(3)
         .broken_dead_letter()
-        .record(1, Does::Fail(FaultKind::Refused))
+        .record(1, Behavior::Fail(FaultKind::Refused))
         .run()
         .await;
-    ran.comes_again_from(1);
-    assert_eq!(ran.predicted, [0], "what comes again is not delivered yet");
+    ran.assert_redelivered_from(1);
+    assert_eq!(ran.predicted, [0], "records to be redelivered are not delivered yet");
 }

@@ -1,40 +1,40 @@
-//! Kinesis, Firehose, SQS and S3: what they are sent, and what becomes of what they do not take.
+//! Kinesis, Firehose, SQS and S3 as destinations: the requests that they get, and how refused entries are handled.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream::config::Destination;
-use instream::endpoint::FaultKind;
+use instream::delivery::DestinationSetting;
+use instream::outcome::FaultKind;
 use serde_json::json;
 
 use crate::cloud::{Cloud, Fate};
-use crate::support::{Does, Scenario, entry};
+use crate::support::{Behavior, Scenario, entry};
 
-fn kinesis() -> Destination {
-    Destination::Kinesis("scores".to_owned())
+fn kinesis() -> DestinationSetting {
+    DestinationSetting::Kinesis("scores".to_owned())
 }
 
-fn firehose() -> Destination {
-    Destination::Firehose("scores".to_owned())
+fn firehose() -> DestinationSetting {
+    DestinationSetting::Firehose("scores".to_owned())
 }
 
-fn queue() -> Destination {
-    Destination::Sqs("https://sqs.eu-central-1.amazonaws.com/123456789012/scores".to_owned())
+fn queue() -> DestinationSetting {
+    DestinationSetting::Sqs("https://sqs.eu-central-1.amazonaws.com/123456789012/scores".to_owned())
 }
 
-fn fifo_queue() -> Destination {
-    Destination::Sqs("https://sqs.eu-central-1.amazonaws.com/123456789012/scores.fifo".to_owned())
+fn fifo_queue() -> DestinationSetting {
+    DestinationSetting::Sqs("https://sqs.eu-central-1.amazonaws.com/123456789012/scores.fifo".to_owned())
 }
 
-fn bucket() -> Destination {
-    Destination::S3 {
+fn bucket() -> DestinationSetting {
+    DestinationSetting::S3 {
         bucket: "scores".to_owned(),
         prefix: "fraud".to_owned(),
     }
 }
 
-/// The numbers of the records whose envelopes arrived, in the order in which they did.
+/// Returns the numbers of the records whose envelopes arrived, in order of arrival.
 fn numbers(cloud: &Cloud) -> Vec<usize> {
     let objects = cloud.objects();
     let lines = objects.values().flat_map(|object| object.lines());
@@ -59,10 +59,10 @@ async fn every_destination_gets_predictions_and_dead_letters() {
         let ran = Scenario::of(1200)
             .output(output.open(&destination))
             .dead_letter(dead_letter.open(&destination))
-            .record(700, Does::Fail(FaultKind::Refused))
+            .record(700, Behavior::Fail(FaultKind::Refused))
             .run()
             .await;
-        ran.is_finished();
+        ran.assert_finished();
         let expected: Vec<_> = (0..1200).filter(|number| *number != 700).collect();
         assert_eq!(sorted(numbers(&output)), expected, "{destination:?}");
         assert_eq!(numbers(&dead_letter), [700], "{destination:?}");
@@ -70,12 +70,12 @@ async fn every_destination_gets_predictions_and_dead_letters() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_destination_does_not_take_in_is_sent_again_alone_and_arrives_once() {
+async fn entries_that_a_destination_refuses_are_retried_alone_and_arrive_once() {
     for destination in [kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
         let mut random = fastrand::Rng::with_seed(7);
-        let cloud = Cloud::that(move |_, entries| Fate::Partly((0..entries).map(|_| random.f64() > 0.3).collect()));
+        let cloud = Cloud::deciding(move |_, entries| Fate::Partly((0..entries).map(|_| random.f64() > 0.3).collect()));
         let ran = Scenario::of(1200).output(cloud.open(&destination)).run().await;
-        ran.is_finished();
+        ran.assert_finished();
         assert_eq!(
             sorted(numbers(&cloud)),
             (0..1200).collect::<Vec<_>>(),
@@ -86,7 +86,7 @@ async fn what_a_destination_does_not_take_in_is_sent_again_alone_and_arrives_onc
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_request_holds_more_than_the_service_takes() {
+async fn no_request_exceeds_the_limits_of_the_service() {
     const MIB: usize = 1024 * 1024;
     for (destination, entries, bytes) in [
         (kinesis(), 500, 5 * MIB),
@@ -97,9 +97,9 @@ async fn no_request_holds_more_than_the_service_takes() {
         let cloud = Cloud::default();
         let mut scenario = Scenario::of(1100).output(cloud.open(&destination));
         for number in (0..1100).step_by(40) {
-            scenario = scenario.record(number, Does::PredictBytes(600_000));
+            scenario = scenario.record(number, Behavior::PredictBytes(600_000));
         }
-        scenario.run().await.is_finished();
+        scenario.run().await.assert_finished();
         let requests = cloud.requests();
         assert!(
             requests
@@ -133,25 +133,25 @@ async fn predictions_are_delivered_while_later_calls_are_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_early_delivery_holds_nothing_that_may_come_again() {
+async fn an_early_delivery_contains_no_record_that_may_be_redelivered() {
     let cloud = Cloud::default();
     let scenario = Scenario::of(2000).output(cloud.open(&kinesis()));
     let scenario = scenario
         .with("CAPACITY", "10")
-        .record(800, Does::FailAfter(500, FaultKind::Suspect));
+        .record(800, Behavior::FailAfter(500, FaultKind::Suspect));
     let ran = scenario.run().await;
-    ran.comes_again_from(800);
+    ran.assert_redelivered_from(800);
     assert_eq!(numbers(&cloud), (0..800).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_one_object() {
+async fn a_batch_is_written_as_one_object() {
     let cloud = Cloud::default();
     Scenario::of(2000)
         .output(cloud.open(&bucket()))
         .run()
         .await
-        .is_finished();
+        .assert_finished();
     let objects = cloud.objects();
     assert_eq!(objects.len(), 1);
     let (key, object) = objects.first_key_value().unwrap();
@@ -160,26 +160,34 @@ async fn a_batch_is_one_object() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_records_delivered_again_take_the_place_of_their_object() {
-    let cloud = Cloud::that(|request, _| {
+async fn redelivered_records_overwrite_their_object() {
+    let cloud = Cloud::deciding(|request, _| {
         if request == 0 {
-            Fate::TakenInSilence
+            Fate::TakenWithoutResponse
         } else {
             Fate::Taken(5)
         }
     });
-    Scenario::of(20).output(cloud.open(&bucket())).run().await.is_finished();
+    Scenario::of(20)
+        .output(cloud.open(&bucket()))
+        .run()
+        .await
+        .assert_finished();
     assert_eq!((cloud.requests().len(), cloud.objects().len()), (2, 1));
-    // And so it is where another process delivers them.
-    Scenario::of(20).output(cloud.open(&bucket())).run().await.is_finished();
+    // Another process overwrites the same object.
+    Scenario::of(20)
+        .output(cloud.open(&bucket()))
+        .run()
+        .await
+        .assert_finished();
     assert_eq!((cloud.requests().len(), cloud.objects().len()), (3, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fifo_queue_gets_one_request_at_a_time_with_group_and_deduplication() {
-    let cloud = Cloud::that(|request, _| {
+    let cloud = Cloud::deciding(|request, _| {
         if request == 1 {
-            Fate::TakenInSilence
+            Fate::TakenWithoutResponse
         } else {
             Fate::Taken(5)
         }
@@ -188,7 +196,7 @@ async fn a_fifo_queue_gets_one_request_at_a_time_with_group_and_deduplication() 
         .output(cloud.open(&fifo_queue()))
         .run()
         .await
-        .is_finished();
+        .assert_finished();
     assert_eq!(numbers(&cloud), (0..45).collect::<Vec<_>>(), "in order, each once");
     assert_eq!(cloud.most_in_flight(), 1);
     assert_eq!(cloud.requests().len(), 6, "one was sent twice");
@@ -196,13 +204,17 @@ async fn a_fifo_queue_gets_one_request_at_a_time_with_group_and_deduplication() 
     let identities: std::collections::HashSet<_> = cloud.taken().into_iter().map(|it| it.deduplication).collect();
     assert_eq!(identities.len(), 45);
     let cloud = Cloud::default();
-    Scenario::of(400).output(cloud.open(&queue())).run().await.is_finished();
-    assert!(cloud.most_in_flight() > 1, "a queue without order need not wait");
+    Scenario::of(400)
+        .output(cloud.open(&queue()))
+        .run()
+        .await
+        .assert_finished();
+    assert!(cloud.most_in_flight() > 1, "a standard queue gets concurrent requests");
     assert!(cloud.taken().iter().all(|taken| taken.deduplication.is_empty()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_and_records_without_a_place_do_not_take_each_others_place() {
+async fn records_of_two_streams_and_broken_records_do_not_overwrite_each_other() {
     for destination in [bucket(), fifo_queue()] {
         let cloud = Cloud::default();
         let dead_letter = Cloud::default();
@@ -212,7 +224,7 @@ async fn streams_and_records_without_a_place_do_not_take_each_others_place() {
             let mut record = entry("7");
             record["eventSourceARN"] = format!("arn:aws:kinesis:eu-central-1:123456789012:stream/{stream}").into();
             running.invoke_event(&json!({ "Records": [record] })).await.unwrap();
-            // Two broken entries, of which only the stray member tells them apart.
+            // Two broken records differ only in the stray member.
             let broken = json!({ "kinesis": {}, "stray": stream });
             running.invoke_event(&json!({ "Records": [broken] })).await.unwrap();
         }
@@ -223,13 +235,13 @@ async fn streams_and_records_without_a_place_do_not_take_each_others_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn firehose_gets_lines() {
+async fn firehose_entries_end_with_a_line_break() {
     let cloud = Cloud::default();
     Scenario::of(3)
         .output(cloud.open(&firehose()))
         .run()
         .await
-        .is_finished();
+        .assert_finished();
     assert!(cloud.taken().iter().all(|taken| taken.text.ends_with("}\n")));
 }
 
@@ -241,32 +253,32 @@ async fn raw_output_is_the_answer_alone_and_a_dead_letter_keeps_its_envelope() {
         .output(output.open(&queue()))
         .dead_letter(dead_letter.open(&queue()));
     scenario
-        .record(1, Does::Fail(FaultKind::Refused))
+        .record(1, Behavior::Fail(FaultKind::Refused))
         .run()
         .await
-        .is_finished();
+        .assert_finished();
     let texts: Vec<_> = output.taken().into_iter().map(|taken| taken.text).collect();
     assert_eq!(texts, [r#"{"of":"0"}"#, r#"{"of":"2"}"#]);
     assert_eq!(numbers(&dead_letter), [1]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_arrived_behind_a_record_that_output_refused_is_not_delivered_again() {
+async fn records_delivered_after_one_that_output_refused_are_not_delivered_again() {
     for destination in [kinesis(), firehose(), queue()] {
-        // Until a minute has passed, every second entry is refused each time.
+        // For a minute, every second entry of each request is refused.
         let mut started = None;
-        let cloud = Cloud::that(move |_, entries| {
+        let cloud = Cloud::deciding(move |_, entries| {
             let started = *started.get_or_insert_with(tokio::time::Instant::now);
             if started.elapsed() > Duration::from_mins(1) {
                 return Fate::Taken(5);
             }
-            Fate::Partly((0..entries).map(|place| entries > 1 && place % 2 == 0).collect())
+            Fate::Partly((0..entries).map(|index| entries > 1 && index % 2 == 0).collect())
         });
         let scenario = Scenario::of(0).output(cloud.open(&destination));
         let running = scenario.deadline(Some(Duration::from_secs(20))).start();
-        let answer = running.deliver_again(0..40, 5).await;
-        let ran = running.ran(answer);
-        ran.is_finished();
+        let response = running.deliver_repeatedly(0..40, 5).await;
+        let ran = running.finish(response);
+        ran.assert_finished();
         assert_eq!(
             sorted(numbers(&cloud)),
             (0..40).collect::<Vec<_>>(),
@@ -277,43 +289,43 @@ async fn what_arrived_behind_a_record_that_output_refused_is_not_delivered_again
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_output_is_gone_calls_are_not_made_in_vain() {
-    let cloud = Cloud::that(|_, _| Fate::Refused(400, "ResourceNotFoundException"));
+async fn calls_stop_soon_when_output_does_not_exist() {
+    let cloud = Cloud::deciding(|_, _| Fate::Refused(400, "ResourceNotFoundException"));
     let ran = Scenario::of(10_000).output(cloud.open(&kinesis())).run().await;
-    ran.comes_again_from(0);
+    ran.assert_redelivered_from(0);
     assert!(ran.seen.calls.len() < 700, "{} calls were made", ran.seen.calls.len());
     assert_eq!(cloud.requests().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_request_that_came_to_nothing_no_other_is_made() {
+async fn no_request_follows_one_that_was_refused_as_a_whole() {
     for mode in ["ordered", "unordered"] {
-        let cloud = Cloud::that(|_, _| Fate::Refused(400, "ResourceNotFoundException"));
+        let cloud = Cloud::deciding(|_, _| Fate::Refused(400, "ResourceNotFoundException"));
         let mut scenario = Scenario::of(12)
             .with("OUTPUT_MODE", mode)
             .output(cloud.open(&kinesis()));
         for number in 0..12 {
-            scenario = scenario.record(number, Does::PredictBytes(1_000_000));
+            scenario = scenario.record(number, Behavior::PredictBytes(1_000_000));
         }
-        scenario.run().await.comes_again_from(0);
+        scenario.run().await.assert_redelivered_from(0);
         assert_eq!(cloud.requests().len(), 1, "of three");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_destination_that_does_not_answer_is_given_until_the_deadline() {
+async fn a_destination_that_does_not_respond_is_retried_until_the_deadline() {
     for destination in [kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
-        let cloud = Cloud::that(|_, _| Fate::Hangs);
+        let cloud = Cloud::deciding(|_, _| Fate::Hangs);
         let scenario = Scenario::of(1200).output(cloud.open(&destination));
         let ran = scenario.deadline(Some(Duration::from_secs(20))).run().await;
-        ran.comes_again_from(0);
+        ran.assert_redelivered_from(0);
         assert!(ran.elapsed <= Duration::from_millis(19_800), "{:?}", ran.elapsed);
-        assert!(cloud.requests().len() > 2, "it was asked again");
+        assert!(cloud.requests().len() > 2, "the request was retried");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_prediction_that_is_too_large_is_rejected_where_there_is_a_limit() {
+async fn a_prediction_over_the_limit_of_the_destination_is_rejected() {
     for (destination, size, is_rejected) in [
         (firehose(), 1000 * 1024, true),
         (queue(), 1024 * 1024, true),
@@ -322,8 +334,8 @@ async fn a_prediction_that_is_too_large_is_rejected_where_there_is_a_limit() {
     ] {
         let cloud = Cloud::default();
         let scenario = Scenario::of(3).output(cloud.open(&destination));
-        let ran = scenario.record(1, Does::PredictBytes(size)).run().await;
-        ran.is_finished();
+        let ran = scenario.record(1, Behavior::PredictBytes(size)).run().await;
+        ran.assert_finished();
         let expected = if is_rejected { vec![1] } else { vec![] };
         assert_eq!(ran.dead_lettered, expected, "{destination:?}");
     }
@@ -338,11 +350,11 @@ async fn a_dead_letter_of_any_size_goes_to_s3() {
     let scenario = Scenario::of(0)
         .with("MAX_PAYLOAD_BYTES", "26214400")
         .dead_letter(cloud.open(&bucket()));
-    let running = scenario.body(&large, Does::Fail(FaultKind::Refused)).start();
+    let running = scenario.body(&large, Behavior::Fail(FaultKind::Refused)).start();
     let event = json!({ "Records": [entry("0"), poison, entry("2")] });
-    let answer = running.invoke_event(&event).await.unwrap();
-    running.ran(answer).is_finished();
+    let response = running.invoke_event(&event).await.unwrap();
+    running.finish(response).assert_finished();
     let objects = cloud.objects();
-    let letter: serde_json::Value = serde_json::from_str(objects.values().next().unwrap()).unwrap();
-    assert_eq!(letter["data"], BASE64.encode(&large), "whole");
+    let dead_letter: serde_json::Value = serde_json::from_str(objects.values().next().unwrap()).unwrap();
+    assert_eq!(dead_letter["data"], BASE64.encode(&large), "it is complete");
 }

@@ -1,17 +1,18 @@
-//! An endpoint behind a URL: what goes over the wire, and what the answers mean.
+//! An endpoint behind a URL: the HTTP requests that it gets, and the faults that its responses become.
 
 use std::io;
 use std::time::Duration;
 
-use instream::endpoint::{Endpoint as _, FaultKind, Load};
+use instream::endpoint::Endpoint as _;
+use instream::outcome::{FaultKind, Load};
 
-use crate::replay::{Answer, call, call_with, credentials, endpoint, request};
+use crate::replay::{Reply, call, call_with, credentials, endpoint, request};
 
-const PREDICTED: Answer = Answer::Http(200, &[], "{}");
+const PREDICTED: Reply = Reply::Http(200, &[], "{}");
 const UNSIGNED: (&str, &str) = ("ENDPOINT_AUTH", "none");
 
 #[tokio::test]
-async fn a_call_is_a_post_of_the_same_body_and_headers_as_sagemaker_gets() {
+async fn a_call_posts_the_body_and_the_headers_that_sagemaker_would_get() {
     let settings = [
         ("ENDPOINT_URL", "https://api.example.com:8443/score?version=2"),
         UNSIGNED,
@@ -53,7 +54,7 @@ async fn the_envelope_names_the_url_without_its_query() {
 }
 
 #[tokio::test]
-async fn a_signed_call_says_what_for() {
+async fn a_signed_call_names_its_region_its_service_and_its_headers() {
     let settings = [("ENDPOINT_HEADERS", r#"{"a-first":"1"}"#)];
     let (_, requests) = call(&settings, &[PREDICTED]).await;
     let authorization = requests[0].headers().get("authorization").unwrap();
@@ -78,27 +79,24 @@ async fn statuses_become_faults_after_one_call() {
     ];
     for (kind, statuses) in statuses {
         for status in statuses {
-            let (answer, requests) = call(&[], &[Answer::Http(*status, &[], "card 4929")]).await;
+            let (answer, requests) = call(&[], &[Reply::Http(*status, &[], "card 4929")]).await;
             let fault = answer.unwrap_err();
             assert_eq!((fault.kind, fault.is_doubtful), (kind, false), "{status}");
             assert_eq!(fault.load, Load::AsItsKind, "{status}");
-            assert!(
-                !fault.to_string().contains("4929"),
-                "no log shows what it said: {fault}"
-            );
+            assert!(!fault.to_string().contains("4929"), "no log shows the body: {fault}");
             assert!(fault.describe().contains("card 4929"), "a dead letter does: {fault:?}");
             assert_eq!(requests.len(), 1, "{status}");
         }
     }
     for status in [200, 201, 204, 299] {
-        assert!(call(&[], &[Answer::Http(status, &[], "")]).await.0.is_ok(), "{status}");
+        assert!(call(&[], &[Reply::Http(status, &[], "")]).await.0.is_ok(), "{status}");
     }
-    let (answer, _) = call(&[], &[Answer::Io(io::ErrorKind::ConnectionRefused)]).await;
+    let (answer, _) = call(&[], &[Reply::Io(io::ErrorKind::ConnectionRefused)]).await;
     assert_eq!(answer.unwrap_err().kind, Unreachable);
 }
 
 #[tokio::test]
-async fn only_api_gateway_s_429_is_about_calls_a_second() {
+async fn only_a_429_of_api_gateway_is_a_rate_limit() {
     const TOO_MANY: &[(&str, &str)] = &[("x-amzn-errortype", "TooManyRequestsException")];
     const QUOTA: &[(&str, &str)] = &[("x-amzn-errortype", "LimitExceededException")];
     let of_lambda = r#"{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","message":"Rate Exceeded."}"#;
@@ -111,7 +109,7 @@ async fn only_api_gateway_s_429_is_about_calls_a_second() {
         (429, &[], "no permits left", false),
         (503, TOO_MANY, "", false),
     ] {
-        let fault = call(&[], &[Answer::Http(status, headers, body)]).await.0.unwrap_err();
+        let fault = call(&[], &[Reply::Http(status, headers, body)]).await.0.unwrap_err();
         assert_eq!(
             (fault.kind, fault.load == Load::Rate),
             (FaultKind::Overload, expected),
@@ -121,30 +119,30 @@ async fn only_api_gateway_s_429_is_about_calls_a_second() {
 }
 
 #[tokio::test]
-async fn where_the_record_names_its_model_a_404_is_in_doubt() {
+async fn a_404_is_doubtful_if_the_record_names_its_model() {
     let named = request().for_model("b.tar.gz");
-    let (answer, _) = call_with(&named, &[], &[Answer::Http(404, &[], "no such model")]).await;
+    let (answer, _) = call_with(&named, &[], &[Reply::Http(404, &[], "no such model")]).await;
     let fault = answer.unwrap_err();
     assert_eq!((fault.kind, fault.is_doubtful), (FaultKind::Refused, true));
 }
 
 #[tokio::test]
-async fn retry_after_is_heard_where_there_is_too_much_to_do() {
+async fn retry_after_is_used_only_with_status_429_and_503() {
     const AFTER: &[(&str, &str)] = &[("retry-after", "7")];
     for (status, expected) in [(429, Some(7)), (503, Some(7)), (500, None), (403, None)] {
-        let (answer, _) = call(&[], &[Answer::Http(status, AFTER, "")]).await;
+        let (answer, _) = call(&[], &[Reply::Http(status, AFTER, "")]).await;
         assert_eq!(
             answer.unwrap_err().retry_after,
             expected.map(Duration::from_secs),
             "{status}"
         );
     }
-    let (answer, _) = call(&[], &[Answer::Http(429, &[("retry-after", "later")], "")]).await;
+    let (answer, _) = call(&[], &[Reply::Http(429, &[("retry-after", "later")], "")]).await;
     assert_eq!(answer.unwrap_err().retry_after, None);
 }
 
 #[tokio::test]
-async fn a_fault_says_what_to_mend() {
+async fn a_fault_names_the_setting_to_fix() {
     const DENIED: &[(&str, &str)] = &[("x-amzn-errortype", "AccessDeniedException")];
     const FORBIDDEN: &[(&str, &str)] = &[("x-amzn-errortype", "ForbiddenException")];
     const UNSIGNED: &[(&str, &str)] = &[("x-amzn-errortype", "MissingAuthenticationTokenException:http://x/")];
@@ -183,29 +181,29 @@ async fn a_fault_says_what_to_mend() {
         (415, &[], "415; check CONTENT_TYPE"),
         (500, &[], "500"),
     ] {
-        let fault = call(&[], &[Answer::Http(status, headers, "")]).await.0.unwrap_err();
+        let fault = call(&[], &[Reply::Http(status, headers, "")]).await.0.unwrap_err();
         assert_eq!(fault.summary, format!("the endpoint answered with status {expected}"));
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_end_takes_no_memory() {
-    let (answer, _) = call(&[], &[Answer::Endless(200)]).await;
+async fn reading_an_endless_response_stops_at_the_size_limit() {
+    let (answer, _) = call(&[], &[Reply::Endless(200)]).await;
     let fault = answer.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Suspect);
     assert_eq!(fault.summary, "the answer has more than 26214400 bytes");
-    let (answer, _) = call(&[], &[Answer::Endless(400)]).await;
+    let (answer, _) = call(&[], &[Reply::Endless(400)]).await;
     let fault = answer.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Refused);
     assert_eq!(
         fault.container_message.unwrap().len(),
         1000,
-        "the beginning of what it said"
+        "the beginning of the body"
     );
 }
 
 #[tokio::test]
-async fn what_aws_names_is_not_taken_for_the_record_by_its_status() {
+async fn an_aws_error_code_takes_precedence_over_the_status() {
     const THROTTLED: &[(&str, &str)] = &[("x-amzn-errortype", "ThrottlingException")];
     const EXPIRED: &[(&str, &str)] = &[("x-amzn-errortype", "RequestExpired")];
     const MODEL_ERROR: &[(&str, &str)] = &[("x-amzn-errortype", "ModelError")];
@@ -217,18 +215,18 @@ async fn what_aws_names_is_not_taken_for_the_record_by_its_status() {
         (424, MODEL_ERROR, r#"{"OriginalStatusCode":500}"#, FaultKind::Suspect),
         (424, &[], "", FaultKind::Suspect),
     ] {
-        let fault = call(&[], &[Answer::Http(status, headers, body)]).await.0.unwrap_err();
+        let fault = call(&[], &[Reply::Http(status, headers, body)]).await.0.unwrap_err();
         assert_eq!(fault.kind, kind, "{status} {headers:?} {body}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_stands_though_its_body_does_not_come() {
-    for answer in [Answer::BodyCutShort(422), Answer::BodyHangs(422)] {
+async fn a_status_counts_even_if_its_body_does_not_arrive() {
+    for answer in [Reply::BodyCutShort(422), Reply::BodyHangs(422)] {
         let fault = call(&[], &[answer]).await.0.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Refused, "{answer:?}");
     }
-    let fault = call(&[], &[Answer::BodyCutShort(200)]).await.0.unwrap_err();
+    let fault = call(&[], &[Reply::BodyCutShort(200)]).await.0.unwrap_err();
     assert_eq!(
         (fault.kind, fault.load),
         (FaultKind::Suspect, Load::Away),

@@ -1,16 +1,17 @@
-//! Who calls an endpoint: with a key out of a secret, as a role of another account.
+//! The identity of the caller of an endpoint: an API key from a secret, and a role of another account.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use instream::capacity::Capacity;
-use instream::endpoint::remote::Remote;
-use instream::endpoint::{Endpoint as _, Fault, FaultKind};
-use instream::invoke::{Answer, Caller, Tally};
+use instream::dispatch::attempt::{Answer, Caller, Tally};
+use instream::dispatch::capacity::Capacity;
+use instream::endpoint::Endpoint as _;
+use instream::endpoint::target::Remote;
+use instream::outcome::{Fault, FaultKind};
 use tokio::time::Instant;
 
-use crate::around::{Around, ROLE, SECRET, Secret, State};
+use crate::aws_stub::{AwsStub, ROLE, SECRET, Secret, State};
 use crate::replay::request;
 
 const URL: (&str, &str) = (
@@ -21,26 +22,26 @@ const SIGNED: (&str, &str) = ("ENDPOINT_AUTH", "sigv4");
 const KEY: (&str, &str) = ("ENDPOINT_API_KEY", SECRET);
 const AS_ROLE: (&str, &str) = ("ENDPOINT_ROLE_ARN", ROLE);
 
-fn with_key(key: &'static str) -> Around {
-    let around = Around::default();
-    around.state(|state| {
-        state.key = Some(key.to_owned());
+fn with_key(key: &'static str) -> AwsStub {
+    let aws = AwsStub::default();
+    aws.state(|state| {
+        state.expected_key = Some(key.to_owned());
         state.secret = Secret::Text(key);
     });
-    around
+    aws
 }
 
 #[tokio::test]
 async fn a_key_is_fetched_once() {
-    let around = with_key("first");
-    let endpoint = around.endpoint(&[URL, SIGNED, KEY]).await;
+    let aws = with_key("first");
+    let endpoint = aws.endpoint(&[URL, SIGNED, KEY]).await;
     let request = request();
-    let (one, other) = tokio::join!(endpoint.invoke(&request), endpoint.invoke(&request));
+    let (one, other) = tokio::join!(endpoint.invoke(request.call()), endpoint.invoke(request.call()));
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
-    endpoint.invoke(&request).await.unwrap();
-    around.state(|state| {
-        assert_eq!(state.fetched, [r#"{"SecretId":"gateway-key"}"#]);
-        assert_eq!(state.fetched_in, "eu-central-1");
+    endpoint.invoke(request.call()).await.unwrap();
+    aws.state(|state| {
+        assert_eq!(state.secret_requests, [r#"{"SecretId":"gateway-key"}"#]);
+        assert_eq!(state.secret_region, "eu-central-1");
         assert_eq!(
             state.keys,
             [const { Some("first") }; 3].map(|key| key.map(ToOwned::to_owned))
@@ -56,64 +57,64 @@ async fn the_key_of_an_endpoint_is_rejected() {
 }
 
 async fn a_key_is_replaced(is_unauthorized: bool) {
-    let around = with_key("first");
-    around.state(|state| state.is_unauthorized = is_unauthorized);
-    let endpoint = around.endpoint(&[URL, KEY]).await;
-    endpoint.invoke(&request()).await.unwrap();
-    around.state(|state| {
-        state.key = Some("second".to_owned());
+    let aws = with_key("first");
+    aws.state(|state| state.is_unauthorized = is_unauthorized);
+    let endpoint = aws.endpoint(&[URL, KEY]).await;
+    endpoint.invoke(request().call()).await.unwrap();
+    aws.state(|state| {
+        state.expected_key = Some("second".to_owned());
         state.secret = Secret::Text("second\n");
     });
     let request = request();
-    let (one, other) = tokio::join!(endpoint.invoke(&request), endpoint.invoke(&request));
+    let (one, other) = tokio::join!(endpoint.invoke(request.call()), endpoint.invoke(request.call()));
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
-    around.state(|state| {
-        assert_eq!(state.fetched.len(), 2, "once for both");
+    aws.state(|state| {
+        assert_eq!(state.secret_requests.len(), 2, "both calls share one refresh");
         let keys: Vec<_> = state.keys.iter().flatten().map(String::as_str).collect();
         assert_eq!(keys, ["first", "first", "first", "second", "second"]);
     });
 }
 
 #[tokio::test]
-async fn a_key_that_is_still_rejected_is_a_matter_of_configuration() {
-    let around = with_key("first");
-    around.state(|state| state.key = Some("another".to_owned()));
-    let endpoint = around.endpoint(&[URL, KEY]).await;
-    let fault = endpoint.invoke(&request()).await.unwrap_err();
+async fn a_key_that_is_still_rejected_is_a_misconfiguration() {
+    let aws = with_key("first");
+    aws.state(|state| state.expected_key = Some("another".to_owned()));
+    let endpoint = aws.endpoint(&[URL, KEY]).await;
+    let fault = endpoint.invoke(request().call()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Misconfigured);
     assert!(fault.summary.contains("check ENDPOINT_API_KEY"), "{fault}");
-    around.state(|state| {
-        assert_eq!(state.fetched.len(), 2);
+    aws.state(|state| {
+        assert_eq!(state.secret_requests.len(), 2);
         assert_eq!(state.keys.len(), 1, "the same key is not tried again");
     });
 }
 
 #[tokio::test]
-async fn a_key_may_be_a_member_and_have_a_header_and_a_scheme_of_its_own() {
-    let around = with_key("Bearer 123");
-    around.state(|state| state.secret = Secret::Text(r#"{"apiKey":"123"}"#));
+async fn a_key_may_be_a_member_of_the_secret_and_have_its_own_header_and_scheme() {
+    let aws = with_key("Bearer 123");
+    aws.state(|state| state.secret = Secret::Text(r#"{"apiKey":"123"}"#));
     let settings = [
         URL,
         ("ENDPOINT_API_KEY", "secretsmanager:gateway-key#apiKey"),
         ("ENDPOINT_API_KEY_HEADER", "authorization: Bearer"),
     ];
-    around.endpoint(&settings).await.invoke(&request()).await.unwrap();
-    let around = with_key("123");
+    aws.endpoint(&settings).await.invoke(request().call()).await.unwrap();
+    let aws = with_key("123");
     let settings = [URL, KEY, ("ENDPOINT_API_KEY_HEADER", "X-Key")];
-    around.endpoint(&settings).await.invoke(&request()).await.unwrap();
+    aws.endpoint(&settings).await.invoke(request().call()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_secret_is_fetched_where_its_arn_says() {
-    let around = with_key("123");
+async fn a_secret_is_fetched_from_the_region_of_its_arn() {
+    let aws = with_key("123");
     let arn = "secretsmanager:arn:aws:secretsmanager:us-west-2:123456789012:secret:gateway-key-AbCdEf";
-    let endpoint = around.endpoint(&[URL, ("ENDPOINT_API_KEY", arn)]).await;
-    endpoint.invoke(&request()).await.unwrap();
-    around.state(|state| assert_eq!(state.fetched_in, "us-west-2"));
+    let endpoint = aws.endpoint(&[URL, ("ENDPOINT_API_KEY", arn)]).await;
+    endpoint.invoke(request().call()).await.unwrap();
+    aws.state(|state| assert_eq!(state.secret_region, "us-west-2"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_cannot_be_had_is_told_of_and_no_call_is_made() {
+async fn a_key_that_cannot_be_fetched_is_reported_and_no_call_is_made() {
     for (secret, kind, expected) in [
         (
             Secret::Error(400, "ResourceNotFoundException"),
@@ -141,21 +142,21 @@ async fn a_key_that_cannot_be_had_is_told_of_and_no_call_is_made() {
             "no line of printable ASCII",
         ),
     ] {
-        let around = Around::default();
-        around.state(|state| state.secret = secret);
-        let endpoint = around.endpoint(&[URL, KEY]).await;
-        let fault = endpoint.invoke(&request()).await.unwrap_err();
+        let aws = AwsStub::default();
+        aws.state(|state| state.secret = secret);
+        let endpoint = aws.endpoint(&[URL, KEY]).await;
+        let fault = endpoint.invoke(request().call()).await.unwrap_err();
         assert_eq!(fault.kind, kind, "{fault}");
         assert!(fault.summary.contains(expected), "{fault}");
-        around.state(|state| assert!(state.keys.is_empty()));
-        // The next call asks anew.
-        around.state(|state| state.secret = Secret::Text("123"));
-        assert!(endpoint.invoke(&request()).await.is_ok());
+        aws.state(|state| assert!(state.keys.is_empty()));
+        // The next call fetches the key again.
+        aws.state(|state| state.secret = Secret::Text("123"));
+        assert!(endpoint.invoke(request().call()).await.is_ok());
     }
 }
 
 #[tokio::test]
-async fn calls_are_made_as_the_role_that_is_named() {
+async fn calls_are_signed_as_the_configured_role() {
     let by_url = &[URL, SIGNED, AS_ROLE][..];
     let by_name = &[("ENDPOINT_NAME", "fraud"), ("ENDPOINT_REGION", "us-east-1"), AS_ROLE][..];
     for (settings, host, scope) in [
@@ -170,20 +171,20 @@ async fn calls_are_made_as_the_role_that_is_named() {
             "/us-east-1/sagemaker/",
         ),
     ] {
-        let around = Around::default();
-        let endpoint = around.endpoint(settings).await;
+        let aws = AwsStub::default();
+        let endpoint = aws.endpoint(settings).await;
         for _ in 0..3 {
-            endpoint.invoke(&request()).await.unwrap();
+            endpoint.invoke(request().call()).await.unwrap();
         }
-        around.state(|state| {
+        aws.state(|state| {
             assert_eq!(state.signers, ["SESSION1"; 3]);
             assert!(
-                state.called.starts_with(&format!("https://{host}/")),
+                state.called_url.starts_with(&format!("https://{host}/")),
                 "{}",
-                state.called
+                state.called_url
             );
-            assert!(state.scope.contains(scope), "{}", state.scope);
-            let [assumed] = &state.assumed[..] else {
+            assert!(state.signing_scope.contains(scope), "{}", state.signing_scope);
+            let [assumed] = &state.sts_requests[..] else {
                 panic!("{state:?}")
             };
             assert!(
@@ -196,47 +197,53 @@ async fn calls_are_made_as_the_role_that_is_named() {
 }
 
 #[tokio::test]
-async fn a_roles_credentials_that_have_expired_are_fetched_again_and_the_call_made_once_more() {
-    let around = Around::default();
-    let endpoint = around.endpoint(&[URL, SIGNED, AS_ROLE]).await;
-    endpoint.invoke(&request()).await.unwrap();
-    // Those that were given out are no longer taken.
-    around.state(|state| state.sessions = 7);
-    endpoint.invoke(&request()).await.unwrap();
-    around.state(|state| assert_eq!(state.signers, ["SESSION1", "SESSION1", "SESSION8"]));
+async fn expired_credentials_of_a_role_are_refreshed_and_the_call_is_repeated() {
+    let aws = AwsStub::default();
+    let endpoint = aws.endpoint(&[URL, SIGNED, AS_ROLE]).await;
+    endpoint.invoke(request().call()).await.unwrap();
+    // The endpoint no longer accepts the credentials of the first session.
+    aws.state(|state| state.sessions = 7);
+    endpoint.invoke(request().call()).await.unwrap();
+    aws.state(|state| assert_eq!(state.signers, ["SESSION1", "SESSION1", "SESSION8"]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_role_that_may_not_be_assumed_is_a_matter_of_configuration_and_an_outage_is_not() {
+async fn a_denied_role_is_a_misconfiguration_and_an_sts_outage_is_not() {
     for (refusal, kind) in [
         ((403, "AccessDenied"), FaultKind::Misconfigured),
         ((400, "ValidationError"), FaultKind::Misconfigured),
         ((400, "Throttling"), FaultKind::Unreachable),
         ((503, "ServiceUnavailable"), FaultKind::Unreachable),
     ] {
-        let around = Around::default();
-        around.state(|state| state.not_assumed = Some(refusal));
-        let endpoint = around.endpoint(&[URL, SIGNED, AS_ROLE]).await;
-        let fault = endpoint.invoke(&request()).await.unwrap_err();
+        let aws = AwsStub::default();
+        aws.state(|state| state.sts_error = Some(refusal));
+        let endpoint = aws.endpoint(&[URL, SIGNED, AS_ROLE]).await;
+        let fault = endpoint.invoke(request().call()).await.unwrap_err();
         assert_eq!(fault.kind, kind, "{fault}");
         let says_so = fault.summary.contains("ENDPOINT_ROLE_ARN");
         assert_eq!(says_so, kind == FaultKind::Misconfigured, "{fault}");
-        around.state(|state| assert!(state.signers.is_empty()));
+        aws.state(|state| assert!(state.signers.is_empty()));
     }
 }
 
 #[tokio::test]
-async fn what_calls_need_is_there_before_the_first() {
-    let around = with_key("first");
-    let endpoint = around.endpoint(&[URL, SIGNED, KEY, AS_ROLE]).await;
+async fn warm_up_fetches_the_key_and_assumes_the_role() {
+    let aws = with_key("first");
+    let endpoint = aws.endpoint(&[URL, SIGNED, KEY, AS_ROLE]).await;
     endpoint.warm_up(20).await;
-    let asked = |state: &mut State| (state.fetched.len(), state.assumed.len(), state.signers.len());
-    assert_eq!(around.state(asked), (1, 1, 0), "the endpoint itself is not called");
-    endpoint.invoke(&request()).await.unwrap();
-    assert_eq!(around.state(asked), (1, 1, 1));
+    let asked = |state: &mut State| {
+        (
+            state.secret_requests.len(),
+            state.sts_requests.len(),
+            state.signers.len(),
+        )
+    };
+    assert_eq!(aws.state(asked), (1, 1, 0), "the endpoint itself is not called");
+    endpoint.invoke(request().call()).await.unwrap();
+    assert_eq!(aws.state(asked), (1, 1, 1));
 }
 
-/// One attempt at a call, for which there are 300 ms.
+/// Makes one attempt with a call timeout of 300 ms. Returns the result and the time taken.
 async fn attempt(endpoint: Remote) -> (Result<Answer, Fault>, Duration) {
     let capacity = Capacity::new(NonZeroUsize::MIN, true);
     let caller = Caller::new(endpoint, Duration::from_millis(300), capacity, None);
@@ -248,57 +255,61 @@ async fn attempt(endpoint: Remote) -> (Result<Answer, Fault>, Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_for_a_call_begins_when_it_has_what_it_needs() {
-    let around = with_key("first");
-    around.state(|state| state.slow = Duration::from_millis(400));
-    let (ended, took) = attempt(around.endpoint(&[URL, SIGNED, KEY, AS_ROLE]).await).await;
+async fn the_call_timeout_starts_after_the_key_and_the_credentials_are_fetched() {
+    let aws = with_key("first");
+    aws.state(|state| state.delay = Duration::from_millis(400));
+    let (ended, took) = attempt(aws.endpoint(&[URL, SIGNED, KEY, AS_ROLE]).await).await;
     assert!(ended.is_ok(), "{ended:?}");
     assert!(took >= Duration::from_millis(400), "both are fetched at once: {took:?}");
     assert!(took < Duration::from_millis(500), "both are fetched at once: {took:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn services_that_do_not_answer_are_no_fault_of_the_record() {
+async fn a_secret_or_role_service_that_does_not_respond_is_not_the_records_fault() {
     for settings in [&[URL, SIGNED, AS_ROLE][..], &[URL, KEY]] {
-        let around = with_key("first");
-        around.state(|state| state.slow = Duration::from_hours(1));
-        let (ended, took) = attempt(around.endpoint(settings).await).await;
+        let aws = with_key("first");
+        aws.state(|state| state.delay = Duration::from_hours(1));
+        let (ended, took) = attempt(aws.endpoint(settings).await).await;
         assert_eq!(ended.unwrap_err().kind, FaultKind::Unreachable);
         assert!(took < Duration::from_millis(5100), "{took:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_cannot_be_fetched_again_is_kept() {
-    let around = with_key("first");
-    let endpoint = around.endpoint(&[URL, KEY]).await;
-    endpoint.invoke(&request()).await.unwrap();
-    // A firewall finds something in one record, while Secrets Manager is away.
-    around.state(|state| {
-        state.key = Some("another".to_owned());
+async fn a_key_is_kept_if_it_cannot_be_refreshed() {
+    let aws = with_key("first");
+    let endpoint = aws.endpoint(&[URL, KEY]).await;
+    endpoint.invoke(request().call()).await.unwrap();
+    // A firewall blocks one record while Secrets Manager is unavailable.
+    aws.state(|state| {
+        state.expected_key = Some("another".to_owned());
         state.secret = Secret::Error(500, "InternalServiceError");
     });
-    let fault = endpoint.invoke(&request()).await.unwrap_err();
+    let fault = endpoint.invoke(request().call()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Misconfigured);
     assert!(
         fault.summary.contains("403 ForbiddenException"),
-        "what the endpoint said: {fault}"
+        "the fault is the endpoint's response: {fault}"
     );
-    around.state(|state| state.key = Some("first".to_owned()));
-    endpoint.invoke(&request()).await.unwrap();
+    aws.state(|state| state.expected_key = Some("first".to_owned()));
+    endpoint.invoke(request().call()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_key_that_is_called_an_expired_token_is_fetched_again() {
-    let around = with_key("first");
-    let endpoint = around.endpoint(&[URL, KEY]).await;
-    endpoint.invoke(&request()).await.unwrap();
-    around.state(|state| {
-        state.key = Some("second".to_owned());
+async fn a_key_rejected_as_an_expired_token_is_refreshed() {
+    let aws = with_key("first");
+    let endpoint = aws.endpoint(&[URL, KEY]).await;
+    endpoint.invoke(request().call()).await.unwrap();
+    aws.state(|state| {
+        state.expected_key = Some("second".to_owned());
         state.secret = Secret::Text("second");
-        state.refusal = "ExpiredTokenException";
+        state.key_error_code = "ExpiredTokenException";
     });
-    endpoint.invoke(&request()).await.unwrap();
-    let keys = around.state(|state| state.keys.iter().flatten().cloned().collect::<Vec<_>>());
-    assert_eq!(keys, ["first", "first", "second"], "no call is made in vain");
+    endpoint.invoke(request().call()).await.unwrap();
+    let keys = aws.state(|state| state.keys.iter().flatten().cloned().collect::<Vec<_>>());
+    assert_eq!(
+        keys,
+        ["first", "first", "second"],
+        "no call is repeated with the rejected key"
+    );
 }

@@ -6,25 +6,25 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream::config::Destination;
-use instream::endpoint::FaultKind;
-use instream::output::Output;
+use instream::delivery::DestinationSetting;
+use instream::delivery::destination::Output;
+use instream::outcome::FaultKind;
 use serde_json::{Value, json};
 
-use crate::replay::{Answer, credentials, environment};
-use crate::support::{Does, Scenario, entry};
+use crate::replay::{Reply, credentials, environment};
+use crate::support::{Behavior, Scenario, entry};
 
 const TAKEN: &str = r#"{"SequenceNumber":"1","ShardId":"shardId-000000000000"}"#;
 
-/// A stream that answers like this, and the requests that it will have taken.
-fn stream(answers: &[Answer]) -> (Output, Arc<Mutex<Vec<HttpRequest>>>) {
+/// Returns an output to a stream with these replies, and the list of the requests that it gets.
+fn stream(answers: &[Reply]) -> (Output, Arc<Mutex<Vec<HttpRequest>>>) {
     let (environment, requests) = environment(credentials(), answers);
-    let destination = Destination::Kinesis("scores".to_owned());
+    let destination = DestinationSetting::Kinesis("scores".to_owned());
     (Output::open(&destination, &environment), requests)
 }
 
-/// The answer to a request, of whose records those that are true were taken in.
-fn taken(records: &[bool]) -> Answer {
+/// Returns the reply to a request of whose records only those marked `true` were accepted.
+fn taken(records: &[bool]) -> Reply {
     let throttled = r#"{"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"slow down"}"#;
     let results: Vec<_> = records
         .iter()
@@ -32,10 +32,10 @@ fn taken(records: &[bool]) -> Answer {
         .collect();
     let failed = records.iter().filter(|taken| !**taken).count();
     let body = format!(r#"{{"FailedRecordCount":{failed},"Records":[{}]}}"#, results.join(","));
-    Answer::Http(200, &[("content-type", "application/x-amz-json-1.1")], body.leak())
+    Reply::Http(200, &[("content-type", "application/x-amz-json-1.1")], body.leak())
 }
 
-/// The requests as JSON, each record with its envelope in place of the bytes.
+/// Returns the requests as JSON, with the data of each record decoded to its envelope.
 fn puts(requests: &Mutex<Vec<HttpRequest>>) -> Vec<Value> {
     let requests = requests.lock().unwrap();
     let put = |request: &HttpRequest| {
@@ -49,7 +49,7 @@ fn puts(requests: &Mutex<Vec<HttpRequest>>) -> Vec<Value> {
     requests.iter().map(put).collect()
 }
 
-/// The event identifiers of the records in each request.
+/// Returns the event identifiers of the records in each request.
 fn event_ids(requests: &Mutex<Vec<HttpRequest>>) -> Vec<Vec<String>> {
     let of = |put: &Value| {
         let records = put["Records"].as_array().unwrap().iter();
@@ -64,7 +64,7 @@ fn event_ids(requests: &Mutex<Vec<HttpRequest>>) -> Vec<Vec<String>> {
 async fn predictions_go_to_a_stream_with_the_partition_keys_of_their_records() {
     let (output, requests) = stream(&[taken(&[true, true])]);
     let ran = Scenario::of(2).output(output).run().await;
-    ran.is_finished();
+    ran.assert_finished();
     let puts = puts(&requests);
     assert_eq!(puts.len(), 1);
     assert_eq!(puts[0]["StreamName"], "scores");
@@ -75,14 +75,14 @@ async fn predictions_go_to_a_stream_with_the_partition_keys_of_their_records() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_stream_does_not_take_in_is_put_again_alone() {
+async fn entries_that_a_stream_refuses_are_retried_alone() {
     let (output, requests) = stream(&[
         taken(&[true, false, true, false]),
         taken(&[false, true]),
         taken(&[true]),
     ]);
     let ran = Scenario::of(4).output(output).run().await;
-    ran.is_finished();
+    ran.assert_finished();
     let expected: [&[&str]; 3] = [
         &["shard:0", "shard:1", "shard:2", "shard:3"],
         &["shard:1", "shard:3"],
@@ -92,22 +92,22 @@ async fn what_a_stream_does_not_take_in_is_put_again_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_stream_never_takes_in_comes_again() {
+async fn a_record_that_the_stream_keeps_refusing_is_redelivered() {
     let (output, requests) = stream(&[taken(&[true, false, true]), taken(&[false])]);
     let scenario = Scenario::of(3).output(output).deadline(Some(Duration::from_secs(20)));
     let ran = scenario.run().await;
-    ran.comes_again_from(1);
+    ran.assert_redelivered_from(1);
     assert!(ran.elapsed <= Duration::from_millis(19_800), "{:?}", ran.elapsed);
-    assert!(event_ids(&requests).len() > 5, "it was tried as long as there was time");
+    assert!(event_ids(&requests).len() > 5, "it is retried until the deadline");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_taken_in_of_a_later_request_is_counted_from_the_first() {
+async fn a_refused_entry_of_a_later_request_sets_the_checkpoint_to_its_record() {
     let mut second = vec![true; 100];
     second[50] = false;
     let (output, requests) = stream(&[taken(&[true; 500]), taken(&second), taken(&[false])]);
     let scenario = Scenario::of(600).output(output).deadline(Some(Duration::from_secs(20)));
-    scenario.run().await.comes_again_from(550);
+    scenario.run().await.assert_redelivered_from(550);
     assert_eq!(
         event_ids(&requests)[..2].iter().map(Vec::len).collect::<Vec<_>>(),
         [500, 100]
@@ -115,79 +115,79 @@ async fn what_is_not_taken_in_of_a_later_request_is_counted_from_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_does_not_tell_of_each_record_tells_of_none() {
+async fn a_response_without_a_result_for_each_record_is_retried_as_a_whole() {
     let (output, requests) = stream(&[taken(&[true]), taken(&[true; 3])]);
-    Scenario::of(3).output(output).run().await.is_finished();
+    Scenario::of(3).output(output).run().await.assert_finished();
     assert_eq!(event_ids(&requests).iter().map(Vec::len).collect::<Vec<_>>(), [3, 3]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_does_not_answer_is_asked_again_until_the_time_is_over() {
-    let (output, requests) = stream(&[Answer::Hang, taken(&[true])]);
+async fn a_stream_that_does_not_respond_is_retried_until_the_deadline() {
+    let (output, requests) = stream(&[Reply::Hang, taken(&[true])]);
     let ran = Scenario::of(1).output(output).run().await;
-    ran.is_finished();
+    ran.assert_finished();
     assert_eq!(event_ids(&requests).len(), 2);
     assert!(ran.elapsed < Duration::from_secs(10), "{:?}", ran.elapsed);
-    let (output, _) = stream(&[Answer::Hang]);
+    let (output, _) = stream(&[Reply::Hang]);
     let ran = Scenario::of(1)
         .output(output)
         .deadline(Some(Duration::from_secs(12)))
         .run()
         .await;
-    ran.comes_again_from(0);
+    ran.assert_redelivered_from(0);
     assert!(ran.elapsed <= Duration::from_millis(11_800), "{:?}", ran.elapsed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_the_service_that_passes_is_waited_for() {
+async fn a_transient_error_of_the_service_is_retried() {
     const SLOW: &[(&str, &str)] = &[("x-amzn-errortype", "LimitExceededException")];
     const TIMEOUT: &[(&str, &str)] = &[("x-amzn-errortype", "RequestTimeout")];
     for passing in [
-        Answer::Http(400, TIMEOUT, "{}"),
-        Answer::Http(409, &[], "{}"),
-        Answer::Http(500, &[], "{}"),
-        Answer::Http(400, SLOW, "{}"),
-        Answer::Io(std::io::ErrorKind::ConnectionReset),
+        Reply::Http(400, TIMEOUT, "{}"),
+        Reply::Http(409, &[], "{}"),
+        Reply::Http(500, &[], "{}"),
+        Reply::Http(400, SLOW, "{}"),
+        Reply::Io(std::io::ErrorKind::ConnectionReset),
     ] {
         let (output, requests) = stream(&[passing, passing, passing, passing, taken(&[true])]);
-        Scenario::of(1).output(output).run().await.is_finished();
+        Scenario::of(1).output(output).run().await.assert_finished();
         assert_eq!(requests.lock().unwrap().len(), 5, "{passing:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_dead_letter_leaves_time_for_the_output() {
-    // The first dead letter arrives, and for the second there is no answer.
-    let (dead_letter, _) = stream(&[taken(&[true, false]), Answer::Hang]);
+    // The first dead letter arrives. The request for the second gets no response.
+    let (dead_letter, _) = stream(&[taken(&[true, false]), Reply::Hang]);
     let ran = Scenario::of(10)
         .dead_letter(dead_letter)
         .deadline(Some(Duration::from_secs(5)))
-        .record(4, Does::Fail(FaultKind::Refused))
-        .record(8, Does::Fail(FaultKind::Refused))
+        .record(4, Behavior::Fail(FaultKind::Refused))
+        .record(8, Behavior::Fail(FaultKind::Refused))
         .run()
         .await;
-    ran.comes_again_from(8);
+    ran.assert_redelivered_from(8);
     assert_eq!(ran.predicted, [0, 1, 2, 3, 5, 6, 7]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_output_refuses_before_a_dead_letter_keeps_the_dead_letter_back() {
+async fn a_dead_letter_is_held_back_if_output_refuses_a_record_before_it() {
     const NOT_FOUND: &[(&str, &str)] = &[("x-amzn-errortype", "ResourceNotFoundException")];
-    let (output, _) = stream(&[Answer::Http(400, NOT_FOUND, "{}")]);
+    let (output, _) = stream(&[Reply::Http(400, NOT_FOUND, "{}")]);
     let scenario = Scenario::of(10)
         .output(output)
-        .record(4, Does::Fail(FaultKind::Refused));
+        .record(4, Behavior::Fail(FaultKind::Refused));
     let ran = scenario.run().await;
-    ran.comes_again_from(0);
-    assert!(ran.dead_lettered.is_empty(), "it would repeat with every delivery");
+    ran.assert_redelivered_from(0);
+    assert!(ran.dead_lettered.is_empty(), "it would be repeated with every delivery");
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_is_no_such_stream() {
+async fn a_missing_stream_fails_the_batch_after_one_request() {
     const NOT_FOUND: &[(&str, &str)] = &[("x-amzn-errortype", "ResourceNotFoundException")];
-    let (output, requests) = stream(&[Answer::Http(400, NOT_FOUND, "{}")]);
+    let (output, requests) = stream(&[Reply::Http(400, NOT_FOUND, "{}")]);
     let ran = Scenario::of(3).output(output).run().await;
-    ran.comes_again_from(0);
+    ran.assert_redelivered_from(0);
     assert_eq!(event_ids(&requests).len(), 1);
 }
 
@@ -196,10 +196,10 @@ async fn a_prediction_is_too_large_for_output() {
     let (output, requests) = stream(&[taken(&[true])]);
     let ran = Scenario::of(3)
         .output(output)
-        .record(1, Does::PredictBytes(1024 * 1024))
+        .record(1, Behavior::PredictBytes(1024 * 1024))
         .run()
         .await;
-    ran.is_finished();
+    ran.assert_finished();
     assert_eq!(ran.dead_lettered, [1]);
     assert_eq!(event_ids(&requests), [["shard:0"], ["shard:2"]]);
 }
@@ -211,14 +211,14 @@ async fn a_dead_letter_is_too_large_for_dead_letter() {
     let mut poison = entry("1");
     poison["kinesis"]["data"] = BASE64.encode(&large).into();
     let mut scenario = Scenario::of(0).dead_letter(dead_letter);
-    scenario = scenario.body(&large, Does::Fail(FaultKind::Refused));
+    scenario = scenario.body(&large, Behavior::Fail(FaultKind::Refused));
     let running = scenario.start();
     let event = json!({ "Records": [entry("0"), poison, entry("2")] });
-    let answer = running.invoke_event(&event).await.unwrap();
-    let ran = running.ran(answer);
-    ran.comes_again_from(1);
+    let response = running.invoke_event(&event).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_redelivered_from(1);
     assert_eq!(ran.predicted, [0]);
-    assert!(event_ids(&requests).is_empty(), "it is never cut to fit");
+    assert!(event_ids(&requests).is_empty(), "it is never truncated");
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,15 +229,15 @@ async fn output_or_dead_letter_is_the_events_own_stream() {
         json!({ "Records": [entry] })
     };
     let own = "arn:aws:kinesis:eu-central-1:123456789012:stream/scores";
-    let mut behind_a_broken_one = event(own);
-    behind_a_broken_one["Records"]
+    let mut after_a_broken_record = event(own);
+    after_a_broken_record["Records"]
         .as_array_mut()
         .unwrap()
         .insert(0, json!("broken"));
     let owns = [
         event(own),
         event(&format!("{own}/consumer/fast:1540000000")),
-        behind_a_broken_one,
+        after_a_broken_record,
     ];
     let others = [
         "arn:aws:kinesis:eu-central-1:123456789012:stream/transactions",
@@ -259,10 +259,10 @@ async fn output_or_dead_letter_is_the_events_own_stream() {
                 "{error}"
             );
         }
-        assert!(running.seen.lock().unwrap().calls.is_empty(), "nothing was done yet");
+        assert!(running.seen.lock().unwrap().calls.is_empty(), "no call was made");
         for other in others {
-            let answer = running.invoke_event(&event(other)).await.unwrap();
-            assert_eq!(answer, json!({ "batchItemFailures": [] }), "{other}");
+            let response = running.invoke_event(&event(other)).await.unwrap();
+            assert_eq!(response, json!({ "batchItemFailures": [] }), "{other}");
         }
     }
 }

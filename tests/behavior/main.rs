@@ -1,4 +1,4 @@
-//! What the function does with a batch, story by story, on a paused clock against a scripted endpoint.
+//! Tests of how the function handles batches, on a paused clock with a scripted endpoint.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -8,14 +8,13 @@ mod cloud;
 mod emf;
 #[path = "../support/logs.rs"]
 mod logs;
-#[path = "over/nothing.rs"]
-mod over;
 mod replay;
 mod scripted;
 mod support;
+#[path = "transport/direct.rs"]
+mod transport;
 
 mod adaptive;
-mod budget;
 mod capacity;
 mod deadline;
 mod delivery;
@@ -23,10 +22,11 @@ mod destinations;
 mod evidence;
 mod give_up;
 mod hedge;
+mod hedge_limits;
+mod immediate_retry;
 mod kinesis_output;
 mod metrics;
 mod multi_record;
-mod once_more;
 mod one_outcome;
 mod packing;
 mod properties;
@@ -35,8 +35,8 @@ mod redelivery;
 mod retry;
 mod retry_after;
 mod retry_budget;
+mod retry_budget_limits;
 mod sagemaker;
-mod second_calls;
 mod shapes;
 mod stop;
 mod throttled;

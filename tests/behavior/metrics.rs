@@ -1,5 +1,5 @@
-//! The metrics of an invocation: each is what its name says, and none is listed that nothing moves. `support.rs` reads the
-//! metrics of every invocation of every story by the format's rules, and adds up what became of its records.
+//! The metrics of an invocation: each has the value that its name promises, and each listed metric is reported in some
+//! run. `support.rs` parses the metrics of every invocation of every test and checks that the outcomes add up.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -9,21 +9,21 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream::config::Destination;
-use instream::endpoint::FaultKind::{Misconfigured, Overload, Refused, Suspect, Unreachable};
-use instream::output::stdout::Lines;
-use instream::telemetry::figures::Figures;
+use instream::delivery::DestinationSetting;
+use instream::delivery::destination::stdout::Lines;
+use instream::outcome::FaultKind::{Misconfigured, Overload, Refused, Suspect, Unreachable};
+use instream::telemetry::emf::{Metrics, Origin};
+use instream::telemetry::invocation_stats::Figures;
 use instream::telemetry::metric::METRICS;
-use instream::telemetry::metrics::{Metrics, Origin};
 use instream_local::packing::gzip;
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance};
 
 use crate::cloud::{Cloud, Fate};
 use crate::emf;
-use crate::support::{Does, Running, Scenario, entry};
+use crate::support::{Behavior, Running, Scenario, entry};
 
-/// The sum of a metric's values in the latest invocation; nothing where it has none.
+/// Returns the sum of a metric's values in the latest invocation, or `None` if the metric is not reported.
 fn sum(running: &Running, name: &str) -> Option<f64> {
     running.metrics().get(name).map(emf::Metric::sum)
 }
@@ -34,7 +34,7 @@ async fn after(scenario: Scenario, records: usize) -> Running {
     running
 }
 
-/// A record of these bytes.
+/// Builds a record with this data.
 fn record(number: &str, data: &[u8]) -> Value {
     let mut record = entry(number);
     record["kinesis"]["data"] = BASE64.encode(data).into();
@@ -47,118 +47,120 @@ async fn after_event(scenario: Scenario, records: Vec<Value>) -> Running {
     running
 }
 
-/// All is well.
-async fn well() -> Running {
-    after(Scenario::of(0).arrived_before(3.0), 10).await
+/// Runs a batch in which every record is predicted.
+async fn succeeded() -> Running {
+    after(Scenario::of(0).record_age(3.0), 10).await
 }
 
-/// Calls that fail at first, and are slow.
+/// Runs batches with calls that fail at first, are slow, are split or hang.
 async fn troubled() -> Vec<Running> {
     let slow = after(
         Scenario::of(0)
             .with("HEDGE", "p95")
-            .record(200, Does::PredictAfter(900)),
+            .record(200, Behavior::PredictAfter(900)),
         150,
     )
     .await;
     slow.invoke([200]).await.unwrap();
-    let half = Scenario::of(0).packed(4).record(2, Does::Fail(Refused));
-    let again = after(Scenario::of(0).attempts(0, &[Does::Fail(Overload); 3]), 3).await;
+    let half = Scenario::of(0).packed(4).record(2, Behavior::Fail(Refused));
+    let again = after(Scenario::of(0).attempts(0, &[Behavior::Fail(Overload); 3]), 3).await;
     again.invoke(0..3).await.unwrap();
-    let hanging = Scenario::of(0).record(1, Does::Hang);
+    let hanging = Scenario::of(0).record(1, Behavior::Hang);
     vec![
         slow,
         after(half, 4).await,
-        after(Scenario::of(0).attempts(0, &[Does::Fail(Overload)]), 3).await,
+        after(Scenario::of(0).attempts(0, &[Behavior::Fail(Overload)]), 3).await,
         after(hanging, 3).await,
     ]
 }
 
-/// Records that come again, in both modes.
+/// Runs a batch and its redelivery, in both output modes.
 async fn redelivered() -> Vec<Running> {
     let mut all = Vec::new();
     for mode in ["ordered", "unordered"] {
         let scenario = Scenario::of(0).with("OUTPUT_MODE", mode);
-        let running = after(scenario.attempts(0, &[Does::Fail(Suspect); 3]), 3).await;
+        let running = after(scenario.attempts(0, &[Behavior::Fail(Suspect); 3]), 3).await;
         running.invoke(0..3).await.unwrap();
         all.push(running);
     }
     all
 }
 
-/// A record for each reason to reject it.
+/// Runs one batch for each reason to reject a record.
 async fn rejected() -> Vec<Running> {
     let limit = Scenario::of(0).with("DECOMPRESS_LIMIT_BYTES", "1000");
-    let packed = gzip(&[b'7'; 2000]);
-    let cloud = Cloud::that(|_, _| Fate::Taken(1));
-    let output = cloud.open(&Destination::Sqs(
+    let compressed = gzip(&[b'7'; 2000]);
+    let cloud = Cloud::deciding(|_, _| Fate::Taken(1));
+    let output = cloud.open(&DestinationSetting::Sqs(
         "https://sqs.eu-central-1.amazonaws.com/123456789012/scores".to_owned(),
     ));
-    let small = Scenario::of(0).output(output).record(0, Does::PredictBytes(2_000_000));
+    let small = Scenario::of(0)
+        .output(output)
+        .record(0, Behavior::PredictBytes(2_000_000));
     let mut broken = entry("0");
     broken["kinesis"]["data"] = "no base64".into();
-    let old = Scenario::of(0).with("GIVE_UP_AFTER_S", "60").arrived_before(60.0);
+    let old = Scenario::of(0).with("GIVE_UP_AFTER_S", "60").record_age(60.0);
     vec![
-        after_event(limit, vec![record("0", &packed)]).await,
+        after_event(limit, vec![record("0", &compressed)]).await,
         after_event(Scenario::of(0), vec![broken]).await,
         after_event(Scenario::of(0).with("FEATURES", "$.amount"), vec![record("0", b"{}")]).await,
         after(Scenario::of(0).with("MAX_PAYLOAD_BYTES", "10"), 11).await,
-        after(Scenario::of(0).record(0, Does::Fail(Refused)), 1).await,
-        after(old.record(0, Does::Fail(Suspect)), 2).await,
+        after(Scenario::of(0).record(0, Behavior::Fail(Refused)), 1).await,
+        after(old.record(0, Behavior::Fail(Suspect)), 2).await,
         after(small, 1).await,
     ]
 }
 
-/// A record for each reason to let it come again.
+/// Runs one batch for each reason to fail a record.
 async fn failed() -> Vec<Running> {
-    let cloud = Cloud::that(|_, _| Fate::Taken(1));
-    let queue = cloud.open(&Destination::Sqs(
+    let cloud = Cloud::deciding(|_, _| Fate::Taken(1));
+    let queue = cloud.open(&DestinationSetting::Sqs(
         "https://sqs.eu-central-1.amazonaws.com/123456789012/scores".to_owned(),
     ));
     let large = "x".repeat(1_000_000);
-    let no_room = Scenario::of(0).dead_letter(queue).body(&large, Does::Fail(Refused));
+    let too_large = Scenario::of(0).dead_letter(queue).body(&large, Behavior::Fail(Refused));
     let short = Scenario::of(0).deadline(Some(Duration::from_secs(2)));
     let one = Scenario::of(0).with("CAPACITY", "1").with("MAX_ATTEMPTS", "1");
     let limit = Scenario::of(0).with("DECOMPRESS_LIMIT_BYTES", "1000");
-    let packed = gzip(&[b'7'; 1000]);
-    let packed = (0..6).map(|number| record(&number.to_string(), &packed)).collect();
+    let compressed = gzip(&[b'7'; 1000]);
+    let compressed = (0..6).map(|number| record(&number.to_string(), &compressed)).collect();
     vec![
-        after(Scenario::of(0).record(0, Does::Fail(Suspect)), 1).await,
-        after(one.record(0, Does::Fail(Overload)), 3).await,
-        after(Scenario::of(0).record(0, Does::Fail(Unreachable)), 1).await,
-        after(Scenario::of(0).record(0, Does::Fail(Misconfigured)), 1).await,
-        after(short.record(0, Does::Hang), 1).await,
-        after_event(limit, packed).await,
-        after_event(no_room, vec![record("0", large.as_bytes())]).await,
+        after(Scenario::of(0).record(0, Behavior::Fail(Suspect)), 1).await,
+        after(one.record(0, Behavior::Fail(Overload)), 3).await,
+        after(Scenario::of(0).record(0, Behavior::Fail(Unreachable)), 1).await,
+        after(Scenario::of(0).record(0, Behavior::Fail(Misconfigured)), 1).await,
+        after(short.record(0, Behavior::Hang), 1).await,
+        after_event(limit, compressed).await,
+        after_event(too_large, vec![record("0", large.as_bytes())]).await,
         after(Scenario::of(0).broken_output(), 1).await,
     ]
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_metric_moves_in_some_story_and_has_the_unit_that_is_listed() {
-    let mut stories = vec![well().await];
-    stories.extend(troubled().await);
-    stories.extend(redelivered().await);
-    stories.extend(rejected().await);
-    stories.extend(failed().await);
-    let mut moved = BTreeSet::new();
-    for story in stories {
-        for (name, metric) in story.metrics() {
+async fn every_listed_metric_is_reported_in_some_run_with_its_listed_unit() {
+    let mut runs = vec![succeeded().await];
+    runs.extend(troubled().await);
+    runs.extend(redelivered().await);
+    runs.extend(rejected().await);
+    runs.extend(failed().await);
+    let mut reported = BTreeSet::new();
+    for running in runs {
+        for (name, metric) in running.metrics() {
             let listed = METRICS.iter().find(|listed| listed.name == name);
             assert_eq!(listed.unwrap().unit(), metric.unit, "{name}");
             if metric.sum() > 0.0 {
-                moved.insert(name);
+                reported.insert(name);
             }
         }
     }
     let listed: BTreeSet<_> = METRICS.iter().map(|metric| metric.name.to_owned()).collect();
-    assert_eq!(moved, listed);
+    assert_eq!(reported, listed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_measured_of_a_batch_that_goes_well() {
-    // Ten records, five calls at once, 10 ms each; the records are three seconds old.
-    let scenario = Scenario::of(0).arrived_before(3.0).with("CAPACITY", "5");
+async fn a_successful_batch_reports_the_expected_metrics_and_no_others() {
+    // There are ten records, three seconds old. Five calls run at once and take 10 ms each.
+    let scenario = Scenario::of(0).record_age(3.0).with("CAPACITY", "5");
     let running = after(scenario.deadline(Some(Duration::from_secs(30))), 10).await;
     let expected = [
         ("KinesisRecords", 10.0),
@@ -174,9 +176,9 @@ async fn what_is_measured_of_a_batch_that_goes_well() {
         ("AgeAtPrediction", 3020.0),
     ];
     let measured = running.metrics();
-    assert_eq!(measured.len(), expected.len(), "nothing else: {measured:?}");
+    assert_eq!(measured.len(), expected.len(), "no other metrics: {measured:?}");
     for (name, value) in expected {
-        // Tokio's timer has steps of a millisecond.
+        // Tokio's timer has a resolution of one millisecond.
         let steps = if name == "CallLatency" { 10.0 } else { 2.0 };
         assert!((measured[name].sum() - value).abs() <= steps, "{name}: {measured:?}");
     }
@@ -184,16 +186,16 @@ async fn what_is_measured_of_a_batch_that_goes_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_is_counted_as_predicted_once_however_often_it_comes() {
-    for (mode, again) in [("ordered", Some(2.0)), ("unordered", None)] {
+async fn a_record_is_counted_as_predicted_once_however_often_it_is_delivered() {
+    for (mode, waiting) in [("ordered", Some(2.0)), ("unordered", None)] {
         let scenario = Scenario::of(0).with("OUTPUT_MODE", mode);
-        let running = after(scenario.attempts(1, &[Does::Fail(Suspect); 3]), 4).await;
+        let running = after(scenario.attempts(1, &[Behavior::Fail(Suspect); 3]), 4).await;
         let first = if mode == "ordered" { 1.0 } else { 3.0 };
         assert_eq!(sum(&running, "Predicted"), Some(first), "{mode}");
         assert_eq!(
             sum(&running, "FailedWaiting"),
-            again,
-            "{mode}: behind the one that failed"
+            waiting,
+            "{mode}: after the failed record"
         );
         running.invoke(1..4).await.unwrap();
         assert_eq!(sum(&running, "Predicted"), Some(4.0 - first), "{mode}");
@@ -206,20 +208,22 @@ async fn a_record_is_counted_as_predicted_once_however_often_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_is_told_from_what_a_destination_has_not_taken() {
+async fn waiting_records_are_counted_apart_from_undelivered_records() {
     let failed = |running: &Running| ["FailedWaiting", "FailedUndelivered"].map(|name| sum(running, name));
-    let ahead = after(Scenario::of(0).record(0, Does::Hang).broken_output(), 3).await;
-    assert_eq!(failed(&ahead), [Some(2.0), None], "nothing was handed over");
+    let ahead = after(Scenario::of(0).record(0, Behavior::Hang).broken_output(), 3).await;
+    assert_eq!(failed(&ahead), [Some(2.0), None], "nothing was sent to the output");
     let refused = after(Scenario::of(0).broken_output(), 3).await;
     assert_eq!(failed(&refused), [None, Some(3.0)]);
-    let nowhere = Scenario::of(0).with("DEAD_LETTER", "").record(0, Does::Fail(Refused));
-    assert_eq!(failed(&after(nowhere, 3).await), [Some(2.0), Some(1.0)]);
+    let no_dead_letter = Scenario::of(0)
+        .with("DEAD_LETTER", "")
+        .record(0, Behavior::Fail(Refused));
+    assert_eq!(failed(&after(no_dead_letter, 3).await), [Some(2.0), Some(1.0)]);
 }
 
-/// A reader who never comes, until the test is over.
-struct Stuck(Mutex<mpsc::Receiver<()>>);
+/// A writer that blocks until the test ends.
+struct BlockedWriter(Mutex<mpsc::Receiver<()>>);
 
-impl Write for Stuck {
+impl Write for BlockedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         _ = self.0.lock().unwrap().recv();
         Ok(bytes.len())
@@ -231,9 +235,9 @@ impl Write for Stuck {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_waits_a_second_for_its_metrics_at_most() {
+async fn the_response_waits_at_most_a_second_for_the_metrics() {
     let (release, released) = mpsc::channel();
-    let lines = Lines::new(Box::new(Stuck(Mutex::new(released))));
+    let lines = Lines::new(Box::new(BlockedWriter(Mutex::new(released))));
     let metrics = Metrics::new(lines, "instream", "a-function");
     let origin = Origin {
         request_id: "",
@@ -242,7 +246,7 @@ async fn an_answer_waits_a_second_for_its_metrics_at_most() {
     };
     let (figures, started) = (Figures::default(), Instant::now());
     let mut writing = pin!(metrics.write(&figures, origin, started + Duration::from_mins(1)));
-    // The clock does not go on by itself while a thread writes.
+    // The paused clock does not advance by itself while a thread writes.
     loop {
         tokio::select! {
             biased;
@@ -259,9 +263,9 @@ async fn an_answer_waits_a_second_for_its_metrics_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_are_counted_by_how_they_went() {
-    let troubled = Scenario::of(0).attempts(0, &[Does::Fail(Unreachable)]);
-    let running = after(troubled.attempts(1, &[Does::Fail(Overload), Does::Hang]), 3).await;
+async fn calls_are_counted_by_their_result() {
+    let troubled = Scenario::of(0).attempts(0, &[Behavior::Fail(Unreachable)]);
+    let running = after(troubled.attempts(1, &[Behavior::Fail(Overload), Behavior::Hang]), 3).await;
     assert_eq!(sum(&running, "Calls"), Some(6.0));
     assert_eq!(sum(&running, "Retries"), Some(3.0));
     assert_eq!(sum(&running, "Throttles"), Some(1.0));
@@ -269,19 +273,23 @@ async fn calls_are_counted_by_how_they_went() {
     assert_eq!(
         running.metrics()["CallLatency"].count(),
         3,
-        "only answers have a latency"
+        "only answered calls have a latency"
     );
-    let running = after(Scenario::of(0).packed(4).record(2, Does::Fail(Refused)), 4).await;
+    let running = after(Scenario::of(0).packed(4).record(2, Behavior::Fail(Refused)), 4).await;
     assert_eq!(sum(&running, "Calls"), Some(5.0));
     assert_eq!(sum(&running, "Splits"), Some(2.0));
-    assert_eq!(sum(&running, "Retries"), None, "a half is asked for the first time");
+    assert_eq!(
+        sum(&running, "Retries"),
+        None,
+        "the first call for a half is not a retry"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_latencies_are_few_values_that_stand_for_them_all() {
+async fn many_latencies_are_summarized_in_a_few_values() {
     let mut scenario = Scenario::of(0).with("CAPACITY", "1000");
     for number in 0..1000_usize {
-        scenario = scenario.record(number, Does::PredictAfter(1 + (number * number / 50) as u64));
+        scenario = scenario.record(number, Behavior::PredictAfter(1 + (number * number / 50) as u64));
     }
     let running = after(scenario, 1000).await;
     let latencies = &running.metrics()["CallLatency"];
@@ -302,7 +310,7 @@ async fn many_latencies_are_few_values_that_stand_for_them_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_age_is_that_of_the_oldest_record_when_its_prediction_is_delivered() {
+async fn the_age_at_prediction_is_that_of_the_oldest_predicted_record() {
     let running = Scenario::of(0).start();
     let aged = |number: &str, age: f64| {
         let mut record = entry(number);
@@ -313,12 +321,12 @@ async fn the_age_is_that_of_the_oldest_record_when_its_prediction_is_delivered()
     running.invoke_event(&event).await.unwrap();
     let age = sum(&running, "AgeAtPrediction").unwrap();
     assert!((8009.0..=8015.0).contains(&age), "{age}");
-    // What is not predicted is not young either, but has no prediction that is late.
-    let running = Scenario::of(0).record(1, Does::Fail(Refused)).start();
+    // The oldest record is rejected. It does not count, since it has no prediction.
+    let running = Scenario::of(0).record(1, Behavior::Fail(Refused)).start();
     running.invoke_event(&event).await.unwrap();
     let age = sum(&running, "AgeAtPrediction").unwrap();
     assert!((2009.0..=2015.0).contains(&age), "{age}");
-    // By a clock that is behind.
+    // The clock is behind the arrival time of the record.
     advance(Duration::from_secs(1)).await;
     running
         .invoke_event(&json!({ "Records": [aged("7", -3600.0)] }))
@@ -328,7 +336,7 @@ async fn the_age_is_that_of_the_oldest_record_when_its_prediction_is_delivered()
 }
 
 #[test]
-fn the_formats_rules_are_rules() {
+fn documents_that_break_a_rule_of_the_metric_format_are_errors() {
     let document = json!({
         "_aws": {
             "Timestamp": 1_800_000_000_000_u64,
@@ -344,7 +352,7 @@ fn the_formats_rules_are_rules() {
         [(1.0, 1), (2.0, 1)]
     );
     let directive = "/_aws/CloudWatchMetrics/0";
-    for (place, value) in [
+    for (pointer, value) in [
         ("/_aws/Timestamp", json!(1_800_000_000)),
         ("/_aws/CloudWatchMetrics", json!({})),
         (&format!("{directive}/Namespace"), json!("")),
@@ -362,7 +370,7 @@ fn the_formats_rules_are_rules() {
         ("/M", json!(vec![1; 101])),
     ] {
         let mut broken = document.clone();
-        *broken.pointer_mut(place).unwrap() = value;
-        assert!(emf::read(&broken.to_string()).is_err(), "{place}");
+        *broken.pointer_mut(pointer).unwrap() = value;
+        assert!(emf::read(&broken.to_string()).is_err(), "{pointer}");
     }
 }

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream::endpoint::FaultKind;
-use instream_local::aggregate::{Put, aggregate};
+use instream::outcome::FaultKind;
+use instream_local::aggregate::{KplUserRecord, aggregate};
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::time::advance;
 
-use crate::support::{Does, Scenario, entry, on_a_paused_clock};
+use crate::support::{Behavior, Scenario, entry, on_a_paused_clock};
 
-const SUSPECT: Does = Does::Fail(FaultKind::Suspect);
-const REFUSED: Does = Does::Fail(FaultKind::Refused);
+const SUSPECT: Behavior = Behavior::Fail(FaultKind::Suspect);
+const REFUSED: Behavior = Behavior::Fail(FaultKind::Refused);
 
 fn all_but(count: usize, bad: &[usize]) -> Vec<usize> {
     (0..count).filter(|number| !bad.contains(number)).collect()
@@ -22,11 +22,11 @@ fn all_but(count: usize, bad: &[usize]) -> Vec<usize> {
 #[tokio::test(start_paused = true)]
 async fn many_records_share_a_request_and_each_has_its_own_prediction() {
     let ran = Scenario::of(250).packed(100).run().await;
-    ran.is_finished();
+    ran.assert_finished();
     assert_eq!(ran.predicted, all_but(250, &[]));
     assert_eq!(ran.seen.sizes(), [100, 100, 50]);
     assert_eq!(
-        ran.answers(),
+        ran.outputs(),
         (0..250)
             .map(|number| json!({ "of": number.to_string() }))
             .collect::<Vec<_>>()
@@ -36,32 +36,32 @@ async fn many_records_share_a_request_and_each_has_its_own_prediction() {
 #[tokio::test(start_paused = true)]
 async fn a_request_is_refused_for_one_record() {
     let ran = Scenario::of(100).packed(100).record(37, REFUSED).run().await;
-    ran.is_finished();
+    ran.assert_finished();
     assert_eq!(ran.predicted, all_but(100, &[37]));
     assert_eq!(ran.dead_lettered, [37]);
-    // One for each half on the way down, and the whole.
+    // There is one call for the whole request, and two for each of at most seven halvings.
     assert!(ran.seen.calls.len() <= 15, "{}", ran.seen.calls.len());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_aggregate_with_one_bad_record_in_it_is_finished() {
+async fn an_aggregated_record_with_one_bad_user_record_is_finished() {
     let running = Scenario::of(0).packed(100).body("42", REFUSED).start();
     let data: Vec<_> = (0..100).map(|number| number.to_string().into_bytes()).collect();
     let (partition_key, explicit_hash_key) = ("key", None);
-    let puts = data.iter().map(|data| Put {
+    let puts = data.iter().map(|data| KplUserRecord {
         partition_key,
         explicit_hash_key,
         data,
     });
     let mut kinesis_record = entry("0");
     kinesis_record["kinesis"]["data"] = BASE64.encode(aggregate(&puts.collect::<Vec<_>>())).into();
-    let answer = running
+    let response = running
         .invoke_event(&json!({ "Records": [kinesis_record] }))
         .await
         .unwrap();
     let lines = running.lines();
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!((ran.predicted.len(), ran.dead_lettered.len()), (99, 1));
     let sub_sequence_numbers: Vec<_> = lines
         .0
@@ -82,10 +82,10 @@ async fn a_request_keeps_failing_for_one_record() {
     for memo_bytes in ["16777216", "0"] {
         let scenario = Scenario::of(300)
             .packed(100)
-            .record(137, Does::FailAfter(5, FaultKind::Suspect))
+            .record(137, Behavior::FailAfter(5, FaultKind::Suspect))
             .with("MEMO_BYTES", memo_bytes);
         let ran = scenario.run().await;
-        ran.comes_again_from(137);
+        ran.assert_redelivered_from(137);
         assert_eq!(ran.predicted, (0..137).collect::<Vec<_>>());
         assert!(ran.dead_lettered.is_empty(), "a lone suspect is not rejected");
         let attempts = ran
@@ -94,43 +94,49 @@ async fn a_request_keeps_failing_for_one_record() {
             .iter()
             .filter(|call| call.lines().count() == 100 && call.contains("137"));
         assert_eq!(attempts.count(), 3, "all of MAX_ATTEMPTS before it is split");
-        assert_eq!(ran.seen.attempts(137), 1, "one attempt for what was split off");
-        // Three requests, two more attempts, one to ask with, two a halving: halves speak for one another.
+        assert_eq!(
+            ran.seen.attempts(137),
+            1,
+            "one attempt for the record that was split off"
+        );
+        // There are three requests, two retries, one probe, and two calls for each halving. One half is the evidence
+        // for the other.
         assert!(ran.seen.calls.len() <= 3 + 2 + 1 + 14, "{}", ran.seen.calls.len());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_is_split_only_if_the_endpoint_answers_another_call_after_it() {
-    // Which record of its own is asked for is drawn.
+    // The record that becomes the probe is random.
     fastrand::seed(7);
-    let scenario = Scenario::of(600).packed(100).record(550, Does::Hang);
+    let scenario = Scenario::of(600).packed(100).record(550, Behavior::Hang);
     let running = scenario.with("CALL_TIMEOUT_MS", "1000").start();
     running.invoke(500..600).await.unwrap();
     let sizes = running.seen.lock().unwrap().sizes();
-    // Nothing was ever answered: one of its own is asked for. Then all but the bad one have answers.
+    // Nothing was answered before, so one record of the request is the probe. Then all records except the bad one are
+    // answered.
     assert_eq!(sizes[..6], [100, 100, 100, 1, 50, 50], "{sizes:?}");
     assert_eq!(running.seen.lock().unwrap().attempts(550), 1);
     running.invoke(0..100).await.unwrap();
     let before = running.seen.lock().unwrap().calls.len();
     running.invoke(550..551).await.unwrap();
     let calls = running.seen.lock().unwrap().calls.split_off(before);
-    assert_eq!(calls, ["550"; 3], "a lone one is not split, and asks for nothing");
+    assert_eq!(calls, ["550"; 3], "a lone record is not split and sends no probe");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_container_is_down() {
     for down in [
         SUSPECT,
-        Does::Hang,
-        Does::Fail(FaultKind::Unreachable),
-        Does::Fail(FaultKind::Overload),
+        Behavior::Hang,
+        Behavior::Fail(FaultKind::Unreachable),
+        Behavior::Fail(FaultKind::Overload),
     ] {
         let scenario = Scenario::of(600).packed(100).with("CALL_TIMEOUT_MS", "1000");
-        let running = scenario.with("GIVE_UP_AFTER_S", "1").arrived_before(60.0).start();
-        let answer = running.invoke(0..300).await.unwrap();
-        assert_eq!(answer, json!({ "batchItemFailures": [] }));
-        running.is_down(down);
+        let running = scenario.with("GIVE_UP_AFTER_S", "1").record_age(60.0).start();
+        let response = running.invoke(0..300).await.unwrap();
+        assert_eq!(response, json!({ "batchItemFailures": [] }));
+        running.take_down(down);
         for _ in 0..5 {
             running.invoke(300..600).await.unwrap();
             advance(Duration::from_secs(5)).await;
@@ -138,22 +144,22 @@ async fn the_container_is_down() {
         let (_, dead_letters) = running.lines();
         assert!(dead_letters.is_empty(), "{dead_letters:?}");
         let seen = running.seen.lock().unwrap();
-        let (asked, whole): (Vec<_>, Vec<_>) = seen.calls.iter().partition(|call| call.lines().count() == 1);
+        let (probes, whole): (Vec<_>, Vec<_>) = seen.calls.iter().partition(|call| call.lines().count() == 1);
         assert!(whole.iter().all(|call| call.lines().count() == 100), "{down:?}");
         assert!(
-            asked.iter().all(|call| **call == "200"),
-            "only what was answered is asked for again: {asked:?}"
+            probes.iter().all(|call| **call == "200"),
+            "only an answered record is a probe: {probes:?}"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_never_answered_is_asked_for_one_record_a_delivery() {
+async fn a_container_that_never_answered_gets_one_probe_a_delivery() {
     let scenario = Scenario::of(300).packed(100).with("GIVE_UP_AFTER_S", "1");
-    // With it goes a budget that all attempts of five deliveries fit into.
+    // This capacity has a retry budget for all attempts of five deliveries.
     let scenario = scenario.with("CAPACITY", "100");
-    let running = scenario.arrived_before(60.0).start();
-    running.is_down(SUSPECT);
+    let running = scenario.record_age(60.0).start();
+    running.take_down(SUSPECT);
     for _ in 0..5 {
         running.invoke(0..300).await.unwrap();
     }
@@ -165,23 +171,23 @@ async fn a_container_that_never_answered_is_asked_for_one_record_a_delivery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_bad_record_in_the_only_request_is_found_and_given_up_when_it_is_old() {
+async fn one_old_bad_record_in_the_only_request_is_found_and_given_up() {
     fastrand::seed(7);
     let scenario = Scenario::of(100)
         .packed(100)
         .record(0, SUSPECT)
         .with("GIVE_UP_AFTER_S", "30");
-    let running = scenario.arrived_before(60.0).start();
-    let answer = running.deliver_again(0..100, 3).await;
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let running = scenario.record_age(60.0).start();
+    let response = running.deliver_repeatedly(0..100, 3).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!((ran.predicted, ran.dead_lettered), (all_but(100, &[0]), vec![0]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_has_not_one_prediction_for_each_record() {
-    let ran = Scenario::of(10).packed(5).record(7, Does::Merge).run().await;
-    ran.is_finished();
+    let ran = Scenario::of(10).packed(5).record(7, Behavior::Merge).run().await;
+    ran.assert_finished();
     assert_eq!(ran.predicted, all_but(10, &[]));
     let mut sizes = ran.seen.sizes();
     sizes.sort_unstable();
@@ -189,71 +195,68 @@ async fn an_answer_has_not_one_prediction_for_each_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_over_one_record_of_a_request_is_that_records_alone() {
-    let ran = Scenario::of(200).packed(100).record(150, Does::Panic).run().await;
-    ran.comes_again_from(150);
+async fn a_panic_over_one_record_of_a_request_fails_only_that_record() {
+    let ran = Scenario::of(200).packed(100).record(150, Behavior::Panic).run().await;
+    ran.assert_redelivered_from(150);
     assert_eq!(ran.predicted, (0..150).collect::<Vec<_>>());
     assert!((151..200).all(|number| ran.seen.calls_with(number) > 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_overloaded_endpoint_gets_the_whole_request_again() {
-    let overload = Does::Fail(FaultKind::Overload);
+async fn a_request_to_an_overloaded_endpoint_is_retried_as_a_whole() {
+    let overload = Behavior::Fail(FaultKind::Overload);
     let ran = Scenario::of(100)
         .packed(100)
         .attempts(50, &[overload, overload])
         .run()
         .await;
-    ran.is_finished();
+    ran.assert_finished();
     assert_eq!(ran.seen.sizes(), [100; 3]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_remembered_is_left_out_of_the_next_request() {
+async fn remembered_records_are_left_out_of_the_next_request() {
     let scenario = Scenario::of(300).packed(100).attempts(137, &[SUSPECT; 11]);
     let running = scenario.start();
-    let answer = running.deliver_again(0..300, 10).await;
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let response = running.deliver_repeatedly(0..300, 10).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!(ran.predicted, all_but(300, &[]));
     let of_others = (0..300)
         .filter(|number| *number / 100 != 1)
         .map(|number| ran.seen.calls_with(number));
-    assert!(
-        of_others.max() <= Some(2),
-        "once, and once more to ask whether the endpoint answers"
-    );
+    assert!(of_others.max() <= Some(2), "one call, and another one as a probe");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_of_the_request_itself_can_speak_for_the_endpoint() {
-    // Which of them is asked for is drawn, and it may be a bad one.
+async fn a_record_of_the_failed_request_can_be_the_probe() {
+    // The record that becomes the probe is random, and it may be a bad one.
     fastrand::seed(7);
-    // Nothing is remembered, so that the only request comes again as it was, and what was answered last is in it.
+    // Nothing is remembered. So the only request is redelivered unchanged, and it contains the last answered record.
     let scenario = Scenario::of(10)
         .packed(10)
         .with("MEMO_BYTES", "1")
         .with("GIVE_UP_AFTER_S", "30");
     let running = scenario
         .record(3, SUSPECT)
-        .record(8, Does::Panic)
-        .arrived_before(60.0)
+        .record(8, Behavior::Panic)
+        .record_age(60.0)
         .start();
     running.invoke(0..3).await.unwrap();
-    let answer = running.deliver_again(0..10, 3).await;
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let response = running.deliver_repeatedly(0..10, 3).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!(ran.dead_lettered, [3, 8]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_models_outage_is_not_held_against_its_records_by_anothers_answers() {
+async fn answers_of_one_model_are_not_evidence_against_records_of_another() {
     let running = Scenario::of(0)
         .with("BATCH_STRATEGY", "MultiRecord")
         .with("CONTENT_TYPE", "text/csv")
         .with("TARGET_MODEL", "$[0]")
         .with("GIVE_UP_AFTER_S", "1")
-        .arrived_before(60.0);
+        .record_age(60.0);
     let running = (0..20)
         .step_by(2)
         .fold(running, |running, number| {
@@ -269,16 +272,16 @@ async fn one_models_outage_is_not_held_against_its_records_by_anothers_answers()
     };
     let records: Vec<_> = (0..20).map(record).collect();
     for _ in 0..5 {
-        let answer = running.invoke_event(&json!({ "Records": records })).await.unwrap();
-        assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], "0");
+        let response = running.invoke_event(&json!({ "Records": records })).await.unwrap();
+        assert_eq!(response["batchItemFailures"][0]["itemIdentifier"], "0");
     }
     assert!(running.lines().1.is_empty(), "{:?}", running.lines().1);
     let seen = running.seen.lock().unwrap();
     let of_the_other = seen.calls.iter().filter(|call| call.contains("up"));
-    assert_eq!(of_the_other.count(), 1, "what the other model said is remembered");
+    assert_eq!(of_the_other.count(), 1, "the answer of the other model is remembered");
 }
 
-/// A batch, its request size, and the records that the endpoint refuses.
+/// Generates a batch size, a request size, and the records that the endpoint refuses.
 fn batches() -> impl Strategy<Value = (usize, usize, Vec<usize>)> {
     (1..120_usize, 1..50_usize).prop_flat_map(|(count, size)| {
         let bad = proptest::collection::btree_set(0..count, 0..8.min(count));
@@ -292,23 +295,23 @@ proptest! {
     #[test]
     fn splitting_finds_exactly_the_bad_records_in_at_most_2n_minus_1_requests((count, size, bad) in batches()) {
         on_a_paused_clock(async {
-            for does in [REFUSED, SUSPECT] {
+            for behavior in [REFUSED, SUSPECT] {
                 let mut scenario = Scenario::of(count).packed(size);
                 for number in &bad {
-                    scenario = scenario.record(*number, does);
+                    scenario = scenario.record(*number, behavior);
                 }
-                // What speaks for the endpoint.
+                // This answered record is the evidence that the endpoint works.
                 let running = scenario.start();
                 running.invoke([1_000_000]).await.unwrap();
-                let answer = running.invoke(0..count).await.unwrap();
-                let ran = running.ran(answer);
+                let response = running.invoke(0..count).await.unwrap();
+                let ran = running.finish(response);
                 let calls = ran.seen.calls.iter().filter(|call| **call != "1000000");
                 let distinct: std::collections::BTreeSet<_> = calls.collect();
                 let most: usize = (0..count).step_by(size).map(|first| 2 * size.min(count - first) - 1).sum();
                 assert!(distinct.len() <= most, "{} requests, at most {most}", distinct.len());
-                assert_eq!(ran.dead_lettered, if does == REFUSED { bad.clone() } else { Vec::new() });
-                let first = bad.first().copied().filter(|_| does == SUSPECT).unwrap_or(count);
-                assert_eq!(ran.predicted[1..], all_but(first, if does == REFUSED { &bad } else { &[] }));
+                assert_eq!(ran.dead_lettered, if behavior == REFUSED { bad.clone() } else { Vec::new() });
+                let first = bad.first().copied().filter(|_| behavior == SUSPECT).unwrap_or(count);
+                assert_eq!(ran.predicted[1..], all_but(first, if behavior == REFUSED { &bad } else { &[] }));
                 for number in (0..count).filter(|number| !bad.contains(number)) {
                     let alone_or_among_good = ran.seen.calls.iter().any(|call| {
                         let mut records = call.lines().map(|line| line.parse::<usize>().unwrap());

@@ -1,13 +1,13 @@
-//! Records packed into requests: none is lost, doubled or out of order, whatever the limits.
+//! Records packed into requests: no record is lost, duplicated or out of order, whatever the limits are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use instream::decode::{Batch, UserRecord};
-use instream::media::Media;
-use instream::path::Path;
-use instream::request::{Frame, Requests, Rows, Rules, build};
+use instream::event::{Batch, UserRecord};
+use instream::inference::format::json_path::Path;
+use instream::inference::format::media_type::Media;
+use instream::inference::{Frame, Requests, Rows, Rules, build};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn packing_loses_doubles_and_reorders_nothing(
+    fn packing_neither_loses_nor_duplicates_nor_reorders_records(
         rows in vec("[abc],[0-9]{1,30}", 0..80),
         max_records in 1..12_usize,
         max_bytes in 10..120_usize,
@@ -66,7 +66,7 @@ proptest! {
             prop_assert!(records.is_sorted() && records.len() <= max_records && body.len() <= max_bytes);
             let model = &**request.target_model().unwrap();
             prop_assert!(expected.iter().all(|row| row.starts_with(model)));
-            // Behind the last request of its model, and not to be had in that.
+            // The records come after the previous request of their model and did not fit into it.
             if let Some((before, count, bytes)) = last.get(model) {
                 prop_assert!(*before < records[0]);
                 prop_assert!(*count == max_records || bytes + 1 + expected[0].len() > max_bytes);

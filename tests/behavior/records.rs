@@ -1,11 +1,11 @@
-//! What producers put in, however it was packed.
+//! Decoding of records: every user record comes out as the producer wrote it, with any aggregation and compression.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use instream::decode::{Unpacking, UserRecord, decode};
 use instream::event;
-use instream_local::aggregate::{Put, aggregate};
+use instream::event::{Unpacking, UserRecord, decode};
+use instream_local::aggregate::{KplUserRecord, aggregate};
 use instream_local::packing::gzip;
 use md5::{Digest as _, Md5};
 use proptest::collection::vec;
@@ -26,7 +26,7 @@ fn record(number: &str, data: &[u8]) -> Value {
     record
 }
 
-/// The user records in one Kinesis record.
+/// Returns the user records in one Kinesis record.
 fn decoded(data: &[u8]) -> Vec<UserRecord> {
     let event = json!({ "Records": [record("7", data)] }).to_string();
     decode(&event::read(event.as_bytes()).unwrap().records, UNPACKING)
@@ -48,7 +48,7 @@ struct PutIn {
 }
 
 #[test]
-fn what_another_implementation_aggregated_comes_out_exactly_as_it_was_put_in() {
+fn records_aggregated_by_another_implementation_decode_to_the_originals() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/aggregated");
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     let files: Vec<_> = files
@@ -72,29 +72,29 @@ fn what_another_implementation_aggregated_comes_out_exactly_as_it_was_put_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_aggregated_record_goes_by_its_own_keys_and_number() {
+async fn a_user_record_of_an_aggregated_record_has_its_own_keys_and_number() {
     let running = Scenario::of(0).start();
-    let put = |partition_key, explicit_hash_key, data| Put {
+    let put = |partition_key, explicit_hash_key, data| KplUserRecord {
         partition_key,
         explicit_hash_key,
         data,
     };
     let data = aggregate(&[put("a", None, b"1"), put("b", Some("77"), b"2")]);
-    let answer = running
+    let response = running
         .invoke_event(&json!({ "Records": [record("7", &data)] }))
         .await
         .unwrap();
-    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    assert_eq!(response, json!({ "batchItemFailures": [] }));
     let (predictions, _) = running.lines();
-    let place = |line: &Value| {
+    let position = |line: &Value| {
         ["eventId", "subSequenceNumber", "partitionKey", "explicitHashKey"].map(|name| line[name].clone())
     };
     assert_eq!(
-        place(&predictions[0]),
+        position(&predictions[0]),
         [json!("shard:7"), json!(0), json!("a"), Value::Null]
     );
     assert_eq!(
-        place(&predictions[1]),
+        position(&predictions[1]),
         [json!("shard:7"), json!(1), json!("b"), json!("77")]
     );
 }
@@ -102,50 +102,50 @@ async fn an_aggregated_record_goes_by_its_own_keys_and_number() {
 #[tokio::test(start_paused = true)]
 async fn a_records_compression_or_aggregation_is_broken() {
     let running = Scenario::of(0).start();
-    let cut = &gzip(b"1")[..15];
-    let bad_digest_is_none = [&[0xF3, 0x89, 0x9A, 0xC2][..], &[b'x'; 20]].concat();
+    let truncated = &gzip(b"1")[..15];
+    let not_aggregated = [&[0xF3, 0x89, 0x9A, 0xC2][..], &[b'x'; 20]].concat();
     let broken = {
         let message = b"\x1A\x02\x08\x07";
         [&[0xF3, 0x89, 0x9A, 0xC2][..], message, &Md5::digest(message)].concat()
     };
     let records = [
         record("0", b"0"),
-        record("1", cut),
+        record("1", truncated),
         record("2", &broken),
         record("3", &gzip(&vec![b'x'; 11_000_000])),
         record("4", b"4"),
     ];
-    let answer = running.invoke_event(&json!({ "Records": records })).await.unwrap();
+    let response = running.invoke_event(&json!({ "Records": records })).await.unwrap();
     let (_, dead_letters) = running.lines();
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!((ran.predicted, ran.dead_lettered), (vec![0, 4], vec![1, 2, 3]));
     let kinds: Vec<_> = dead_letters
         .iter()
         .map(|line| line["reason"]["kind"].as_str().unwrap())
         .collect();
     assert_eq!(kinds, ["BrokenRecord", "BrokenRecord", "UnpackedTooLarge"]);
-    assert_eq!(dead_letters[0]["data"], BASE64.encode(cut), "its bytes, as they came");
+    assert_eq!(dead_letters[0]["data"], BASE64.encode(truncated), "the original bytes");
     assert_eq!(dead_letters[1]["data"], BASE64.encode(&broken));
-    let ordinary = decoded(&bad_digest_is_none);
-    assert_eq!(ordinary[0].data.as_ref().unwrap(), &bad_digest_is_none);
+    let ordinary = decoded(&not_aggregated);
+    assert_eq!(ordinary[0].data.as_ref().unwrap(), &not_aggregated);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_unpacks_to_too_much() {
     let running = Scenario::of(0).with("DECOMPRESS_LIMIT_BYTES", "1000").start();
-    let packed = gzip(&[b'7'; 1000]);
-    let records: Vec<_> = (0..6).map(|number| record(&number.to_string(), &packed)).collect();
-    let answer = running.invoke_event(&json!({ "Records": records })).await.unwrap();
-    assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": "4" }] }));
+    let compressed = gzip(&[b'7'; 1000]);
+    let records: Vec<_> = (0..6).map(|number| record(&number.to_string(), &compressed)).collect();
+    let response = running.invoke_event(&json!({ "Records": records })).await.unwrap();
+    assert_eq!(response, json!({ "batchItemFailures": [{ "itemIdentifier": "4" }] }));
     let rest = running.invoke_event(&json!({ "Records": records[4..] })).await.unwrap();
-    let ran = running.ran(rest);
-    ran.is_finished();
+    let ran = running.finish(rest);
+    ran.assert_finished();
     assert_eq!(ran.predicted, [0, 1, 2, 3, 4, 5]);
 }
 
-/// What producers put in: keys from a small set, so that some are shared, and any bytes but such as begin like what is
-/// compressed, which would be unpacked.
+/// Generates the user records of producers. The keys are from a small set, so that some are shared. The data does not
+/// begin like compressed data, which would be decompressed.
 fn puts() -> impl Strategy<Value = Vec<(String, Option<String>, Vec<u8>)>> {
     let is_plain = |data: &Vec<u8>| !matches!(data.first(), Some(0x1F | 0x28));
     let data = vec(any::<u8>(), 0..100).prop_filter("begins like gzip or zstd", is_plain);
@@ -157,15 +157,20 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn aggregating_and_decoding_is_identity(puts in puts(), packed in any::<bool>(), each_packed in any::<bool>()) {
-        let data: Vec<Vec<u8>> = puts.iter().map(|(_, _, data)| if each_packed { gzip(data) } else { data.clone() }).collect();
-        let as_puts: Vec<_> = puts.iter().zip(&data).map(|((key, hash_key, _), data)| Put {
+    fn aggregating_and_decoding_is_identity(
+        puts in puts(),
+        compressed in any::<bool>(),
+        each_compressed in any::<bool>(),
+    ) {
+        let data = puts.iter().map(|(_, _, data)| if each_compressed { gzip(data) } else { data.clone() });
+        let data: Vec<Vec<u8>> = data.collect();
+        let as_puts: Vec<_> = puts.iter().zip(&data).map(|((key, hash_key, _), data)| KplUserRecord {
             partition_key: key,
             explicit_hash_key: hash_key.as_deref(),
             data,
         }).collect();
         let aggregate = aggregate(&as_puts);
-        let user_records = decoded(&if packed { Bytes::from(gzip(&aggregate)) } else { aggregate });
+        let user_records = decoded(&if compressed { Bytes::from(gzip(&aggregate)) } else { aggregate });
         prop_assert_eq!(user_records.len(), puts.len());
         for ((number, (key, hash_key, data)), user_record) in (0..).zip(&puts).zip(&user_records) {
             prop_assert_eq!(user_record.sub_sequence_number, number);

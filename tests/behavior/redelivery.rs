@@ -1,25 +1,25 @@
-//! What the function remembers of a batch that comes again.
+//! The memo: the outcomes that the function remembers for the redelivery of a batch.
 
 use std::time::Duration;
 
-use instream::endpoint::FaultKind;
+use instream::outcome::FaultKind;
 
-use crate::support::{Does, Scenario};
+use crate::support::{Behavior, Scenario};
 
-const FAILED_ONCE: [Does; 3] = [Does::Fail(FaultKind::Suspect); 3];
+const FAILED_ONCE: [Behavior; 3] = [Behavior::Fail(FaultKind::Suspect); 3];
 
 #[tokio::test(start_paused = true)]
 async fn a_record_is_delivered_again_to_the_same_warm_environment() {
-    // Record 250 uses up the attempts of two deliveries; its third delivery ends well.
+    // Record 250 uses up the attempts of two deliveries. It is predicted in the third.
     let running = Scenario::of(0)
         .attempts(250, &[FAILED_ONCE, FAILED_ONCE].concat())
         .start();
-    let answer = running.deliver_again(0..500, 3).await;
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let response = running.deliver_repeatedly(0..500, 3).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!(ran.predicted, (0..500).collect::<Vec<_>>(), "each once, in order");
     for number in (0..500).filter(|number| *number != 250) {
-        assert_eq!(ran.seen.attempts(number), 1, "record {number} had its answer");
+        assert_eq!(ran.seen.attempts(number), 1, "record {number} was answered already");
     }
     assert_eq!(ran.seen.attempts(250), 7);
 }
@@ -27,40 +27,40 @@ async fn a_record_is_delivered_again_to_the_same_warm_environment() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_remembered_as_well() {
     let scenario = Scenario::of(0).attempts(1, &FAILED_ONCE);
-    let running = scenario.record(3, Does::Fail(FaultKind::Refused)).start();
-    let answer = running.deliver_again(0..5, 2).await;
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let running = scenario.record(3, Behavior::Fail(FaultKind::Refused)).start();
+    let response = running.deliver_repeatedly(0..5, 2).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!((ran.predicted, ran.dead_lettered), (vec![0, 1, 2, 4], vec![3]));
     assert_eq!(ran.seen.attempts(3), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_in_flight_behind_a_failed_record_is_remembered() {
+async fn a_call_in_flight_after_a_failed_record_is_remembered() {
     let scenario = Scenario::of(0).with("CAPACITY", "2").with("MAX_ATTEMPTS", "1");
-    let scenario = scenario.attempts(0, &[Does::FailAfter(5, FaultKind::Overload)]);
-    let running = scenario.record(1, Does::PredictAfter(1000)).start();
-    let answer = running.deliver_again(0..3, 2).await;
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let scenario = scenario.attempts(0, &[Behavior::FailAfter(5, FaultKind::Overload)]);
+    let running = scenario.record(1, Behavior::PredictAfter(1000)).start();
+    let response = running.deliver_repeatedly(0..3, 2).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!(ran.seen.calls, ["0", "1", "0", "2"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_cut_at_the_deadline_is_called_again_and_the_rest_is_not() {
-    let scenario = Scenario::of(0).attempts(4, &[Does::Hang]);
+async fn only_calls_cancelled_at_the_deadline_are_repeated_on_redelivery() {
+    let scenario = Scenario::of(0).attempts(4, &[Behavior::Hang]);
     let running = scenario.deadline(Some(Duration::from_secs(3))).start();
-    let answer = running.deliver_again(0..10, 2).await;
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let response = running.deliver_repeatedly(0..10, 2).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!(ran.predicted, (0..10).collect::<Vec<_>>());
     assert_eq!((ran.seen.attempts(4), ran.seen.calls.len()), (2, 11));
 }
 
 #[tokio::test(start_paused = true)]
-async fn predictions_that_output_refused_are_not_called_for_again() {
+async fn predictions_that_output_refused_are_redelivered_without_another_call() {
     let running = Scenario::of(0).broken_output().start();
-    running.deliver_again(0..10, 5).await;
+    running.deliver_repeatedly(0..10, 5).await;
     assert_eq!(running.seen.lock().unwrap().calls.len(), 10);
 }
 
@@ -69,11 +69,11 @@ async fn with_the_memo_off_or_too_small_records_are_called_again_and_delivered_o
     for (memo_bytes, calls) in [("0", 2..), ("600", 2..)] {
         let scenario = Scenario::of(0).attempts(0, &FAILED_ONCE);
         let running = scenario.with("MEMO_BYTES", memo_bytes).start();
-        let answer = running.deliver_again(0..10, 2).await;
-        let ran = running.ran(answer);
-        ran.is_finished();
+        let response = running.deliver_repeatedly(0..10, 2).await;
+        let ran = running.finish(response);
+        ran.assert_finished();
         assert_eq!(ran.predicted, (0..10).collect::<Vec<_>>());
-        let again = (1..10).filter(|number| ran.seen.attempts(*number) > 1).count();
-        assert!(calls.contains(&again), "{memo_bytes}: {again}");
+        let repeated = (1..10).filter(|number| ran.seen.attempts(*number) > 1).count();
+        assert!(calls.contains(&repeated), "{memo_bytes}: {repeated}");
     }
 }

@@ -1,4 +1,4 @@
-//! AWS over an HTTP client that gives scripted answers.
+//! An HTTP client with scripted replies, and an endpoint and an AWS environment that use it.
 
 use std::io;
 use std::pin::Pin;
@@ -18,43 +18,44 @@ use aws_smithy_types::retry::ErrorKind;
 use bytes::Bytes;
 use http_body::Frame;
 use instream::config::Config;
-use instream::endpoint::remote::Remote;
-use instream::endpoint::{Endpoint as _, Fault, Response};
-use instream::request::InferenceRequest;
+use instream::endpoint::target::Remote;
+use instream::endpoint::{Endpoint as _, Response};
+use instream::inference::InferenceRequest;
+use instream::outcome::Fault;
 use tokio::task::yield_now;
 
-use crate::over::ENDPOINT;
+use crate::transport::ENDPOINT;
 
-/// What the service answers to a request.
+/// The reply of a service to a request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Answer {
+pub(crate) enum Reply {
     Http(u16, &'static [(&'static str, &'static str)], &'static str),
-    /// No answer, since the connection ended like this.
+    /// No response: the connection fails with this error.
     Io(io::ErrorKind),
-    /// No answer, since the connection ended in the middle of one.
+    /// No response: the connection ends before the response is complete.
     CutShort,
-    /// An answer that does not end, with this status.
+    /// A response with this status and an endless body.
     Endless(u16),
-    /// An answer with this status, whose body ends too early.
+    /// A response with this status whose body ends too early.
     BodyCutShort(u16),
-    /// An answer with this status, whose body never comes.
+    /// A response with this status whose body never arrives.
     BodyHangs(u16),
-    /// No answer ever.
+    /// No response at all.
     Hang,
 }
 
-/// An HTTP client that keeps the requests, and gives these answers, the last of them again and again.
+/// An HTTP client that logs the requests and gives these replies in order. It repeats the last reply.
 #[derive(Debug, Clone)]
 pub(crate) struct Replay {
-    answers: Vec<Answer>,
+    answers: Vec<Reply>,
     requests: Arc<Mutex<Vec<HttpRequest>>>,
 }
 
 impl Replay {
-    /// Answers all with an empty object, and keeps the requests here.
+    /// Replies to every request with an empty JSON object, and logs the requests to `requests`.
     pub(crate) fn onto(requests: &Arc<Mutex<Vec<HttpRequest>>>) -> Self {
         Self {
-            answers: vec![Answer::Http(200, &[], "{}")],
+            answers: vec![Reply::Http(200, &[], "{}")],
             requests: Arc::clone(requests),
         }
     }
@@ -66,16 +67,16 @@ impl HttpConnector for Replay {
         let answer = self.answers.get(requests.len()).or(self.answers.last());
         requests.push(request);
         let answer = match *answer.unwrap() {
-            Answer::Hang => return HttpConnectorFuture::new(std::future::pending()),
-            Answer::Io(kind) => Err(ConnectorError::io(io::Error::from(kind).into())),
-            Answer::CutShort => Err(ConnectorError::other(
+            Reply::Hang => return HttpConnectorFuture::new(std::future::pending()),
+            Reply::Io(kind) => Err(ConnectorError::io(io::Error::from(kind).into())),
+            Reply::CutShort => Err(ConnectorError::other(
                 "connection closed before message completed".into(),
                 Some(ErrorKind::TransientError),
             )),
-            Answer::Endless(status) => Ok(answer_with(status, Pieces::Endless)),
-            Answer::BodyCutShort(status) => Ok(answer_with(status, Pieces::CutShort)),
-            Answer::BodyHangs(status) => Ok(answer_with(status, Pieces::Hang)),
-            Answer::Http(status, headers, body) => {
+            Reply::Endless(status) => Ok(answer_with(status, Pieces::Endless)),
+            Reply::BodyCutShort(status) => Ok(answer_with(status, Pieces::CutShort)),
+            Reply::BodyHangs(status) => Ok(answer_with(status, Pieces::Hang)),
+            Reply::Http(status, headers, body) => {
                 let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
                 for (name, value) in headers {
                     response.headers_mut().insert(*name, *value);
@@ -83,7 +84,7 @@ impl HttpConnector for Replay {
                 Ok(response)
             }
         };
-        // Concurrent requests are all under way before the first is answered.
+        // All concurrent requests start before the first gets its reply.
         HttpConnectorFuture::new(async {
             yield_now().await;
             answer
@@ -91,14 +92,14 @@ impl HttpConnector for Replay {
     }
 }
 
-/// How a body comes.
+/// A body that does not arrive completely.
 #[derive(Debug, Clone, Copy)]
 enum Pieces {
-    /// One after the other, without an end.
+    /// Piece after piece, without an end.
     Endless,
     /// The connection ends.
     CutShort,
-    /// Not at all.
+    /// Nothing arrives.
     Hang,
 }
 
@@ -126,16 +127,16 @@ impl HttpClient for Replay {
     }
 }
 
-/// One call with these settings to a service that gives these answers: what came of it, and the requests that it took.
-pub(crate) async fn call(settings: &[(&str, &str)], answers: &[Answer]) -> (Result<Response, Fault>, Vec<HttpRequest>) {
+/// Makes one call with these settings to a service with these replies. Returns the result and the requests.
+pub(crate) async fn call(settings: &[(&str, &str)], answers: &[Reply]) -> (Result<Response, Fault>, Vec<HttpRequest>) {
     call_with(&request(), settings, answers).await
 }
 
-/// As [`call`], with another request.
+/// Like [`call`], with this request.
 pub(crate) async fn call_with(
     request: &InferenceRequest,
     settings: &[(&str, &str)],
-    answers: &[Answer],
+    answers: &[Reply],
 ) -> (Result<Response, Fault>, Vec<HttpRequest>) {
     let (endpoint, requests) = endpoint(credentials(), settings, answers).await;
     let answer = endpoint.invoke(request).await;
@@ -147,11 +148,11 @@ pub(crate) fn request() -> InferenceRequest {
     InferenceRequest::alone(0, "49590-0", "{\"amount\":1}")
 }
 
-/// The endpoint, and the requests that it will have made.
+/// Creates an endpoint with these settings and replies. Returns it with the list of the requests that it makes.
 pub(crate) async fn endpoint(
     credentials: SharedCredentialsProvider,
     settings: &[(&str, &str)],
-    answers: &[Answer],
+    answers: &[Reply],
 ) -> (Remote, Arc<Mutex<Vec<HttpRequest>>>) {
     let (environment, requests) = environment(credentials, answers);
     let setting = |name: &str| {
@@ -167,10 +168,10 @@ pub(crate) async fn endpoint(
     (endpoint.unwrap(), requests)
 }
 
-/// What the SDK finds around a service that gives these answers, and the requests that it will have taken.
+/// Creates an SDK configuration for a service with these replies. Returns it with the list of the service's requests.
 pub(crate) fn environment(
     credentials: SharedCredentialsProvider,
-    answers: &[Answer],
+    answers: &[Reply],
 ) -> (SdkConfig, Arc<Mutex<Vec<HttpRequest>>>) {
     let requests = Arc::default();
     let client = Replay {

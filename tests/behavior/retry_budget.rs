@@ -1,13 +1,13 @@
-//! How many further attempts a process makes.
+//! The retry budget: the number of retries that a process makes.
 
-use instream::endpoint::FaultKind;
+use instream::outcome::FaultKind;
 use serde_json::json;
 
-use crate::support::{Does, Scenario};
+use crate::support::{Behavior, Scenario};
 
 const TRANSIENT: [FaultKind; 3] = [FaultKind::Suspect, FaultKind::Overload, FaultKind::Unreachable];
 
-/// A process that may have so many calls in flight, and never gives up for want of attempts.
+/// Returns a scenario with this fixed capacity. With its MAX_ATTEMPTS, only the retry budget limits retries.
 fn process(capacity: usize) -> Scenario {
     fastrand::seed(7);
     let scenario = Scenario::of(0).with("CAPACITY", &capacity.to_string());
@@ -19,21 +19,21 @@ async fn the_retry_budget_is_spent() {
     for capacity in [1, 20, 100] {
         let running = process(capacity).start();
         running.invoke(0..10).await.unwrap();
-        running.is_down(Does::Fail(FaultKind::Suspect));
+        running.take_down(Behavior::Fail(FaultKind::Suspect));
         running.seen.lock().unwrap().calls.clear();
-        // The first delivery spends what is saved up; then each record is called once a delivery.
+        // The first delivery spends the saved budget. Then each record is called once a delivery.
         running.invoke(100..150).await.unwrap();
         assert_eq!(running.seen.lock().unwrap().calls.len(), 50 + capacity.max(10));
         for _ in 0..3 {
             running.seen.lock().unwrap().calls.clear();
-            let answer = running.invoke(100..150).await.unwrap();
-            assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], "100");
+            let response = running.invoke(100..150).await.unwrap();
+            assert_eq!(response["batchItemFailures"][0]["itemIdentifier"], "100");
             assert_eq!(running.seen.lock().unwrap().calls.len(), 50);
         }
-        // Each answer allows one.
-        running.is_up();
+        // Each answer earns one retry.
+        running.bring_up();
         running.invoke(200..203).await.unwrap();
-        running.is_down(Does::Fail(FaultKind::Suspect));
+        running.take_down(Behavior::Fail(FaultKind::Suspect));
         running.seen.lock().unwrap().calls.clear();
         running.invoke(100..150).await.unwrap();
         assert_eq!(running.seen.lock().unwrap().calls.len(), 50 + 3);
@@ -49,12 +49,12 @@ async fn a_third_of_first_attempts_may_fail_once() {
             let mut scenario = Scenario::of(1000).with("CAPACITY", capacity);
             for number in 0..1000 {
                 if fastrand::u8(..3) == 0 {
-                    scenario = scenario.attempts(number, &[Does::Fail(kind)]);
+                    scenario = scenario.attempts(number, &[Behavior::Fail(kind)]);
                 }
             }
             let running = scenario.start();
-            let answer = running.invoke(0..1000).await.unwrap();
-            assert_eq!(answer, json!({ "batchItemFailures": [] }), "{kind:?}, {capacity}");
+            let response = running.invoke(0..1000).await.unwrap();
+            assert_eq!(response, json!({ "batchItemFailures": [] }), "{kind:?}, {capacity}");
             assert!(
                 running.elapsed().as_secs() < 120,
                 "{kind:?}, {capacity}: {:?}",
@@ -66,29 +66,29 @@ async fn a_third_of_first_attempts_may_fail_once() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_budget_an_old_record_still_has_its_attempts_and_is_given_up() {
-    let scenario = process(1).with("GIVE_UP_AFTER_S", "60").arrived_before(120.0);
-    let running = scenario.record(5, Does::Fail(FaultKind::Suspect)).start();
-    running.is_down(Does::Fail(FaultKind::Suspect));
+    let scenario = process(1).with("GIVE_UP_AFTER_S", "60").record_age(120.0);
+    let running = scenario.record(5, Behavior::Fail(FaultKind::Suspect)).start();
+    running.take_down(Behavior::Fail(FaultKind::Suspect));
     running.invoke(100..130).await.unwrap();
-    running.is_up();
+    running.bring_up();
     running.seen.lock().unwrap().calls.clear();
-    let answer = running.invoke(5..7).await.unwrap();
-    let ran = running.ran(answer);
-    ran.is_finished();
+    let response = running.invoke(5..7).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_finished();
     assert_eq!((ran.predicted, ran.dead_lettered), (vec![6], vec![5]));
     assert_eq!(
         ran.seen.attempts(5),
         10,
-        "MAX_ATTEMPTS, all but the first behind evidence"
+        "MAX_ATTEMPTS, all except the first after evidence"
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_budget_an_outage_gives_up_nothing() {
-    let scenario = process(1).with("GIVE_UP_AFTER_S", "60").arrived_before(120.0);
+    let scenario = process(1).with("GIVE_UP_AFTER_S", "60").record_age(120.0);
     let running = scenario.start();
     running.invoke(0..10).await.unwrap();
-    running.is_down(Does::Fail(FaultKind::Suspect));
+    running.take_down(Behavior::Fail(FaultKind::Suspect));
     for _ in 0..20 {
         running.invoke(100..130).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! A `SageMaker` endpoint: what goes over the wire, and what the answers mean.
+//! A `SageMaker` endpoint: the HTTP requests that it gets, and the faults that its responses become.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,11 +9,12 @@ use aws_sdk_sagemakerruntime::primitives::Blob;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use instream::endpoint::sagemaker::{Named, SageMaker};
-use instream::endpoint::{Endpoint as _, FaultKind, InvokeParameters, Response};
+use instream::endpoint::{Endpoint as _, InvokeParameters, Response};
+use instream::outcome::FaultKind;
 
-use instream::request::InferenceRequest;
+use instream::inference::InferenceRequest;
 
-use crate::replay::{Answer, Replay, call, call_with, credentials, environment, request};
+use crate::replay::{Replay, Reply, call, call_with, credentials, environment, request};
 
 #[tokio::test]
 async fn a_call_carries_every_parameter_that_is_set() {
@@ -26,7 +27,7 @@ async fn a_call_carries_every_parameter_that_is_set() {
         ("TARGET_CONTAINER_HOSTNAME", "second"),
         ("INFERENCE_COMPONENT_NAME", "part"),
     ];
-    let (_, requests) = call(&settings, &[Answer::Http(200, &[], "{}")]).await;
+    let (_, requests) = call(&settings, &[Reply::Http(200, &[], "{}")]).await;
     let [request] = &requests[..] else {
         panic!("{requests:?}")
     };
@@ -48,8 +49,8 @@ async fn a_call_carries_every_parameter_that_is_set() {
 }
 
 #[tokio::test]
-async fn a_call_is_what_the_sdk_would_send() {
-    let (environment, requests) = environment(credentials(), &[Answer::Http(200, &[], "{}")]);
+async fn a_call_is_the_same_as_a_call_of_the_sdk() {
+    let (environment, requests) = environment(credentials(), &[Reply::Http(200, &[], "{}")]);
     let region = |name| environment.to_builder().region(Region::new(name));
     for (environment, body) in [
         (region("eu-central-1"), "{\"amount\":1}"),
@@ -64,8 +65,10 @@ async fn a_call_is_what_the_sdk_would_send() {
         let parameters = parameters();
         let http = SharedHttpConnector::new(Replay::onto(&requests));
         let ours = SageMaker::new(http, &environment, named(), &parameters).await.unwrap();
-        ours.invoke(&InferenceRequest::alone(0, "49590-0", body)).await.unwrap();
-        by_the_sdk(&environment, parameters, body).await;
+        ours.invoke(InferenceRequest::alone(0, "49590-0", body).call())
+            .await
+            .unwrap();
+        invoke_with_sdk(&environment, parameters, body).await;
         let [ours, theirs] = std::mem::take(&mut *requests.lock().unwrap()).try_into().unwrap();
         assert_eq!((ours.method(), ours.uri()), (theirs.method(), theirs.uri()));
         assert_eq!(headers(&ours), headers(&theirs));
@@ -74,7 +77,7 @@ async fn a_call_is_what_the_sdk_would_send() {
 }
 
 #[tokio::test]
-async fn a_custom_endpoint_is_none_of_fips_or_dual_stack() {
+async fn a_custom_endpoint_url_cannot_be_combined_with_fips_or_dual_stack() {
     let (environment, requests) = environment(credentials(), &[]);
     let custom = || environment.to_builder().endpoint_url("http://127.0.0.1:9001");
     for environment in [custom().use_fips(true), custom().use_dual_stack(true)] {
@@ -94,7 +97,7 @@ fn named() -> Named {
     }
 }
 
-/// All that there are, and a value with spaces that a signature counts once.
+/// Returns all parameters. One value has consecutive spaces, which a signature reduces to one.
 fn parameters() -> InvokeParameters {
     InvokeParameters {
         content_type: "text/csv".to_owned(),
@@ -107,8 +110,8 @@ fn parameters() -> InvokeParameters {
     }
 }
 
-/// Sends the same by the SDK's client.
-async fn by_the_sdk(environment: &SdkConfig, parameters: InvokeParameters, body: &str) {
+/// Sends the same request with the SDK's client.
+async fn invoke_with_sdk(environment: &SdkConfig, parameters: InvokeParameters, body: &str) {
     let sent = Client::new(environment)
         .invoke_endpoint()
         .endpoint_name("fraud")
@@ -125,7 +128,7 @@ async fn by_the_sdk(environment: &SdkConfig, parameters: InvokeParameters, body:
     sent.await.unwrap();
 }
 
-/// All but what differs from call to call or from client to client.
+/// Returns the headers that do not depend on the call or on the client.
 fn headers(request: &HttpRequest) -> BTreeMap<&str, &str> {
     let own = ["authorization", "user-agent", "x-amz-date", "x-amz-user-agent"];
     let headers = request.headers().iter();
@@ -135,8 +138,8 @@ fn headers(request: &HttpRequest) -> BTreeMap<&str, &str> {
 }
 
 #[tokio::test]
-async fn a_record_that_names_its_model_is_sent_to_that_and_refused_where_there_is_none() {
-    const NOT_FOUND: Answer = Answer::Http(
+async fn a_record_is_sent_to_the_model_that_it_names_and_refused_if_there_is_no_such_model() {
+    const NOT_FOUND: Reply = Reply::Http(
         424,
         &[("x-amzn-errortype", "ModelError")],
         r#"{"Message":"no","OriginalStatusCode":404,"OriginalMessage":"no such model"}"#,
@@ -153,13 +156,13 @@ async fn a_record_that_names_its_model_is_sent_to_that_and_refused_where_there_i
     assert_eq!(
         answer.unwrap_err().kind,
         FaultKind::Misconfigured,
-        "then nobody but the settings names it"
+        "here only the settings name the model"
     );
 }
 
 #[tokio::test]
 async fn a_call_carries_no_parameter_that_is_not_set() {
-    let (_, requests) = call(&[], &[Answer::Http(200, &[], "{}")]).await;
+    let (_, requests) = call(&[], &[Reply::Http(200, &[], "{}")]).await;
     let sent = requests[0].headers().iter().map(|(name, _)| name.to_owned());
     let mut of_sagemaker: Vec<_> = sent.filter(|name| name.contains("sagemaker")).collect();
     of_sagemaker.sort();
@@ -167,12 +170,12 @@ async fn a_call_carries_no_parameter_that_is_not_set() {
 }
 
 #[tokio::test]
-async fn an_answer_brings_body_type_and_variant() {
+async fn a_response_has_its_body_content_type_and_variant() {
     const HEADERS: &[(&str, &str)] = &[
         ("content-type", "text/csv"),
         ("x-amzn-invoked-production-variant", "blue"),
     ];
-    let (answer, _) = call(&[], &[Answer::Http(200, HEADERS, "0.5\n")]).await;
+    let (answer, _) = call(&[], &[Reply::Http(200, HEADERS, "0.5\n")]).await;
     let expected = Response {
         body: "0.5\n".into(),
         content_type: Some("text/csv".to_owned()),
@@ -192,26 +195,26 @@ async fn errors_on_the_wire_become_faults_after_one_attempt() {
     let refused = r#"{"Message":"m","OriginalStatusCode":400,"OriginalMessage":"bad amount"}"#;
     let died = r#"{"Message":"m","OriginalStatusCode":0,"OriginalMessage":"server error (0)"}"#;
     for (answer, kind) in [
-        (Answer::Http(424, MODEL_ERROR, refused), FaultKind::Refused),
-        (Answer::Http(424, MODEL_ERROR, died), FaultKind::Suspect),
-        (Answer::Http(400, THROTTLED, r#"{"message":null}"#), FaultKind::Overload),
-        (Answer::Http(429, NOT_READY, "{}"), FaultKind::Overload),
+        (Reply::Http(424, MODEL_ERROR, refused), FaultKind::Refused),
+        (Reply::Http(424, MODEL_ERROR, died), FaultKind::Suspect),
+        (Reply::Http(400, THROTTLED, r#"{"message":null}"#), FaultKind::Overload),
+        (Reply::Http(429, NOT_READY, "{}"), FaultKind::Overload),
         (
-            Answer::Http(400, INVALID, r#"{"Message":"Endpoint fraud of account 1 not found."}"#),
+            Reply::Http(400, INVALID, r#"{"Message":"Endpoint fraud of account 1 not found."}"#),
             FaultKind::Misconfigured,
         ),
-        (Answer::Http(500, INTERNAL, "{}"), FaultKind::Unreachable),
+        (Reply::Http(500, INTERNAL, "{}"), FaultKind::Unreachable),
         (
-            Answer::Http(403, DENIED, r#"{"Message":"not authorized"}"#),
+            Reply::Http(403, DENIED, r#"{"Message":"not authorized"}"#),
             FaultKind::Misconfigured,
         ),
         (
-            Answer::Http(503, &[], "<html>from a load balancer</html>"),
+            Reply::Http(503, &[], "<html>from a load balancer</html>"),
             FaultKind::Overload,
         ),
-        (Answer::Http(502, &[], ""), FaultKind::Unreachable),
+        (Reply::Http(502, &[], ""), FaultKind::Unreachable),
         (
-            Answer::Http(
+            Reply::Http(
                 400,
                 &[],
                 r#"{"__type":"com.amazonaws#ThrottlingException","message":null}"#,
@@ -219,68 +222,65 @@ async fn errors_on_the_wire_become_faults_after_one_attempt() {
             FaultKind::Overload,
         ),
         (
-            Answer::Http(
+            Reply::Http(
                 400,
                 &[],
                 r#"{"code":"ThrottlingException:http://","__type":"","Message":"m","message":"m"}"#,
             ),
             FaultKind::Overload,
         ),
-        (Answer::Http(301, &[], ""), FaultKind::Misconfigured),
-        (Answer::Io(io::ErrorKind::ConnectionRefused), FaultKind::Unreachable),
+        (Reply::Http(301, &[], ""), FaultKind::Misconfigured),
+        (Reply::Io(io::ErrorKind::ConnectionRefused), FaultKind::Unreachable),
     ] {
         let (result, requests) = call(&[], &[answer]).await;
         assert_eq!(result.unwrap_err().kind, kind, "{answer:?}");
         assert_eq!(requests.len(), 1, "{answer:?}");
     }
-    let in_doubt = Answer::Http(400, INVALID, r#"{"Message":"nobody has seen this yet"}"#);
+    let in_doubt = Reply::Http(400, INVALID, r#"{"Message":"nobody has seen this yet"}"#);
     let fault = call(&[], &[in_doubt]).await.0.unwrap_err();
     assert_eq!((fault.kind, fault.is_doubtful), (FaultKind::Refused, true));
 }
 
 #[tokio::test]
-async fn a_fault_says_what_to_mend() {
+async fn a_fault_names_the_setting_to_fix() {
     const INVALID: &[(&str, &str)] = &[("x-amzn-errortype", "ValidationError")];
     const DENIED: &[(&str, &str)] = &[("x-amzn-errortype", "AccessDeniedException")];
     const MODEL_ERROR: &[(&str, &str)] = &[("x-amzn-errortype", "ModelError")];
     for (answer, expected) in [
         (
-            Answer::Http(400, INVALID, r#"{"Message":"Endpoint fraud of account 1 not found."}"#),
+            Reply::Http(400, INVALID, r#"{"Message":"Endpoint fraud of account 1 not found."}"#),
             "SageMaker answered ValidationError with status 400; Endpoint fraud of account 1 not found; check \
              ENDPOINT_NAME, what is named beside it, and the region",
         ),
         (
-            Answer::Http(403, DENIED, "{}"),
+            Reply::Http(403, DENIED, "{}"),
             "SageMaker answered AccessDeniedException with status 403; allow sagemaker:InvokeEndpoint on the endpoint to \
              the function's role",
         ),
         (
-            Answer::Http(424, MODEL_ERROR, r#"{"OriginalStatusCode":415}"#),
+            Reply::Http(424, MODEL_ERROR, r#"{"OriginalStatusCode":415}"#),
             "the container answered with status 415; check CONTENT_TYPE",
         ),
-        (
-            Answer::Http(503, &[], ""),
-            "SageMaker answered an error with status 503",
-        ),
+        (Reply::Http(503, &[], ""), "SageMaker answered an error with status 503"),
     ] {
         assert_eq!(call(&[], &[answer]).await.0.unwrap_err().summary, expected);
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_end_is_cut() {
-    let fault = call(&[], &[Answer::Endless(200)]).await.0.unwrap_err();
+async fn reading_an_endless_response_stops_at_the_size_limit() {
+    let fault = call(&[], &[Reply::Endless(200)]).await.0.unwrap_err();
     assert_eq!(
         (fault.kind, &*fault.summary),
         (FaultKind::Suspect, "the answer has more than 26214400 bytes")
     );
-    let fault = call(&[], &[Answer::Endless(400)]).await.0.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Suspect, "an error without a word");
+    let fault = call(&[], &[Reply::Endless(400)]).await.0.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Suspect, "an error without a body");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_stands_though_its_body_does_not_come() {
-    for answer in [Answer::BodyCutShort(413), Answer::BodyHangs(413)] {
+async fn a_status_counts_even_if_its_body_does_not_arrive() {
+    for answer in [Reply::BodyCutShort(413), Reply::BodyHangs(413)] {
         let fault = call(&[], &[answer]).await.0.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Refused, "{answer:?}");
     }

@@ -1,91 +1,91 @@
-//! What stands behind an endpoint, and does what a script says. `over` has the endpoint.
+//! A model that follows a script. The module `transport` turns it into an endpoint.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use instream::endpoint::FaultKind;
+use instream::outcome::FaultKind;
 use tokio::time::{Instant, sleep};
 
 use crate::logs::MARKER;
 
-/// What the scripted endpoint does with an attempt at a record.
+/// The behavior of the scripted model in one attempt at a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Does {
-    /// Answers after so many milliseconds.
+pub(crate) enum Behavior {
+    /// Answers after this many milliseconds.
     PredictAfter(u64),
-    /// Answers at once with a text of so many bytes.
+    /// Answers at once with a text of this many bytes.
     PredictBytes(usize),
-    /// Answers for all records of a request at once, as if there were one.
+    /// Answers a request for many records with a single prediction.
     Merge,
     /// Answers at once with this fault.
     Fail(FaultKind),
-    /// Answers after so many milliseconds with this fault.
+    /// Answers after this many milliseconds with this fault.
     FailAfter(u64, FaultKind),
-    /// Answers at once that it has too much to do for so many seconds.
-    BusyFor(u64),
+    /// Answers at once that it is overloaded for this many seconds.
+    RetryAfter(u64),
     /// Answers at once that the record's model is not ready.
     NotReady,
-    /// Answers at once with a refusal that may be about the settings as well.
-    Doubt,
+    /// Answers at once with a refusal whose cause may also be the settings.
+    DoubtfulRefusal,
     /// Never answers.
     Hang,
     /// Panics.
     Panic,
 }
 
-/// A model that does what the script says, and takes down what was asked of it.
+/// A model that follows its script and logs its calls.
 #[derive(Debug, Default)]
-pub(crate) struct Scripted {
+pub(crate) struct ScriptedModel {
     pub(crate) script: HashMap<String, Script>,
     pub(crate) seen: Arc<Mutex<Seen>>,
 }
 
-/// What the endpoint does with one record: attempt by attempt, and with all that follow.
+/// The behavior for one record: first for each of `attempts`, then for all further attempts.
 #[derive(Debug)]
 pub(crate) struct Script {
-    pub(crate) attempts: Vec<Does>,
-    pub(crate) then: Does,
+    pub(crate) attempts: Vec<Behavior>,
+    pub(crate) then: Behavior,
 }
 
-/// What was asked of the endpoint.
+/// The calls that the endpoint got, and the state that a test sets from outside.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// The bodies, in the order in which their calls started: a record a line.
+    /// The bodies in the order in which their calls started, one record a line.
     pub(crate) calls: Vec<String>,
-    /// When those calls started.
+    /// The start times of those calls.
     pub(crate) started: Vec<Instant>,
-    /// What becomes of every call, whatever the script says.
-    pub(crate) down: Option<Does>,
-    /// Calls beyond so many in flight are throttled at once.
-    pub(crate) room: Option<usize>,
-    /// How many were.
+    /// The behavior for every call, in place of the script.
+    pub(crate) outage: Option<Behavior>,
+    /// Calls above this number in flight are throttled at once.
+    pub(crate) throttle_above: Option<usize>,
+    /// The number of calls throttled for that reason.
     pub(crate) throttled: usize,
     /// Calls that have started and not ended.
     pub(crate) in_flight: usize,
-    /// The most there were of them.
+    /// The maximum of `in_flight` so far.
     pub(crate) most_in_flight: usize,
 }
 
 impl Seen {
-    /// How many calls were made for record `number`.
+    /// Returns the number of calls for record `number` alone.
     pub(crate) fn attempts(&self, number: usize) -> usize {
         let body = number.to_string();
         self.calls.iter().filter(|call| **call == body).count()
     }
 
-    /// How many calls were made that held record `number`, alone or not.
+    /// Returns the number of calls that contained record `number`.
     pub(crate) fn calls_with(&self, number: usize) -> usize {
         let body = number.to_string();
         self.calls.iter().filter(|call| holds(call, &body)).count()
     }
 
-    /// How many records each call held, in the order in which they started.
+    /// Returns the number of records of each call, in the order in which the calls started.
     pub(crate) fn sizes(&self) -> Vec<usize> {
         self.calls.iter().map(|call| call.lines().count()).collect()
     }
 
-    /// When the calls for record `number` started.
+    /// Returns the start times of the calls for record `number` alone.
     pub(crate) fn times(&self, number: usize) -> Vec<Instant> {
         let body = number.to_string();
         let calls = self.calls.iter().zip(&self.started);
@@ -97,30 +97,31 @@ fn holds(call: &str, body: &str) -> bool {
     call.lines().any(|line| line == body)
 }
 
-impl Does {
-    /// The higher, the more of a request it decides.
-    fn weight(self) -> u8 {
+impl Behavior {
+    /// Returns the precedence among the records of one request: the highest decides.
+    fn precedence(self) -> u8 {
         match self {
             Self::PredictAfter(_) | Self::PredictBytes(_) => 0,
             Self::Merge => 1,
-            Self::Fail(_) | Self::FailAfter(..) | Self::BusyFor(_) | Self::NotReady => 2,
-            Self::Doubt => 3,
+            Self::Fail(_) | Self::FailAfter(..) | Self::RetryAfter(_) | Self::NotReady => 2,
+            Self::DoubtfulRefusal => 3,
             Self::Hang => 4,
             Self::Panic => 5,
         }
     }
 }
 
-impl Scripted {
-    /// What becomes of a call with this body, by the record in it that has most to say.
-    fn decide(&self, body: &str, calls: &[String]) -> Does {
+impl ScriptedModel {
+    /// Returns the behavior for a call with this body: the one with the highest precedence among its records.
+    fn decide(&self, body: &str, calls: &[String]) -> Behavior {
         let of_record = |record: &str| {
             let earlier = calls.iter().filter(|call| holds(call, record)).count();
             let script = self.script.get(record)?;
             Some(script.attempts.get(earlier).copied().unwrap_or(script.then))
         };
         let each = body.lines().filter_map(of_record);
-        each.max_by_key(|does| does.weight()).unwrap_or(Does::PredictAfter(10))
+        each.max_by_key(|behavior| behavior.precedence())
+            .unwrap_or(Behavior::PredictAfter(10))
     }
 }
 
@@ -132,53 +133,53 @@ impl Drop for InFlight {
     }
 }
 
-/// How a call ends that is not answered.
+/// The error of a call without a prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// With a fault of this kind.
+pub(crate) enum ScriptedError {
+    /// A fault of this kind.
     Fault(FaultKind),
-    /// Since it has too much to do for so many seconds.
-    BusyFor(u64),
-    /// As the record's model is not ready.
+    /// The endpoint is overloaded for this many seconds.
+    RetryAfter(u64),
+    /// The record's model is not ready.
     NotReady,
-    /// In words that may be about the settings as well.
-    Doubt,
+    /// A refusal whose cause may also be the settings.
+    DoubtfulRefusal,
 }
 
-impl Scripted {
-    /// Takes a call down and does what the script says: what the model answers, in the end.
-    pub(crate) async fn call(&self, body: &[u8]) -> Result<String, Refusal> {
+impl ScriptedModel {
+    /// Logs the call, follows the script, and returns the model's answer.
+    pub(crate) async fn call(&self, body: &[u8]) -> Result<String, ScriptedError> {
         let body = str::from_utf8(body).unwrap().replace(MARKER, "");
-        let does = {
+        let behavior = {
             let mut seen = self.seen.lock().unwrap();
-            let does = seen.down.unwrap_or_else(|| self.decide(&body, &seen.calls));
+            let behavior = seen.outage.unwrap_or_else(|| self.decide(&body, &seen.calls));
             seen.calls.push(body.clone());
             seen.started.push(Instant::now());
             seen.in_flight += 1;
             seen.most_in_flight = seen.most_in_flight.max(seen.in_flight);
-            if seen.room.is_some_and(|room| seen.in_flight > room) {
+            if seen.throttle_above.is_some_and(|most| seen.in_flight > most) {
                 seen.throttled += 1;
-                Does::Fail(FaultKind::Overload)
+                Behavior::Fail(FaultKind::Overload)
             } else {
-                does
+                behavior
             }
         };
         let _in_flight = InFlight(Arc::clone(&self.seen));
-        match does {
-            Does::PredictAfter(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
-            Does::PredictBytes(bytes) => return Ok("x".repeat(bytes)),
-            Does::Merge if body.contains('\n') => return Ok("\"all\"".to_owned()),
-            Does::Merge => {}
-            Does::Fail(kind) => return Err(Refusal::Fault(kind)),
-            Does::FailAfter(milliseconds, kind) => {
+        match behavior {
+            Behavior::PredictAfter(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
+            Behavior::PredictBytes(bytes) => return Ok("x".repeat(bytes)),
+            Behavior::Merge if body.contains('\n') => return Ok("\"all\"".to_owned()),
+            Behavior::Merge => {}
+            Behavior::Fail(kind) => return Err(ScriptedError::Fault(kind)),
+            Behavior::FailAfter(milliseconds, kind) => {
                 sleep(Duration::from_millis(milliseconds)).await;
-                return Err(Refusal::Fault(kind));
+                return Err(ScriptedError::Fault(kind));
             }
-            Does::BusyFor(seconds) => return Err(Refusal::BusyFor(seconds)),
-            Does::NotReady => return Err(Refusal::NotReady),
-            Does::Doubt => return Err(Refusal::Doubt),
-            Does::Hang => std::future::pending().await,
-            Does::Panic => panic!("as the script says"),
+            Behavior::RetryAfter(seconds) => return Err(ScriptedError::RetryAfter(seconds)),
+            Behavior::NotReady => return Err(ScriptedError::NotReady),
+            Behavior::DoubtfulRefusal => return Err(ScriptedError::DoubtfulRefusal),
+            Behavior::Hang => std::future::pending().await,
+            Behavior::Panic => panic!("as the script says"),
         }
         let lines: Vec<_> = body.lines().map(|record| format!("{{\"of\":\"{record}\"}}")).collect();
         Ok(lines.join("\n"))

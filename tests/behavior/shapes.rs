@@ -1,4 +1,4 @@
-//! What the model gets of a record, and what is delivered of its answer.
+//! Input and output shapes: the part of a record that the model gets, and the part of the prediction that is delivered.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Scenario, entry};
 
-/// What one record with this data comes to: the lines in OUTPUT and in `DEAD_LETTER`, and the bodies of the calls.
+/// Sends one record with this data. Returns the lines in OUTPUT and in `DEAD_LETTER`, and the bodies of the calls.
 async fn run(settings: &[(&'static str, &str)], data: &str) -> (Vec<Value>, Vec<Value>, Vec<String>) {
     let with = |scenario: Scenario, (name, value): &(&'static str, &str)| scenario.with(name, value);
     let running = settings.iter().fold(Scenario::of(0), with).start();
     let mut record = entry("0");
     record["kinesis"]["data"] = BASE64.encode(data).into();
-    let answer = running.invoke_event(&json!({ "Records": [record] })).await.unwrap();
-    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    let response = running.invoke_event(&json!({ "Records": [record] })).await.unwrap();
+    assert_eq!(response, json!({ "batchItemFailures": [] }));
     let (predictions, dead_letters) = running.lines();
     let calls = running.seen.lock().unwrap().calls.clone();
     (predictions, dead_letters, calls)
@@ -59,7 +59,7 @@ async fn a_path_finds_nothing() {
         ("TARGET_MODEL", "$.absent", 0),
         ("OUTPUT_FILTER", "$.absent", 1),
     ] {
-        // The scripted endpoint answers a body that is a number with JSON.
+        // The scripted endpoint answers a number with JSON.
         let (predictions, dead_letters, calls) =
             run(&[(setting, path)], if calls_made == 1 { "7" } else { RECORD }).await;
         assert_eq!((predictions.len(), calls.len()), (0, calls_made), "{setting}");

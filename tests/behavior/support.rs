@@ -1,4 +1,4 @@
-//! A batch, a scripted endpoint and what came of it.
+//! Builds a handler with a scripted endpoint, sends batches to it, and reports the results.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -9,34 +9,34 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::config::Config;
-use instream::deadline::Invocation;
+use instream::delivery::destination::Output;
+use instream::delivery::destination::stdout::Lines;
 use instream::handler::{Handler, HandlerError};
-use instream::output::Output;
-use instream::output::stdout::Lines;
-use instream::telemetry::metrics::Metrics;
+use instream::lambda::time_budget::Invocation;
+use instream::telemetry::emf::Metrics;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::emf::{self, Metric};
 use crate::logs::{self, MARKER};
-use crate::over::{self, Called};
-pub(crate) use crate::scripted::Does;
-use crate::scripted::{Script, Scripted, Seen};
+pub(crate) use crate::scripted::Behavior;
+use crate::scripted::{Script, ScriptedModel, Seen};
+use crate::transport::{self, TestedEndpoint};
 
-/// An invocation's time, unless the test says otherwise: Lambda's longest.
-const LONG: Duration = Duration::from_mins(15);
+/// The time for an invocation unless a test sets another: Lambda's maximum timeout.
+const LAMBDA_TIMEOUT_MAX: Duration = Duration::from_mins(15);
 
-/// When every handler starts, in seconds since 1970.
+/// The wall-clock time at which every handler starts, in seconds since 1970.
 const NOW_S: f64 = 1_800_000_000.0;
 
-/// A writer whose bytes can be read, or that refuses to write.
+/// A writer that keeps the written bytes for the test, or fails every write.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Page {
+pub(crate) struct TestWriter {
     text: Arc<Mutex<Vec<u8>>>,
     broken: bool,
 }
 
-impl Write for Page {
+impl Write for TestWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.broken {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -49,29 +49,29 @@ impl Write for Page {
     }
 }
 
-impl Page {
+impl TestWriter {
     fn lines(&self) -> Vec<Value> {
         let text = String::from_utf8(self.text.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-/// A handler for a batch whose record `n` has the body `n`, as the endpoint takes it down, and the sequence number `n`.
+/// Builds a handler and its batch. Record `n` has the sequence number `n`, and the endpoint logs its body as `n`.
 pub(crate) struct Scenario {
     records: usize,
     arrival: Option<f64>,
     script: HashMap<String, Script>,
     deadline: Option<Duration>,
     settings: Vec<(&'static str, String)>,
-    output: Page,
-    dead_letter: Page,
-    metrics: Page,
+    output: TestWriter,
+    dead_letter: TestWriter,
+    metrics: TestWriter,
     real_output: Option<Output>,
     real_dead_letter: Option<Output>,
 }
 
 impl Scenario {
-    /// A batch of `records` that are all predicted after 10 ms, with dead letters on.
+    /// Creates a batch of `records`, all predicted after 10 ms, with `DEAD_LETTER` set.
     pub(crate) fn of(records: usize) -> Self {
         let settings = [
             ("ENDPOINT_NAME", "scripted"),
@@ -83,51 +83,51 @@ impl Scenario {
             records,
             arrival: None,
             script: HashMap::new(),
-            deadline: Some(LONG),
+            deadline: Some(LAMBDA_TIMEOUT_MAX),
             settings,
-            output: Page::default(),
-            dead_letter: Page::default(),
-            metrics: Page::default(),
+            output: TestWriter::default(),
+            dead_letter: TestWriter::default(),
+            metrics: TestWriter::default(),
             real_output: None,
             real_dead_letter: None,
         }
     }
 
-    /// What becomes of every attempt at record `number`.
-    pub(crate) fn record(self, number: usize, does: Does) -> Self {
-        self.script(number, &[], does)
+    /// Sets the behavior for every attempt at record `number`.
+    pub(crate) fn record(self, number: usize, behavior: Behavior) -> Self {
+        self.script(number, &[], behavior)
     }
 
-    /// What becomes of the first attempts at record `number`; each further one is answered.
-    pub(crate) fn attempts(self, number: usize, attempts: &[Does]) -> Self {
-        self.script(number, attempts, Does::PredictAfter(10))
+    /// Sets the behavior for the first attempts at record `number`. Further attempts are predicted.
+    pub(crate) fn attempts(self, number: usize, attempts: &[Behavior]) -> Self {
+        self.script(number, attempts, Behavior::PredictAfter(10))
     }
 
-    /// What becomes of the first attempts at record `number`, and of all that follow.
-    pub(crate) fn attempts_then(self, number: usize, attempts: &[Does], then: Does) -> Self {
+    /// Sets the behavior for the first attempts at record `number`, and for all further attempts.
+    pub(crate) fn attempts_then(self, number: usize, attempts: &[Behavior], then: Behavior) -> Self {
         self.script(number, attempts, then)
     }
 
-    fn script(mut self, number: usize, attempts: &[Does], then: Does) -> Self {
+    fn script(mut self, number: usize, attempts: &[Behavior], then: Behavior) -> Self {
         let attempts = attempts.to_vec();
         self.script.insert(number.to_string(), Script { attempts, then });
         self
     }
 
-    /// What becomes of every attempt at a record with this body.
-    pub(crate) fn body(mut self, body: &str, then: Does) -> Self {
+    /// Sets the behavior for every attempt at a record with this body.
+    pub(crate) fn body(mut self, body: &str, then: Behavior) -> Self {
         let attempts = Vec::new();
         self.script.insert(body.to_owned(), Script { attempts, then });
         self
     }
 
-    /// The records arrived so many seconds before the handler starts.
-    pub(crate) fn arrived_before(mut self, seconds: f64) -> Self {
+    /// Lets the records arrive in the stream this many seconds before the handler starts.
+    pub(crate) fn record_age(mut self, seconds: f64) -> Self {
         self.arrival = Some(NOW_S - seconds);
         self
     }
 
-    /// Time for each invocation; `None` where Lambda does not tell.
+    /// Sets the time for each invocation. `None` is a deadline that Lambda does not report.
     pub(crate) fn deadline(mut self, time: Option<Duration>) -> Self {
         self.deadline = time;
         self
@@ -138,7 +138,7 @@ impl Scenario {
         self
     }
 
-    /// Up to so many records a request, a line each.
+    /// Packs up to this many records into a request, one a line.
     pub(crate) fn packed(self, records: usize) -> Self {
         self.with("BATCH_STRATEGY", "MultiRecord")
             .with("CONTENT_TYPE", "application/jsonlines")
@@ -155,19 +155,19 @@ impl Scenario {
         self
     }
 
-    /// Delivers predictions here.
+    /// Delivers predictions to `output`.
     pub(crate) fn output(mut self, output: Output) -> Self {
         self.real_output = Some(output);
         self
     }
 
-    /// Delivers dead letters here.
+    /// Delivers dead letters to `output`.
     pub(crate) fn dead_letter(mut self, output: Output) -> Self {
         self.real_dead_letter = Some(output);
         self
     }
 
-    /// The handler, to be invoked as often as the test likes.
+    /// Starts the handler. A test can invoke it any number of times.
     pub(crate) fn start(self) -> Running {
         logs::watch();
         let setting = |name: &str| {
@@ -179,14 +179,14 @@ impl Scenario {
         };
         let config = Config::from_lookup(setting).unwrap();
         let seen = Arc::default();
-        let endpoint = over::endpoint(Scripted {
+        let endpoint = transport::endpoint(ScriptedModel {
             script: self.script,
             seen: Arc::clone(&seen),
         });
-        let page = |page: &Page| Output::Stdout(Lines::new(Box::new(page.clone())));
-        let output = self.real_output.unwrap_or_else(|| page(&self.output));
+        let writing_to = |writer: &TestWriter| Output::Stdout(Lines::new(Box::new(writer.clone())));
+        let output = self.real_output.unwrap_or_else(|| writing_to(&self.output));
         let dead_letter = config.dead_letter.as_ref();
-        let dead_letter = dead_letter.map(|_| self.real_dead_letter.unwrap_or_else(|| page(&self.dead_letter)));
+        let dead_letter = dead_letter.map(|_| self.real_dead_letter.unwrap_or_else(|| writing_to(&self.dead_letter)));
         let lines = Lines::new(Box::new(self.metrics.clone()));
         let metrics = Metrics::new(lines, "instream", "a-function");
         let handler = Handler::new(&config, endpoint, output, dead_letter).with_metrics(Some(metrics));
@@ -212,34 +212,34 @@ impl Scenario {
         }
     }
 
-    /// One invocation with the whole batch.
-    pub(crate) async fn run(self) -> Ran {
+    /// Runs one invocation with the whole batch.
+    pub(crate) async fn run(self) -> RunReport {
         let running = self.start();
-        let answer = running.invoke(0..running.records).await.unwrap();
-        running.ran(answer)
+        let response = running.invoke(0..running.records).await.unwrap();
+        running.finish(response)
     }
 }
 
-/// A handler that is ready for events.
+/// A started handler and its batch.
 pub(crate) struct Running {
-    handler: Handler<Called>,
+    handler: Handler<TestedEndpoint>,
     pub(crate) seen: Arc<Mutex<Seen>>,
     records: usize,
     arrival: Option<f64>,
     deadline: Option<Duration>,
-    output: Page,
-    dead_letter: Page,
-    metrics: Page,
+    output: TestWriter,
+    dead_letter: TestWriter,
+    metrics: TestWriter,
     started: Instant,
 }
 
 impl Running {
-    /// Sends the records with these numbers as one event, and returns the answer.
+    /// Sends the records with these numbers as one event and returns the response.
     pub(crate) async fn invoke(&self, records: impl IntoIterator<Item = usize>) -> Result<Value, HandlerError> {
         self.handle(&self.event(records), self.deadline).await
     }
 
-    /// As [`invoke`](Self::invoke), with another deadline.
+    /// Like [`invoke`](Self::invoke), with this time for the invocation.
     pub(crate) async fn invoke_within(
         &self,
         records: impl IntoIterator<Item = usize>,
@@ -258,7 +258,7 @@ impl Running {
         let deadline = time.map_or(SystemTime::UNIX_EPOCH, |time| now + time);
         let since_1970 = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let deadline_ms = since_1970.as_millis().try_into().unwrap();
-        // On the paused clock this is no wait: where nothing can go on any more, it fails instead of hanging.
+        // On the paused clock, an invocation that makes no progress fails at once instead of hanging.
         let invocation = Invocation {
             function_arn: "arn:aws:lambda:eu-central-1:123456789012:function:instream",
             request_id: "",
@@ -269,14 +269,14 @@ impl Running {
         let handling = self.handler.handle(payload.as_bytes(), invocation);
         let response = timeout(Duration::from_hours(1), handling).await;
         let response = response.expect("the invocation ends")?;
-        // Where there was no time for anything, there are none.
+        // An invocation without time for anything has no metrics.
         if let Some(metrics) = self.latest_metrics() {
-            each_record_has_one_end(&metrics);
+            assert_outcomes_add_up(&metrics);
         }
         Ok(serde_json::to_value(response).unwrap())
     }
 
-    /// The metrics of the latest invocation.
+    /// Returns the metrics of the latest invocation.
     pub(crate) fn metrics(&self) -> BTreeMap<String, Metric> {
         self.latest_metrics().expect("an invocation has metrics")
     }
@@ -287,7 +287,7 @@ impl Running {
         Some(emf::read(line).unwrap_or_else(|broken| panic!("{broken}: {line}")))
     }
 
-    /// The event with the records of these numbers.
+    /// Builds an event of the records with these numbers.
     fn event(&self, records: impl IntoIterator<Item = usize>) -> Value {
         let entry = |number: usize| {
             let mut entry = entry(&number.to_string());
@@ -300,47 +300,47 @@ impl Running {
         json!({ "Records": entries })
     }
 
-    /// Delivers the batch again and again, as the mapping does, from the record that each answer names on, up to so many
-    /// times; returns the last answer.
-    pub(crate) async fn deliver_again(&self, records: std::ops::Range<usize>, times: usize) -> Value {
+    /// Delivers the batch up to `times` times, as the mapping does: each delivery starts at the record that the last
+    /// response names. Returns the response of the final delivery.
+    pub(crate) async fn deliver_repeatedly(&self, records: std::ops::Range<usize>, times: usize) -> Value {
         let mut from = records.start;
-        let mut answer = Value::Null;
+        let mut response = Value::Null;
         for _ in 0..times {
-            answer = self.invoke(from..records.end).await.unwrap();
-            let named = answer["batchItemFailures"][0]["itemIdentifier"].as_str();
+            response = self.invoke(from..records.end).await.unwrap();
+            let named = response["batchItemFailures"][0]["itemIdentifier"].as_str();
             let Some(named) = named else { break };
             from = named.parse().unwrap();
         }
-        answer
+        response
     }
 
-    /// From the start of the handler on.
+    /// Returns the time since the handler started.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The lines in OUTPUT and in `DEAD_LETTER`.
+    /// Returns the lines in OUTPUT and in `DEAD_LETTER`.
     pub(crate) fn lines(&self) -> (Vec<Value>, Vec<Value>) {
         (self.output.lines(), self.dead_letter.lines())
     }
 
-    /// From now on, the endpoint takes so many calls at once, or any number.
-    pub(crate) fn takes(&self, room: Option<usize>) {
-        self.seen.lock().unwrap().room = room;
+    /// Makes the endpoint throttle calls above this number in flight. `None` removes the limit.
+    pub(crate) fn throttle_above(&self, calls: Option<usize>) {
+        self.seen.lock().unwrap().throttle_above = calls;
     }
 
-    /// From now on, the endpoint is up.
-    pub(crate) fn is_up(&self) {
-        self.seen.lock().unwrap().down = None;
+    /// Ends the outage: calls follow the script again.
+    pub(crate) fn bring_up(&self) {
+        self.seen.lock().unwrap().outage = None;
     }
 
-    /// How many calls may be in flight now.
+    /// Returns the limit of calls in flight.
     pub(crate) fn limit(&self) -> f64 {
         self.handler.limit()
     }
 
-    /// Does `work`, and looks at the limit every millisecond meanwhile.
-    pub(crate) async fn watch<T>(&self, work: impl Future<Output = T>) -> (T, Vec<f64>) {
+    /// Runs `work` and samples the limit every millisecond meanwhile.
+    pub(crate) async fn sample_limits<T>(&self, work: impl Future<Output = T>) -> (T, Vec<f64>) {
         let mut limits = vec![self.limit()];
         let mut work = pin!(work);
         loop {
@@ -352,13 +352,14 @@ impl Running {
         }
     }
 
-    /// From now on, this is what becomes of every call.
-    pub(crate) fn is_down(&self, does: Does) {
-        self.seen.lock().unwrap().down = Some(does);
+    /// Starts an outage: every call behaves like this.
+    pub(crate) fn take_down(&self, behavior: Behavior) {
+        self.seen.lock().unwrap().outage = Some(behavior);
     }
 
-    pub(crate) fn ran(self, answer: Value) -> Ran {
-        let numbers = |page: &Page| {
+    /// Ends the handler. Reports this response, and all deliveries and calls since the start.
+    pub(crate) fn finish(self, response: Value) -> RunReport {
+        let numbers = |writer: &TestWriter| {
             let number = |line: &Value| {
                 line["eventId"]
                     .as_str()
@@ -368,11 +369,11 @@ impl Running {
                     .parse()
                     .unwrap()
             };
-            page.lines().iter().map(number).collect()
+            writer.lines().iter().map(number).collect()
         };
         let seen = std::mem::take(&mut *self.seen.lock().unwrap());
-        Ran {
-            answer,
+        RunReport {
+            response,
             outputs: self.output.lines().iter().map(|line| line["output"].clone()).collect(),
             predicted: numbers(&self.output),
             dead_lettered: numbers(&self.dead_letter),
@@ -382,29 +383,30 @@ impl Running {
     }
 }
 
-/// What becomes of an invocation's user records adds up.
-fn each_record_has_one_end(metrics: &BTreeMap<String, Metric>) {
+/// Asserts that the outcomes of an invocation add up to its user records, and their reasons to the outcomes.
+fn assert_outcomes_add_up(metrics: &BTreeMap<String, Metric>) {
     let sum = |names: &[&str]| -> f64 {
         let named = names.iter().filter_map(|name| metrics.get(*name));
         named.map(Metric::sum).sum()
     };
-    let ends = sum(&["Predicted", "Rejected", "Failed", "DeliveredBefore"]);
-    let is = |one: f64, other: f64| assert!((one - other).abs() < 0.5, "{one} for {other}: {metrics:?}");
-    is(ends, sum(&["UserRecords"]));
+    let outcomes = sum(&["Predicted", "Rejected", "Failed", "DeliveredBefore"]);
+    let assert_equal = |one: f64, other: f64| assert!((one - other).abs() < 0.5, "{one} for {other}: {metrics:?}");
+    assert_equal(outcomes, sum(&["UserRecords"]));
     for (total, part) in [("Rejected", "Rejected"), ("Failed", "Failed")] {
         let parts = metrics.keys().filter(|name| name.starts_with(part) && *name != total);
         let parts: Vec<_> = parts.map(String::as_str).collect();
-        is(sum(&parts), sum(&[total]));
+        assert_equal(sum(&parts), sum(&[total]));
     }
 }
 
-/// Runs a future where no runtime is.
+/// Runs a future on a new runtime with a paused clock.
 pub(crate) fn on_a_paused_clock<T>(work: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().start_paused(true).build().unwrap().block_on(work)
 }
 
-/// A well-formed record whose sequence number is `number`, as is its body, behind a marker that no log may show.
+/// Builds a well-formed record with the sequence number `number`. Its body is `number` after a marker that no log may
+/// show.
 pub(crate) fn entry(number: &str) -> Value {
     json!({
         "eventID": format!("shard:{number}"),
@@ -413,36 +415,36 @@ pub(crate) fn entry(number: &str) -> Value {
     })
 }
 
-/// What came of a scenario.
+/// The results of a scenario.
 #[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) answer: Value,
+pub(crate) struct RunReport {
+    pub(crate) response: Value,
     outputs: Vec<Value>,
-    /// Numbers of the records in OUTPUT, in its order.
+    /// Numbers of the records in OUTPUT, in delivery order.
     pub(crate) predicted: Vec<usize>,
-    /// Numbers of the records in `DEAD_LETTER`, in its order.
+    /// Numbers of the records in `DEAD_LETTER`, in delivery order.
     pub(crate) dead_lettered: Vec<usize>,
-    /// From the start of the handler on.
+    /// Time since the handler started.
     pub(crate) elapsed: Duration,
     pub(crate) seen: Seen,
 }
 
-impl Ran {
-    /// Asserts that the answer names record `number` and nothing else.
+impl RunReport {
+    /// Asserts that the response names record `number` and nothing else.
     #[track_caller]
-    pub(crate) fn comes_again_from(&self, number: usize) {
+    pub(crate) fn assert_redelivered_from(&self, number: usize) {
         let expected = json!({ "batchItemFailures": [{ "itemIdentifier": number.to_string() }] });
-        assert_eq!(self.answer, expected);
+        assert_eq!(self.response, expected);
     }
 
-    /// What the model said, in the order of OUTPUT.
-    pub(crate) fn answers(&self) -> &[Value] {
+    /// Returns the model's answers, in the order of OUTPUT.
+    pub(crate) fn outputs(&self) -> &[Value] {
         &self.outputs
     }
 
     /// Asserts that every record is finished.
     #[track_caller]
-    pub(crate) fn is_finished(&self) {
-        assert_eq!(self.answer, json!({ "batchItemFailures": [] }));
+    pub(crate) fn assert_finished(&self) {
+        assert_eq!(self.response, json!({ "batchItemFailures": [] }));
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo local bench`, its parts in one run: the function beside itself, on an endpoint with faults.
+//! `cargo local bench` from end to end: compares the function with itself, on an endpoint with faults.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("instream-bench-{name}-{}", std::process::id()))
 }
 
-/// 300 records in batches of 50, once, through the function as cargo has just built it.
+/// Returns a bench of the binary that cargo has just built: one round of 300 records in batches of 50.
 fn bench(folder: &Path) -> Bench {
     Bench {
         input: None,
@@ -34,14 +34,14 @@ fn bench(folder: &Path) -> Bench {
     }
 }
 
-/// The values of a quantity, round by round.
+/// Returns the values of a quantity, one per round.
 fn values(column: &Column, key: &str) -> Vec<Option<f64>> {
     let quantity = QUANTITIES.iter().find(|quantity| quantity.key == key).unwrap();
     column.rounds.iter().map(|round| quantity.of(round)).collect()
 }
 
 #[tokio::test]
-async fn a_function_is_measured_beside_itself() {
+async fn a_function_is_compared_with_itself() {
     let folder = folder("beside-itself");
     let comparison = bench_command::run(Bench {
         rounds: 2,
@@ -64,19 +64,19 @@ async fn a_function_is_measured_beside_itself() {
     let names: Vec<_> = comparison.columns.iter().map(|column| column.name.as_str()).collect();
     assert_eq!(names, ["instream", "instream-2"]);
     for column in &comparison.columns {
-        outcomes(column);
+        check_outcomes(column);
     }
     let refused = |column| values(column, "callsRefused");
     let [ours, theirs] = &comparison.columns[..] else {
         panic!("two columns");
     };
     assert_eq!(refused(ours), refused(theirs), "the same records, the same seed");
-    report(&comparison);
+    check_report(&comparison);
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// All that does not depend on time.
-fn outcomes(column: &Column) {
+/// Checks the values that do not depend on time.
+fn check_outcomes(column: &Column) {
     let is = |key, expected: f64| assert_eq!(values(column, key), [Some(expected); 2], "{key}");
     is("invocations", 6.0);
     is("redelivered", 0.0);
@@ -92,15 +92,15 @@ fn outcomes(column: &Column) {
         assert!(throttled > 0 && refused > 0, "{:?}", round.calls);
         assert_eq!(round.timeline.batches.len(), 6);
         let drawn: u64 = round.timeline.outcomes.iter().flatten().sum();
-        assert_eq!(drawn, 300 + throttled, "every call is in a plot");
-        assert_eq!(round.timeline.limits.len(), 6, "the log has a limit for each batch");
+        assert_eq!(drawn, 300 + throttled, "every call is plotted");
+        assert_eq!(round.timeline.limits.len(), 6, "the log shows a limit for each batch");
         assert!(
             round.limit.is_some_and(|limit| (1.0..=8.0).contains(&limit)),
             "{:?}",
             round.limit
         );
     }
-    // What Linux tells of a process, and any other system may not.
+    // Linux reports these values of a process. Other systems may not.
     if cfg!(target_os = "linux") {
         let measured = [
             "startAndFirstBatchCpuMs",
@@ -114,7 +114,7 @@ fn outcomes(column: &Column) {
     }
 }
 
-fn report(comparison: &Comparison) {
+fn check_report(comparison: &Comparison) {
     let html = std::fs::read_to_string(&comparison.report).unwrap();
     assert!(html.ends_with("</html>\n"));
     assert_eq!(html.matches("<svg").count(), 7);
@@ -128,9 +128,9 @@ fn report(comparison: &Comparison) {
 }
 
 #[tokio::test]
-async fn a_function_that_does_not_start_is_named_with_its_last_words() {
+async fn the_error_of_a_function_that_does_not_start_names_it_and_quotes_its_log() {
     let folder = folder("no-start");
-    // OUTPUT is not a destination: the function says so, and ends.
+    // This OUTPUT is not a destination: the function logs that and exits.
     let other = format!("/usr/bin/env OUTPUT=nowhere {FUNCTION}");
     let error = bench_command::run(Bench {
         against: vec![other],

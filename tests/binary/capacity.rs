@@ -1,9 +1,9 @@
-//! CAPACITY holds for the process, however many invocations it handles at once.
+//! CAPACITY limits the calls of the whole process, not of each concurrent invocation.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use instream_local::function::{Answer, Function, Line};
+use instream_local::function::{Function, InvocationResult, Line};
 use instream_local::setup::Setup;
 use instream_local::stream::{self, StreamRecord};
 
@@ -16,15 +16,15 @@ pub(crate) const RECORD: &[u8] = br#"{"time":"2026-03-14T12:00:00Z","amount":1,"
 
 #[tokio::test]
 async fn two_concurrent_invocations_share_the_capacity() {
-    // One thread, and several: what the function really runs on in Lambda depends on its memory.
+    // With one thread and with several. The function derives the number of threads from its memory size, as in Lambda.
     for memory_mb in ["512", "10240"] {
         for capacity in [1, 8, 64] {
-            share(capacity, memory_mb).await;
+            check_shared_capacity(capacity, memory_mb).await;
         }
     }
 }
 
-async fn share(capacity: u64, memory_mb: &str) {
+async fn check_shared_capacity(capacity: u64, memory_mb: &str) {
     let settings = [
         ("CAPACITY", &*capacity.to_string()),
         ("AWS_LAMBDA_MAX_CONCURRENCY", "2"),
@@ -43,10 +43,10 @@ async fn share(capacity: u64, memory_mb: &str) {
         .map(|number| StreamRecord::from_line(number, RECORD, 0))
         .collect();
     let (first, second) = records.split_at(100);
-    // While the endpoint holds them, calls pile up to the capacity; were there no limit, they would pass it.
+    // While the endpoint holds the calls, they accumulate up to the capacity. Without a limit, they would exceed it.
     endpoint.hold();
     let full = async {
-        // Only a guard: without it, a permit that is lost would hang the test.
+        // Only a guard: without it, a lost permit would hang the test.
         let reached = timeout(Duration::from_mins(1), endpoint.in_flight_reaches(capacity)).await;
         reached.expect("calls in flight reach the capacity");
         endpoint.release();
@@ -56,20 +56,17 @@ async fn share(capacity: u64, memory_mb: &str) {
         function.invoke(stream::event(second)),
         full
     );
-    let finished = Answer::Response(r#"{"batchItemFailures":[]}"#.into());
+    let finished = InvocationResult::Response(r#"{"batchItemFailures":[]}"#.into());
     assert_eq!((&first, &second), (&finished, &finished));
     assert_eq!(endpoint.most_in_flight(), capacity, "{memory_mb} MB");
     assert_eq!(endpoint.calls(), 200);
     function.stop().await;
-    assert_eq!(
-        delivered_batches(&mut lines).await,
-        2,
-        "lines of two invocations do not mix"
-    );
+    assert_eq!(count_runs(&mut lines).await, 2, "lines of two invocations do not mix");
 }
 
-/// Reads 200 different predictions, and counts how often the run of one batch's lines gives way to the other's.
-async fn delivered_batches(lines: &mut tokio::sync::mpsc::UnboundedReceiver<Line>) -> usize {
+/// Reads 200 different predictions of two batches. Returns the number of runs of lines of the same batch: two, if the
+/// batches do not mix.
+async fn count_runs(lines: &mut tokio::sync::mpsc::UnboundedReceiver<Line>) -> usize {
     let mut seen = HashSet::new();
     let mut batches = Vec::new();
     while let Some(line) = lines.recv().await {
@@ -82,7 +79,7 @@ async fn delivered_batches(lines: &mut tokio::sync::mpsc::UnboundedReceiver<Line
                 .unwrap()
                 .parse()
                 .unwrap();
-            assert!(seen.insert(number), "line {number} came twice");
+            assert!(seen.insert(number), "line {number} was delivered twice");
             batches.push(number > 100);
         }
     }

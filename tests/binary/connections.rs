@@ -1,8 +1,9 @@
-//! Connections of the pool that died while nobody looked, as in a process that Lambda had frozen.
+//! Connections, among them pooled ones that were closed unnoticed, as in an execution environment that Lambda had
+//! frozen.
 
 use std::net::SocketAddr;
 
-use instream_local::function::{Answer, Function};
+use instream_local::function::{Function, InvocationResult};
 use instream_local::setup::Setup;
 use instream_local::stream::{self, StreamRecord};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -12,31 +13,32 @@ use tokio::sync::mpsc;
 use crate::capacity::RECORD;
 use crate::options;
 
-/// A service whose connections answer one call each, and end without a word at the second. Tells of each call that it
-/// took, and whether it answered.
-async fn mortal(told: mpsc::UnboundedSender<bool>) -> SocketAddr {
+/// Starts a service that answers one call per connection, and closes the connection without an answer at the second.
+/// For each call that it receives, it sends to `answered` whether it answered.
+async fn one_call_per_connection(answered: mpsc::UnboundedSender<bool>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
-            tokio::spawn(serve_one(connection, told.clone()));
+            tokio::spawn(serve_one(connection, answered.clone()));
         }
     });
     address
 }
 
-async fn serve_one(connection: TcpStream, told: mpsc::UnboundedSender<bool>) {
+async fn serve_one(connection: TcpStream, answered: mpsc::UnboundedSender<bool>) {
     let mut connection = BufReader::new(connection);
     read_request(&mut connection).await.unwrap();
-    told.send(true).unwrap();
-    let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
-    connection.write_all(answer).await.unwrap();
+    answered.send(true).unwrap();
+    let response = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    connection.write_all(response).await.unwrap();
     if read_request(&mut connection).await.is_some() {
-        told.send(false).unwrap();
+        answered.send(false).unwrap();
     }
 }
 
-/// The request's line and headers, in lower case, and its body. `None` where the client has gone instead.
+/// Reads a request. Returns its request line and headers in lower case, and its body. Returns `None` if the client has
+/// closed the connection.
 pub(crate) async fn read_request(connection: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
     let (mut head, mut length) = (String::new(), 0);
     loop {
@@ -61,14 +63,14 @@ pub(crate) async fn read_request(connection: &mut BufReader<TcpStream>) -> Optio
 #[tokio::test]
 async fn a_pooled_connection_is_dead() {
     for is_by_url in [false, true] {
-        calls_are_made_again_where_a_connection_has_died(is_by_url).await;
+        calls_on_dead_connections_are_repeated(is_by_url).await;
     }
 }
 
-async fn calls_are_made_again_where_a_connection_has_died(is_by_url: bool) {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let service = mortal(tell).await;
-    // With one attempt a record, an attempt that were spent on a dead connection would be the last.
+async fn calls_on_dead_connections_are_repeated(is_by_url: bool) {
+    let (sender, mut answered) = mpsc::unbounded_channel();
+    let service = one_call_per_connection(sender).await;
+    // With one attempt per record, the record would fail if a call on a dead connection spent an attempt.
     let mut setup = Setup::new(options(&[("MAX_ATTEMPTS", "1")])).await.unwrap();
     let name = if is_by_url {
         setup.launch.environment.remove("ENDPOINT_NAME");
@@ -81,53 +83,54 @@ async fn calls_are_made_again_where_a_connection_has_died(is_by_url: bool) {
     let function = Function::start(&setup.launch).await.unwrap();
     for number in 1..=3 {
         let record = StreamRecord::from_line(number, b"{}", 0);
-        let answer = function.invoke(stream::event([&record])).await;
+        let result = function.invoke(stream::event([&record])).await;
         assert_eq!(
-            answer,
-            Answer::Response(r#"{"batchItemFailures":[]}"#.into()),
+            result,
+            InvocationResult::Response(r#"{"batchItemFailures":[]}"#.into()),
             "record {number}"
         );
     }
     function.stop().await;
-    let calls: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    let calls: Vec<_> = std::iter::from_fn(|| answered.try_recv().ok()).collect();
     assert_eq!(calls, [true, false, true, false, true]);
 }
 
 #[tokio::test]
-async fn calls_go_by_the_proxy_that_the_environment_names() {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let proxy = mortal(tell).await;
+async fn calls_go_through_the_proxy_that_the_environment_names() {
+    let (sender, mut answered) = mpsc::unbounded_channel();
+    let proxy = one_call_per_connection(sender).await;
     let mut setup = Setup::new(options(&[])).await.unwrap();
-    let own = [
+    let settings = [
         ("HTTP_PROXY", format!("http://{proxy}")),
         (
             "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME",
             "http://sagemaker.invalid".to_owned(),
         ),
     ];
-    let own = own.map(|(name, value)| (name.to_owned(), value));
-    setup.launch.environment.extend(own);
+    let settings = settings.map(|(name, value)| (name.to_owned(), value));
+    setup.launch.environment.extend(settings);
     let function = Function::start(&setup.launch).await.unwrap();
     let record = StreamRecord::from_line(1, b"{}", 0);
-    let answer = function.invoke(stream::event([&record])).await;
-    assert_eq!(answer, Answer::Response(r#"{"batchItemFailures":[]}"#.into()));
+    let result = function.invoke(stream::event([&record])).await;
+    assert_eq!(result, InvocationResult::Response(r#"{"batchItemFailures":[]}"#.into()));
     function.stop().await;
-    assert_eq!(told.try_recv(), Ok(true));
+    assert_eq!(answered.try_recv(), Ok(true));
 }
 
-/// A service that answers each call with an error of its own, and keeps the connection. Tells of each connection.
-async fn unavailable(told: mpsc::UnboundedSender<()>) -> SocketAddr {
+/// Starts a service that answers each call with a service error and keeps the connection. It sends a message to
+/// `connected` for each connection.
+async fn unavailable_service(connected: mpsc::UnboundedSender<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
-            told.send(()).unwrap();
+            connected.send(()).unwrap();
             tokio::spawn(async move {
                 let mut connection = BufReader::new(connection);
-                let answer = b"HTTP/1.1 503 Service Unavailable\r\nx-amzn-ErrorType: ServiceUnavailable\r\n\
+                let response = b"HTTP/1.1 503 Service Unavailable\r\nx-amzn-ErrorType: ServiceUnavailable\r\n\
                     content-length: 2\r\n\r\n{}";
                 while read_request(&mut connection).await.is_some() {
-                    connection.write_all(answer).await.unwrap();
+                    connection.write_all(response).await.unwrap();
                 }
             });
         }
@@ -136,9 +139,9 @@ async fn unavailable(told: mpsc::UnboundedSender<()>) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn an_error_of_the_service_closes_no_connection() {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let service = unavailable(tell).await;
+async fn a_service_error_does_not_close_the_connection() {
+    let (sender, mut connected) = mpsc::unbounded_channel();
+    let service = unavailable_service(sender).await;
     let settings = [("CAPACITY", "1"), ("RETRY_BASE_MS", "1"), ("RETRY_CAP_MS", "1")];
     let mut setup = Setup::new(options(&settings)).await.unwrap();
     let url = (
@@ -149,20 +152,20 @@ async fn an_error_of_the_service_closes_no_connection() {
     let function = Function::start(&setup.launch).await.unwrap();
     let record = StreamRecord::from_line(1, b"{}", 0);
     for _ in 0..2 {
-        let Answer::Response(answer) = function.invoke(stream::event([&record])).await else {
-            panic!("the function answers");
+        let InvocationResult::Response(response) = function.invoke(stream::event([&record])).await else {
+            panic!("the function responds");
         };
         assert!(
-            String::from_utf8_lossy(&answer).contains("itemIdentifier"),
-            "{answer:?}"
+            String::from_utf8_lossy(&response).contains("itemIdentifier"),
+            "{response:?}"
         );
     }
     function.stop().await;
-    assert_eq!(std::iter::from_fn(|| told.try_recv().ok()).count(), 1);
+    assert_eq!(std::iter::from_fn(|| connected.try_recv().ok()).count(), 1);
 }
 
 #[tokio::test]
-async fn behind_tls_connections_are_there_before_the_first_event() {
+async fn tls_connections_are_opened_before_the_first_event() {
     for (tls, expected) in [(true, 4), (false, 0)] {
         let mut options = options(&[("CAPACITY", "4")]);
         options.local_endpoint.tls = tls;
@@ -174,8 +177,8 @@ async fn behind_tls_connections_are_there_before_the_first_event() {
         let records: Vec<_> = (1..=20)
             .map(|number| StreamRecord::from_line(number, RECORD, 0))
             .collect();
-        let answer = function.invoke(stream::event(&records)).await;
-        assert_eq!(answer, Answer::Response(r#"{"batchItemFailures":[]}"#.into()));
+        let result = function.invoke(stream::event(&records)).await;
+        assert_eq!(result, InvocationResult::Response(r#"{"batchItemFailures":[]}"#.into()));
         assert_eq!(endpoint.connections(), 4, "TLS: {tls}");
         function.stop().await;
     }

@@ -1,10 +1,10 @@
-//! The function answers before Lambda ends it, and leaves no call behind.
+//! The function responds before Lambda stops it, and cancels its calls.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use instream_local::function::{Answer, Function, Program};
+use instream_local::function::{Function, InvocationResult, Program};
 use instream_local::setup::Setup;
 use instream_local::stream::{self, StreamRecord};
 use tokio::net::unix::pipe;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::capacity::RECORD;
 use crate::options;
 
-/// Twenty records; the calls for the last ten are never answered.
+/// Returns twenty records. The endpoint never answers the calls for the last ten.
 fn records() -> Vec<StreamRecord> {
     let marked = String::from_utf8_lossy(RECORD).replacen('{', "{\"$fault\":\"always hang\",", 1);
     let data = |number| if number > 10 { marked.as_bytes() } else { RECORD };
@@ -22,9 +22,10 @@ fn records() -> Vec<StreamRecord> {
         .collect()
 }
 
-fn named(record: &StreamRecord) -> Answer {
+/// The response that names `record` as the first unfinished one.
+fn naming(record: &StreamRecord) -> InvocationResult {
     let number = &record.sequence_number;
-    Answer::Response(format!(r#"{{"batchItemFailures":[{{"itemIdentifier":"{number}"}}]}}"#).into())
+    InvocationResult::Response(format!(r#"{{"batchItemFailures":[{{"itemIdentifier":"{number}"}}]}}"#).into())
 }
 
 #[tokio::test]
@@ -36,14 +37,14 @@ async fn the_deadline_nears() {
     let endpoint = endpoint.unwrap();
     let function = Function::start(&launch).await.unwrap();
     let records = records();
-    // An answer after the deadline would be none: `TimedOut`.
-    assert_eq!(function.invoke(stream::event(&records)).await, named(&records[10]));
+    // A response after the deadline would be `TimedOut`.
+    assert_eq!(function.invoke(stream::event(&records)).await, naming(&records[10]));
     assert_eq!(endpoint.calls(), 20);
-    // Only a guard: a call that went on would hang the test.
+    // Only a guard: a call that is not cancelled would hang the test.
     let ended = timeout(Duration::from_mins(1), endpoint.in_flight_ends()).await;
-    ended.expect("the calls in flight were cut");
-    // The process is not the worse for it.
-    let finished = Answer::Response(r#"{"batchItemFailures":[]}"#.into());
+    ended.expect("the calls in flight are cancelled");
+    // The process still works.
+    let finished = InvocationResult::Response(r#"{"batchItemFailures":[]}"#.into());
     assert_eq!(function.invoke(stream::event(&records[..10])).await, finished);
     function.stop().await;
 }
@@ -54,13 +55,13 @@ async fn the_deadline_is_unknown() {
     let setup = Setup::new(options(&settings)).await.unwrap();
     let function = Function::start(&setup.launch).await.unwrap();
     let records = records();
-    let answer = function.invoke_without_deadline(stream::event(&records)).await;
-    assert_eq!(answer, named(&records[10]));
+    let result = function.invoke_without_deadline(stream::event(&records)).await;
+    assert_eq!(result, naming(&records[10]));
     function.stop().await;
 }
 
 #[tokio::test]
-async fn nobody_reads_the_output_and_the_function_answers_all_the_same() {
+async fn the_function_responds_in_time_although_nobody_reads_its_output() {
     let fifo = Fifo::new().await;
     let mut options = options(&[]);
     let binary = env!("CARGO_BIN_EXE_instream");
@@ -69,16 +70,16 @@ async fn nobody_reads_the_output_and_the_function_answers_all_the_same() {
     let function = Function::start(&setup.launch).await.unwrap();
     let record = StreamRecord::from_line(1, RECORD, 0);
     for _ in 0..2 {
-        // Were there no end to delivery, the answer would not come at all.
-        let answer = function
+        // If delivery did not stop at the deadline, there would be no response at all.
+        let result = function
             .invoke_within(stream::event([&record]), Duration::from_secs(2))
             .await;
-        assert_eq!(answer, named(&record));
+        assert_eq!(result, naming(&record));
     }
     function.stop().await;
 }
 
-/// A named pipe that is full and not read, gone when dropped.
+/// A named pipe that is full and that nobody reads. Dropping it deletes it.
 struct Fifo {
     path: PathBuf,
     _reader: pipe::Receiver,

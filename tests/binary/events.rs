@@ -1,4 +1,4 @@
-//! The sample events: each has the answer that stands beside it.
+//! The sample events: the function's response to each is in the file beside it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{options, repository};
 
-/// The files, sorted.
+/// Returns the event files, sorted.
 fn sample_events() -> Vec<PathBuf> {
     let files = fs::read_dir(repository("events")).unwrap();
     let files = files.map(|file| file.unwrap().path());
@@ -25,13 +25,13 @@ fn sample_events() -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn every_sample_event_has_the_answer_beside_it_and_delivers_what_that_answer_says() {
+async fn every_sample_event_gets_the_response_in_its_file_and_delivers_the_finished_records() {
     for file in sample_events() {
         let name = file.display();
         let run = event_command::run(&file, options(&[])).await.unwrap();
         let expected = fs::read_to_string(file.with_extension("response.json")).unwrap();
         assert_eq!(
-            run.answer_line(),
+            run.result_line(),
             expected.trim_end(),
             "{name}:\n{}",
             run.log.join("\n")
@@ -45,7 +45,7 @@ async fn every_sample_event_has_the_answer_beside_it_and_delivers_what_that_answ
     }
 }
 
-/// The event identifiers of what was delivered, sorted.
+/// Returns the event IDs of the delivered lines, sorted and without duplicates.
 fn delivered(output: &[String]) -> Vec<String> {
     let id = |line: &String| {
         let envelope: Value = serde_json::from_str(line).unwrap();
@@ -57,16 +57,16 @@ fn delivered(output: &[String]) -> Vec<String> {
     };
     let mut ids: Vec<_> = output.iter().map(id).collect();
     ids.sort();
-    // An aggregate is delivered record by record.
+    // Each user record of an aggregated record is a line of its own.
     ids.dedup();
     ids
 }
 
-/// The event identifiers of the records before the one that the answer names; of all, where it names none.
-fn finished(event: &Value, answer: &Value) -> Vec<String> {
+/// Returns the event IDs of the records before the one that the response names, or of all records if it names none.
+fn finished(event: &Value, response: &Value) -> Vec<String> {
     let no_records = Vec::new();
     let records = event["Records"].as_array().unwrap_or(&no_records);
-    let named = &answer["batchItemFailures"][0]["itemIdentifier"];
+    let named = &response["batchItemFailures"][0]["itemIdentifier"];
     let before = records
         .iter()
         .take_while(|record| record["kinesis"]["sequenceNumber"] != *named);
@@ -88,7 +88,7 @@ async fn one_event_delivers_its_predictions_and_logs_no_payload_at_any_level() {
     );
     let log = run.log.join("\n");
     assert!(log.contains("predicted=4 rejected=1"), "{log}");
-    // The last is the refused record as it stands in the event.
+    // The last one is the refused record in base64, as in the event.
     for secret in ["a lot", "merchant", "score", "eyJhbW91bnQiOiJhIGxvdCJ9"] {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
@@ -113,9 +113,11 @@ async fn neither_log_nor_metrics_show_a_payload_of_any_sample_event_at_any_level
     }
 }
 
-/// What a line would show if it showed a part of a record's data or of its answer, as it stands in the event or unpacked.
+/// Returns texts that a line contains only if it shows a part of a record's data, encoded or decoded, or of a
+/// prediction.
 fn payloads(event: &Value) -> Vec<String> {
-    const LONG_ENOUGH: usize = 12;
+    /// The length of the parts, in characters: long enough not to occur by chance.
+    const PART_LENGTH: usize = 12;
     let records = event["Records"].as_array().into_iter().flatten();
     let encoded = records.filter_map(|record| record["kinesis"]["data"].as_str());
     let texts = encoded.flat_map(|encoded| {
@@ -124,7 +126,7 @@ fn payloads(event: &Value) -> Vec<String> {
     });
     let parts = texts.flat_map(|text| {
         let characters: Vec<_> = text.chars().collect();
-        let windows = characters.windows(LONG_ENOUGH).map(|window| window.iter().collect());
+        let windows = characters.windows(PART_LENGTH).map(|window| window.iter().collect());
         windows.collect::<Vec<String>>()
     });
     parts
@@ -137,7 +139,7 @@ fn payloads(event: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_misconfigured_endpoint_is_told_of_in_one_line_that_says_what_to_mend() {
+async fn a_misconfigured_endpoint_is_logged_in_one_line_that_names_the_fix() {
     let run = event_command::run(&repository("events/misconfigured.json"), options(&[]))
         .await
         .unwrap();

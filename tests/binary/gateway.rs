@@ -1,9 +1,9 @@
-//! An endpoint behind a URL: API Gateway with signatures, a key and a usage plan.
+//! An endpoint behind a URL: API Gateway with signed calls, an API key and a usage plan.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use instream_local::function::{Answer, Function, Line};
+use instream_local::function::{Function, InvocationResult, Line};
 use instream_local::gateway::{Counts, Gateway, GatewayOptions};
 use instream_local::sagemaker::SageMakerRuntime;
 use instream_local::setup::{Options, Setup};
@@ -15,13 +15,13 @@ use crate::capacity::RECORD;
 use crate::options;
 
 const ROLE: (&str, &str) = ("ENDPOINT_ROLE_ARN", "arn:aws:iam::210987654321:role/scorer");
-/// One attempt a record: what spends one fails.
+/// With one attempt per record, a record whose attempt is spent fails.
 const ONE_ATTEMPT: (&str, &str) = ("MAX_ATTEMPTS", "1");
-/// As it stands in what the function said.
+/// A part of each dead letter in the debug form of the function's lines.
 const DEAD_LETTER: &str = "\\\"reason\\\"";
 const ALL_FINISHED: &[u8] = br#"{"batchItemFailures":[]}"#;
 
-/// A function and its gateway.
+/// A running function and its gateway.
 struct Running {
     function: Function,
     endpoint: SageMakerRuntime,
@@ -34,7 +34,7 @@ fn behind_a_gateway(settings: &[(&str, &str)], gateway: GatewayOptions) -> Optio
     options
 }
 
-/// As many calls as the function likes.
+/// A gateway without a usage plan, which does not limit the rate of calls.
 fn without_a_plan() -> GatewayOptions {
     GatewayOptions {
         usage_plan: None,
@@ -62,36 +62,36 @@ impl Running {
         self.endpoint.gateway().unwrap()
     }
 
-    /// Delivers the lines of these numbers once; returns the first that is unfinished.
+    /// Invokes the function once with records of these numbers. Returns the number of the first unfinished record.
     async fn deliver(&self, numbers: std::ops::Range<u64>) -> Option<u64> {
         let record = |number| StreamRecord::from_line(number, RECORD, 0);
         let records: Vec<_> = numbers.clone().map(record).collect();
-        let Answer::Response(answer) = self.function.invoke(stream::event(&records)).await else {
-            panic!("the function answers");
+        let InvocationResult::Response(response) = self.function.invoke(stream::event(&records)).await else {
+            panic!("the function responds");
         };
-        if &answer[..] == ALL_FINISHED {
+        if &response[..] == ALL_FINISHED {
             return None;
         }
-        let answer: Value = serde_json::from_slice(&answer).unwrap();
-        let named = answer["batchItemFailures"][0]["itemIdentifier"].as_str().unwrap();
+        let response: Value = serde_json::from_slice(&response).unwrap();
+        let named = response["batchItemFailures"][0]["itemIdentifier"].as_str().unwrap();
         let is_named = |number: &u64| record(*number).sequence_number == named;
         Some(numbers.into_iter().find(is_named).unwrap())
     }
 
-    /// Ends the function; returns what it said, and what the gateway counted.
+    /// Stops the function. Returns its output and log, and the gateway's counts.
     async fn stop(self) -> (String, Counts) {
         let counts = self.gateway().counts();
         let key = self.gateway().key();
         self.function.stop().await;
         let mut lines = self.lines;
-        let mut said = String::new();
+        let mut output = String::new();
         while let Ok(line) = lines.try_recv() {
-            writeln!(said, "{line:?}").unwrap();
+            writeln!(output, "{line:?}").unwrap();
         }
         for secret in [key.as_str(), "X-Amz-Security-Token", "Signature="] {
-            assert!(!said.contains(secret), "{said}");
+            assert!(!output.contains(secret), "{output}");
         }
-        (said, counts)
+        (output, counts)
     }
 }
 
@@ -102,7 +102,7 @@ async fn signed_calls_with_the_key_are_answered() {
         options.local_endpoint.tls = tls;
         let running = Running::start(options).await;
         assert_eq!(running.deliver(1..101).await, None);
-        let (said, counts) = running.stop().await;
+        let (output, counts) = running.stop().await;
         assert_eq!(
             counts,
             Counts {
@@ -110,7 +110,10 @@ async fn signed_calls_with_the_key_are_answered() {
                 ..Counts::default()
             }
         );
-        assert!(said.contains("/prod/score"), "the envelope names the endpoint: {said}");
+        assert!(
+            output.contains("/prod/score"),
+            "the envelope names the endpoint: {output}"
+        );
     }
 }
 
@@ -125,13 +128,13 @@ async fn credentials_that_expire_during_a_run_fail_no_record() {
     let calls = running.endpoint.calls();
     let (_, counts) = running.stop().await;
     assert_eq!((counts.sessions, counts.signature), (10, 0));
-    // The calls that were in flight together found it out together.
+    // Up to CAPACITY concurrent calls of a batch find that the session has expired.
     assert!((9..=180).contains(&counts.expired), "{counts:?}");
     assert_eq!(calls, 1000 + counts.expired);
 }
 
 #[tokio::test]
-async fn a_key_that_is_replaced_during_a_run_fails_no_record() {
+async fn an_api_key_that_is_replaced_during_a_run_fails_no_record() {
     let running = Running::start(behind_a_gateway(&[ONE_ATTEMPT], without_a_plan())).await;
     for batch in 0..5 {
         let first = batch * 100 + 1;
@@ -144,8 +147,8 @@ async fn a_key_that_is_replaced_during_a_run_fails_no_record() {
 }
 
 #[tokio::test]
-async fn what_the_gateway_refuses_dead_letters_nothing_and_is_told() {
-    for (setting, told) in [
+async fn calls_that_the_gateway_refuses_dead_letter_nothing_and_are_logged() {
+    for (setting, expected) in [
         (("ENDPOINT_AUTH", "none"), "MissingAuthenticationTokenException"),
         (
             ("ENDPOINT_REGION", "eu-west-1"),
@@ -172,38 +175,35 @@ async fn what_the_gateway_refuses_dead_letters_nothing_and_is_told() {
         let running = Running::start(behind_a_gateway(&[setting], without_a_plan())).await;
         assert_eq!(running.deliver(1..51).await, Some(1), "{setting:?}");
         let calls = running.endpoint.calls();
-        let (said, counts) = running.stop().await;
-        assert!(said.contains(told), "{setting:?}: {said}");
-        assert!(
-            !said.contains("Unhandled"),
-            "no error of the SDK's as it stands there: {said}"
-        );
-        assert!(!said.contains(DEAD_LETTER), "{said}");
-        // The calls in flight when the first came back, and none again.
+        let (output, counts) = running.stop().await;
+        assert!(output.contains(expected), "{setting:?}: {output}");
+        assert!(!output.contains("Unhandled"), "no raw error of the SDK: {output}");
+        assert!(!output.contains(DEAD_LETTER), "{output}");
+        // Only the calls in flight when the first response arrived, and no retries.
         assert!(calls <= 20 && counts.refused() == calls, "{calls}: {counts:?}");
     }
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_gets_no_record() {
+async fn no_record_is_sent_to_an_endpoint_whose_certificate_is_not_trusted() {
     let mut options = behind_a_gateway(&[ONE_ATTEMPT], without_a_plan());
     options.local_endpoint.tls = true;
     let mut setup = Setup::new(options).await.unwrap();
     setup.launch.environment.remove("SSL_CERT_FILE");
-    // Else there would be no key to call with.
+    // Otherwise the calls would already fail for the API key, which cannot be fetched.
     setup.launch.environment.remove("ENDPOINT_API_KEY");
     let function = Function::start(&setup.launch).await.unwrap();
     let endpoint = setup.endpoint.unwrap();
     let record = StreamRecord::from_line(1, RECORD, 0);
-    let answer = function.invoke(stream::event([&record])).await;
+    let result = function.invoke(stream::event([&record])).await;
     function.stop().await;
     let expected = format!(
         r#"{{"batchItemFailures":[{{"itemIdentifier":"{}"}}]}}"#,
         record.sequence_number
     );
-    assert_eq!(answer, Answer::Response(expected.into()));
+    assert_eq!(result, InvocationResult::Response(expected.into()));
     assert_eq!(endpoint.calls(), 0);
-    assert!(endpoint.connections() > 0, "it was tried");
+    assert!(endpoint.connections() > 0, "the function tried to connect");
 }
 
 #[tokio::test]
@@ -223,11 +223,11 @@ async fn a_usage_plan_of_twenty_calls_a_second_answers_a_thousand_records() {
         }
     }
     let (calls, throttled) = so_far();
-    let (said, counts) = running.stop().await;
-    assert_eq!(counts.refused(), throttled, "nothing else was refused");
-    assert_eq!(said.matches("\\\"output\\\"").count(), 1000, "each once");
-    assert!(!said.contains(DEAD_LETTER));
-    // A fixed capacity has 94 % refused.
+    let (output, counts) = running.stop().await;
+    assert_eq!(counts.refused(), throttled, "no call was refused for another reason");
+    assert_eq!(output.matches("\\\"output\\\"").count(), 1000, "each record once");
+    assert!(!output.contains(DEAD_LETTER));
+    // With a fixed capacity, the gateway refuses 94 % of the calls.
     let (calls, throttled) = (calls - warm.0, throttled - warm.1);
     println!("of {calls} calls after the first 300 records, {throttled} were refused");
     assert!(throttled * 20 <= calls, "{throttled} of {calls}");

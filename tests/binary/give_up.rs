@@ -1,4 +1,4 @@
-//! One record that never succeeds does not block the stream, and in an outage nothing is given up.
+//! One record that never succeeds does not block the stream. In an outage, no record is given up.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use instream_local::esm::Mapping;
 use instream_local::faults::Rates;
 use instream_local::lambda::Lambda;
 use instream_local::packing::Packing;
-use instream_local::processes::Mishaps;
+use instream_local::processes::Disruptions;
 use instream_local::source::Source;
 use instream_local::stream_command::Stream;
 use instream_local::summary::Summary;
 
 use crate::{options, repository, run_stream};
 
-/// Runs the lines through the function, which gives up after a second.
+/// Runs the lines through the function, with `GIVE_UP_AFTER_S` of one second. Returns the summary and the dead letters.
 async fn run(name: &str, lines: &[String], rates: Rates) -> (Summary, String) {
     let folder = std::env::temp_dir().join(format!("instream-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -40,8 +40,8 @@ async fn run(name: &str, lines: &[String], rates: Rates) -> (Summary, String) {
     };
     let mut options = options(&[("GIVE_UP_AFTER_S", "1")]);
     options.local_endpoint.rates = rates;
-    let mishaps = Mishaps::default();
-    let summary = run_stream(stream, Lambda::Here { options, mishaps }).await;
+    let disruptions = Disruptions::default();
+    let summary = run_stream(stream, Lambda::Spawned { options, disruptions }).await;
     let dead_letters = std::fs::read_to_string(&summary.files.dead_letters).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     (summary, dead_letters)
@@ -53,7 +53,7 @@ fn transactions() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn one_endlessly_failing_record_among_a_thousand_is_dead_lettered_alone() {
+async fn one_poison_record_among_a_thousand_is_the_only_dead_letter() {
     let mut lines = transactions();
     lines[499] = lines[499].replacen('{', r#"{"$fault":"always error","#, 1);
     let (summary, dead_letters) = run("poison", &lines, Rates::default()).await;
@@ -65,7 +65,7 @@ async fn one_endlessly_failing_record_among_a_thousand_is_dead_lettered_alone() 
 }
 
 #[tokio::test]
-async fn in_an_outage_nothing_is_dead_lettered_though_it_lasts_longer() {
+async fn an_outage_longer_than_give_up_after_s_dead_letters_no_record() {
     let rates = Rates {
         error: 1.0,
         ..Rates::default()

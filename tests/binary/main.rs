@@ -28,7 +28,7 @@ use instream_local::setup::Options;
 use instream_local::stream_command::{self, Stream};
 use instream_local::summary::Summary;
 
-/// The function as cargo has just built it, with these settings.
+/// Returns the options for the binary that cargo has just built, with `settings`.
 fn options(settings: &[(&str, &str)]) -> Options {
     let settings: HashMap<_, _> = settings
         .iter()
@@ -42,18 +42,19 @@ fn options(settings: &[(&str, &str)]) -> Options {
     }
 }
 
-/// Runs a stream of transactions. No line of the function's log shows one, as it is or in base64, or an answer.
+/// Runs a stream of transactions. Asserts that the function's log shows no transaction, neither plain nor in base64,
+/// and no prediction.
 async fn run_stream(stream: Stream, lambda: Lambda) -> Summary {
     let summary = Box::pin(stream_command::run(stream, lambda)).await.unwrap();
     let log = std::fs::read_to_string(&summary.files.log).unwrap();
-    assert!(log.contains("batch "), "each invocation has a summary");
+    assert!(log.contains("batch "), "each invocation logs a summary");
     for secret in ["merchant_category", "eyJ0aW1l", "\"score"] {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
     summary
 }
 
-/// A path in the repository.
+/// Returns the absolute path of a file in the repository.
 fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }

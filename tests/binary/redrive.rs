@@ -1,4 +1,4 @@
-//! `cargo local redrive`: what an endpoint refused, and what the mapping gave up, through the real binary once more.
+//! `cargo redrive`: what an endpoint refused, and what the mapping gave up, through the real binary once more.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::time::Duration;
 use instream_local::esm::Mapping;
 use instream_local::lambda::Lambda;
 use instream_local::packing::Packing;
-use instream_local::processes::Mishaps;
-use instream_local::redrive::{self, Patience, Redrive, Selection, Source, Summary, Target};
+use instream_local::processes::Disruptions;
 use instream_local::setup::Options;
 use instream_local::source;
 use instream_local::stream_command::Stream;
+use instream_redrive::{Redrive, RetryLimits, Selection, Source, Summary, Target, run};
 use serde_json::Value;
 
 use crate::{options, repository, run_stream};
@@ -59,8 +59,8 @@ async fn broken(folder: &Path, count: usize, packing: Packing, break_it: impl Fn
     };
     let mut options = options(&[]);
     break_it(&mut options);
-    let mishaps = Mishaps::default();
-    let summary = Box::pin(run_stream(stream, Lambda::Here { options, mishaps })).await;
+    let disruptions = Disruptions::default();
+    let summary = Box::pin(run_stream(stream, Lambda::Spawned { options, disruptions })).await;
     [summary.files.dead_letters, summary.files.on_failure]
 }
 
@@ -79,13 +79,13 @@ fn redrive(folder: &Path, source: &Path) -> Redrive {
     Redrive {
         sources: vec![Source::Path(source.to_owned())],
         selection: Selection::default(),
-        target: Target::Here(options(&[])),
+        target: Target::Local(options(&[])),
         yes: true,
         batch_size: 20,
-        patience: Patience {
+        retry_limits: RetryLimits {
             max_retries: 1,
             stop_after: 20,
-            hidden_s: 60,
+            visibility_timeout_s: 60,
         },
         journal: None,
         folder: folder.join("redrive"),
@@ -132,7 +132,7 @@ fn told(summary: &Summary) -> (usize, usize, Option<u64>, Option<u64>) {
 async fn what_was_refused_is_predicted_with_its_event_id_once_the_endpoint_is_mended() {
     let folder = Folder::new("mended");
     let dead_letters = refused(&folder.0, 100).await;
-    let summary = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!(told(&summary), (100, 100, Some(100), Some(0)), "{summary}");
     assert!(summary.is_complete() && summary.batches == 5, "{summary}");
     assert_eq!(predicted(&folder.0), once_each(&dead_letters));
@@ -143,7 +143,7 @@ async fn what_was_refused_is_predicted_with_its_event_id_once_the_endpoint_is_me
             assert_eq!(member(prediction, name), member(dead_letter, name));
         }
     }
-    let again = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let again = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!((again.counts.done_before, again.counts.sent), (100, 0), "{again}");
     assert!(again.is_complete());
     assert_eq!(predicted(&folder.0).values().sum::<usize>(), 100);
@@ -165,14 +165,14 @@ async fn records_of_the_same_event_ids_in_another_file_are_put_as_well() {
     let folder = Folder::new("same-ids");
     let dead_letters = refused(&folder.0, 20).await;
     let of_another_file: Vec<_> = lines(&dead_letters).iter().map(|line| another_record(line)).collect();
-    let summary = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!(told(&summary), (20, 20, Some(20), Some(0)), "{summary}");
     let both = [lines(&dead_letters), of_another_file].concat();
     std::fs::write(&dead_letters, both.join("\n")).unwrap();
     let mut again = redrive(&folder.0, &dead_letters);
     again.selection.again = true;
     for (run, put) in [(redrive(&folder.0, &dead_letters), 20), (again, 40)] {
-        let summary = redrive::run(run).await.unwrap();
+        let summary = run(run).await.unwrap();
         assert_eq!(told(&summary), (put, put, Some(put as u64), Some(0)), "{summary}");
         assert!(summary.is_complete() && summary.counts.repeated == 0, "{summary}");
     }
@@ -186,11 +186,11 @@ async fn without_a_yes_nothing_is_put_and_nothing_written() {
     let mut dry = redrive(&folder.0, &dead_letters);
     dry.yes = false;
     // Were it started, it would fail.
-    let Target::Here(options) = &mut dry.target else {
+    let Target::Local(options) = &mut dry.target else {
         panic!()
     };
     options.program = Some(instream_local::function::Program::Shell("false".to_owned()));
-    let summary = redrive::run(dry).await.unwrap();
+    let summary = run(dry).await.unwrap();
     assert_eq!(summary.survey.records, 30, "{summary}");
     assert_eq!(summary.survey.reasons, BTreeMap::from([("Refused".to_owned(), 30)]));
     assert_eq!(summary.survey.sources.values().sum::<usize>(), 30);
@@ -208,15 +208,15 @@ async fn what_is_rejected_again_is_told_kept_and_put_by_the_next_run() {
     let folder = Folder::new("rejected");
     let dead_letters = refused(&folder.0, 30).await;
     let mut broken = redrive(&folder.0, &dead_letters);
-    let Target::Here(options) = &mut broken.target else {
+    let Target::Local(options) = &mut broken.target else {
         panic!()
     };
     options.local_endpoint.rates.refuse = 1.0;
-    let summary = redrive::run(broken).await.unwrap();
+    let summary = run(broken).await.unwrap();
     assert_eq!(told(&summary), (30, 30, Some(0), Some(30)), "{summary}");
     assert!(!summary.is_complete());
     assert_eq!(lines(&folder.0.join("redrive/dead-letters.jsonl")).len(), 30);
-    let mended = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let mended = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!(told(&mended), (30, 30, Some(30), Some(0)), "{mended}");
     assert_eq!(predicted(&folder.0), once_each(&dead_letters));
 }
@@ -233,7 +233,7 @@ async fn what_the_mapping_gave_up_is_put_from_its_payload_aggregates_included() 
         options.settings.insert("MAX_ATTEMPTS".to_owned(), "1".to_owned());
     })
     .await;
-    let summary = redrive::run(redrive(&folder.0, &on_failure)).await.unwrap();
+    let summary = run(redrive(&folder.0, &on_failure)).await.unwrap();
     assert_eq!(
         told(&summary),
         (34, 34, Some(100), Some(0)),
@@ -257,7 +257,7 @@ async fn user_records_of_one_aggregate_are_put_each_under_a_name_of_its_own() {
         options.local_endpoint.rates.refuse = 1.0;
     })
     .await;
-    let summary = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!(told(&summary), (70, 70, Some(70), Some(0)), "{summary}");
     let expected = once_each(&dead_letters).into_keys().map(|(event_id, number)| {
         let event_id = if number == 0 {
@@ -283,7 +283,7 @@ async fn what_is_no_letter_is_counted_and_stops_nothing_and_a_letter_that_is_the
     text.insert(9, r#"{"eventId":"shardId-0:1","reason":{"kind":"Refused"}}"#.to_owned());
     text.insert(12, String::new());
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
-    let summary = redrive::run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!(told(&summary), (20, 20, Some(20), Some(0)), "{summary}");
     assert_eq!(
         (summary.counts.unreadable, summary.counts.repeated),
@@ -307,7 +307,7 @@ async fn only_letters_of_the_reasons_asked_for_are_put_and_only_so_many() {
     let mut some = redrive(&folder.0, &dead_letters);
     some.selection.reasons = vec!["givenup".to_owned()];
     some.selection.limit = Some(4);
-    let summary = redrive::run(some).await.unwrap();
+    let summary = run(some).await.unwrap();
     assert_eq!(told(&summary), (4, 4, Some(4), Some(0)), "{summary}");
     assert_eq!(summary.counts.left_out, 10);
     std::fs::write(folder.0.join("those"), text[10..14].join("\n")).unwrap();

@@ -1,9 +1,10 @@
-//! A wrong configuration ends the start-up before the first event, with all faults in one message.
+//! A wrong configuration ends the start-up before the first event, with all errors in one message. A risky setting is
+//! logged as a warning.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use instream_local::function::{Answer, Function, StartError};
+use instream_local::function::{Function, InvocationResult, StartError};
 use instream_local::setup::Setup;
 
 use crate::options;
@@ -47,7 +48,7 @@ async fn no_request_can_be_made_of_the_aws_settings() {
 }
 
 #[tokio::test]
-async fn a_missing_dead_letter_is_told_of() {
+async fn a_missing_dead_letter_destination_is_logged() {
     let setup = Setup::new(options(&[("DEAD_LETTER", "")])).await.unwrap();
     let function = Function::start(&setup.launch).await.unwrap();
     function.stop().await;
@@ -58,10 +59,10 @@ async fn a_missing_dead_letter_is_told_of() {
 }
 
 #[tokio::test]
-async fn that_records_go_in_the_clear_is_told_of_and_has_to_be_allowed() {
+async fn sending_records_unencrypted_has_to_be_allowed_and_is_logged() {
     let mut setup = Setup::new(options(&[])).await.unwrap();
     setup.launch.environment.remove("ENDPOINT_NAME");
-    // Nobody is called before an event comes.
+    // No call is made before the first event.
     let url = ("ENDPOINT_URL".to_owned(), "http://192.0.2.1/score".to_owned());
     setup.launch.environment.extend([url]);
     let error = Function::start(&setup.launch).await.unwrap_err().to_string();
@@ -71,7 +72,7 @@ async fn that_records_go_in_the_clear_is_told_of_and_has_to_be_allowed() {
     while setup.lines.try_recv().is_ok() {}
     let function = Function::start(&setup.launch).await.unwrap();
     function.stop().await;
-    // Else a line that does not come would be waited for.
+    // Closes the channel: otherwise the test would wait forever for a missing line.
     drop(setup.launch);
     let line = setup.lines.recv().await.unwrap();
     assert!(
@@ -81,12 +82,12 @@ async fn that_records_go_in_the_clear_is_told_of_and_has_to_be_allowed() {
 }
 
 #[tokio::test]
-async fn a_call_timeout_that_does_not_fit_is_told_of_at_the_first_event() {
+async fn a_call_timeout_that_does_not_fit_is_logged_once_at_the_first_event() {
     for (timeout_s, give_up_after_s, expected) in [
         (1, "", Some("no call can start")),
         (30, "", Some("a slow call is cut")),
         (60, "", None),
-        // Three attempts do not fit.
+        // Three attempts do not fit into 60 s.
         (60, "3600", Some("is never given up")),
         (100, "3600", None),
     ] {
@@ -98,18 +99,21 @@ async fn a_call_timeout_that_does_not_fit_is_told_of_at_the_first_event() {
         let function = Function::start(&setup.launch).await.unwrap();
         drop(setup.launch);
         for _ in 0..2 {
-            let answer = function
+            let result = function
                 .invoke_within(Bytes::from_static(b"{\"Records\":[]}"), time)
                 .await;
-            assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
+            assert!(matches!(result, InvocationResult::Response(_)), "{result:?}");
         }
         function.stop().await;
         let mut lines = setup.lines;
-        let mut told = Vec::new();
+        let mut warnings = Vec::new();
         while let Some(line) = lines.recv().await {
-            told.extend(Some(format!("{line:?}")).filter(|line| line.contains("DEADLINE_RESERVE_MS")));
+            warnings.extend(Some(format!("{line:?}")).filter(|line| line.contains("DEADLINE_RESERVE_MS")));
         }
-        assert_eq!(told.len(), usize::from(expected.is_some()), "{told:?}");
-        assert!(told.iter().all(|line| line.contains(expected.unwrap())), "{told:?}");
+        assert_eq!(warnings.len(), usize::from(expected.is_some()), "{warnings:?}");
+        assert!(
+            warnings.iter().all(|line| line.contains(expected.unwrap())),
+            "{warnings:?}"
+        );
     }
 }

@@ -1,14 +1,14 @@
-//! `cargo local`, its parts in one run: the sample transactions through the function.
+//! `cargo local` from end to end: runs the sample transactions through the function.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use instream_local::esm::Mapping;
-use instream_local::faults::{Faults, Injected, Rates};
+use instream_local::faults::{Faults, InjectedFault, Rates};
 use instream_local::lambda::Lambda;
 use instream_local::packing::Packing;
-use instream_local::processes::Mishaps;
+use instream_local::processes::Disruptions;
 use instream_local::setup::Options;
 use instream_local::source::Source;
 use instream_local::stream_command::Stream;
@@ -37,15 +37,15 @@ fn transactions() -> Source {
     file(repository("events/transactions.jsonl"))
 }
 
-fn here(options: Options) -> Lambda {
-    Lambda::Here {
+fn spawned(options: Options) -> Lambda {
+    Lambda::Spawned {
         options,
-        mishaps: Mishaps::default(),
+        disruptions: Disruptions::default(),
     }
 }
 
 #[tokio::test]
-async fn a_thousand_transactions_are_predicted_each_once() {
+async fn each_of_a_thousand_transactions_is_predicted_once() {
     let folder = std::env::temp_dir().join(format!("instream-stream-{}", std::process::id()));
     let stream = Stream {
         source: transactions(),
@@ -53,7 +53,7 @@ async fn a_thousand_transactions_are_predicted_each_once() {
         mapping: MAPPING,
         folder: folder.clone(),
     };
-    let summary = run_stream(stream, here(options(&[]))).await;
+    let summary = run_stream(stream, spawned(options(&[]))).await;
     assert_eq!(
         (summary.records, summary.predicted, summary.rejected),
         (1000, Some(1000), Some(0))
@@ -68,7 +68,7 @@ async fn a_thousand_transactions_are_predicted_each_once() {
 }
 
 #[tokio::test]
-async fn only_so_many_lines_are_taken_and_empty_ones_are_no_records() {
+async fn the_limit_counts_records_and_empty_lines_are_not_records() {
     let folder = std::env::temp_dir().join(format!("instream-limit-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let input = folder.join("input");
@@ -83,8 +83,8 @@ async fn only_so_many_lines_are_taken_and_empty_ones_are_no_records() {
         mapping,
         folder: folder.clone(),
     };
-    // The model refuses what is no transaction.
-    let summary = run_stream(stream, here(options(&[]))).await;
+    // The model refuses records that are not transactions.
+    let summary = run_stream(stream, spawned(options(&[]))).await;
     assert_eq!(
         (summary.records, summary.predicted, summary.rejected, summary.batches),
         (2, Some(0), Some(2), 2)
@@ -106,8 +106,8 @@ const RATES: Rates = Rates {
     seed: 1,
 };
 
-/// The numbers of the input's lines that a file of envelopes holds.
-fn lines(file: &Path) -> Vec<u64> {
+/// Returns the numbers of the input lines whose envelopes are in a file.
+fn line_numbers(file: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(file).unwrap();
     let number = |line: &str| {
         let envelope: Value = serde_json::from_str(line).unwrap();
@@ -131,7 +131,7 @@ async fn a_faulty_endpoint_loses_nothing_and_only_refused_records_are_dead_lette
     };
     let mut options = options(&[("CALL_TIMEOUT_MS", "200")]);
     options.local_endpoint.rates = RATES;
-    let summary = run_stream(stream, here(options)).await;
+    let summary = run_stream(stream, spawned(options)).await;
     assert!(summary.is_complete(), "{summary}");
     assert_eq!((summary.discarded, summary.repeated), (0, 0));
     assert!(
@@ -141,7 +141,7 @@ async fn a_faulty_endpoint_loses_nothing_and_only_refused_records_are_dead_lette
     );
     let faults = Faults::new(RATES);
     let text = std::fs::read_to_string(repository("events/transactions.jsonl")).unwrap();
-    let is_refused = |line: &str| faults.next(&[(line.as_bytes(), None)]) == Some(Injected::Refuse);
+    let is_refused = |line: &str| faults.next(&[(line.as_bytes(), None)]) == Some(InjectedFault::Refuse);
     let refused: Vec<u64> = (1..)
         .zip(text.lines())
         .filter(|(_, line)| is_refused(line))
@@ -149,11 +149,15 @@ async fn a_faulty_endpoint_loses_nothing_and_only_refused_records_are_dead_lette
         .collect();
     let others: Vec<_> = (1..=1000).filter(|number| !refused.contains(number)).collect();
     assert!(refused.len() > 5);
-    assert_eq!(lines(&summary.files.dead_letters), refused, "those and only those");
     assert_eq!(
-        lines(&summary.files.predictions),
+        line_numbers(&summary.files.dead_letters),
+        refused,
+        "all refused records and no others"
+    );
+    assert_eq!(
+        line_numbers(&summary.files.predictions),
         others,
-        "in the order of the stream, each once"
+        "in stream order, each record once"
     );
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -173,16 +177,19 @@ async fn in_a_total_outage_no_record_is_lost() {
     };
     let mut options = options(&[]);
     options.local_endpoint.rates.throttle = 1.0;
-    let summary = run_stream(stream, here(options)).await;
+    let summary = run_stream(stream, spawned(options)).await;
     assert!(!summary.is_complete());
-    // Had an answer named any other record than the first, fewer would be given up at the end.
+    // If a response had named another record than the first, fewer records would be discarded at the end.
     assert_eq!(
         (summary.predicted, summary.rejected, summary.discarded),
         (Some(0), Some(0), 200)
     );
     assert_eq!(summary.batches, 8, "two batches, delivered four times each");
-    let kept = std::fs::read_to_string(&summary.files.on_failure).unwrap();
-    let objects: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let on_failure = std::fs::read_to_string(&summary.files.on_failure).unwrap();
+    let objects: Vec<Value> = on_failure
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(objects.len(), 2);
     for object in objects {
         assert_eq!(object["requestContext"]["condition"], "RetryAttemptsExhausted");
@@ -194,7 +201,7 @@ async fn in_a_total_outage_no_record_is_lost() {
 }
 
 #[tokio::test]
-async fn a_killed_process_loses_nothing() {
+async fn a_killed_process_loses_no_record() {
     let folder = std::env::temp_dir().join(format!("instream-killed-{}", std::process::id()));
     let stream = Stream {
         source: Source::File {
@@ -213,13 +220,13 @@ async fn a_killed_process_loses_nothing() {
     };
     let mut options = options(&[("CAPACITY", "4")]);
     options.local_endpoint.latency = Duration::from_millis(20);
-    let mishaps = Mishaps {
+    let disruptions = Disruptions {
         fresh: 0.1,
         kill: 0.5,
         kills_max: Some(8),
         seed: 1,
     };
-    let summary = run_stream(stream, Lambda::Here { options, mishaps }).await;
+    let summary = run_stream(stream, Lambda::Spawned { options, disruptions }).await;
     let processes = summary.processes.unwrap();
     assert!(
         processes.killed >= 3 && processes.started > processes.killed,
@@ -227,7 +234,7 @@ async fn a_killed_process_loses_nothing() {
     );
     assert!(summary.redelivered > 0 && summary.is_complete(), "{summary}");
     assert_eq!((summary.predicted, summary.discarded), (Some(300), 0));
-    let predicted: HashSet<_> = lines(&summary.files.predictions).into_iter().collect();
-    assert_eq!(predicted, (1..=300).collect(), "none is lost");
+    let predicted: HashSet<_> = line_numbers(&summary.files.predictions).into_iter().collect();
+    assert_eq!(predicted, (1..=300).collect(), "no record is lost");
     std::fs::remove_dir_all(folder).unwrap();
 }

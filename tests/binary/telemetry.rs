@@ -1,10 +1,10 @@
-//! Logs, metrics and traces of the real binary, as Lambda would have them.
+//! Logs, metrics and traces of the real binary, as it writes them in Lambda.
 
 use std::path::Path;
 
 use bytes::Bytes;
 use instream_local::event_command::{self, EventRun};
-use instream_local::function::{Answer, Function, Line};
+use instream_local::function::{Function, InvocationResult, Line};
 use instream_local::setup::Setup;
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt as _, BufReader};
@@ -27,7 +27,7 @@ fn parsed(lines: &[String]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_invocation_has_one_line_of_metrics_before_its_answer() {
+async fn an_invocation_writes_one_line_of_metrics_before_its_response() {
     let run = run("refused.json", &[("METRICS_NAMESPACE", "fraud/scores")]).await;
     let metrics: Vec<_> = run.output.iter().filter(|line| line.contains("\"_aws\"")).collect();
     let [line] = metrics[..] else {
@@ -61,7 +61,7 @@ async fn metrics_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn a_log_line_has_its_level_and_its_time_where_lambda_looks_for_them() {
+async fn a_log_line_has_its_level_and_time_in_the_fields_that_lambda_reads() {
     let run = run("refused.json", &[]).await;
     let log = parsed(&run.log);
     let messages: Vec<_> = log
@@ -86,7 +86,7 @@ async fn a_log_line_has_its_level_and_its_time_where_lambda_looks_for_them() {
 }
 
 #[tokio::test]
-async fn the_log_begins_at_the_level_that_lambda_says() {
+async fn the_log_level_is_the_one_that_lambda_sets() {
     for (level, expected) in [
         ("DEBUG", 3..100),
         ("INFO", 2..3),
@@ -106,7 +106,7 @@ async fn the_log_begins_at_the_level_that_lambda_says() {
 }
 
 #[tokio::test]
-async fn each_reason_for_which_records_fail_is_told_of_once() {
+async fn each_reason_for_failed_records_is_logged_once() {
     let run = run(
         "poison-in-the-middle.json",
         &[("MAX_ATTEMPTS", "1"), ("CAPACITY", "20")],
@@ -134,8 +134,8 @@ async fn records_that_fail_for_the_same_reason_share_a_line() {
         .await
         .unwrap();
     let log = parsed(&run.log);
-    let is_of_a_reason = |line: &&Value| line["message"].as_str().unwrap().starts_with("failed: ");
-    let failed: Vec<_> = log.iter().filter(is_of_a_reason).collect();
+    let is_failure = |line: &&Value| line["message"].as_str().unwrap().starts_with("failed: ");
+    let failed: Vec<_> = log.iter().filter(is_failure).collect();
     let [failed] = failed[..] else { panic!("{log:?}") };
     assert_eq!(failed["records"], 5);
     assert_eq!(
@@ -148,16 +148,16 @@ async fn records_that_fail_for_the_same_reason_share_a_line() {
 async fn every_call_carries_the_trace_of_its_invocation() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (sender, mut received) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
-            let tell = tell.clone();
+            let sender = sender.clone();
             tokio::spawn(async move {
                 let mut connection = BufReader::new(connection);
                 while let Some((head, _)) = read_request(&mut connection).await {
-                    tell.send(head).unwrap();
-                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1";
-                    connection.write_all(answer).await.unwrap();
+                    sender.send(head).unwrap();
+                    let response = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1";
+                    connection.write_all(response).await.unwrap();
                 }
             });
         }
@@ -167,37 +167,37 @@ async fn every_call_carries_the_trace_of_its_invocation() {
     setup.launch.environment.extend([(name, url)]);
     let function = Function::start(&setup.launch).await.unwrap();
     let event = std::fs::read(repository("events/five.json")).unwrap();
-    let answer = function.invoke(Bytes::from(event)).await;
-    assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
+    let result = function.invoke(Bytes::from(event)).await;
+    assert!(matches!(result, InvocationResult::Response(_)), "{result:?}");
     function.stop().await;
-    let heads: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    let heads: Vec<_> = std::iter::from_fn(|| received.try_recv().ok()).collect();
     assert_eq!(heads.len(), 5);
     for head in heads {
         let trace = head.lines().find_map(|line| line.strip_prefix("x-amzn-trace-id: "));
         assert!(trace.is_some_and(|trace| trace.starts_with("root=1-")), "{head}");
-        // It is not signed: what is between here and the service may change it.
+        // The header is not signed, because proxies on the way to the service may change it.
         let signed = head.lines().find(|line| line.starts_with("authorization: "));
         assert!(!signed.unwrap().contains("trace"), "{head}");
     }
 }
 
 #[tokio::test]
-async fn metrics_that_lambda_would_drop_are_told_of() {
+async fn a_log_level_at_which_lambda_drops_the_metrics_is_logged() {
     let settings = [
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
         ("AWS_LAMBDA_LOG_LEVEL", "ERROR"),
         ("OUTPUT", "none:"),
         ("DEAD_LETTER", "none:"),
     ];
-    for (metrics, told) in [("on", true), ("off", false)] {
+    for (metrics, expected) in [("on", true), ("off", false)] {
         let setup = Setup::new(options(&[&settings[..], &[("METRICS", metrics)]].concat()))
             .await
             .unwrap();
         let function = Function::start(&setup.launch).await.unwrap();
-        let answer = function
+        let result = function
             .invoke(Bytes::from(std::fs::read(repository("events/five.json")).unwrap()))
             .await;
-        assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
+        assert!(matches!(result, InvocationResult::Response(_)), "{result:?}");
         function.stop().await;
         drop(setup.launch);
         let mut lines = setup.lines;
@@ -205,7 +205,7 @@ async fn metrics_that_lambda_would_drop_are_told_of() {
         while let Some(line) = lines.recv().await {
             log.extend(if let Line::Log(line) = line { Some(line) } else { None });
         }
-        let is_told = log.iter().any(|line| line.contains("Lambda drops the metrics"));
-        assert_eq!(is_told, told, "{log:?}");
+        let is_logged = log.iter().any(|line| line.contains("Lambda drops the metrics"));
+        assert_eq!(is_logged, expected, "{log:?}");
     }
 }

@@ -1,10 +1,9 @@
-//! Traces, as a collector of the OpenTelemetry protocol gets them:
-//! <https://opentelemetry.io/docs/specs/otlp/#otlphttp>.
+//! Traces, as an OpenTelemetry collector receives them: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use instream_local::function::{Answer, Function};
+use instream_local::function::{Function, InvocationResult};
 use instream_local::setup::Setup;
 use prost::Message;
 use tokio::io::{AsyncWriteExt as _, BufReader};
@@ -14,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::connections::read_request;
 use crate::{options, repository};
 
-/// As much of `ExportTraceServiceRequest` as is looked at.
+/// The fields of `ExportTraceServiceRequest` that the tests read.
 #[derive(Clone, PartialEq, Message)]
 struct Export {
     #[prost(message, repeated, tag = "1")]
@@ -81,13 +80,13 @@ fn hex(bytes: &[u8]) -> String {
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
-/// A collector, which tells of the spans that it gets.
-async fn collector(told: mpsc::UnboundedSender<Span>) -> String {
+/// Starts a collector that sends the spans it receives to `spans`. Returns its URL.
+async fn collector(spans: mpsc::UnboundedSender<Span>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
-            let told = told.clone();
+            let spans = spans.clone();
             tokio::spawn(async move {
                 let mut connection = BufReader::new(connection);
                 while let Some((head, body)) = read_request(&mut connection).await {
@@ -96,7 +95,7 @@ async fn collector(told: mpsc::UnboundedSender<Span>) -> String {
                     let scopes = export.of_resources.into_iter().flat_map(|resource| resource.of_scopes);
                     scopes
                         .flat_map(|scope| scope.spans)
-                        .for_each(|span| told.send(span).unwrap());
+                        .for_each(|span| spans.send(span).unwrap());
                     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
                     connection.write_all(answer).await.unwrap();
                 }
@@ -107,23 +106,23 @@ async fn collector(told: mpsc::UnboundedSender<Span>) -> String {
 }
 
 async fn spans(event: &str, settings: &[(&str, &str)]) -> Vec<Span> {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let url = collector(tell).await;
+    let (sender, mut received) = mpsc::unbounded_channel();
+    let url = collector(sender).await;
     let settings = [settings, &[("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str())]].concat();
     let setup = Setup::new(options(&settings)).await.unwrap();
     let function = Function::start(&setup.launch).await.unwrap();
     let event = std::fs::read(repository("events").join(event)).unwrap();
     for _ in 0..2 {
-        let answer = function.invoke(Bytes::from(event.clone())).await;
-        assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
+        let result = function.invoke(Bytes::from(event.clone())).await;
+        assert!(matches!(result, InvocationResult::Response(_)), "{result:?}");
     }
     function.stop().await;
-    // The first invocation's spans were exported before the second event was asked for.
-    std::iter::from_fn(|| told.try_recv().ok()).collect()
+    // The function exports the spans of the first invocation before it asks for the second event.
+    std::iter::from_fn(|| received.try_recv().ok()).collect()
 }
 
 #[tokio::test]
-async fn each_invocation_and_in_it_each_call_is_a_span_of_the_trace_that_lambda_tells() {
+async fn each_invocation_and_each_of_its_calls_is_a_span_of_the_trace_that_lambda_sends() {
     let settings = [("OTEL_TRACES_SAMPLER", "always_on"), ("MAX_ATTEMPTS", "1")];
     let spans = spans("refused.json", &settings).await;
     let by_id: HashMap<_, _> = spans.iter().map(|span| (&span.id[..], span)).collect();
@@ -135,14 +134,14 @@ async fn each_invocation_and_in_it_each_call_is_a_span_of_the_trace_that_lambda_
         assert!(call.attribute("id").unwrap().ends_with("-0"));
     }
     let first = named("invocation").next().unwrap();
-    // Lambda's `Root=1-TTTTTTTT-RRRR…` is the protocol's identifier with hyphens.
+    // Lambda's `Root=1-TTTTTTTT-RRRR…` is the protocol's trace ID with hyphens.
     let trace_id = hex(&first.trace_id);
-    let told = first.attribute("xrayTraceId").unwrap();
+    let xray_id = first.attribute("xrayTraceId").unwrap();
     assert!(
-        told.starts_with(&format!("Root=1-{}-{};", &trace_id[..8], &trace_id[8..])),
-        "{told}"
+        xray_id.starts_with(&format!("Root=1-{}-{};", &trace_id[..8], &trace_id[8..])),
+        "{xray_id}"
     );
-    assert!(told.contains(&hex(&first.parent)), "{told}");
+    assert!(xray_id.contains(&hex(&first.parent)), "{xray_id}");
     let calls: Vec<_> = named("call").filter(|call| call.parent == first.id).collect();
     assert_eq!(calls.len(), 5);
     let failed: Vec<_> = calls.iter().filter(|call| call.attribute("fault").is_some()).collect();
@@ -151,11 +150,15 @@ async fn each_invocation_and_in_it_each_call_is_a_span_of_the_trace_that_lambda_
         refused.attribute("fault").unwrap().starts_with("Refused: "),
         "{refused:?}"
     );
-    assert_eq!(refused.status.as_ref().unwrap().code, 2, "an error, by the protocol");
+    assert_eq!(
+        refused.status.as_ref().unwrap().code,
+        2,
+        "the protocol's code for an error"
+    );
 }
 
 #[tokio::test]
-async fn what_lambda_does_not_sample_is_not_exported() {
-    // The Runtime API on this machine tells of a trace that is not sampled.
+async fn an_invocation_that_lambda_does_not_sample_exports_no_spans() {
+    // The emulated Runtime API sends a trace that is not sampled.
     assert_eq!(spans("five.json", &[]).await, []);
 }

@@ -1,7 +1,8 @@
-"""A model behind a URL that wants signed calls with a key, checked by botocore, which is another implementation than ours.
+"""A model behind a URL that needs signed calls with an API key. Checks signatures with botocore, an implementation that
+is independent of ours.
 
-What is asked of STS goes on to another server; the credentials that this gives out are known here, until there are newer
-ones and the older are taken for expired.
+STS requests are forwarded to another server. The gateway remembers the credentials in the responses, and accepts calls
+that are signed with them until `end_sessions` expires them.
 """
 
 import json
@@ -44,17 +45,17 @@ class Call(BaseHTTPRequestHandler):
         if self.path == "/":
             return self.assume_role(body)
         with self.server.lock:
-            error = self.wrong(body)
+            error = self.error_of(body)
             if error:
                 self.server.refused.append(error)
-                return self.answer(403, {"message": error}, {"x-amzn-ErrorType": error})
+                return self.respond(403, {"message": error}, {"x-amzn-ErrorType": error})
             self.server.answered += 1
         if b'"fuel"' in body:
-            return self.answer(422, {"message": "no fuel here"})
-        self.answer(200, {"score": 0.5})
+            return self.respond(422, {"message": "fuel is not supported"})
+        self.respond(200, {"score": 0.5})
 
-    def wrong(self, body):
-        """What API Gateway would find wrong, by its name."""
+    def error_of(self, body):
+        """Returns the name of the error that API Gateway would return, or None."""
         fields = dict(re.findall(r"(Credential|SignedHeaders|Signature)=([^, ]+)", self.headers.get("authorization", "")))
         if len(fields) < 3:
             return "MissingAuthenticationTokenException"
@@ -76,17 +77,17 @@ class Call(BaseHTTPRequestHandler):
     def assume_role(self, body):
         headers = {"Content-Type": self.headers["content-type"], "Authorization": self.headers["authorization"]}
         with urllib.request.urlopen(urllib.request.Request(self.server.sts, body, headers)) as response:
-            answer = response.read()
-        found = [re.search(f"<{name}>(.*?)</{name}>".encode(), answer)[1].decode()
+            xml = response.read()
+        found = [re.search(f"<{name}>(.*?)</{name}>".encode(), xml)[1].decode()
                  for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
         self.server.sessions[found[0]] = Credentials(*found)
         self.send_response(200)
         self.send_header("Content-Type", "text/xml")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(xml)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(xml)
 
-    def answer(self, status, body, headers=()):
+    def respond(self, status, body, headers=()):
         body = json.dumps(body).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **dict(headers)}.items():

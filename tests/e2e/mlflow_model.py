@@ -1,9 +1,9 @@
-"""A fraud model of scikit-learn, saved as MLflow saves one, with records for it and what it says to each.
+"""Trains a fraud model with scikit-learn. Saves it in MLflow's format, with records and their expected predictions.
 
     MLFLOW_DISABLE_TELEMETRY=true python mlflow_model.py MODEL RECORDS
 
-MODEL is a new folder. A record of RECORDS has the prediction beside its features, as `expected`: INPUT_FILTER and
-FEATURES leave it out of what the server is asked.
+MODEL is a new folder. Each record of RECORDS has its features, and the prediction as `expected`. INPUT_FILTER and
+FEATURES remove `expected` from the requests to the server.
 """
 
 import json
@@ -33,16 +33,16 @@ fraud = (large & ((features["abroad"] == 1) | (features["hour"] < 5))).astype("i
 assert fraud.nunique() == 2, "a classifier needs both classes"
 
 model = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, fraud)
-# Probabilities, since most records have one of their own: an answer that went to the wrong record shows.
+# Most records have a unique probability, so that a prediction delivered for the wrong record is detected.
 expected = model.predict_proba(features)
 mlflow.sklearn.save_model(
     model,
     model_folder,
     signature=infer_signature(features, expected),
     pyfunc_predict_fn="predict_proba",
-    serialization_format="cloudpickle",  # the default needs one more package
-    pip_requirements=[],  # it is served from where it was trained
+    serialization_format="cloudpickle",  # the default needs another package
+    pip_requirements=[],  # the model is served in the environment in which it was trained
 )
 rows = zip(features.to_dict("records"), expected.tolist())
-records = [{"id": f"line-{number}", **row, "expected": answer} for number, (row, answer) in enumerate(rows, 1)]
+records = [{"id": f"line-{number}", **row, "expected": prediction} for number, (row, prediction) in enumerate(rows, 1)]
 records_file.write_text("".join(json.dumps(record) + "\n" for record in records))

@@ -1,6 +1,6 @@
-//! One instance that could make more calls than the endpoint takes.
+//! One instance whose CAPACITY exceeds the endpoint's limit.
 
-use crate::endpoint::{Limit, Nature};
+use crate::endpoint::{EndpointSpec, Limit};
 use crate::fleet::{Fleet, seconds};
 use crate::table::compare;
 
@@ -9,11 +9,11 @@ fn one_instance_finds_the_endpoints_limit() {
     let fleet = Fleet {
         name: "one instance".to_owned(),
         capacity: 128,
-        // So many that the last calls of a batch, which no others follow, hardly count.
+        // Large, so that the end of a batch, where no new calls start, hardly counts.
         batch: 5000,
         measured: seconds(2..10),
         measured_static: Some(seconds(0..3)),
-        ..Fleet::on(Nature::of(Limit::Concurrency(32), 20))
+        ..Fleet::on(EndpointSpec::of(Limit::Concurrency(32), 20))
     };
     let [_, adaptive] = compare(&fleet);
     let (goodput, throttled) = (adaptive.goodput(&fleet.measured), adaptive.throttled(&fleet.measured));

@@ -1,45 +1,46 @@
-//! The endpoint that all instances call: it has room for so much, and is away at times.
+//! The simulated endpoint that all instances call. It has a limit, and can have outages.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use instream::endpoint::{Endpoint, Fault, FaultKind, Load, Response};
-use instream::request::InferenceRequest;
+use instream::endpoint::{Call, Endpoint, Response};
+use instream::outcome::{Fault, FaultKind, Load};
 use tokio::time::{Instant, sleep};
 
-use crate::ledger::{Ledger, What};
+use crate::ledger::{EventKind, Ledger};
 
-/// How long a call takes that gets no further than to the door: there and back again.
+/// The duration of a call that the endpoint throttles or that fails in an outage: one network round trip.
 const ROUND_TRIP: Duration = Duration::from_millis(1);
 
-/// What the endpoint has room for. It throttles all beyond.
+/// The endpoint's limit. Calls beyond it are throttled.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
-    /// So many calls in flight.
+    /// The maximum number of calls in flight.
     Concurrency(u32),
-    /// A bucket of tokens, as in a usage plan of API Gateway: a call takes one where there is one.
+    /// A token bucket, as in an API Gateway usage plan. Each accepted call takes a token.
     Plan { per_second: u32, burst: u32 },
 }
 
-/// When every call fails, and how.
+/// A period in which every call fails with the same fault kind.
 #[derive(Debug, Clone)]
 pub(crate) struct Outage {
     pub(crate) window: Range<Duration>,
     pub(crate) kind: FaultKind,
 }
 
+/// The properties of the simulated endpoint.
 #[derive(Debug, Clone)]
-pub(crate) struct Nature {
+pub(crate) struct EndpointSpec {
     pub(crate) limit: Limit,
-    /// What a call takes on average; each takes up to a tenth more or less. In whole milliseconds, to which Tokio's
-    /// timers would round it up.
+    /// The average latency of a call. Each call takes up to 10 % more or less, in whole milliseconds, since Tokio's
+    /// timers would round fractions up.
     pub(crate) latency_ms: u64,
     pub(crate) outages: Vec<Outage>,
 }
 
-impl Nature {
+impl EndpointSpec {
     pub(crate) fn of(limit: Limit, latency_ms: u64) -> Self {
         let outages = Vec::new();
         Self {
@@ -49,7 +50,7 @@ impl Nature {
         }
     }
 
-    /// A fault: where it counts calls a second, too many are too many of these.
+    /// Returns a fault of this kind. An overload of a usage plan concerns the rate of calls.
     fn fault(&self, kind: FaultKind, why: &str) -> Fault {
         let load = match self.limit {
             Limit::Plan { .. } if kind == FaultKind::Overload => Load::Rate,
@@ -65,7 +66,7 @@ impl Nature {
 /// The endpoint of a run.
 #[derive(Debug)]
 pub(crate) struct Service {
-    nature: Nature,
+    spec: EndpointSpec,
     started: Instant,
     state: Mutex<State>,
 }
@@ -80,11 +81,11 @@ struct State {
 }
 
 impl Service {
-    pub(crate) fn new(nature: &Nature, seed: u64) -> Self {
+    pub(crate) fn new(spec: &EndpointSpec, seed: u64) -> Self {
         let state = State {
             random: fastrand::Rng::with_seed(seed ^ 0x0E0D),
             in_flight: 0,
-            tokens: match nature.limit {
+            tokens: match spec.limit {
                 Limit::Plan { burst, .. } => f64::from(burst),
                 Limit::Concurrency(_) => 0.0,
             },
@@ -92,13 +93,13 @@ impl Service {
             ledger: Ledger::default(),
         };
         Self {
-            nature: nature.clone(),
+            spec: spec.clone(),
             started: Instant::now(),
             state: Mutex::new(state),
         }
     }
 
-    /// Since the start of the run.
+    /// Returns the time since the start of the run.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -107,36 +108,36 @@ impl Service {
         self.state.lock().unwrap().in_flight
     }
 
-    pub(crate) fn note(&self, instance: usize, what: What) {
-        self.state.lock().unwrap().ledger.add(self.now(), instance, what);
+    pub(crate) fn record(&self, instance: usize, kind: EventKind) {
+        self.state.lock().unwrap().ledger.add(self.now(), instance, kind);
     }
 
-    pub(crate) fn look<T>(&self, at: impl FnOnce(&Ledger) -> T) -> T {
+    pub(crate) fn read_ledger<T>(&self, at: impl FnOnce(&Ledger) -> T) -> T {
         at(&self.state.lock().unwrap().ledger)
     }
 
-    /// Whether a call that comes now is let in, and how long it takes then.
+    /// Accepts a call and returns its latency, or returns the fault that it ends with.
     fn admit(&self, instance: usize) -> Result<Duration, Fault> {
         let now = self.now();
-        if let Some(outage) = self.nature.outages.iter().find(|it| it.window.contains(&now)) {
-            self.note(instance, What::Failed);
-            return Err(self.nature.fault(outage.kind, "an outage"));
+        if let Some(outage) = self.spec.outages.iter().find(|it| it.window.contains(&now)) {
+            self.record(instance, EventKind::Failed);
+            return Err(self.spec.fault(outage.kind, "outage"));
         }
         let mut state = self.state.lock().unwrap();
-        if !state.takes_room(now, self.nature.limit) {
-            state.ledger.add(now, instance, What::Throttled);
-            return Err(self.nature.fault(FaultKind::Overload, "no room"));
+        if !state.try_admit(now, self.spec.limit) {
+            state.ledger.add(now, instance, EventKind::Throttled);
+            return Err(self.spec.fault(FaultKind::Overload, "limit reached"));
         }
         state.in_flight += 1;
-        state.ledger.add(now, instance, What::Accepted);
-        let latency = self.nature.latency_ms;
+        state.ledger.add(now, instance, EventKind::Accepted);
+        let latency = self.spec.latency_ms;
         let latency = state.random.u64(latency - latency / 10..=latency + latency / 10);
         Ok(Duration::from_millis(latency))
     }
 }
 
 impl State {
-    fn takes_room(&mut self, now: Duration, limit: Limit) -> bool {
+    fn try_admit(&mut self, now: Duration, limit: Limit) -> bool {
         match limit {
             Limit::Concurrency(calls) => self.in_flight < calls,
             Limit::Plan { per_second, burst } => {
@@ -151,29 +152,29 @@ impl State {
     }
 }
 
-/// The endpoint as one instance calls it.
+/// The endpoint as one instance calls it. Events are recorded under the instance's number.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct InstanceEndpoint {
     pub(crate) service: Arc<Service>,
     pub(crate) instance: usize,
 }
 
-/// A call that was let in. It keeps its slot until it ends, however it ends.
+/// The slot of an accepted call. It is freed when the call is answered or cancelled.
 struct Slot<'s> {
-    seen: &'s Seen,
-    ends_as: What,
+    endpoint: &'s InstanceEndpoint,
+    ends_as: EventKind,
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let Seen { service, instance } = self.seen;
+        let InstanceEndpoint { service, instance } = self.endpoint;
         service.state.lock().unwrap().in_flight -= 1;
-        service.note(*instance, self.ends_as);
+        service.record(*instance, self.ends_as);
     }
 }
 
-impl Endpoint for Seen {
-    async fn invoke(&self, _: &InferenceRequest) -> Result<Response, Fault> {
+impl Endpoint for InstanceEndpoint {
+    async fn invoke(&self, _: Call<'_>) -> Result<Response, Fault> {
         let latency = match self.service.admit(self.instance) {
             Ok(latency) => latency,
             Err(fault) => {
@@ -182,11 +183,11 @@ impl Endpoint for Seen {
             }
         };
         let mut slot = Slot {
-            seen: self,
-            ends_as: What::Cut,
+            endpoint: self,
+            ends_as: EventKind::Cancelled,
         };
         sleep(latency).await;
-        slot.ends_as = What::Answered;
+        slot.ends_as = EventKind::Answered;
         Ok(Response {
             body: Bytes::from_static(b"1"),
             content_type: None,

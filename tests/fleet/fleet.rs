@@ -1,4 +1,4 @@
-//! So many instances on one endpoint for so long.
+//! Runs a number of instances on one endpoint for a given time.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,21 +9,21 @@ use instream::config::Config;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::endpoint::{Nature, Service};
+use crate::endpoint::{EndpointSpec, Service};
 use crate::instance::Instance;
 use crate::ledger::Ledger;
-use crate::ran::Ran;
+use crate::ran::RunResult;
 use crate::{setting, trace};
 
-/// Within which instances start one after the other: no two processes start at the same moment.
-const STARTS: Duration = Duration::from_secs(1);
+/// Instances start at random times within this period, since no two processes start at the same moment.
+const START_SPREAD: Duration = Duration::from_secs(1);
 
-/// A window of a run, in seconds since its start.
+/// Returns a window of a run, given in seconds since its start.
 pub(crate) fn seconds(window: Range<u64>) -> Range<Duration> {
     Duration::from_secs(window.start)..Duration::from_secs(window.end)
 }
 
-/// Whether an instance's capacity is what it is, or adapts.
+/// The kind of capacity limit: fixed at CAPACITY, or adaptive up to CAPACITY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Capacity {
     Static,
@@ -43,28 +43,28 @@ impl fmt::Display for Capacity {
     }
 }
 
-/// What a run depends on.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Fleet {
-    /// For the table.
+    /// The scenario's name in the table.
     pub(crate) name: String,
     pub(crate) instances: usize,
-    /// CAPACITY of each.
+    /// The setting CAPACITY of each instance.
     pub(crate) capacity: u32,
-    /// Records in a batch.
+    /// The number of records in a batch.
     pub(crate) batch: usize,
-    /// Records of each instance's shard.
+    /// The number of records in each instance's shard.
     pub(crate) records: usize,
-    /// What the table tells of. A run ends with it, or before when all records are finished.
+    /// The window that the table describes. The run ends with this window, or earlier if all records are finished.
     pub(crate) measured: Range<Duration>,
-    /// The same with a static capacity, where another is enough: with it, a second has many times the calls.
+    /// A shorter window for the fixed capacity, which makes many times as many calls per second.
     pub(crate) measured_static: Option<Range<Duration>>,
-    pub(crate) endpoint: Nature,
+    pub(crate) endpoint: EndpointSpec,
 }
 
 impl Fleet {
-    /// One instance, and a stream without end.
-    pub(crate) fn on(endpoint: Nature) -> Self {
+    /// Returns the settings for one instance and an endless stream.
+    pub(crate) fn on(endpoint: EndpointSpec) -> Self {
         Self {
             name: String::new(),
             instances: 1,
@@ -99,23 +99,23 @@ impl Fleet {
         Config::from_lookup(|name| value(name).map(str::to_owned)).unwrap()
     }
 
-    /// Runs it with the fixed capacity and with the one that adapts.
-    pub(crate) fn run_both(&self) -> [Ran; 2] {
+    /// Runs the fleet with the fixed capacity, then with the adaptive one.
+    pub(crate) fn run_both(&self) -> [RunResult; 2] {
         Capacity::BOTH.map(|capacity| self.run(capacity))
     }
 
-    /// Runs it on a paused clock and one thread, from the same seed each time.
-    pub(crate) fn run(&self, capacity: Capacity) -> Ran {
+    /// Runs the fleet on a paused clock and one thread. The seed is `SEED`, or 0.
+    pub(crate) fn run(&self, capacity: Capacity) -> RunResult {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
             .build();
         let seed = setting("SEED").unwrap_or_default();
         fastrand::seed(seed);
-        runtime.unwrap().block_on(self.run_here(capacity, seed))
+        runtime.unwrap().block_on(self.simulate(capacity, seed))
     }
 
-    async fn run_here(&self, capacity: Capacity, seed: u64) -> Ran {
+    async fn simulate(&self, capacity: Capacity, seed: u64) -> RunResult {
         let config = self.config(capacity);
         let service = Arc::new(Service::new(&self.endpoint, seed));
         let numbers = 0..self.instances;
@@ -126,10 +126,10 @@ impl Fleet {
         let mut lanes = JoinSet::new();
         for instance in &instances {
             let (instance, records, batch) = (Arc::clone(instance), self.records, self.batch);
-            let start = STARTS.mul_f64(if self.instances > 1 { random.f64() } else { 0.0 });
+            let start = START_SPREAD.mul_f64(if self.instances > 1 { random.f64() } else { 0.0 });
             lanes.spawn(async move {
                 sleep(start).await;
-                instance.work(0..records, batch).await;
+                instance.process(0..records, batch).await;
             });
         }
         let work = async { while lanes.join_next().await.transpose().unwrap().is_some() {} };
@@ -142,11 +142,11 @@ impl Fleet {
         };
         let is_done = timeout(self.measured(capacity).end, traced).await.is_ok();
         let (elapsed, limits) = (service.now(), instances.iter().map(|it| it.limit()).collect());
-        Ran {
+        RunResult {
             fleet: self.clone(),
             measured: self.measured(capacity).clone(),
             capacity,
-            ledger: service.look(Ledger::clone),
+            ledger: service.read_ledger(Ledger::clone),
             limits,
             elapsed,
             is_done,

@@ -1,4 +1,4 @@
-//! One instance of the function, and the lane of the mapping that keeps it busy.
+//! One instance of the function and the lane of the mapping that invokes it.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -6,57 +6,59 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use instream::config::Config;
-use instream::deadline::Invocation;
+use instream::delivery::destination::Output;
 use instream::handler::Handler;
-use instream::output::Output;
+use instream::lambda::time_budget::Invocation;
 use tokio::time::sleep;
 
-use crate::endpoint::{Seen, Service};
-use crate::ledger::What;
+use crate::endpoint::{InstanceEndpoint, Service};
+use crate::ledger::EventKind;
 
-/// As in `local`'s lane: the first pause before a batch that made no progress comes again; it doubles up to the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// The pause before the first redelivery of a batch that made no progress, as in `local`'s lane. It doubles with each
+/// redelivery, up to `PAUSE_MAX`.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// When every run begins, in seconds since 1970.
+/// The start time of every run, in seconds since 1970.
 const START_S: u64 = 1_800_000_000;
-/// The function's timeout.
+/// The Lambda function's timeout.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(crate) struct Instance {
     number: usize,
-    handler: Handler<Seen>,
+    handler: Handler<InstanceEndpoint>,
     service: Arc<Service>,
 }
 
 impl Instance {
     pub(crate) fn new(number: usize, config: &Config, service: &Arc<Service>) -> Self {
-        let seen = Seen {
+        let endpoint = InstanceEndpoint {
             service: Arc::clone(service),
             instance: number,
         };
         Self {
             number,
-            handler: Handler::new(config, seen, Output::None, Some(Output::None)),
+            handler: Handler::new(config, endpoint, Output::None, Some(Output::None)),
             service: Arc::clone(service),
         }
     }
 
-    /// How many calls it may have in flight now.
+    /// Returns the current limit of calls in flight.
     pub(crate) fn limit(&self) -> f64 {
         self.handler.limit()
     }
 
-    /// Takes the records of these numbers through the function, batch by batch.
-    pub(crate) async fn work(&self, records: Range<usize>, batch: usize) {
+    /// Delivers the records with these numbers to the function, batch by batch.
+    pub(crate) async fn process(&self, records: Range<usize>, batch: usize) {
         for start in records.clone().step_by(batch) {
-            self.batch(start..records.end.min(start.saturating_add(batch))).await;
+            self.process_batch(start..records.end.min(start.saturating_add(batch)))
+                .await;
         }
     }
 
     /// Delivers a batch until all its records are finished.
-    async fn batch(&self, mut records: Range<usize>) {
+    async fn process_batch(&self, mut records: Range<usize>) {
         let mut retries = 0;
         while !records.is_empty() {
             let unfinished = self.deliver(records.clone()).await;
@@ -70,9 +72,9 @@ impl Instance {
         }
     }
 
-    /// Delivers these records once, and returns the number of the first that is not finished.
+    /// Delivers these records once. Returns the number of the first unfinished record.
     async fn deliver(&self, records: Range<usize>) -> usize {
-        self.service.note(self.number, What::Delivered);
+        self.service.record(self.number, EventKind::Delivered);
         let payload = event(records.clone());
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(START_S) + self.service.now();
         let deadline = (now + TIMEOUT).duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -90,16 +92,14 @@ impl Instance {
 }
 
 fn pause(retries: u32) -> Duration {
-    FIRST_PAUSE
-        .saturating_mul(2_u32.saturating_pow(retries))
-        .min(LAST_PAUSE)
+    PAUSE_MIN.saturating_mul(2_u32.saturating_pow(retries)).min(PAUSE_MAX)
 }
 
-/// The event with these records, written by hand, since a simulation writes thousands of them.
+/// Returns the event with these records. It is written by hand, since a simulation writes thousands of events.
 fn event(records: Range<usize>) -> String {
     let mut event = String::from(r#"{"Records":["#);
-    for (place, number) in records.enumerate() {
-        let comma = if place == 0 { "" } else { "," };
+    for (index, number) in records.enumerate() {
+        let comma = if index == 0 { "" } else { "," };
         let written = write!(
             event,
             r#"{comma}{{"eventID":"s:{number}","eventSource":"aws:kinesis","eventSourceARN":"arn:s","#

@@ -1,17 +1,18 @@
-//! Many instances of the function on one endpoint that has only so much room: how much of it they use, how often they are
-//! turned away, and whether each has its share. With a fixed capacity (`static`) and with the one that adapts.
+//! Simulates many instances of the function on one endpoint with a limited size. Measures how much of the endpoint the
+//! instances use, how many calls are throttled, and how evenly the answers are shared. Each scenario runs with a fixed
+//! capacity (`static`) and with an adaptive one (`adaptive`).
 //!
-//! Each instance is a real handler behind a lane of the mapping; only the endpoint, the network and the clock are not
-//! real. All of it runs on a paused clock and on one thread, so that each run is the same.
+//! Each instance is a real handler behind a lane of the mapping. Only the endpoint, the network and the clock are
+//! simulated. Everything runs on a paused clock and on one thread, so that a run can be repeated exactly.
 //!
 //! ```sh
-//! cargo test --test fleet -- --nocapture                        # with the table
-//! TRACE=1 cargo test --test fleet one_instance -- --nocapture   # one scenario, every half second of it
-//! SEED=7 cargo test --test fleet -- --nocapture                 # other latencies, other waits
+//! cargo test --test fleet -- --nocapture                        # prints the table
+//! TRACE=1 cargo test --test fleet one_instance -- --nocapture   # prints a line every half second
+//! SEED=7 cargo test --test fleet -- --nocapture                 # other latencies and backoffs
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-#![allow(clippy::print_stdout, reason = "the table is for a person")]
+#![allow(clippy::print_stdout, reason = "the table is for a human reader")]
 
 mod endpoint;
 mod fleet;
@@ -30,25 +31,25 @@ mod sizing;
 #[path = "../simulation/setting.rs"]
 mod setting;
 
-use endpoint::{Limit, Nature};
+use endpoint::{EndpointSpec, Limit};
 use fleet::{Capacity, Fleet, seconds};
 use setting::setting;
 
 #[test]
-fn a_seed_brings_the_same_run_each_time() {
+fn the_same_seed_gives_the_same_run() {
     let fleet = Fleet {
         instances: 5,
         capacity: 8,
         batch: 50,
         measured: seconds(0..5),
-        ..Fleet::on(Nature::of(Limit::Concurrency(10), 50))
+        ..Fleet::on(EndpointSpec::of(Limit::Concurrency(10), 50))
     };
     for capacity in Capacity::BOTH {
         let [first, second] = [fleet.run(capacity), fleet.run(capacity)];
         assert_eq!(first.ledger, second.ledger, "{capacity}");
         assert!(
-            first.counts(&first.all()).answered > 500,
-            "something happens: {capacity}"
+            first.counts(&first.whole_run()).answered > 500,
+            "too few answers: {capacity}"
         );
     }
 }

@@ -1,47 +1,47 @@
-//! An endpoint that takes so many calls a second, however few are in flight.
+//! An endpoint behind a usage plan, which limits the calls per second, not the calls in flight.
 
 use std::time::Duration;
 
-use instream::endpoint::FaultKind;
+use instream::outcome::FaultKind;
 
-use crate::endpoint::{Limit, Nature, Outage};
+use crate::endpoint::{EndpointSpec, Limit, Outage};
 use crate::fleet::{Capacity, Fleet, seconds};
-use crate::ran::Ran;
+use crate::ran::RunResult;
 use crate::table::{compare, print, row};
 
 const RECORDS: u16 = 1000;
-/// Calls until the burst is spent, and that has been noticed.
-const WARM_UP: usize = 300;
+/// The calls after which the burst is used up and the rate is paced.
+const WARM_UP_CALLS: usize = 300;
 
-/// A run, measured from the warm-up on to its end.
-fn after_warm_up(ran: Ran) -> Ran {
-    Ran {
-        measured: ran.ledger.after_calls(WARM_UP)..ran.elapsed,
-        ..ran
+/// Returns the run, measured from the end of the warm-up to the end of the run.
+fn after_warm_up(run: RunResult) -> RunResult {
+    RunResult {
+        measured: run.ledger.time_after_calls(WARM_UP_CALLS)..run.elapsed,
+        ..run
     }
 }
 
 #[test]
-fn a_usage_plan_is_kept() {
+fn calls_stay_within_a_usage_plan() {
     let limit = Limit::Plan {
         per_second: 20,
         burst: 100,
     };
-    // Below one call in flight, just one, and several.
+    // The plan allows less than one call in flight, about one, and several.
     for latency_ms in [2, 20, 50, 200] {
         let fleet = Fleet {
             name: format!("plan, {latency_ms} ms"),
             batch: 100,
             records: RECORDS.into(),
             measured: Duration::ZERO..Duration::from_mins(5),
-            ..Fleet::on(Nature::of(limit, latency_ms))
+            ..Fleet::on(EndpointSpec::of(limit, latency_ms))
         };
         let both = fleet.run_both().map(after_warm_up);
         print(&both.each_ref().map(row));
         let [_, adaptive] = both;
-        let answered = adaptive.counts(&adaptive.all()).answered;
+        let answered = adaptive.counts(&adaptive.whole_run()).answered;
         assert!(adaptive.is_done, "{answered} answered");
-        // What is finished without an answer was rejected.
+        // A record that is finished without an answer was rejected.
         assert_eq!(answered, u32::from(RECORDS));
         let throttled = adaptive.throttled(&adaptive.measured);
         assert!(throttled <= 0.05, "{throttled} at {latency_ms} ms");
@@ -61,7 +61,7 @@ fn instances_share_a_usage_plan() {
             batch: 100,
             measured: seconds(20..120),
             measured_static: Some(seconds(3..8)),
-            ..Fleet::on(Nature::of(limit, 50))
+            ..Fleet::on(EndpointSpec::of(limit, 50))
         };
         let [_, adaptive] = compare(&fleet);
         let (goodput, throttled) = (adaptive.goodput(&fleet.measured), adaptive.throttled(&fleet.measured));
@@ -71,30 +71,30 @@ fn instances_share_a_usage_plan() {
 }
 
 #[test]
-fn after_a_time_in_which_all_is_too_much_the_plan_is_used_again() {
+fn the_usage_plan_is_used_again_after_an_overload() {
     let limit = Limit::Plan {
         per_second: 20,
         burst: 100,
     };
-    for seconds_away in [5, 60] {
-        let away = Duration::from_secs(20)..Duration::from_secs(20 + seconds_away);
+    for outage_s in [5, 60] {
+        let window = Duration::from_secs(20)..Duration::from_secs(20 + outage_s);
         let outage = Outage {
-            window: away.clone(),
+            window: window.clone(),
             kind: FaultKind::Overload,
         };
-        let nature = Nature {
+        let spec = EndpointSpec {
             outages: vec![outage],
-            ..Nature::of(limit, 50)
+            ..EndpointSpec::of(limit, 50)
         };
         let fleet = Fleet {
-            name: format!("plan, away for {seconds_away} s"),
+            name: format!("plan, {outage_s} s of outage"),
             batch: 100,
-            measured: away.end + Duration::from_secs(10)..away.end + Duration::from_secs(40),
-            ..Fleet::on(nature)
+            measured: window.end + Duration::from_secs(10)..window.end + Duration::from_secs(40),
+            ..Fleet::on(spec)
         };
         let adaptive = fleet.run(Capacity::Adaptive);
         print(&[row(&adaptive)]);
         let goodput = adaptive.goodput(&fleet.measured);
-        assert!(goodput >= 0.9, "{goodput} after {seconds_away} s");
+        assert!(goodput >= 0.9, "{goodput} after {outage_s} s");
     }
 }

@@ -1,4 +1,4 @@
-//! What came of a run, in numbers.
+//! The result of a run and the figures computed from it.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -8,21 +8,21 @@ use crate::fleet::{Capacity, Fleet};
 use crate::ledger::{Counts, Ledger};
 
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct RunResult {
     pub(crate) fleet: Fleet,
     pub(crate) capacity: Capacity,
     pub(crate) measured: Range<Duration>,
     pub(crate) ledger: Ledger,
-    /// How many calls each instance might have in flight, at the end.
+    /// Each instance's limit of calls in flight at the end of the run.
     pub(crate) limits: Vec<f64>,
     pub(crate) elapsed: Duration,
-    /// Whether all records are finished.
+    /// True if all records are finished.
     pub(crate) is_done: bool,
 }
 
-impl Ran {
-    /// The whole run, with what happened in its last moment.
-    pub(crate) fn all(&self) -> Range<Duration> {
+impl RunResult {
+    /// Returns the window of the whole run, including its last moment.
+    pub(crate) fn whole_run(&self) -> Range<Duration> {
         Duration::ZERO..self.elapsed + Duration::from_millis(1)
     }
 
@@ -30,7 +30,7 @@ impl Ran {
         self.ledger.counts(window)
     }
 
-    /// How much of what the endpoint has room for was used: 1 is all of it.
+    /// Returns the used share of the endpoint's limit, from 0 to 1.
     pub(crate) fn goodput(&self, window: &Range<Duration>) -> f64 {
         match self.fleet.endpoint.limit {
             Limit::Concurrency(calls) => {
@@ -40,21 +40,21 @@ impl Ran {
         }
     }
 
-    /// Answers a second.
+    /// Returns the answers per second.
     pub(crate) fn rate(&self, window: &Range<Duration>) -> f64 {
         f64::from(self.counts(window).answered) / length(window)
     }
 
-    /// Which part of the calls was throttled.
+    /// Returns the share of the calls that were throttled, from 0 to 1.
     pub(crate) fn throttled(&self, window: &Range<Duration>) -> f64 {
         let Counts { throttled, calls, .. } = self.counts(window);
         f64::from(throttled) / f64::from(calls.max(1))
     }
 
-    /// The answers that the instance with the fewest has, and the one with the most, in fair shares.
+    /// Returns the answers of the instance with the fewest and of the one with the most, as multiples of a fair share.
     pub(crate) fn shares(&self, window: &Range<Duration>) -> (f64, f64) {
         let instances = self.fleet.instances;
-        let each = self.ledger.of_each(instances, window);
+        let each = self.ledger.counts_by_instance(instances, window);
         let answered = || each.iter().map(|counts| counts.answered);
         let fair = f64::from(answered().sum::<u32>().max(1)) / f64::from(u32::try_from(instances).unwrap());
         let shares = |answers: Option<u32>| f64::from(answers.unwrap_or_default()) / fair;
@@ -62,7 +62,7 @@ impl Ran {
     }
 }
 
-/// In seconds.
+/// Returns the length of a window in seconds.
 fn length(window: &Range<Duration>) -> f64 {
     window.end.saturating_sub(window.start).as_secs_f64()
 }

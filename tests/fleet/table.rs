@@ -1,19 +1,19 @@
-//! A run as a row of a table.
+//! Formats runs as rows of a table.
 
 use crate::endpoint::Limit;
 use crate::fleet::Fleet;
 use crate::ledger::Counts;
-use crate::ran::Ran;
-use crate::trace::spread;
+use crate::ran::RunResult;
+use crate::trace::min_median_max;
 
-/// Runs the fleet with the fixed capacity and with the one that adapts, and prints what came of it. Returns both.
-pub(crate) fn compare(fleet: &Fleet) -> [Ran; 2] {
+/// Runs the fleet with the fixed capacity and with the adaptive one. Prints and returns both results.
+pub(crate) fn compare(fleet: &Fleet) -> [RunResult; 2] {
     let both = fleet.run_both();
     print(&both.each_ref().map(row));
     both
 }
 
-/// In one piece, since scenarios run side by side.
+/// Prints the table with one call, since scenarios run in parallel.
 pub(crate) fn print(rows: &[String]) {
     let head = format!(
         "{:34} {:8} {:>9} {:>8} {:>14} {:>11} {:>7} {:>9} {:>7} {:>10} {:>13}  {}",
@@ -21,7 +21,7 @@ pub(crate) fn print(rows: &[String]) {
         "capacity",
         "instances",
         "CAPACITY",
-        "the endpoint's",
+        "endpoint limit",
         "measured",
         "goodput",
         "throttled",
@@ -33,28 +33,28 @@ pub(crate) fn print(rows: &[String]) {
     println!("{head}\n{}\n", rows.join("\n"));
 }
 
-pub(crate) fn row(ran: &Ran) -> String {
+pub(crate) fn row(run: &RunResult) -> String {
     let Fleet {
         name,
         instances,
         capacity,
         endpoint,
         ..
-    } = &ran.fleet;
+    } = &run.fleet;
     let limit = match endpoint.limit {
         Limit::Concurrency(calls) => format!("{calls}"),
         Limit::Plan { per_second, burst } => format!("{per_second}/s, {burst}"),
     };
-    let window = &ran.measured;
+    let window = &run.measured;
     let [start, end] = [window.start, window.end].map(|moment| moment.as_secs_f64());
     let measured = format!("{start:.0}–{end:.0} s");
-    let [goodput, throttled] = [ran.goodput(window), ran.throttled(window)].map(|share| share * 100.0);
-    let Counts { calls, deliveries, .. } = ran.counts(window);
-    let (least, most) = ran.shares(window);
-    let (shares, limits) = (format!("{least:.2} – {most:.2}"), spread(&ran.limits));
+    let [goodput, throttled] = [run.goodput(window), run.throttled(window)].map(|share| share * 100.0);
+    let Counts { calls, deliveries, .. } = run.counts(window);
+    let (least, most) = run.shares(window);
+    let (shares, limits) = (format!("{least:.2} – {most:.2}"), min_median_max(&run.limits));
     format!(
         "{name:34} {:8} {instances:9} {capacity:8} {limit:>14} {measured:>11} {goodput:5.1} % {throttled:7.1} % \
          {calls:7} {deliveries:10} {shares:>13}  {limits}",
-        ran.capacity
+        run.capacity
     )
 }

@@ -1,4 +1,4 @@
-//! With `TRACE=1`, what goes on every half second of a run.
+//! Prints the state of a run every half second if `TRACE=1` is set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::instance::Instance;
 use crate::ledger::Counts;
 use crate::setting;
 
-const EVERY: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Prints without end, or does nothing without end.
+/// Prints a line at each interval. Never returns, also without `TRACE=1`.
 pub(crate) async fn trace(fleet: &Fleet, capacity: Capacity, service: &Service, instances: &[Arc<Instance>]) {
     if setting("TRACE").unwrap_or_default() == 0 {
         std::future::pending::<()>().await;
@@ -21,7 +21,7 @@ pub(crate) async fn trace(fleet: &Fleet, capacity: Capacity, service: &Service, 
     let name = &fleet.name;
     loop {
         let from = service.now();
-        sleep(EVERY).await;
+        sleep(INTERVAL).await;
         let now = service.now();
         let Counts {
             deliveries,
@@ -30,7 +30,7 @@ pub(crate) async fn trace(fleet: &Fleet, capacity: Capacity, service: &Service, 
             failed,
             answered,
             ..
-        } = service.look(|ledger| ledger.counts(&(from..now)));
+        } = service.read_ledger(|ledger| ledger.counts(&(from..now)));
         let (seconds, limits, in_flight) = (now.as_secs_f64(), limits(instances), service.in_flight());
         println!(
             "{name} {capacity:8} {seconds:6.1} s  limit {limits}  in flight {in_flight:4}  calls {calls:5}  answered \
@@ -41,11 +41,11 @@ pub(crate) async fn trace(fleet: &Fleet, capacity: Capacity, service: &Service, 
 
 fn limits(instances: &[Arc<Instance>]) -> String {
     let limits: Vec<_> = instances.iter().map(|instance| instance.limit()).collect();
-    spread(&limits)
+    min_median_max(&limits)
 }
 
-/// The smallest, the median and the largest; one where there is one.
-pub(crate) fn spread(limits: &[f64]) -> String {
+/// Formats the smallest limit, the median and the largest, or the only limit of a single instance.
+pub(crate) fn min_median_max(limits: &[f64]) -> String {
     let mut limits = limits.to_vec();
     limits.sort_by(f64::total_cmp);
     match limits.as_slice() {

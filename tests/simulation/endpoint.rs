@@ -1,4 +1,4 @@
-//! The endpoint of a run: up or down by the clock, and with a word to say on each record.
+//! The simulated endpoint of a run. The clock decides whether it is up, and the record's kind how a call ends.
 
 use std::collections::{HashMap, HashSet};
 use std::future::pending;
@@ -6,27 +6,27 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use instream::endpoint::{Endpoint, Fault, FaultKind, Response};
-use instream::request::InferenceRequest;
+use instream::endpoint::{Call, Endpoint, Response};
+use instream::outcome::{Fault, FaultKind};
 use tokio::time::{Instant, sleep};
 
 use crate::cloud::Gate;
 use crate::oracle::Counts;
-use crate::world::{Ends, Nature, World};
+use crate::world::{CallFailure, RecordKind, World};
 
-/// What a call panics with on purpose.
-pub(crate) const PANIC: &str = "as the seed says";
+/// The message of a planned panic.
+pub(crate) const PLANNED_PANIC: &str = "planned by the seed";
 
-/// What all environments see of the endpoint.
+/// The endpoint itself, shared by all environments.
 #[derive(Debug)]
 pub(crate) struct Service {
     world: Arc<World>,
     started: Instant,
     random: Mutex<fastrand::Rng>,
-    /// Calls for each record so far.
+    /// The number of calls for each record so far.
     calls: Mutex<HashMap<String, u32>>,
     pub(crate) counts: Mutex<Counts>,
-    /// Records that were answered, in any environment.
+    /// The number of answers for each record, in all environments.
     pub(crate) answered: Mutex<HashMap<String, u32>>,
 }
 
@@ -42,8 +42,8 @@ impl Service {
         }
     }
 
-    /// How the next call for these `records` ends; `Ok` if it is answered or refused.
-    fn next(&self, records: &[&str]) -> Result<(), Ends> {
+    /// Decides how the next call for these `records` ends. `Ok` means that the call is answered or refused.
+    fn decide(&self, records: &[&str]) -> Result<(), CallFailure> {
         let mut calls = self.calls.lock().unwrap();
         let mut count = |record: &str| {
             let calls = calls.entry(record.to_owned()).or_default();
@@ -52,20 +52,20 @@ impl Service {
         };
         let so_far: Vec<_> = records.iter().map(|record| (record, count(record))).collect();
         let now = self.started.elapsed();
-        if let Some((_, ends)) = self.world.outages.iter().find(|(outage, _)| outage.contains(&now)) {
-            return Err(*ends);
+        if let Some((_, failure)) = self.world.outages.iter().find(|(outage, _)| outage.contains(&now)) {
+            return Err(*failure);
         }
         let mut random = self.random.lock().unwrap();
         if random.f64() < self.world.transient {
             let kinds = [FaultKind::Suspect, FaultKind::Overload, FaultKind::Unreachable];
-            return Err(Ends::With(kinds[random.usize(..3)]));
+            return Err(CallFailure::Fault(kinds[random.usize(..3)]));
         }
-        let fails = |(record, calls): (&&str, u32)| match self.world.nature(record) {
-            Nature::Hopeless(ends) => Some(ends),
-            Nature::Flaky(times, ends) => (calls <= times).then_some(ends),
-            Nature::Good | Nature::Refused => None,
+        let failure = |(record, calls): (&&str, u32)| match self.world.record_kind(record) {
+            RecordKind::Poison(failure) => Some(failure),
+            RecordKind::Flaky(failures, failure) => (calls <= failures).then_some(failure),
+            RecordKind::Good | RecordKind::Refused => None,
         };
-        so_far.into_iter().find_map(fails).map_or(Ok(()), Err)
+        so_far.into_iter().find_map(failure).map_or(Ok(()), Err)
     }
 
     fn latency(&self) -> Duration {
@@ -73,50 +73,50 @@ impl Service {
     }
 }
 
-/// The endpoint as one environment sees it.
+/// The endpoint as one environment calls it.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct EnvironmentEndpoint {
     pub(crate) service: Arc<Service>,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) environment: Arc<Mutex<Environment>>,
+    pub(crate) calls: Arc<Mutex<EnvironmentCalls>>,
 }
 
-/// What one environment has called.
+/// The calls of one environment.
 #[derive(Debug, Default)]
-pub(crate) struct Environment {
+pub(crate) struct EnvironmentCalls {
     pub(crate) answered: HashSet<String>,
     pub(crate) in_flight: usize,
     pub(crate) most_in_flight: usize,
-    /// Calls for each record in the invocation that is under way.
+    /// The number of calls for each record in the current invocation.
     pub(crate) attempts: HashMap<String, u32>,
 }
 
-struct InFlight<'s>(&'s Seen);
+struct InFlight<'s>(&'s EnvironmentEndpoint);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.environment.lock().unwrap().in_flight -= 1;
+        self.0.calls.lock().unwrap().in_flight -= 1;
     }
 }
 
-impl Seen {
+impl EnvironmentEndpoint {
     fn begin(&self, records: &[&str]) -> InFlight<'_> {
-        let mut environment = self.environment.lock().unwrap();
-        environment.in_flight += 1;
-        environment.most_in_flight = environment.most_in_flight.max(environment.in_flight);
+        let mut calls = self.calls.lock().unwrap();
+        calls.in_flight += 1;
+        calls.most_in_flight = calls.most_in_flight.max(calls.in_flight);
         for record in records {
-            *environment.attempts.entry((*record).to_owned()).or_default() += 1;
+            *calls.attempts.entry((*record).to_owned()).or_default() += 1;
         }
         let mut counts = self.service.counts.lock().unwrap();
         counts.calls += 1;
         counts.calls_while_frozen += u64::from(!self.gate.is_running.load(Ordering::Relaxed));
-        let again = records.iter().filter(|record| environment.answered.contains(**record));
-        counts.calls_again += again.count() as u64;
+        let repeated = records.iter().filter(|record| calls.answered.contains(**record));
+        counts.repeated_calls += repeated.count() as u64;
         InFlight(self)
     }
 
-    fn answered(&self, record: &str) {
-        self.environment.lock().unwrap().answered.insert(record.to_owned());
+    fn record_answer(&self, record: &str) {
+        self.calls.lock().unwrap().answered.insert(record.to_owned());
         *self
             .service
             .answered
@@ -127,32 +127,32 @@ impl Seen {
     }
 }
 
-impl Endpoint for Seen {
-    async fn invoke(&self, request: &InferenceRequest) -> Result<Response, Fault> {
-        let body = String::from_utf8(request.body().to_vec()).unwrap();
+impl Endpoint for EnvironmentEndpoint {
+    async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
+        let body = String::from_utf8(call.body.to_vec()).unwrap();
         let records: Vec<_> = body.lines().collect();
         let _in_flight = self.begin(&records);
-        let end = self.service.next(&records);
+        let result = self.service.decide(&records);
         let latency = self.service.latency();
-        self.service.counts.lock().unwrap().endpoint_faults += u64::from(end.is_err());
-        match end {
-            Err(Ends::Hanging) => pending().await,
-            Err(Ends::Panicking) => panic!("{PANIC}"),
-            Err(Ends::With(kind)) => {
+        self.service.counts.lock().unwrap().endpoint_faults += u64::from(result.is_err());
+        match result {
+            Err(CallFailure::Hang) => pending().await,
+            Err(CallFailure::Panic) => panic!("{PLANNED_PANIC}"),
+            Err(CallFailure::Fault(kind)) => {
                 sleep(latency / 2).await;
-                Err(Fault::new(kind, "as the seed says"))
+                Err(Fault::new(kind, "planned by the seed"))
             }
             Ok(()) => {
                 sleep(latency).await;
-                let is_refused = |record: &&str| self.service.world.nature(record) == Nature::Refused;
+                let is_refused = |record: &&str| self.service.world.record_kind(record) == RecordKind::Refused;
                 let refused = records.iter().any(is_refused);
                 if !refused || records.len() == 1 {
                     for record in &records {
-                        self.answered(record);
+                        self.record_answer(record);
                     }
                 }
                 if refused {
-                    return Err(Fault::new(FaultKind::Refused, "as the seed says"));
+                    return Err(Fault::new(FaultKind::Refused, "planned by the seed"));
                 }
                 let answers: Vec<_> = records.iter().map(|record| format!("\"{record}\"")).collect();
                 Ok(Response {

@@ -1,4 +1,4 @@
-//! Lambda around the function: the mapping, execution environments that stay warm, time limits and sudden ends.
+//! Simulates Lambda: the mapping, warm execution environments, timeouts and killed environments.
 
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use instream::deadline::Invocation;
-use instream::decode::kpl::deaggregate;
+use instream::event::kpl::deaggregate;
 use instream::handler::Handler;
-use instream_local::aggregate::{Put, aggregate};
+use instream::lambda::time_budget::Invocation;
+use instream_local::aggregate::{KplUserRecord, aggregate};
 use instream_local::esm::{Mapping, Report};
-use instream_local::function::Answer;
+use instream_local::function::InvocationResult;
 use instream_local::runtime_api::FunctionError;
 use instream_local::stream::StreamRecord;
 use serde_json::Value;
@@ -21,14 +21,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use crate::cloud::{Cloud, Gate};
-use crate::endpoint::{Environment, Seen, Service};
-use crate::oracle::{DeadLetter, Told};
-use crate::world::{Reliability, START_MS, World, name};
+use crate::endpoint::{EnvironmentCalls, EnvironmentEndpoint, Service};
+use crate::oracle::{DeadLetter, RunResult};
+use crate::world::{Reliability, START_MS, World, record_name};
 
-/// A function's process.
+/// The function's process in one execution environment.
 struct Process {
-    handler: Handler<Seen>,
-    seen: Seen,
+    handler: Handler<EnvironmentEndpoint>,
+    endpoint: EnvironmentEndpoint,
     gate: Arc<Gate>,
 }
 
@@ -37,14 +37,14 @@ struct Lambda<'w> {
     service: Arc<Service>,
     output: Cloud,
     dead_letter: Cloud,
-    /// Idle processes, the one that was used last at the end.
+    /// The idle processes. The most recently used one is the last.
     warm: RefCell<Vec<Process>>,
     random: RefCell<fastrand::Rng>,
     started: Instant,
 }
 
-/// Runs the stream until the mapping has come through it.
-pub(crate) async fn run(world: &Arc<World>) -> Told {
+/// Runs the stream until the mapping has finished it.
+pub(crate) async fn run(world: &Arc<World>) -> RunResult {
     let lambda = Lambda::new(world);
     let mapping = Mapping {
         batch_size: world.batch_size,
@@ -68,20 +68,20 @@ pub(crate) async fn run(world: &Arc<World>) -> Told {
     let invoke = async |event: Bytes| lambda.invoke(event).await;
     mapping.run(stream(world), &invoke, &report).await;
     let discarded = discarded.into_inner();
-    lambda.tell(discarded)
+    lambda.into_result(discarded)
 }
 
-/// The records, all there from the start on.
+/// Returns the shards of the stream. All records are available from the start.
 fn stream(world: &World) -> Vec<mpsc::UnboundedReceiver<StreamRecord>> {
     let mut random = fastrand::Rng::with_seed(world.seed ^ 0x5713);
-    let shard = |(shard, natures): (usize, &Vec<_>)| {
+    let shard = |(shard, kinds): (usize, &Vec<_>)| {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let numbers: Vec<_> = (0..natures.len()).collect();
-        for group in numbers.chunks(world.aggregated) {
+        let numbers: Vec<_> = (0..kinds.len()).collect();
+        for group in numbers.chunks(world.records_per_aggregate) {
             let partition_key = format!("key-{}", random.u64(..world.keys));
-            let data: Vec<_> = group.iter().map(|number| name(shard, *number)).collect();
+            let data: Vec<_> = group.iter().map(|number| record_name(shard, *number)).collect();
             let mut record = StreamRecord::from_line(group[0] as u64 + 1, data[0].as_bytes(), START_MS);
-            if world.aggregated > 1 {
+            if world.records_per_aggregate > 1 {
                 let put = |data| put(&partition_key, data);
                 record.data = aggregate(&data.iter().map(put).collect::<Vec<_>>());
             }
@@ -95,15 +95,15 @@ fn stream(world: &World) -> Vec<mpsc::UnboundedReceiver<StreamRecord>> {
     world.shards.iter().enumerate().map(shard).collect()
 }
 
-fn put<'p>(partition_key: &'p str, data: &'p String) -> Put<'p> {
-    Put {
+fn put<'p>(partition_key: &'p str, data: &'p String) -> KplUserRecord<'p> {
+    KplUserRecord {
         partition_key,
         explicit_hash_key: None,
         data: data.as_bytes(),
     }
 }
 
-/// The user records in a Kinesis record.
+/// Returns the names of the user records in a Kinesis record.
 fn names(data: &Bytes) -> Vec<String> {
     let name = |data: &Bytes| String::from_utf8(data.to_vec()).unwrap();
     match deaggregate(data).unwrap() {
@@ -115,15 +115,15 @@ fn names(data: &Bytes) -> Vec<String> {
 impl<'w> Lambda<'w> {
     fn new(world: &'w Arc<World>) -> Self {
         let started = Instant::now();
-        let cloud = |is: &Reliability, salt: u64| {
-            let (is, mut random) = (is.clone(), fastrand::Rng::with_seed(world.seed ^ salt));
-            Cloud::that(move |_, entries| is.decide(&mut random, started.elapsed(), entries))
+        let cloud = |reliability: &Reliability, salt: u64| {
+            let (reliability, mut random) = (reliability.clone(), fastrand::Rng::with_seed(world.seed ^ salt));
+            Cloud::deciding(move |_, entries| reliability.decide(&mut random, started.elapsed(), entries))
         };
         Self {
             world,
             service: Arc::new(Service::new(world)),
-            output: cloud(&world.output_is, 0x0707),
-            dead_letter: cloud(&world.dead_letter_is, 0xDEAD),
+            output: cloud(&world.output_reliability, 0x0707),
+            dead_letter: cloud(&world.dead_letter_reliability, 0xDEAD),
             warm: RefCell::default(),
             random: RefCell::new(fastrand::Rng::with_seed(world.seed ^ 0x1A3B)),
             started,
@@ -132,20 +132,24 @@ impl<'w> Lambda<'w> {
 
     fn process(&self) -> Process {
         let gate = Arc::new(Gate::default());
-        let seen = Seen {
+        let endpoint = EnvironmentEndpoint {
             service: Arc::clone(&self.service),
             gate: Arc::clone(&gate),
-            environment: Arc::new(Mutex::new(Environment::default())),
+            calls: Arc::new(Mutex::new(EnvironmentCalls::default())),
         };
-        let output = self.output.behind(&gate).open(&self.world.output);
+        let output = self.output.through(&gate).open(&self.world.output);
         let dead_letter = self.world.dead_letter.as_ref();
-        let dead_letter = dead_letter.map(|destination| self.dead_letter.behind(&gate).open(destination));
-        let handler = Handler::new(&self.world.config(), seen.clone(), output, dead_letter);
-        Process { handler, seen, gate }
+        let dead_letter = dead_letter.map(|destination| self.dead_letter.through(&gate).open(destination));
+        let handler = Handler::new(&self.world.config(), endpoint.clone(), output, dead_letter);
+        Process {
+            handler,
+            endpoint,
+            gate,
+        }
     }
 
-    /// One invocation: in a warm environment where there is one, mostly, and sometimes not to its end.
-    async fn invoke(&self, event: Bytes) -> Answer {
+    /// Runs one invocation, usually in a warm environment. The environment may be killed before the invocation ends.
+    async fn invoke(&self, event: Bytes) -> InvocationResult {
         let (is_fresh, kill_after) = {
             let mut random = self.random.borrow_mut();
             let kill = random.f64() < self.world.kills;
@@ -159,7 +163,7 @@ impl<'w> Lambda<'w> {
         }
         let idle = self.warm.borrow_mut().pop();
         let process = idle.unwrap_or_else(|| self.process());
-        self.count_saved(&event, &process);
+        self.count_answered_before(&event, &process);
         process.gate.is_running.store(true, Ordering::Relaxed);
         let killed = async {
             match kill_after {
@@ -169,23 +173,23 @@ impl<'w> Lambda<'w> {
         };
         let answer = tokio::select! {
             biased;
-            () = killed => Answer::Exited("killed".to_owned()),
-            () = sleep(self.world.timeout) => Answer::TimedOut(self.world.timeout),
+            () = killed => InvocationResult::Exited("killed".to_owned()),
+            () = sleep(self.world.timeout) => InvocationResult::TimedOut(self.world.timeout),
             answer = self.handle(&process, &event) => answer,
         };
         process.gate.is_running.store(false, Ordering::Relaxed);
         match &answer {
-            Answer::Exited(_) => self.service.counts.lock().unwrap().kills += 1,
-            Answer::TimedOut(_) => self.service.counts.lock().unwrap().late_answers += 1,
-            Answer::Response(_) | Answer::Error(_) => {
-                self.check_at_rest(&process);
+            InvocationResult::Exited(_) => self.service.counts.lock().unwrap().kills += 1,
+            InvocationResult::TimedOut(_) => self.service.counts.lock().unwrap().late_responses += 1,
+            InvocationResult::Response(_) | InvocationResult::Error(_) => {
+                self.check_after_response(&process);
                 self.warm.borrow_mut().push(process);
             }
         }
         answer
     }
 
-    async fn handle(&self, process: &Process, event: &Bytes) -> Answer {
+    async fn handle(&self, process: &Process, event: &Bytes) -> InvocationResult {
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(START_MS) + self.started.elapsed();
         let deadline = now + self.world.timeout;
         let deadline_ms = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
@@ -197,50 +201,49 @@ impl<'w> Lambda<'w> {
             now,
         };
         match process.handler.handle(event, invocation).await {
-            Ok(response) => Answer::Response(serde_json::to_vec(&response).unwrap().into()),
-            Err(error) => Answer::Error(FunctionError {
+            Ok(response) => InvocationResult::Response(serde_json::to_vec(&response).unwrap().into()),
+            Err(error) => InvocationResult::Error(FunctionError {
                 error_type: "HandlerError".to_owned(),
                 error_message: error.to_string(),
             }),
         }
     }
 
-    /// How many of the event's records this environment has had an answer for.
-    fn count_saved(&self, event: &Bytes, process: &Process) {
+    /// Counts the event's records for which this environment has already received an answer.
+    fn count_answered_before(&self, event: &Bytes, process: &Process) {
         let event: Value = serde_json::from_slice(event).unwrap();
-        let mut environment = process.seen.environment.lock().unwrap();
-        environment.attempts.clear();
-        environment.most_in_flight = 0;
+        let mut calls = process.endpoint.calls.lock().unwrap();
+        calls.attempts.clear();
+        calls.most_in_flight = 0;
         let records = event["Records"].as_array().unwrap().iter();
         let data = records.map(|record| bytes(&record["kinesis"]["data"]));
-        let saved = data
+        let answered_before = data
             .flat_map(|data| names(&data))
-            .filter(|name| environment.answered.contains(name))
+            .filter(|name| calls.answered.contains(name))
             .count();
-        self.service.counts.lock().unwrap().answered_before += saved as u64;
+        self.service.counts.lock().unwrap().answered_before += answered_before as u64;
     }
 
-    /// What must hold whenever an answer has been sent.
-    fn check_at_rest(&self, process: &Process) {
-        let environment = process.seen.environment.lock().unwrap();
+    /// Counts violations of the rules that hold after each response.
+    fn check_after_response(&self, process: &Process) {
+        let calls = process.endpoint.calls.lock().unwrap();
         let config = self.world.config();
         let mut counts = self.service.counts.lock().unwrap();
-        counts.left_behind += (environment.in_flight + process.gate.in_flight.load(Ordering::Relaxed)) as u64;
-        counts.over_capacity += u64::from(environment.most_in_flight > config.capacity.get());
-        let attempts = environment.attempts.iter();
-        // What is given up has two attempts at least, and a record that was answered may be called once more for it.
+        counts.left_in_flight += (calls.in_flight + process.gate.in_flight.load(Ordering::Relaxed)) as u64;
+        counts.over_capacity += u64::from(calls.most_in_flight > config.capacity.get());
+        let attempts = calls.attempts.iter();
+        // A record that is given up has at least two attempts, and an answered record may be called again as a probe.
         let attempts_max = config.retry.max_attempts.max(config.give_up_after.map_or(1, |_| 2));
-        // As often as a request for it can be halved, and once more for the whole.
-        let requests_max = self.world.packed.next_power_of_two().ilog2() + 1;
-        // Any record of a request may be asked for, to see whether the endpoint answers.
-        let asked_max = if requests_max > 1 { requests_max } else { 0 };
-        let attempts_max = attempts_max * requests_max + asked_max;
-        let too_many =
-            |(name, count): &(&String, &u32)| **count > attempts_max && !environment.answered.contains(*name);
+        // A record is part of the whole request and of each half down to the record alone.
+        let requests_max = self.world.records_per_request.next_power_of_two().ilog2() + 1;
+        // Any record of a request may also be sent as a probe of the endpoint.
+        let probes_max = if requests_max > 1 { requests_max } else { 0 };
+        let attempts_max = attempts_max * requests_max + probes_max;
+        let too_many = |(name, count): &(&String, &u32)| **count > attempts_max && !calls.answered.contains(*name);
         counts.too_many_attempts += attempts.filter(too_many).count() as u64;
     }
 
-    fn tell(self, discarded: Vec<String>) -> Told {
+    fn into_result(self, discarded: Vec<String>) -> RunResult {
         let envelopes = |cloud: &Cloud| cloud.envelopes().into_iter();
         let predicted = envelopes(&self.output).map(|it| (it["output"].as_str().unwrap().to_owned(), key(&it)));
         let dead = envelopes(&self.dead_letter).map(|it| DeadLetter {
@@ -254,7 +257,7 @@ impl<'w> Lambda<'w> {
         counts.output_faults = self.output.faults() + self.dead_letter.faults();
         let mut answered: Vec<_> = self.service.answered.lock().unwrap().clone().into_iter().collect();
         answered.sort();
-        Told {
+        RunResult {
             predicted: predicted.collect(),
             dead: dead.collect(),
             discarded,

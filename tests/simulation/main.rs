@@ -1,13 +1,13 @@
-//! Thousands of streams through the function, each drawn from a seed: the endpoint fails, hangs and goes down,
-//! destinations refuse, time runs out, environments are killed. Whatever happens, no record may be lost, and none may be
-//! called or delivered twice without a cause.
+//! Sends many streams through the function, each drawn from a seed. The endpoint fails, hangs and goes down,
+//! destinations refuse entries, invocations time out, and environments are killed. In every run, no record may be lost,
+//! and none may be called or delivered twice without a cause.
 //!
-//! The function is the real one but for its process and its network; the mapping is that of `cargo local`. All of it runs
-//! on a paused clock and on one thread, so that a seed brings the same run each time.
+//! The function is the real one, except for its process and its network. The mapping is that of `cargo local`.
+//! Everything runs on a paused clock and on one thread, so that a seed always gives the same run.
 //!
 //! ```sh
-//! SEEDS=10000 cargo test --test simulation -- --nocapture              # more, some fifteen minutes
-//! SEED=4711 cargo test --test simulation -- --nocapture                # the run of one seed, told in full
+//! SEEDS=10000 cargo test --test simulation -- --nocapture              # more seeds, about 15 minutes
+//! SEED=4711 cargo test --test simulation -- --nocapture                # one seed, printed in full
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
@@ -27,19 +27,19 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use oracle::Told;
+use oracle::RunResult;
 use setting::setting;
 use world::World;
 
-/// How many seeds are run where `SEEDS` does not say: so many as a developer has patience for.
+/// The number of seeds to run if `SEEDS` is not set. A developer can wait for this many.
 const SEEDS: u64 = 300;
 
-/// The run of one seed, from the first record to the last.
+/// Runs the stream of one seed from the first record to the last, and checks the result.
 ///
 /// # Panics
 ///
-/// If anything is not as it must be.
-fn run(seed: u64) -> Told {
+/// If a check fails.
+fn run(seed: u64) -> RunResult {
     logs::watch();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -48,48 +48,48 @@ fn run(seed: u64) -> Told {
     fastrand::seed(seed);
     let world = Arc::new(World::draw(seed));
     runtime.unwrap().block_on(async {
-        let mut told = lambda::run(&world).await;
-        oracle::check(&world, &mut told);
-        told
+        let mut result = lambda::run(&world).await;
+        oracle::check(&world, &mut result);
+        result
     })
 }
 
-/// Thousands of them would hide the one that matters.
-fn say_nothing_of_panics_that_the_seed_asks_for() {
+/// Planned panics are not printed: thousands of them would hide an unexpected one.
+fn silence_planned_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if panic.payload_as_str() != Some(endpoint::PANIC) {
+        if panic.payload_as_str() != Some(endpoint::PLANNED_PANIC) {
             usual(panic);
         }
     }));
 }
 
 #[test]
-fn no_record_is_lost_and_none_comes_twice_without_a_cause() {
+fn no_record_is_lost_or_repeated_without_a_cause() {
     if let Some(seed) = setting("SEED") {
         println!("{:#?}", World::draw(seed));
         println!("{:#?}", run(seed));
         return;
     }
-    say_nothing_of_panics_that_the_seed_asks_for();
-    let mut all = Told::default();
+    silence_planned_panics();
+    let mut all = RunResult::default();
     let seeds = setting("SEEDS").unwrap_or(SEEDS);
     for seed in 0..seeds {
-        let told = catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| {
-            println!("\nSEED={seed} cargo test --test simulation -- --nocapture    # repeats the run that failed\n");
+        let result = catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| {
+            println!("\nSEED={seed} cargo test --test simulation -- --nocapture    # repeats the failed run\n");
             resume_unwind(panic)
         });
-        all.add(&told);
+        all.add(&result);
     }
     println!("{seeds} seeds: {}", all.counts);
-    // A simulation in which nothing happens proves nothing.
+    // The simulation proves something only if each kind of event has happened.
     if seeds >= SEEDS {
-        all.counts.assert_that_everything_happened();
+        all.counts.assert_every_kind_happened();
     }
 }
 
 #[test]
-fn a_seed_brings_the_same_run_each_time() {
+fn the_same_seed_gives_the_same_run() {
     for seed in 0..20 {
         let (first, second) = (run(seed), run(seed));
         assert_eq!(first, second, "SEED={seed}");

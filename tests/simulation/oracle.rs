@@ -1,21 +1,21 @@
-//! What must be true when the mapping has come through the stream.
+//! Checks what must be true when the mapping has finished the stream.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use instream::config::{Destination, OutputMode};
+use instream::delivery::{DestinationSetting, OutputMode};
 
-use crate::world::{Ends, Nature, Reliability, World, name, place};
+use crate::world::{CallFailure, RecordKind, Reliability, World, record_name, shard_and_number};
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Told {
-    /// The records in OUTPUT with their partition keys, in its order.
+pub(crate) struct RunResult {
+    /// The records in OUTPUT with their partition keys, in the order of OUTPUT.
     pub(crate) predicted: Vec<(String, String)>,
     pub(crate) dead: Vec<DeadLetter>,
-    /// What the mapping gave up.
+    /// The records that the mapping discarded.
     pub(crate) discarded: Vec<String>,
-    /// How often each record was answered.
+    /// The number of answers for each record.
     pub(crate) answered: Vec<(String, u32)>,
     pub(crate) counts: Counts,
 }
@@ -26,7 +26,7 @@ pub(crate) struct DeadLetter {
     pub(crate) reason: String,
 }
 
-/// What happened, in numbers.
+/// The number of events of each kind.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Counts {
     pub(crate) records: u64,
@@ -41,183 +41,192 @@ pub(crate) struct Counts {
     pub(crate) output_faults: u64,
     pub(crate) kills: u64,
     pub(crate) redelivered: u64,
-    /// Records that came to an environment which had had an answer for them.
+    /// Redelivered records for which the environment had already received an answer.
     pub(crate) answered_before: u64,
-    /// Calls for such records.
-    pub(crate) calls_again: u64,
-    /// Simulated.
+    /// Calls for records for which the environment had already received an answer.
+    pub(crate) repeated_calls: u64,
+    /// Simulated time.
     pub(crate) seconds: u64,
 
-    // What must not be.
+    // These counts must be zero.
     pub(crate) calls_while_frozen: u64,
     pub(crate) requests_while_frozen: u64,
-    pub(crate) left_behind: u64,
-    pub(crate) late_answers: u64,
+    pub(crate) left_in_flight: u64,
+    pub(crate) late_responses: u64,
     pub(crate) over_capacity: u64,
     pub(crate) too_many_attempts: u64,
 }
 
-/// Panics if anything is not as it must be.
-pub(crate) fn check(world: &World, told: &mut Told) {
-    nothing_is_lost(world, told);
-    nothing_runs_where_it_must_not(told);
-    every_end_has_its_reason(world, told);
-    nothing_repeats_without_a_cause(world, told);
-    keys_stay_in_order(world, told);
-    no_call_is_made_for_what_is_remembered(world, told);
-    only_the_hopeless_are_discarded(world, told);
-    told.counts.predicted = told.predicted.len() as u64;
-    told.counts.discarded = told.discarded.len() as u64;
-    told.counts.refused = told.dead.iter().filter(|letter| letter.reason == "Refused").count() as u64;
-    told.counts.given_up = told.dead.len() as u64 - told.counts.refused;
+/// Checks the result of a run, and adds its counts. Panics if a check fails.
+pub(crate) fn check(world: &World, result: &mut RunResult) {
+    no_record_is_lost(world, result);
+    limits_are_kept(result);
+    every_outcome_has_its_reason(world, result);
+    no_record_is_repeated_without_a_cause(world, result);
+    keys_stay_in_order(world, result);
+    no_remembered_record_is_called_again(world, result);
+    only_failing_records_are_discarded(world, result);
+    result.counts.predicted = result.predicted.len() as u64;
+    result.counts.discarded = result.discarded.len() as u64;
+    result.counts.refused = result.dead.iter().filter(|it| it.reason == "Refused").count() as u64;
+    result.counts.given_up = result.dead.len() as u64 - result.counts.refused;
 }
 
-fn nothing_is_lost(world: &World, told: &Told) {
-    let predicted = told.predicted.iter().map(|(record, _)| record);
-    let dead = told.dead.iter().map(|letter| &letter.record);
-    let arrived: HashSet<_> = predicted.chain(dead).chain(&told.discarded).collect();
-    for (shard, natures) in world.shards.iter().enumerate() {
-        for number in 0..natures.len() {
-            let record = name(shard, number);
+fn no_record_is_lost(world: &World, result: &RunResult) {
+    let predicted = result.predicted.iter().map(|(record, _)| record);
+    let dead = result.dead.iter().map(|dead_letter| &dead_letter.record);
+    let arrived: HashSet<_> = predicted.chain(dead).chain(&result.discarded).collect();
+    for (shard, kinds) in world.shards.iter().enumerate() {
+        for number in 0..kinds.len() {
+            let record = record_name(shard, number);
             assert!(arrived.contains(&record), "record {record} is lost");
         }
     }
-    assert_eq!(arrived.len(), world.records(), "records that nobody put in");
+    assert_eq!(
+        arrived.len(),
+        world.records(),
+        "there are records that are not in the stream"
+    );
 }
 
-fn nothing_runs_where_it_must_not(told: &Told) {
-    let counts = &told.counts;
-    assert_eq!(counts.calls_while_frozen, 0, "calls after the answer");
-    assert_eq!(counts.requests_while_frozen, 0, "deliveries after the answer");
-    assert_eq!(counts.left_behind, 0, "calls or deliveries in flight after the answer");
-    assert_eq!(counts.late_answers, 0, "answers after the deadline");
+fn limits_are_kept(result: &RunResult) {
+    let counts = &result.counts;
+    assert_eq!(counts.calls_while_frozen, 0, "calls started after the response");
+    assert_eq!(counts.requests_while_frozen, 0, "deliveries started after the response");
+    assert_eq!(
+        counts.left_in_flight, 0,
+        "calls or deliveries in flight after the response"
+    );
+    assert_eq!(counts.late_responses, 0, "responses after the deadline");
     assert_eq!(counts.over_capacity, 0, "more calls in flight than CAPACITY");
     assert_eq!(counts.too_many_attempts, 0, "more attempts than MAX_ATTEMPTS");
 }
 
-/// Only what is refused is dead-lettered as such, and only what fails by what may be its own fault is given up: never for
-/// an outage.
-fn every_end_has_its_reason(world: &World, told: &Told) {
-    for (record, _) in &told.predicted {
-        let nature = world.nature(record);
+/// Only refused records are dead-lettered as `Refused`. Only records that may cause their failures are given up, never
+/// because of an outage.
+fn every_outcome_has_its_reason(world: &World, result: &RunResult) {
+    for (record, _) in &result.predicted {
+        let kind = world.record_kind(record);
         assert!(
-            matches!(nature, Nature::Good | Nature::Flaky(..)),
-            "{record} is {nature:?}, and predicted"
+            matches!(kind, RecordKind::Good | RecordKind::Flaky(..)),
+            "{record} is {kind:?}, but was predicted"
         );
     }
-    let may_be_unlucky = world.transient > 0.0;
-    for DeadLetter { record, reason } in &told.dead {
-        let nature = world.nature(record);
-        let is_right = match (&**reason, nature) {
-            ("Refused", Nature::Refused) | ("GivenUp", Nature::Hopeless(_)) => true,
-            ("GivenUp", Nature::Flaky(_, ends)) => ends.is_suspect() || may_be_unlucky,
-            ("GivenUp", Nature::Good | Nature::Refused) => may_be_unlucky,
+    let has_transient_faults = world.transient > 0.0;
+    for DeadLetter { record, reason } in &result.dead {
+        let kind = world.record_kind(record);
+        let is_right = match (&**reason, kind) {
+            ("Refused", RecordKind::Refused) | ("GivenUp", RecordKind::Poison(_)) => true,
+            ("GivenUp", RecordKind::Flaky(_, failure)) => failure.is_suspect() || has_transient_faults,
+            ("GivenUp", RecordKind::Good | RecordKind::Refused) => has_transient_faults,
             _ => false,
         };
-        assert!(is_right, "{record} is {nature:?}, and dead-lettered as {reason}");
+        assert!(is_right, "{record} is {kind:?}, but was dead-lettered as {reason}");
     }
 }
 
-/// Whether all redeliveries of a batch go to the environment that had it before.
+/// Returns true if every redelivery of a batch goes to the environment that had the batch before.
 fn stays_warm(world: &World) -> bool {
     world.kills + world.fresh == 0.0 && world.shards.len() == 1 && world.parallelization_factor == 1
 }
 
-fn remembers(world: &World) -> bool {
+fn has_large_memo(world: &World) -> bool {
     world.config().memo_bytes > 1_000_000
 }
 
-/// A FIFO queue drops repeats by itself.
-fn is_fifo(destination: &Destination) -> bool {
-    matches!(destination, Destination::Sqs(url) if url.contains(".fifo"))
+/// Returns true for an SQS FIFO queue, which drops duplicates itself.
+fn is_fifo(destination: &DestinationSetting) -> bool {
+    matches!(destination, DestinationSetting::Sqs(url) if url.contains(".fifo"))
 }
 
-fn nothing_repeats_without_a_cause(world: &World, told: &mut Told) {
+fn no_record_is_repeated_without_a_cause(world: &World, result: &mut RunResult) {
     let mut seen: HashMap<&str, u64> = HashMap::new();
-    let predicted = told.predicted.iter().map(|(record, _)| record);
-    for record in predicted.chain(told.dead.iter().map(|letter| &letter.record)) {
+    let predicted = result.predicted.iter().map(|(record, _)| record);
+    for record in predicted.chain(result.dead.iter().map(|dead_letter| &dead_letter.record)) {
         *seen.entry(record).or_default() += 1;
     }
-    told.counts.repeated = seen.values().map(|count| count - 1).sum();
-    let is_silent = world.output_is.silent + world.dead_letter_is.silent > 0.0;
-    let may_repeat =
-        world.kills > 0.0 || is_silent || arrives_in_part(world) && !(stays_warm(world) && remembers(world));
+    result.counts.repeated = seen.values().map(|count| count - 1).sum();
+    let loses_responses = world.output_reliability.lost_responses + world.dead_letter_reliability.lost_responses > 0.0;
+    let may_repeat = world.kills > 0.0
+        || loses_responses
+        || may_deliver_past_checkpoint(world) && !(stays_warm(world) && has_large_memo(world));
     if !may_repeat {
-        assert_eq!(told.counts.repeated, 0, "records were delivered twice");
+        assert_eq!(result.counts.repeated, 0, "records were delivered twice");
     }
     if world.config().output_mode == OutputMode::Unordered {
-        told.counts.repeated_unordered = told.counts.repeated;
+        result.counts.repeated_unordered = result.counts.repeated;
     }
 }
 
-/// Whether something may arrive that lies behind the checkpoint.
-fn arrives_in_part(world: &World) -> bool {
-    let in_part = |destination: &Destination, is: &Reliability| {
-        // A queue without order is sent several requests at once.
-        let is_queue = matches!(destination, Destination::Sqs(_)) && !is_fifo(destination);
-        is.refuses_entries > 0.0 || is_queue && !is.is_perfect()
+/// Returns true if records after the checkpoint may be delivered.
+fn may_deliver_past_checkpoint(world: &World) -> bool {
+    let may_take_a_part = |destination: &DestinationSetting, reliability: &Reliability| {
+        // A standard queue gets several requests at once.
+        let is_queue = matches!(destination, DestinationSetting::Sqs(_)) && !is_fifo(destination);
+        reliability.refused_entries > 0.0 || is_queue && !reliability.is_perfect()
     };
     let dead_letter = world.dead_letter.as_ref();
     world.config().output_mode == OutputMode::Unordered
-        || in_part(&world.output, &world.output_is)
-        || dead_letter.is_some_and(|destination| in_part(destination, &world.dead_letter_is))
+        || may_take_a_part(&world.output, &world.output_reliability)
+        || dead_letter.is_some_and(|destination| may_take_a_part(destination, &world.dead_letter_reliability))
 }
 
-/// In `ordered` mode a destination that takes everything gets each key's records in the order of the stream.
-fn keys_stay_in_order(world: &World, told: &Told) {
-    let is_queue = matches!(world.output, Destination::Sqs(_)) && !is_fifo(&world.output);
-    let is_in_order = world.config().output_mode == OutputMode::Ordered && world.output_is.is_perfect() && !is_queue;
-    if !is_in_order || told.counts.repeated > 0 {
+/// In `ordered` mode, a destination that accepts every request gets each key's records in the order of the stream.
+fn keys_stay_in_order(world: &World, result: &RunResult) {
+    let is_queue = matches!(world.output, DestinationSetting::Sqs(_)) && !is_fifo(&world.output);
+    let is_in_order =
+        world.config().output_mode == OutputMode::Ordered && world.output_reliability.is_perfect() && !is_queue;
+    if !is_in_order || result.counts.repeated > 0 {
         return;
     }
     let mut last: HashMap<(usize, &str), usize> = HashMap::new();
-    for (record, key) in &told.predicted {
-        let (shard, number) = place(record);
+    for (record, key) in &result.predicted {
+        let (shard, number) = shard_and_number(record);
         let before = last.insert((shard, key), number);
         assert!(
             before.is_none_or(|before| before < number),
-            "{key}: record {record} came late"
+            "{key}: record {record} is out of order"
         );
     }
 }
 
-fn no_call_is_made_for_what_is_remembered(world: &World, told: &Told) {
-    // Where a record is to be given up or a request split, one that was answered is asked for again.
-    if remembers(world) && world.config().give_up_after.is_none() && world.packed == 1 {
+fn no_remembered_record_is_called_again(world: &World, result: &RunResult) {
+    // Giving up a record and splitting a request both repeat calls for answered records.
+    if has_large_memo(world) && world.config().give_up_after.is_none() && world.records_per_request == 1 {
         assert_eq!(
-            told.counts.calls_again, 0,
+            result.counts.repeated_calls, 0,
             "calls for records that were answered before"
         );
     }
 }
 
-/// One bad record does not block the shard: where it can be given up, the mapping has nothing to discard but what no
-/// environment could judge, for want of any answer.
-fn only_the_hopeless_are_discarded(world: &World, told: &Told) {
+/// A poison record does not block its shard. If records can be given up, the mapping discards only failing records that
+/// no environment could judge, because the endpoint answered no other call.
+fn only_failing_records_are_discarded(world: &World, result: &RunResult) {
     let gives_up = world.config().give_up_after.is_some() && world.max_retries.is_none();
     let has_time = world.config().call_timeout * world.config().retry.max_attempts < world.timeout / 2;
     if !(gives_up && has_time && stays_warm(world)) {
         return;
     }
-    for record in &told.discarded {
-        let nature = world.nature(record);
-        let is_hopeless = match nature {
-            Nature::Hopeless(_) => true,
-            Nature::Flaky(_, ends) => ends != Ends::With(instream::endpoint::FaultKind::Overload),
-            Nature::Good | Nature::Refused => false,
+    for record in &result.discarded {
+        let kind = world.record_kind(record);
+        let may_be_discarded = match kind {
+            RecordKind::Poison(_) => true,
+            RecordKind::Flaky(_, failure) => failure != CallFailure::Fault(instream::outcome::FaultKind::Overload),
+            RecordKind::Good | RecordKind::Refused => false,
         };
-        assert!(is_hopeless, "{record} is {nature:?}, and discarded");
+        assert!(may_be_discarded, "{record} is {kind:?}, but was discarded");
     }
 }
 
-impl Told {
+impl RunResult {
     pub(crate) fn add(&mut self, other: &Self) {
         self.counts.add(&other.counts);
     }
 }
 
 impl Counts {
-    fn each(&mut self) -> [&mut u64; 21] {
+    fn all_mut(&mut self) -> [&mut u64; 21] {
         [
             &mut self.records,
             &mut self.predicted,
@@ -232,12 +241,12 @@ impl Counts {
             &mut self.kills,
             &mut self.redelivered,
             &mut self.answered_before,
-            &mut self.calls_again,
+            &mut self.repeated_calls,
             &mut self.seconds,
             &mut self.calls_while_frozen,
             &mut self.requests_while_frozen,
-            &mut self.left_behind,
-            &mut self.late_answers,
+            &mut self.left_in_flight,
+            &mut self.late_responses,
             &mut self.over_capacity,
             &mut self.too_many_attempts,
         ]
@@ -245,14 +254,14 @@ impl Counts {
 
     fn add(&mut self, other: &Self) {
         let mut other = other.clone();
-        for (mine, its) in self.each().into_iter().zip(other.each()) {
+        for (mine, its) in self.all_mut().into_iter().zip(other.all_mut()) {
             *mine += *its;
         }
     }
 
-    pub(crate) fn assert_that_everything_happened(&mut self) {
-        for (place, count) in self.each().into_iter().take(15).enumerate() {
-            assert!(*count > 0, "number {place} of what is counted never happened");
+    pub(crate) fn assert_every_kind_happened(&mut self) {
+        for (index, count) in self.all_mut().into_iter().take(15).enumerate() {
+            assert!(*count > 0, "count {index} is zero in all runs");
         }
     }
 }
@@ -277,16 +286,15 @@ impl fmt::Display for Counts {
             redelivered,
             ..
         } = self;
-        let saved = self.answered_before.saturating_sub(self.calls_again);
+        let saved = self.answered_before.saturating_sub(self.repeated_calls);
         let hours = self.seconds / 3600;
         let in_order = repeated - repeated_unordered;
         write!(
             f,
             "{records} records in {hours} simulated hours: {predicted} predictions, {refused} refused, {given_up} given \
-             up, {discarded} discarded by the mapping, none lost; delivered again: {in_order} in ordered mode, \
-             {repeated_unordered} in unordered. {endpoint_faults} faults of \
-             the endpoint in {calls} calls, {output_faults} of destinations, {kills} kills; {redelivered} records \
-             redelivered, {saved} calls saved by the memo"
+             up, {discarded} discarded by the mapping, none lost; delivered twice: {in_order} in ordered mode, \
+             {repeated_unordered} in unordered mode. {endpoint_faults} endpoint faults in {calls} calls, \
+             {output_faults} destination faults, {kills} kills; {redelivered} records redelivered, {saved} calls saved by the memo"
         )
     }
 }

@@ -1,100 +1,103 @@
-//! What a seed brings: a stream, settings, and everything that goes wrong.
+//! Everything that a seed decides: the stream, the settings and the failures.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use instream::config::{Config, Destination};
-use instream::endpoint::FaultKind;
+use instream::config::Config;
+use instream::delivery::DestinationSetting;
+use instream::outcome::FaultKind;
 
 use crate::cloud::Fate;
 use crate::logs::MARKER;
 
-/// When every run begins, in milliseconds since 1970.
+/// The start time of every run, in milliseconds since 1970.
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
 
-/// What the endpoint makes of one record, when it is up.
+/// The endpoint's treatment of a record while the endpoint is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Nature {
-    /// It is answered.
+pub(crate) enum RecordKind {
+    /// Every call is answered.
     Good,
-    /// It is refused.
+    /// Every call is refused.
     Refused,
-    /// It fails each time, as a suspect does.
-    Hopeless(Ends),
-    /// So many calls fail, then it is answered.
-    Flaky(u32, Ends),
+    /// Every call fails in a way that the record may cause.
+    Poison(CallFailure),
+    /// The given number of calls fail, later ones are answered.
+    Flaky(u32, CallFailure),
 }
 
-/// How a call ends that brings no answer.
+/// The way in which a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ends {
-    With(FaultKind),
-    Hanging,
-    Panicking,
+pub(crate) enum CallFailure {
+    Fault(FaultKind),
+    Hang,
+    Panic,
 }
 
-impl Ends {
-    /// Whether it may be the record's own fault.
+impl CallFailure {
+    /// Returns true if the record may be the cause.
     pub(crate) fn is_suspect(self) -> bool {
         match self {
-            Self::With(kind) => kind == FaultKind::Suspect,
-            Self::Hanging | Self::Panicking => true,
+            Self::Fault(kind) => kind == FaultKind::Suspect,
+            Self::Hang | Self::Panic => true,
         }
     }
 }
 
-/// How a destination treats requests.
+/// The reliability of a destination. Shares are between 0 and 1.
 #[derive(Debug, Clone)]
 pub(crate) struct Reliability {
-    /// Share of the entries that are not taken.
-    pub(crate) refuses_entries: f64,
-    /// Share of the requests of which nothing is taken.
-    pub(crate) refuses: f64,
-    /// Share of the requests that are taken without an answer.
-    pub(crate) silent: f64,
+    /// The share of the entries that are refused.
+    pub(crate) refused_entries: f64,
+    /// The share of the requests that are refused as a whole.
+    pub(crate) refused_requests: f64,
+    /// The share of the requests that are accepted, but get no response.
+    pub(crate) lost_responses: f64,
+    /// The share of the requests that hang and are not accepted.
     pub(crate) hangs: f64,
-    /// When nothing is taken.
+    /// The periods in which nothing is accepted.
     pub(crate) outages: Vec<Range<Duration>>,
 }
 
-/// A record's data, by which all know it.
-pub(crate) fn name(shard: usize, number: usize) -> String {
+/// Returns a record's data, which is also its name.
+pub(crate) fn record_name(shard: usize, number: usize) -> String {
     format!("{MARKER}{shard}-{number}")
 }
 
-/// The shard and the number of the record of this name.
-pub(crate) fn place(name: &str) -> (usize, usize) {
+/// Returns the shard and the number of the record with this name.
+pub(crate) fn shard_and_number(name: &str) -> (usize, usize) {
     let (shard, number) = name.strip_prefix(MARKER).unwrap().split_once('-').unwrap();
     (shard.parse().unwrap(), number.parse().unwrap())
 }
 
-/// Everything that a run depends on.
+/// All parameters of a run.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) seed: u64,
-    /// What each record of each shard is like.
-    pub(crate) shards: Vec<Vec<Nature>>,
+    /// The kind of each record of each shard.
+    pub(crate) shards: Vec<Vec<RecordKind>>,
+    /// The number of partition keys.
     pub(crate) keys: u64,
-    /// Records that a producer puts into one Kinesis record at most; those of one have its partition key.
-    pub(crate) aggregated: usize,
-    /// Records in one request at most.
-    pub(crate) packed: usize,
+    /// The maximum number of user records in one Kinesis record. They share its partition key.
+    pub(crate) records_per_aggregate: usize,
+    /// The maximum number of records in one request.
+    pub(crate) records_per_request: usize,
     pub(crate) settings: HashMap<&'static str, String>,
-    pub(crate) output: Destination,
-    pub(crate) dead_letter: Option<Destination>,
+    pub(crate) output: DestinationSetting,
+    pub(crate) dead_letter: Option<DestinationSetting>,
     pub(crate) latency_ms: Range<u64>,
-    /// Share of the calls that fail for a moment.
+    /// The share of the calls that fail with a transient fault.
     pub(crate) transient: f64,
-    /// When the endpoint is down, and how calls end then.
-    pub(crate) outages: Vec<(Range<Duration>, Ends)>,
-    pub(crate) output_is: Reliability,
-    pub(crate) dead_letter_is: Reliability,
-    /// Lambda's limit.
+    /// The periods in which the endpoint is down, and how calls fail in them.
+    pub(crate) outages: Vec<(Range<Duration>, CallFailure)>,
+    pub(crate) output_reliability: Reliability,
+    pub(crate) dead_letter_reliability: Reliability,
+    /// The function's timeout.
     pub(crate) timeout: Duration,
-    /// Share of the invocations whose environment is killed in the middle.
+    /// The share of the invocations whose environment is killed.
     pub(crate) kills: f64,
-    /// Share of the invocations that go to a fresh environment.
+    /// The share of the invocations that go to a fresh environment.
     pub(crate) fresh: f64,
     pub(crate) batch_size: usize,
     pub(crate) parallelization_factor: usize,
@@ -114,28 +117,32 @@ impl Dice {
         choices[self.0.usize(..choices.len())].clone()
     }
 
-    fn kind(&mut self) -> FaultKind {
+    fn fault_kind(&mut self) -> FaultKind {
         self.one_of(&[FaultKind::Suspect, FaultKind::Overload, FaultKind::Unreachable])
     }
 
-    fn suspect(&mut self) -> Ends {
-        self.one_of(&[Ends::With(FaultKind::Suspect), Ends::Hanging, Ends::Panicking])
+    fn suspect_failure(&mut self) -> CallFailure {
+        self.one_of(&[
+            CallFailure::Fault(FaultKind::Suspect),
+            CallFailure::Hang,
+            CallFailure::Panic,
+        ])
     }
 
-    fn nature(&mut self) -> Nature {
+    fn record_kind(&mut self) -> RecordKind {
         match self.0.u32(..100) {
-            0..4 => Nature::Refused,
-            4..7 => Nature::Hopeless(self.suspect()),
+            0..4 => RecordKind::Refused,
+            4..7 => RecordKind::Poison(self.suspect_failure()),
             7..20 => {
-                let kind = self.kind();
-                let ends = self.one_of(&[Ends::With(kind), Ends::Hanging, Ends::Panicking]);
-                Nature::Flaky(self.0.u32(1..6), ends)
+                let kind = self.fault_kind();
+                let failure = self.one_of(&[CallFailure::Fault(kind), CallFailure::Hang, CallFailure::Panic]);
+                RecordKind::Flaky(self.0.u32(1..6), failure)
             }
-            _ => Nature::Good,
+            _ => RecordKind::Good,
         }
     }
 
-    /// Up to two windows in the first minutes, longer than any call may take.
+    /// Returns up to two windows in the first minutes. Each is longer than any call may take.
     fn windows(&mut self) -> Vec<Range<Duration>> {
         let count = self.0.usize(..3).saturating_sub(self.0.usize(..2));
         (0..count)
@@ -149,21 +156,21 @@ impl Dice {
     fn reliability(&mut self) -> Reliability {
         let mut rate = |most: f64| if self.0.bool() { self.0.f64() * most } else { 0.0 };
         Reliability {
-            refuses_entries: rate(0.4),
-            refuses: rate(0.1),
-            silent: rate(0.05),
+            refused_entries: rate(0.4),
+            refused_requests: rate(0.1),
+            lost_responses: rate(0.05),
             hangs: rate(0.03),
             outages: self.windows(),
         }
     }
 
-    fn destination(&mut self, name: &str) -> Destination {
+    fn destination(&mut self, name: &str) -> DestinationSetting {
         let queue = |suffix: &str| format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{name}{suffix}");
         match self.0.u8(..5) {
-            0 => Destination::Firehose(name.to_owned()),
-            1 => Destination::Sqs(queue("")),
-            2 => Destination::Sqs(queue(".fifo")),
-            _ => Destination::Kinesis(name.to_owned()),
+            0 => DestinationSetting::Firehose(name.to_owned()),
+            1 => DestinationSetting::Sqs(queue("")),
+            2 => DestinationSetting::Sqs(queue(".fifo")),
+            _ => DestinationSetting::Kinesis(name.to_owned()),
         }
     }
 }
@@ -173,22 +180,26 @@ impl World {
         let mut dice = Dice(fastrand::Rng::with_seed(seed));
         let calm = dice.chance(0.3);
         let shards = (0..dice.0.usize(1..4))
-            .map(|_| (0..dice.0.usize(1..40)).map(|_| dice.nature()).collect())
+            .map(|_| (0..dice.0.usize(1..40)).map(|_| dice.record_kind()).collect())
             .collect();
         let dead_letter = dice.chance(0.85).then(|| dice.destination("dead"));
-        let (mut aggregated, mut packed) = (1, 1);
+        let (mut records_per_aggregate, mut records_per_request) = (1, 1);
         if dice.chance(0.4) {
-            aggregated = dice.0.usize(1..12);
+            records_per_aggregate = dice.0.usize(1..12);
         }
         if dice.chance(0.4) {
-            packed = dice.0.usize(2..20);
+            records_per_request = dice.0.usize(2..20);
         }
-        let settings = settings(&mut dice, dead_letter.is_some(), packed);
+        let settings = settings(&mut dice, dead_letter.is_some(), records_per_request);
         let windows = dice.windows();
         let outages = windows.into_iter().map(|window| {
             let kind = dice.one_of(&[FaultKind::Misconfigured, FaultKind::Overload, FaultKind::Unreachable]);
-            let ends = dice.one_of(&[Ends::With(kind), Ends::With(FaultKind::Suspect), Ends::Hanging]);
-            (window, ends)
+            let failure = dice.one_of(&[
+                CallFailure::Fault(kind),
+                CallFailure::Fault(FaultKind::Suspect),
+                CallFailure::Hang,
+            ]);
+            (window, failure)
         });
         let outages = outages.collect();
         let latency = dice.0.u64(1..100);
@@ -196,16 +207,16 @@ impl World {
             seed,
             shards,
             keys: dice.0.u64(1..20),
-            aggregated,
-            packed,
+            records_per_aggregate,
+            records_per_request,
             settings,
             output: dice.destination("scores"),
             dead_letter,
             outages,
             latency_ms: latency..latency + dice.0.u64(1..200),
             transient: if dice.chance(0.5) { 0.0 } else { dice.0.f64() * 0.1 },
-            output_is: dice.reliability(),
-            dead_letter_is: dice.reliability(),
+            output_reliability: dice.reliability(),
+            dead_letter_reliability: dice.reliability(),
             timeout: Duration::from_millis(dice.0.u64(3000..40_000)),
             kills: if calm || dice.chance(0.5) {
                 0.0
@@ -229,8 +240,8 @@ impl World {
         Config::from_lookup(|name| self.settings.get(name).cloned()).unwrap()
     }
 
-    pub(crate) fn nature(&self, record: &str) -> Nature {
-        let (shard, number) = place(record);
+    pub(crate) fn record_kind(&self, record: &str) -> RecordKind {
+        let (shard, number) = shard_and_number(record);
         self.shards[shard][number]
     }
 
@@ -239,7 +250,7 @@ impl World {
     }
 }
 
-fn settings(dice: &mut Dice, has_dead_letter: bool, packed: usize) -> HashMap<&'static str, String> {
+fn settings(dice: &mut Dice, has_dead_letter: bool, records_per_request: usize) -> HashMap<&'static str, String> {
     let number = |dice: &mut Dice, range: Range<u64>| dice.0.u64(range).to_string();
     let base = dice.0.u64(1..200);
     let mode = dice.one_of(&["ordered", "ordered", "unordered"]);
@@ -247,12 +258,15 @@ fn settings(dice: &mut Dice, has_dead_letter: bool, packed: usize) -> HashMap<&'
     let give_up = (dice.chance(0.6) && has_dead_letter).then(|| number(dice, 10..60));
     HashMap::from([
         ("ENDPOINT_NAME", "simulated".to_owned()),
-        // The real destinations are opened over the simulated network.
+        // The destinations under test are opened separately, on the simulated network.
         ("OUTPUT", "none:".to_owned()),
         ("DEAD_LETTER", if has_dead_letter { "none:" } else { "" }.to_owned()),
-        ("BATCH_STRATEGY", if packed > 1 { "MultiRecord" } else { "" }.to_owned()),
-        ("MAX_RECORDS_PER_REQUEST", packed.to_string()),
-        // Whatever a record is, a line can hold it.
+        (
+            "BATCH_STRATEGY",
+            if records_per_request > 1 { "MultiRecord" } else { "" }.to_owned(),
+        ),
+        ("MAX_RECORDS_PER_REQUEST", records_per_request.to_string()),
+        // Any record of the simulation fits on one line.
         ("CONTENT_TYPE", "application/jsonlines".to_owned()),
         ("CAPACITY", number(dice, 1..16)),
         ("MAX_ATTEMPTS", number(dice, 1..5)),
@@ -276,12 +290,13 @@ fn settings(dice: &mut Dice, has_dead_letter: bool, packed: usize) -> HashMap<&'
 }
 
 impl Reliability {
-    /// Whether a part of what is sent may arrive without the rest, or without a word.
+    /// Returns true if every request is accepted as a whole and gets its response.
     pub(crate) fn is_perfect(&self) -> bool {
-        self.refuses_entries + self.refuses + self.silent + self.hangs == 0.0 && self.outages.is_empty()
+        self.refused_entries + self.refused_requests + self.lost_responses + self.hangs == 0.0
+            && self.outages.is_empty()
     }
 
-    /// What becomes of a request of so many entries, now.
+    /// Decides what happens to a request with this number of entries.
     pub(crate) fn decide(&self, random: &mut fastrand::Rng, since_start: Duration, entries: usize) -> Fate {
         if self.outages.iter().any(|outage| outage.contains(&since_start)) {
             return if random.bool() {
@@ -291,14 +306,14 @@ impl Reliability {
             };
         }
         let drawn = random.f64();
-        if drawn < self.refuses {
+        if drawn < self.refused_requests {
             Fate::Refused(500, "InternalFailure")
-        } else if drawn < self.refuses + self.silent {
-            Fate::TakenInSilence
-        } else if drawn < self.refuses + self.silent + self.hangs {
+        } else if drawn < self.refused_requests + self.lost_responses {
+            Fate::TakenWithoutResponse
+        } else if drawn < self.refused_requests + self.lost_responses + self.hangs {
             Fate::Hangs
         } else {
-            Fate::Partly((0..entries).map(|_| random.f64() >= self.refuses_entries).collect())
+            Fate::Partly((0..entries).map(|_| random.f64() >= self.refused_entries).collect())
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The embedded metric format, as its specification has it:
+//! A parser for CloudWatch's embedded metric format, written from its specification:
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-//! Written from that page alone, so that it can be wrong in other ways than the library that writes the lines.
+//! It shares no code with the library that writes the lines, so both are unlikely to have the same mistake.
 //!
-//! A metric with many values is an object of `Values` and `Counts`, as AWS's own exporters write it; the page only has a
-//! number or an array of them.
+//! A metric with many values is an object of `Values` and `Counts`, as AWS's own exporters write it. The specification
+//! mentions only a number or an array of numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,18 +38,18 @@ const UNITS: [&str; 27] = [
     "Count/Second",
     "None",
 ];
-/// A log event's.
+/// Maximum size of a log event.
 const BYTES_MAX: usize = 1_048_576;
 const METRICS_MAX: usize = 100;
 const VALUES_MAX: usize = 100;
 const DIMENSIONS_MAX: usize = 30;
 const DIMENSION_CHARACTERS_MAX: usize = 1024;
 
-/// A metric of a document that keeps to the format.
+/// A metric of a valid document.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Metric {
     pub(crate) unit: String,
-    /// Each value, with how often it came.
+    /// Each value with its count.
     pub(crate) values: Vec<(f64, u32)>,
 }
 
@@ -63,11 +63,11 @@ impl Metric {
     }
 }
 
-/// Reads one line. What breaks a rule is told.
+/// Parses one line. The error names the rule that the line breaks.
 pub(crate) fn read(line: &str) -> Result<BTreeMap<String, Metric>, String> {
     check(line.len() <= BYTES_MAX, "a log event is too large")?;
-    let root: Value = serde_json::from_str(line).map_err(|error| format!("no JSON: {error}"))?;
-    let root = root.as_object().ok_or("no object")?;
+    let root: Value = serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
+    let root = root.as_object().ok_or("not an object")?;
     let aws = object(root.get("_aws"), "_aws")?;
     has_only(aws, &["Timestamp", "CloudWatchMetrics", "LogGroupName"])?;
     let timestamp = aws.get("Timestamp").and_then(Value::as_u64).ok_or("no Timestamp")?;
@@ -105,11 +105,11 @@ fn read_directive(
         has_only(definition, &["Name", "Unit", "StorageResolution"])?;
         let name = text(definition.get("Name"), "Name")?;
         let unit = text(definition.get("Unit"), "Unit")?;
-        check(UNITS.contains(&unit), &format!("{name}: no unit {unit}"))?;
+        check(UNITS.contains(&unit), &format!("{name}: unknown unit {unit}"))?;
         let values = values(root.get(name)).ok_or_else(|| format!("{name}: no values"))?;
         check(
             (1..=VALUES_MAX).contains(&values.len()),
-            &format!("{name}: so many values"),
+            &format!("{name}: {} values", values.len()),
         )?;
         check(
             values.iter().all(|(value, times)| value.is_finite() && *times > 0),
@@ -117,7 +117,7 @@ fn read_directive(
         )?;
         let unit = unit.to_owned();
         let before = metrics.insert(name.to_owned(), Metric { unit, values });
-        check(before.is_none(), &format!("{name} comes twice"))?;
+        check(before.is_none(), &format!("{name} is defined twice"))?;
     }
     Ok(())
 }
@@ -145,25 +145,25 @@ fn check(holds: bool, what: &str) -> Result<(), String> {
 
 fn has_only(object: &Map<String, Value>, allowed: &[&str]) -> Result<(), String> {
     let names: BTreeSet<_> = object.keys().map(String::as_str).collect();
-    let strange = names.iter().find(|name| !allowed.contains(name));
-    strange.map_or(Ok(()), |name| Err(format!("no member {name} is known")))
+    let unknown = names.iter().find(|name| !allowed.contains(name));
+    unknown.map_or(Ok(()), |name| Err(format!("unknown member {name}")))
 }
 
 fn object<'v>(value: Option<&'v Value>, what: &str) -> Result<&'v Map<String, Value>, String> {
     value
         .and_then(Value::as_object)
-        .ok_or_else(|| format!("{what} is no object"))
+        .ok_or_else(|| format!("{what} is not an object"))
 }
 
 fn list<'v>(value: Option<&'v Value>, what: &str) -> Result<&'v [Value], String> {
     let list = value
         .and_then(Value::as_array)
-        .ok_or_else(|| format!("{what} is no array"));
+        .ok_or_else(|| format!("{what} is not an array"));
     list.map(Vec::as_slice)
 }
 
 fn text<'v>(value: Option<&'v Value>, what: &str) -> Result<&'v str, String> {
     value
         .and_then(Value::as_str)
-        .ok_or_else(|| format!("{what} is no string"))
+        .ok_or_else(|| format!("{what} is not a string"))
 }

@@ -1,5 +1,5 @@
-//! No log line shows a payload: while a suite runs, all that the function logs down to DEBUG goes through here. Above that,
-//! the build has nothing.
+//! Checks that no log line shows a payload. While a suite runs, all log lines of the function down to level DEBUG go
+//! through this writer. The build contains no more verbose levels.
 
 use std::io::{self, Write};
 use std::sync::Once;
@@ -9,10 +9,11 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use lambda_runtime::tracing::subscriber::filter::LevelFilter;
 use lambda_runtime::tracing::subscriber::fmt;
 
-/// Stands in every payload, and nowhere else. JSON takes it for a number, before other digits as well.
+/// Text that is in every payload and nowhere else. It is digits only, so that JSON reads it as a number, also with
+/// further digits after it.
 pub(crate) const MARKER: &str = "902107770";
 
-/// From now on, a log line that shows a payload ends the process: a panic would be taken for a call's.
+/// Aborts the process when a log line shows a payload. A panic would be treated like a panic in a call.
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -26,7 +27,8 @@ struct Watch;
 impl Write for Watch {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let line = String::from_utf8_lossy(line);
-        // Three bytes are four characters: so many of them are the same wherever the payload goes on.
+        // Base64 encodes three bytes as four characters. The marker is nine bytes at the start of a payload, so its
+        // encoding does not depend on the bytes after it.
         let encoded = BASE64.encode(MARKER);
         if [MARKER, &encoded].iter().any(|shown| line.contains(shown)) {
             eprintln!("a log line shows a payload: {line}");

@@ -1,4 +1,4 @@
-//! The functions of a bench: how each is started, and what it is called.
+//! The functions of a bench: the command and the name of each.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use crate::function::Program;
 pub(crate) struct Candidate {
     /// Its name in the bench.
     pub(crate) name: String,
-    /// As it was given.
+    /// The command as the user gave it.
     pub(crate) command: String,
-    /// What that starts.
+    /// The program that the command starts.
     pub(crate) program: Program,
 }
 
 impl Candidate {
-    /// The function, from a binary that cargo has just built.
+    /// Returns this project's function, from a binary that cargo has just built.
     pub(crate) fn built(binary: PathBuf) -> Self {
         Self {
             name: "instream".to_owned(),
@@ -28,7 +28,12 @@ impl Candidate {
         }
     }
 
-    /// A command that is a file's path alone runs without a shell, which would be measured with the function's start.
+    /// Parses a command. If it is only the path of a file, it runs without a shell: the start of a shell would be
+    /// measured as part of the function's start.
+    ///
+    /// # Errors
+    ///
+    /// If the command is empty.
     pub(crate) fn new(command: &str) -> Result<Self> {
         let first = command
             .split_whitespace()
@@ -49,7 +54,7 @@ impl Candidate {
     }
 }
 
-/// Puts a number behind names that others have before.
+/// Appends a number to each name that an earlier item already has.
 pub(crate) fn make_unique<'n>(names: impl Iterator<Item = &'n mut String>) {
     let mut taken = HashSet::new();
     for name in names {
@@ -67,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_is_named_after_its_file_and_no_two_have_the_same_name() {
+    fn a_function_is_named_after_its_file_and_its_name_is_unique() {
         let name = |command: &str| Candidate::new(command).unwrap().name;
         let mut names = ["target/x/bootstrap --fast", "'bootstrap'", "a-2", "a", "../a", "/opt/a"].map(name);
         make_unique(names.iter_mut());
@@ -76,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_alone_runs_without_a_shell() {
+    fn a_command_that_is_only_a_path_runs_without_a_shell() {
         let own = std::env::current_exe().unwrap();
         let program = |command: &str| Candidate::new(command).unwrap().program;
         assert_eq!(program(own.to_str().unwrap()), Program::Binary(own.clone()));

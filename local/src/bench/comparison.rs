@@ -1,4 +1,4 @@
-//! The rounds of all functions side by side.
+//! The results of all functions side by side.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,25 +10,26 @@ use super::round::Round;
 use super::statistics::Spread;
 use super::table::{NOTE, Table};
 
-/// One function, and its rounds.
+/// One function and its rounds.
 #[derive(Debug)]
 pub struct Column {
-    /// Its name in the bench, which no other has.
+    /// Its unique name in the bench.
     pub name: String,
-    /// How it was started.
+    /// The command that started it.
     pub command: String,
-    /// Its rounds; at least one.
+    /// Its rounds, at least one.
     pub rounds: Vec<Round>,
 }
 
 impl Column {
-    /// A quantity over all rounds, as far as it was measured.
+    /// Returns the spread of a quantity over the rounds that measured it, or `None` if no round did.
     pub fn spread(&self, quantity: &Quantity) -> Option<Spread> {
         Spread::of(self.rounds.iter().filter_map(|round| quantity.of(round)))
     }
 
-    /// The round in the middle by its records per second: the lower one of two.
-    pub fn middle(&self) -> Option<&Round> {
+    /// Returns the round with the median records per second. Of two middle rounds, it returns the one with the lower
+    /// rate.
+    pub fn median_round(&self) -> Option<&Round> {
         let mut rounds: Vec<_> = self.rounds.iter().collect();
         let rate = |round: &Round| RECORDS_PER_SECOND.of(round).unwrap_or_default();
         rounds.sort_by(|one, other| rate(one).total_cmp(&rate(other)));
@@ -46,37 +47,39 @@ impl Column {
     }
 }
 
-/// What a bench came to.
+/// The results of a bench.
 #[derive(Debug)]
 pub struct Comparison {
     /// The command line.
     pub command: String,
     /// The function's settings, as `NAME=VALUE`.
     pub settings: Vec<String>,
-    /// Records of a round.
+    /// The number of records in a round.
     pub records: usize,
-    /// Records in a batch at most.
+    /// The maximum number of records in a batch.
     pub batch_size: usize,
-    /// The function first, then those that it is compared with.
+    /// The function, followed by the functions that it is compared with.
     pub columns: Vec<Column>,
-    /// Where the report was written.
+    /// The path of the report.
     pub report: PathBuf,
 }
 
 impl Comparison {
-    /// The functions that the first is compared with.
+    /// Returns the functions that the first one is compared with.
     pub fn others(&self) -> &[Column] {
         self.columns.get(1..).unwrap_or_default()
     }
 
-    /// The first function's median in proportion to another's; none where one was not measured, or the other's is 0.
+    /// Returns the first function's median divided by that of `other`, or `None` if one of them was not measured or the
+    /// divisor is 0.
     pub fn ratio(&self, other: &Column, quantity: &Quantity) -> Option<f64> {
         let ours = self.columns.first()?.spread(quantity)?.median;
         let theirs = other.spread(quantity)?.median;
         (theirs > 0.0).then(|| ours / theirs)
     }
 
-    /// All values of all rounds, their medians, and the ratios of these. What was not measured is null.
+    /// Returns all values of all rounds, their medians, and the ratios of the medians. A value that was not measured is
+    /// null.
     pub fn json(&self) -> Value {
         let ratios = |other: &Column| {
             json!({
@@ -96,7 +99,7 @@ impl Comparison {
     }
 }
 
-/// The table, and where the report is.
+/// Shows the table and the path of the report.
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rounds = self.columns.first().map_or(0, |column| column.rounds.len());
@@ -122,11 +125,12 @@ pub(super) mod tests {
     use crate::bench::process::Memory;
     use crate::bench::round::Batch;
     use crate::bench::timeline::Timeline;
-    use crate::sagemaker::{Call, Outcome};
+    use crate::sagemaker::{Call, CallOutcome};
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A first batch of 1 s, and three more that take so many milliseconds; ten records each, a call in each batch.
+    /// Returns a round of four batches, with ten records and one call each. The first batch takes 1 s, the others take
+    /// `later_ms` each.
     pub(in crate::bench) fn round(later_ms: u64) -> Round {
         let origin = Instant::now();
         let later = Duration::from_millis(later_ms);
@@ -140,7 +144,7 @@ pub(super) mod tests {
         let call = |batch: &Batch| Call {
             start: batch.end - batch.latency,
             end: batch.end,
-            outcome: Outcome::Answered,
+            outcome: CallOutcome::Answered,
         };
         let calls: Vec<_> = batches.iter().map(call).collect();
         let memory = |resident_kib| Memory {
@@ -160,7 +164,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Two functions, the first of them twice as fast.
+    /// Compares two functions, of which the first is twice as fast.
     pub(in crate::bench) fn comparison() -> Comparison {
         let column = |name: &str, rounds: [u64; 3]| Column {
             name: name.to_owned(),
@@ -183,7 +187,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_first_batch_counts_for_itself_and_in_no_percentile_and_no_rate() {
+    fn the_first_batch_is_measured_separately_and_left_out_of_percentiles_and_rates() {
         let comparison = comparison();
         let ours = &comparison.columns[0];
         for (key, expected) in [
@@ -207,14 +211,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_round_that_is_drawn_is_the_one_in_the_middle() {
-        let middle = |column: &Column| column.middle().unwrap().batches[1].latency.as_millis();
+    fn the_plots_show_the_round_with_the_median_rate() {
+        let median = |column: &Column| column.median_round().unwrap().batches[1].latency.as_millis();
         let comparison = comparison();
-        assert_eq!(comparison.columns.iter().map(middle).collect::<Vec<_>>(), [60, 120]);
+        assert_eq!(comparison.columns.iter().map(median).collect::<Vec<_>>(), [60, 120]);
     }
 
     #[test]
-    fn json_has_every_value_and_null_for_what_was_not_measured() {
+    fn json_has_every_value_and_null_where_nothing_was_measured() {
         let json = comparison().json();
         let ours = &json["functions"][0];
         assert_eq!(ours["rounds"].as_array().unwrap().len(), 3);

@@ -3,51 +3,52 @@
 use super::axis::Axis;
 use super::comparison::{Column, Comparison};
 use super::plot::{Mark, Plot, Point, Series};
-use super::quantity::later_ms;
+use super::quantity::later_latencies_ms;
 use super::statistics::{number, percentile, sorted};
 use super::timeline::Timeline;
-use crate::sagemaker::Outcome;
+use crate::sagemaker::CallOutcome;
 
-/// More points than this of a series are thinned.
+/// The maximum number of points in a series. A longer series is thinned.
 const POINTS_MAX: usize = 2000;
-/// Of how many points a percentile curve consists.
-const CURVE_POINTS: u32 = 240;
-/// How many colours functions have before they repeat.
+/// The number of steps in a percentile curve.
+const CURVE_STEPS: u32 = 240;
+/// The number of colours for functions. They repeat after that.
 const COLOURS: usize = 6;
-const TIME: &str = "time since the first event, s";
+const TIME_TITLE: &str = "time since the first event, s";
 
-/// A plot with what stands above it.
+/// A plot with its title.
 #[derive(Debug)]
 pub(super) struct Figure {
     pub(super) title: String,
     pub(super) plot: Plot,
 }
 
-/// A function's round that is drawn.
+/// The round of a function that the plots over time show.
 struct Drawn<'c> {
     column: &'c Column,
     class: String,
     timeline: &'c Timeline,
 }
 
-/// All plots. Over time, each function's round with its median rate is drawn; distributions are of all rounds.
+/// Returns all plots. The plots over time show each function's round with the median rate. The percentile curves cover
+/// all rounds.
 pub(super) fn all(comparison: &Comparison) -> Vec<Figure> {
-    let drawn = comparison.columns.iter().enumerate().filter_map(|(place, column)| {
+    let drawn = comparison.columns.iter().enumerate().filter_map(|(index, column)| {
         Some(Drawn {
             column,
-            class: format!("c{}", place % COLOURS),
-            timeline: &column.middle()?.timeline,
+            class: format!("c{}", index % COLOURS),
+            timeline: &column.median_round()?.timeline,
         })
     });
     let drawn: Vec<_> = drawn.collect();
     let seconds = drawn.iter().map(|drawn| drawn.timeline.seconds).fold(0.0, f64::max);
-    let time = Axis::linear(TIME, seconds);
+    let time = Axis::linear(TIME_TITLE, seconds);
     let mut figures = vec![
         latency_over_time(&drawn, time.clone()),
         distribution(
             "Batch latency by percentile, without the first batch",
             &drawn,
-            |column| column.rounds.iter().flat_map(later_ms).collect(),
+            |column| column.rounds.iter().flat_map(later_latencies_ms).collect(),
         ),
         distribution(
             "Time of a call at the endpoint by percentile, throttled calls left out",
@@ -81,14 +82,14 @@ fn latency_over_time(drawn: &[Drawn<'_>], x: Axis) -> Figure {
     }
 }
 
-/// Of every few points the lowest and the highest, so that no outlier is lost.
+/// Reduces a long series to the lowest and the highest point of each group of neighbours, so that no outlier is lost.
 fn thinned(points: &[(f64, f64)]) -> Vec<Point> {
     if points.len() <= POINTS_MAX {
         return points.iter().copied().map(Point::from).collect();
     }
     let by_height = |one: &&(f64, f64), other: &&(f64, f64)| one.1.total_cmp(&other.1);
-    let few = points.chunks(points.len().div_ceil(POINTS_MAX / 2));
-    let kept = few.flat_map(|few| [few.iter().min_by(by_height), few.iter().max_by(by_height)]);
+    let groups = points.chunks(points.len().div_ceil(POINTS_MAX / 2));
+    let kept = groups.flat_map(|group| [group.iter().min_by(by_height), group.iter().max_by(by_height)]);
     kept.flatten().copied().map(Point::from).collect()
 }
 
@@ -99,8 +100,8 @@ fn distribution(title: &str, drawn: &[Drawn<'_>], values: impl Fn(&Column) -> Ve
         .collect();
     let longest = all.iter().map(|(_, values)| values.len()).max().unwrap_or_default();
     let x = Axis::percentiles("percentile", number(longest as u64));
-    let places = (0..=CURVE_POINTS).map(|place| f64::from(place) / f64::from(CURVE_POINTS));
-    let percents: Vec<_> = places.map(|place| x.percentile_at(place)).collect();
+    let positions = (0..=CURVE_STEPS).map(|step| f64::from(step) / f64::from(CURVE_STEPS));
+    let percents: Vec<_> = positions.map(|position| x.percentile_at(position)).collect();
     let series = all.iter().map(|(drawn, values)| {
         let point = |percent: &f64| Some(Point::from((*percent, percentile(values, *percent)?)));
         Series {
@@ -120,7 +121,7 @@ fn distribution(title: &str, drawn: &[Drawn<'_>], values: impl Fn(&Column) -> Ve
     }
 }
 
-/// A plot for each function, all of the same height.
+/// Returns a plot of the calls in flight for each function, all with the same y axis.
 fn in_flight(drawn: &[Drawn<'_>], x: &Axis) -> Vec<Figure> {
     let highest = drawn.iter().flat_map(|Drawn { timeline, .. }| {
         let most = timeline.in_flight.iter().map(|level| number(level.most));
@@ -162,7 +163,7 @@ fn levels(timeline: &Timeline) -> Vec<Series> {
     all
 }
 
-/// A plot for each function, all of the same height; as many calls a second, stacked.
+/// Returns a plot of the calls per second for each function, stacked by outcome, all with the same y axis.
 fn outcomes(drawn: &[Drawn<'_>], x: &Axis) -> Vec<Figure> {
     let heights = drawn.iter().flat_map(|drawn| {
         let bins = drawn.timeline.outcomes.iter();
@@ -175,7 +176,7 @@ fn outcomes(drawn: &[Drawn<'_>], x: &Axis) -> Vec<Figure> {
         plot: Plot {
             x: x.clone(),
             y: y.clone(),
-            series: Outcome::ALL.map(|outcome| stack(drawn.timeline, outcome)).to_vec(),
+            series: CallOutcome::ALL.map(|outcome| stack(drawn.timeline, outcome)).to_vec(),
         },
     };
     drawn.iter().map(figure).collect()
@@ -185,22 +186,22 @@ fn bin_width(timeline: &Timeline) -> f64 {
     timeline.seconds / number(timeline.outcomes.len() as u64)
 }
 
-/// The calls of one outcome, above those of the outcomes before it.
-fn stack(timeline: &Timeline, outcome: Outcome) -> Series {
-    let (place, width) = (outcome as usize, bin_width(timeline));
-    let sum = |counts: &[u64; 5], places: usize| number(counts.iter().take(places).sum()) / width;
+/// Returns the bars of one outcome. They start at the top of the bars of the outcomes before it.
+fn stack(timeline: &Timeline, outcome: CallOutcome) -> Series {
+    let (index, width) = (outcome as usize, bin_width(timeline));
+    let sum = |counts: &[u64; 5], outcomes: usize| number(counts.iter().take(outcomes).sum()) / width;
     let bins = (0_u32..).zip(&timeline.outcomes);
     let bar = |(bin, counts): (u32, &[u64; 5])| Point {
         x: f64::from(bin) * width,
-        low: sum(counts, place),
-        y: sum(counts, place + 1),
+        low: sum(counts, index),
+        y: sum(counts, index + 1),
     };
     let (name, class) = match outcome {
-        Outcome::Answered => ("answered", "answered"),
-        Outcome::Throttled => ("throttled", "throttled"),
-        Outcome::Error => ("container error", "error"),
-        Outcome::Cut => ("cut or hung", "cut"),
-        Outcome::Refused => ("refused", "refused"),
+        CallOutcome::Answered => ("answered", "answered"),
+        CallOutcome::Throttled => ("throttled", "throttled"),
+        CallOutcome::Error => ("container error", "error"),
+        CallOutcome::Cancelled => ("cut or hung", "cut"),
+        CallOutcome::Refused => ("refused", "refused"),
     };
     Series {
         name: name.to_owned(),
@@ -216,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_function_is_in_every_plot_or_has_its_own() {
+    fn each_function_is_in_every_shared_plot_and_has_plots_of_its_own() {
         let figures = all(&comparison());
         let titles: Vec<_> = figures.iter().map(|figure| figure.title.as_str()).collect();
         assert_eq!(
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_stand_on_one_another() {
+    fn bars_of_outcomes_are_stacked() {
         let mut comparison = comparison();
         let mut timeline = comparison.columns.remove(0).rounds.remove(0).timeline;
         timeline.seconds = 60.0;
@@ -259,8 +260,8 @@ mod tests {
             let Point { x, low, y } = stack(&timeline, outcome).points[1];
             (x, low, y)
         };
-        assert_eq!(bar(Outcome::Answered), (30.0, 0.0, 0.2));
-        assert_eq!(bar(Outcome::Throttled), (30.0, 0.2, 0.3));
-        assert_eq!(bar(Outcome::Cut), (30.0, 0.3, 10.0 / 30.0));
+        assert_eq!(bar(CallOutcome::Answered), (30.0, 0.0, 0.2));
+        assert_eq!(bar(CallOutcome::Throttled), (30.0, 0.2, 0.3));
+        assert_eq!(bar(CallOutcome::Cancelled), (30.0, 0.3, 10.0 / 30.0));
     }
 }

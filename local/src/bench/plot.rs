@@ -1,10 +1,10 @@
-//! A plot as SVG, inside of HTML. Colours come by class from the page's style.
+//! Draws a plot as SVG for an HTML page. The page's style sheet sets the colours by class.
 
 use std::fmt::Write as _;
 
 use super::axis::Axis;
 
-/// Size of the whole picture and of its margins, in pixels where the page shows it as it is.
+/// The size of the picture and of its margins, in pixels at the original scale.
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 70.0;
@@ -12,14 +12,14 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 46.0;
 
-/// How a series is drawn.
+/// The drawing style of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Mark {
     Points,
     Line,
-    /// From each point level to the next.
+    /// A line that keeps the value of each point until the next point.
     Steps,
-    /// Bars that begin at their point's x and are so wide.
+    /// Bars of this width, in units of the x axis. The left edge of a bar is at the x of its point.
     Bars(f64),
 }
 
@@ -37,18 +37,18 @@ impl From<(f64, f64)> for Point {
     }
 }
 
-/// Points that belong together.
+/// A named series of points.
 #[derive(Debug, Clone)]
 pub(super) struct Series {
-    /// What the legend says.
+    /// Its name in the legend.
     pub(super) name: String,
-    /// The class of its colour.
+    /// The CSS class that sets its colour.
     pub(super) class: String,
     pub(super) mark: Mark,
     pub(super) points: Vec<Point>,
 }
 
-/// Axes, and what is drawn between them, the first at the back.
+/// Two axes and the series between them. The first series is drawn at the back.
 #[derive(Debug, Clone)]
 pub(super) struct Plot {
     pub(super) x: Axis,
@@ -68,11 +68,11 @@ impl Plot {
     }
 
     fn x(&self, value: f64) -> f64 {
-        LEFT + self.x.place(value) * (WIDTH - LEFT - RIGHT)
+        LEFT + self.x.position(value) * (WIDTH - LEFT - RIGHT)
     }
 
     fn y(&self, value: f64) -> f64 {
-        HEIGHT - BOTTOM - self.y.place(value) * (HEIGHT - TOP - BOTTOM)
+        HEIGHT - BOTTOM - self.y.position(value) * (HEIGHT - TOP - BOTTOM)
     }
 
     fn axes(&self, svg: &mut String) {
@@ -111,7 +111,7 @@ impl Plot {
         match series.mark {
             Mark::Points => {
                 for (x, y) in series.points.iter().map(at) {
-                    // A line of no length with a round end: shorter than a circle.
+                    // A line of zero length with a round cap takes fewer characters than a circle.
                     _ = write!(svg, "M{x:.1} {y:.1}h0");
                 }
                 format!("<path class=\"points\" d=\"{svg}\"/>")
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_lie_where_their_values_are() {
+    fn marks_are_drawn_at_their_values() {
         for (mark, expected) in [
             (Mark::Points, "M70.0 254.0h0M457.0 10.0h0M844.0 132.0h0"),
             (Mark::Line, "M70.0 254.0L457.0 10.0L844.0 132.0"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn both_axes_have_their_title_and_ticks() {
+    fn both_axes_have_a_title_and_ticks() {
         let svg = plot(Mark::Line);
         for text in [">time, s<", ">latency, ms<", ">0<", ">10<"] {
             assert!(svg.contains(text), "{text}: {svg}");

@@ -1,4 +1,5 @@
-//! What the operating system knows of a process: its CPU time and its memory. Where it does not tell, neither do we.
+//! The CPU time and the memory of a process, as the operating system reports them. A value that it does not report is
+//! `None`.
 
 use std::fs;
 use std::time::Duration;
@@ -6,17 +7,17 @@ use std::time::Duration;
 /// Memory of a process, in KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// What is resident now.
+    /// The resident memory now.
     pub resident_kib: u64,
-    /// The most that was resident at once so far.
+    /// The maximum resident memory so far.
     pub peak_kib: u64,
 }
 
-/// The CPU time of a process so far, in user mode and in the kernel, of all its threads.
+/// Returns the CPU time of a process so far, of all its threads, in user mode and in the kernel.
 ///
-/// It is the process's CPU-time clock, in nanoseconds. `/proc/PID/stat` counts in ticks of 10 ms, as much as a whole
-/// start takes; the sum of `/proc/PID/task/*/schedstat` forgets threads that have ended, as those of Tokio's that look
-/// up names do.
+/// It reads the process's CPU-time clock, which counts nanoseconds. `/proc/PID/stat` counts in ticks of 10 ms, as long
+/// as a whole start. The sum of `/proc/PID/task/*/schedstat` leaves out threads that have ended, such as the Tokio
+/// threads that resolve host names.
 #[cfg(target_os = "linux")]
 pub fn cpu_time(process: u32) -> Option<Duration> {
     use nix::time::ClockId;
@@ -27,13 +28,13 @@ pub fn cpu_time(process: u32) -> Option<Duration> {
     now.ok().map(Duration::from)
 }
 
-/// The CPU time of a process so far: not known here.
+/// Returns `None`: the CPU time is not known on this operating system.
 #[cfg(not(target_os = "linux"))]
 pub fn cpu_time(_process: u32) -> Option<Duration> {
     None
 }
 
-/// The memory of a process; `None` where there is no `/proc`, or no such process.
+/// Returns the memory of a process, or `None` if there is no `/proc` or no such process.
 pub fn memory(process: u32) -> Option<Memory> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     Some(Memory {
@@ -54,8 +55,8 @@ mod tests {
 
     use super::*;
 
-    /// CPU time of this process as the kernel counts it in ticks of 10 ms: `utime` and `stime`, fields 14 and 15, of
-    /// which the second, the name in parentheses, may hold spaces.
+    /// Returns the CPU time of this process from the kernel's ticks of 10 ms: `utime` and `stime`, fields 14 and 15.
+    /// Field 2, the name in parentheses, can contain spaces.
     fn ticks() -> Duration {
         let stat = fs::read_to_string("/proc/self/stat").unwrap();
         let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -64,21 +65,21 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_is_the_kernels_and_counts_threads_that_have_ended() {
-        // Two ticks of each reading may be missing or too many.
-        const NEARLY: Duration = Duration::from_millis(40);
+    fn cpu_time_agrees_with_the_kernels_ticks_and_includes_ended_threads() {
+        // Each of the two readings of ticks can be off by two ticks.
+        const TOLERANCE: Duration = Duration::from_millis(40);
         let work = || {
             let end = ticks() + Duration::from_millis(100);
             while ticks() < end {}
         };
         thread::spawn(work).join().unwrap();
         let (before, now, after) = (ticks(), cpu_time(std::process::id()).unwrap(), ticks());
-        let is_between = now + NEARLY >= before && now <= after + NEARLY;
+        let is_between = now + TOLERANCE >= before && now <= after + TOLERANCE;
         assert!(is_between, "{now:?}, not between {before:?} and {after:?}");
     }
 
     #[test]
-    fn memory_that_is_taken_and_given_back_stays_in_the_peak() {
+    fn freed_memory_stays_in_the_peak() {
         const BLOCK_KIB: u64 = 64 * 1024;
         let own = std::process::id();
         let before = memory(own).unwrap();
@@ -95,8 +96,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_up_for_a_process_that_is_not_there() {
-        // The identifiers of Linux are below this.
+    fn an_unknown_process_has_no_cpu_time_and_no_memory() {
+        // Process identifiers of Linux are below this.
         const NO_PROCESS: u32 = 1 << 22;
         assert_eq!((cpu_time(NO_PROCESS), memory(NO_PROCESS)), (None, None));
         assert_eq!(kib("VmRSS:\t  12 kB\nVmHWM:\tmuch\n", "VmRSS:"), Some(12));

@@ -1,4 +1,4 @@
-//! The quantities that a bench tells, each with its name and its unit.
+//! The quantities that a bench reports, each with its name and its unit.
 
 use super::round::{Batch, Round};
 use super::statistics::{ms, number, percentile, sorted};
@@ -6,13 +6,13 @@ use super::statistics::{ms, number, percentile, sorted};
 /// A quantity that is measured in each round.
 #[derive(Debug, Clone, Copy)]
 pub struct Quantity {
-    /// What JSON calls it.
+    /// Its key in JSON.
     pub key: &'static str,
-    /// What people call it.
+    /// Its name in the table.
     pub name: &'static str,
     /// Its unit, empty for a plain count.
     pub unit: &'static str,
-    /// Digits behind the point.
+    /// The number of decimals in the table.
     pub decimals: usize,
     value: fn(&Round) -> Option<f64>,
 }
@@ -34,19 +34,19 @@ impl Quantity {
         }
     }
 
-    /// Its value in a round; none where it was not measured.
+    /// Returns its value in a round, or `None` if it was not measured.
     pub fn of(&self, round: &Round) -> Option<f64> {
         (self.value)(round)
     }
 }
 
-/// The rate that a round is judged by.
+/// The rate by which rounds are ordered.
 pub const RECORDS_PER_SECOND: Quantity = Quantity::new("recordsPerSecond", "records", "1/s", 0, |round| {
     let time = round.batches.last()?.end - round.batches.first()?.end;
-    some_of(finished_later(round), time.as_secs_f64())
+    ratio(finished_later(round), time.as_secs_f64())
 });
 
-/// All of them, in the order of the table.
+/// All quantities, in the order of the table.
 pub const QUANTITIES: [Quantity; 22] = [
     Quantity::new("startMs", "start", "ms", 2, |round| Some(ms(round.start_up))),
     Quantity::new("firstBatchMs", "first batch", "ms", 2, |round| {
@@ -70,7 +70,7 @@ pub const QUANTITIES: [Quantity; 22] = [
     Quantity::new("cpuPerRecordUs", "CPU per record", "µs", 2, |round| {
         let [first, last] = round.cpu?;
         let time = last.saturating_sub(first);
-        some_of(time.as_secs_f64() * 1e6, finished_later(round))
+        ratio(time.as_secs_f64() * 1e6, finished_later(round))
     }),
     Quantity::new("idleMemoryMib", "memory, idle", "MiB", 2, |round| {
         round.memory.map(|[idle, _]| number(idle.resident_kib) / 1024.0)
@@ -83,8 +83,8 @@ pub const QUANTITIES: [Quantity; 22] = [
         Some(number(round.batches.len() as u64))
     }),
     Quantity::new("redelivered", "records delivered again", "", 0, |round| {
-        let again = |batch: &Batch| batch.records - batch.finished;
-        Some(number(round.batches.iter().map(again).sum::<usize>() as u64))
+        let unfinished = |batch: &Batch| batch.records - batch.finished;
+        Some(number(round.batches.iter().map(unfinished).sum::<usize>() as u64))
     }),
     Quantity::new("callsAnswered", "calls, answered", "", 0, |round| calls(round, 0)),
     Quantity::new("callsThrottled", "calls, throttled", "", 0, |round| calls(round, 1)),
@@ -100,16 +100,16 @@ pub const QUANTITIES: [Quantity; 22] = [
     Quantity::new("limit", "limit at the end", "", 1, |round| round.limit),
 ];
 
-/// Latencies after the first invocation, in milliseconds.
-pub fn later_ms(round: &Round) -> impl Iterator<Item = f64> {
+/// Returns the latencies of all invocations after the first, in milliseconds.
+pub fn later_latencies_ms(round: &Round) -> impl Iterator<Item = f64> {
     round.batches.iter().skip(1).map(|batch| ms(batch.latency))
 }
 
 fn batch(round: &Round, percent: f64) -> Option<f64> {
-    percentile(&sorted(later_ms(round)), percent)
+    percentile(&sorted(later_latencies_ms(round)), percent)
 }
 
-/// Records that were finished after the first invocation.
+/// Returns the number of records that were finished after the first invocation.
 fn finished_later(round: &Round) -> f64 {
     let finished = round.batches.iter().skip(1).map(|batch| batch.finished);
     number(finished.sum::<usize>() as u64)
@@ -119,7 +119,7 @@ fn calls(round: &Round, outcome: usize) -> Option<f64> {
     round.calls.get(outcome).map(|count| number(*count))
 }
 
-/// None where there is nothing to divide by.
-fn some_of(value: f64, by: f64) -> Option<f64> {
-    (by > 0.0).then(|| value / by)
+/// Returns `value` divided by `divisor`, or `None` if the divisor is 0.
+fn ratio(value: f64, divisor: f64) -> Option<f64> {
+    (divisor > 0.0).then(|| value / divisor)
 }

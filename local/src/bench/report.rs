@@ -1,4 +1,4 @@
-//! The report: one HTML file that needs nothing else, neither network nor scripts.
+//! The report: one HTML file that needs neither a network nor scripts.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use super::figures::{self, Figure};
 use super::plot::Series;
 use super::table::{NOTE, Table};
 
-/// A report's file, known to be writable before there is anything to write.
+/// The file of a report. It is opened before the bench starts, so that a path that is not writable fails early.
 #[derive(Debug)]
 pub struct ReportFile {
     path: PathBuf,
@@ -23,7 +23,7 @@ pub struct ReportFile {
 }
 
 impl ReportFile {
-    /// Opens or makes the file, and its folder if need be. What stands in it stays until the report is written.
+    /// Opens the file, or creates it and its folder. Existing content stays until the report is written.
     ///
     /// # Errors
     ///
@@ -42,16 +42,16 @@ impl ReportFile {
         Ok(Self { path, file })
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes the report in place of what stands there.
+    /// Writes the report and replaces the content of the file.
     ///
     /// # Errors
     ///
-    /// The file system's own.
+    /// If the file cannot be written.
     pub fn write(mut self, comparison: &Comparison) -> Result<()> {
         let html = html(comparison, SystemTime::now());
         let written = self.file.set_len(0).and_then(|()| self.file.write_all(html.as_bytes()));
@@ -86,7 +86,7 @@ fn html(comparison: &Comparison, now: SystemTime) -> String {
     html
 }
 
-/// What was run, when and where.
+/// Returns the HTML list of the command, the settings, the load, the date and the machine.
 fn facts(comparison: &Comparison, now: SystemTime) -> String {
     let seconds = DateTime::from(now).secs();
     let date = DateTime::from_secs(seconds).fmt(Format::DateTime).unwrap_or_default();
@@ -112,7 +112,7 @@ fn facts(comparison: &Comparison, now: SystemTime) -> String {
     html
 }
 
-/// The processor, as far as Linux tells it, and how many cores there are for this process.
+/// Returns the number of cores for this process, the operating system, and the processor model if Linux reports it.
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -136,7 +136,7 @@ fn table(table: &Table) -> String {
     format!("<div class=\"wide\"><table>\n{head}{rows}</table></div>\n")
 }
 
-/// A cell's text, its spread, in parentheses, kept together: it goes below the median where there is little room.
+/// Returns the HTML of a cell. The spread in parentheses is one unit: in a narrow cell it moves below the median.
 fn cell(text: &str) -> String {
     match text.split_once(" (") {
         Some((median, spread)) => format!("{} <span>({}</span>", escape(median), escape(spread)),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_commands_are_text_and_no_markup() {
+    fn names_and_commands_are_escaped() {
         let page = page();
         assert!(!page.contains("a<b"), "as a name, in the legend and in the command");
         assert!(
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_keeps_its_content_until_there_is_a_report_and_one_that_cannot_be_written_is_told_of() {
+    fn a_file_keeps_its_content_until_the_report_is_written_and_an_unwritable_file_is_an_error() {
         let folder = std::env::temp_dir().join(format!("instream-report-{}", std::process::id()));
         let path = folder.join("new/bench.html");
         let earlier = "an earlier report ".repeat(10_000);

@@ -1,4 +1,4 @@
-//! One round: a fresh process and a fresh endpoint, and the batches from the first to the last.
+//! One round: sends all batches to a fresh process that calls a fresh endpoint.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -12,56 +12,56 @@ use tokio::time::{Instant, timeout};
 use super::process::{Memory, cpu_time, memory};
 use super::timeline::Timeline;
 use crate::esm::{Discarded, Invoked, Mapping, Report};
-use crate::function::{Answer, Function, Line};
-use crate::sagemaker::Recorded;
+use crate::function::{Function, InvocationResult, Line};
+use crate::sagemaker::RecordedCalls;
 use crate::setup::{Options, Setup};
 use crate::stream::StreamRecord;
 
-/// How long to wait for calls that were under way when the process ended.
-const LAST_CALLS_MAX: Duration = Duration::from_secs(5);
+/// The maximum wait for the calls that were in flight when the process ended.
+const LAST_CALLS_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// What one round came to.
+/// The measurements of one round.
 #[derive(Debug)]
 pub struct Round {
-    /// From the start of the process to its asking for the first event.
+    /// The time from the start of the process to its request for the first event.
     pub start_up: Duration,
-    /// The invocations, in their order; at least one.
+    /// The invocations in order, at least one.
     pub batches: Vec<Batch>,
-    /// CPU time up to the end of the first invocation, and up to the end of the last; none where it cannot be read.
+    /// The CPU time up to the end of the first invocation, and up to the end of the last. `None` if it cannot be read.
     pub cpu: Option<[Duration; 2]>,
-    /// Memory when the process first asked for an event, and after the last; none where it cannot be read.
+    /// The memory at the process's request for the first event, and after the last event. `None` if it cannot be read.
     pub memory: Option<[Memory; 2]>,
-    /// The endpoint's calls by outcome, in the order of [`Outcome::ALL`](crate::sagemaker::Outcome::ALL).
+    /// The endpoint's calls by outcome, in the order of [`CallOutcome::ALL`](crate::sagemaker::CallOutcome::ALL).
     pub calls: [u64; 5],
-    /// The most calls in flight at once.
+    /// The maximum number of calls in flight.
     pub most_in_flight: u64,
-    /// Connections that the endpoint accepted.
+    /// The number of connections that the endpoint accepted.
     pub connections: u64,
-    /// The function's last word on how many calls it may have in flight; none where it says nothing of it.
+    /// The last limit of calls in flight that the function logged. `None` if it logs no limit.
     pub limit: Option<f64>,
-    /// What happened when.
+    /// The course of the round over time.
     pub timeline: Timeline,
 }
 
 /// One invocation.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
-    /// When the function answered.
+    /// The time of the function's response.
     pub end: Instant,
-    /// From the event to the answer.
+    /// The time from the event to the response.
     pub latency: Duration,
-    /// How many records the event held.
+    /// The number of records in the event.
     pub records: usize,
-    /// How many of them need not come again.
+    /// The number of these records that are not redelivered.
     pub finished: usize,
 }
 
-/// Runs `records` through a fresh process, in batches of `batch_size`. Tells `done` how many are finished, each time
-/// that some are.
+/// Sends `records` through a fresh process, in batches of `batch_size`. After each invocation it calls `done` with the
+/// number of records that the invocation finished.
 ///
 /// # Errors
 ///
-/// If the process or its endpoint cannot be started, the process ends or does not answer, or a record was not finished
+/// If the process or its endpoint cannot be started, the process ends or does not respond, or a record is not finished
 /// after five retries.
 pub(crate) async fn run(
     options: Options,
@@ -75,27 +75,27 @@ pub(crate) async fn run(
         lines,
     } = Setup::new(options).await?;
     let endpoint = endpoint.context("a bench calls an endpoint on this machine")?;
-    let limits = tokio::spawn(limits(lines));
+    let limits = tokio::spawn(read_limits(lines));
     let function = Function::start(&launch).await?;
     drop(launch);
     let idle = function.id().and_then(memory);
     let (stop, stopped) = mpsc::unbounded_channel();
     let feed = Feed {
         function: &function,
-        seen: RefCell::default(),
+        progress: RefCell::default(),
         is_lost: Cell::new(false),
         stop,
     };
     if let Err(why) = feed.run(records.to_vec(), batch_size, done, stopped).await {
-        bail!("{why}; its last words:\n{}", function.log());
+        bail!("{why}; the last lines of its log:\n{}", function.log());
     }
     let (cpu, last) = (function.id().and_then(cpu_time), function.id().and_then(memory));
-    let Seen { batches, first_cpu, .. } = feed.seen.into_inner();
+    let FeedProgress { batches, first_cpu, .. } = feed.progress.into_inner();
     let start_up = function.start_up();
     function.stop().await;
-    // Calls that hang end with their connections.
-    _ = timeout(LAST_CALLS_MAX, endpoint.in_flight_ends()).await;
-    let Recorded { calls, counts } = endpoint.take_recorded();
+    // Calls that hang end when their connections are closed.
+    _ = timeout(LAST_CALLS_WAIT_MAX, endpoint.in_flight_ends()).await;
+    let RecordedCalls { calls, counts } = endpoint.take_recorded();
     let limits = limits.await?;
     Ok(Round {
         start_up,
@@ -110,26 +110,30 @@ pub(crate) async fn run(
     })
 }
 
-/// The batches of a round, on their way through the function.
+/// Sends the batches of a round to the function.
 struct Feed<'f> {
     function: &'f Function,
-    seen: RefCell<Seen>,
-    /// The process has ended, or does not answer: it cannot be given the batch again.
+    progress: RefCell<FeedProgress>,
+    /// Whether the process has ended or does not respond, so that the batch cannot be redelivered to it.
     is_lost: Cell<bool>,
-    /// Takes why the round cannot be finished.
+    /// Sends the reason for which the round cannot be finished.
     stop: mpsc::UnboundedSender<String>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct FeedProgress {
     batches: Vec<Batch>,
     first_cpu: Option<Duration>,
-    /// Why the last invocation failed as a whole, if it did.
+    /// The error of the last invocation, if it failed as a whole.
     failure: Option<String>,
 }
 
 impl Feed<'_> {
-    /// Ends with the last record, or with the first that will not be finished, and then tells why.
+    /// Runs until all records are finished.
+    ///
+    /// # Errors
+    ///
+    /// The reason, as soon as it is known that a record will not be finished.
     async fn run(
         &self,
         records: Vec<StreamRecord>,
@@ -146,12 +150,14 @@ impl Feed<'_> {
             bisect: false,
         };
         let invoke = async |event: Bytes| {
-            let answer = self.function.invoke(event).await;
-            self.is_lost
-                .set(matches!(answer, Answer::TimedOut(_) | Answer::Exited(_)));
-            answer
+            let result = self.function.invoke(event).await;
+            self.is_lost.set(matches!(
+                result,
+                InvocationResult::TimedOut(_) | InvocationResult::Exited(_)
+            ));
+            result
         };
-        let report = |report| self.take(report, done);
+        let report = |report| self.on_report(report, done);
         tokio::select! {
             biased;
             why = stopped.recv() => Err(why.unwrap_or_default()),
@@ -162,13 +168,13 @@ impl Feed<'_> {
         }
     }
 
-    fn take(&self, report: Report, done: &impl Fn(usize)) {
-        let mut seen = self.seen.borrow_mut();
+    fn on_report(&self, report: Report, done: &impl Fn(usize)) {
+        let mut progress = self.progress.borrow_mut();
         let stop = match report {
             Report::Invoked(invoked) => {
                 let end = Instant::now();
-                if seen.batches.is_empty() {
-                    seen.first_cpu = self.function.id().and_then(cpu_time);
+                if progress.batches.is_empty() {
+                    progress.first_cpu = self.function.id().and_then(cpu_time);
                 }
                 let Invoked {
                     latency,
@@ -178,37 +184,37 @@ impl Feed<'_> {
                     ..
                 } = invoked;
                 done(finished);
-                seen.batches.push(Batch {
+                progress.batches.push(Batch {
                     end,
                     latency,
                     records,
                     finished,
                 });
-                seen.failure.clone_from(&failure);
+                progress.failure.clone_from(&failure);
                 let lost = failure.filter(|_| self.is_lost.get());
-                lost.map(|why| format!("batch {} was not answered: {why}", seen.batches.len()))
+                lost.map(|why| format!("batch {} was not answered: {why}", progress.batches.len()))
             }
-            Report::Discarded(discarded) => Some(given_up(&discarded, seen.failure.as_deref())),
+            Report::Discarded(discarded) => Some(discard_reason(&discarded, progress.failure.as_deref())),
         };
         if let Some(why) = stop {
-            // Whoever does not listen any more has a reason already.
+            // If the receiver is gone, it already has a reason.
             _ = self.stop.send(why);
         }
     }
 }
 
-fn given_up(discarded: &Discarded, failure: Option<&str>) -> String {
+fn discard_reason(discarded: &Discarded, failure: Option<&str>) -> String {
     let (count, times) = (discarded.records.len(), discarded.invocations);
-    let why = failure.unwrap_or("the function called them unfinished");
+    let why = failure.unwrap_or("the function reported them as unfinished");
     format!("{count} records were given up after {times} invocations: {why}")
 }
 
-/// Reads all that the function writes, and keeps what it says of its limit, and when.
-async fn limits(mut lines: mpsc::UnboundedReceiver<Line>) -> Vec<(Instant, f64)> {
+/// Reads all lines of the function until it ends. Returns the limits that it logged, each with its time.
+async fn read_limits(mut lines: mpsc::UnboundedReceiver<Line>) -> Vec<(Instant, f64)> {
     let mut limits = Vec::new();
     while let Some(line) = lines.recv().await {
         if let Line::Log(line) = line
-            && let Some(limit) = limit(&line)
+            && let Some(limit) = logged_limit(&line)
         {
             limits.push((Instant::now(), limit));
         }
@@ -216,8 +222,8 @@ async fn limits(mut lines: mpsc::UnboundedReceiver<Line>) -> Vec<(Instant, f64)>
     limits
 }
 
-/// The field `limit` of a log line in JSON, be it among `fields`, as Rust's loggers have it, or not.
-fn limit(line: &str) -> Option<f64> {
+/// Returns the field `limit` of a JSON log line, at the top level or inside `fields`, where Rust's loggers put it.
+fn logged_limit(line: &str) -> Option<f64> {
     #[derive(Deserialize)]
     struct Logged {
         fields: Option<Fields>,
@@ -236,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_read_where_loggers_put_it() {
+    fn the_limit_is_read_from_log_lines_of_several_loggers() {
         for (line, expected) in [
             (
                 r#"{"level":"INFO","fields":{"message":"batch finished","limit":19.5}}"#,
@@ -246,7 +252,7 @@ mod tests {
             (r#"{"level":"INFO","fields":{"message":"start"}}"#, None),
             ("INFO batch finished limit=20", None),
         ] {
-            assert_eq!(limit(line), expected, "{line}");
+            assert_eq!(logged_limit(line), expected, "{line}");
         }
     }
 }

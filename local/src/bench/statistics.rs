@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-/// A quantity over all rounds.
+/// The median and the range of a quantity over all rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// The middle one, or the mean of the two in the middle.
+    /// The median. Of an even number of values, the mean of the two in the middle.
     pub median: f64,
-    /// The lowest.
+    /// The lowest value.
     pub min: f64,
-    /// The highest.
+    /// The highest value.
     pub max: f64,
 }
 
 impl Spread {
-    /// Of these values; `None` if there are none.
+    /// Returns the spread of the values, or `None` if there are no values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let sorted = sorted(values);
         let middle = sorted.len() / 2;
@@ -32,33 +32,33 @@ impl Spread {
     }
 }
 
-/// The values from the lowest to the highest.
+/// Returns the values from the lowest to the highest.
 pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_unstable_by(f64::total_cmp);
     values
 }
 
-/// The value that `percent` of the sorted values are no higher than, by the nearest rank: always one of them. `None` if
-/// there are none.
+/// Returns a percentile of the sorted values by the nearest-rank method, so the result is always one of the values.
+/// Returns `None` if there are no values.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a share of a length is neither negative nor more than it"
+    reason = "a share of a length is neither negative nor more than the length"
 )]
 pub fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
-    // 99.9 % of 1000 is a little more than 999 in binary.
+    // In binary, 99.9 % of 1000 is slightly more than 999.
     let rank = (percent / 100.0 * number(sorted.len() as u64) - 1e-6).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-/// A count, to reckon with.
+/// Converts a count to a floating-point number.
 #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
 pub fn number(count: u64) -> f64 {
     count as f64
 }
 
-/// In milliseconds, with all digits.
+/// Converts a duration to milliseconds, without rounding.
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_median_lies_in_the_middle_between_lowest_and_highest() {
+    fn a_spread_has_the_lowest_the_median_and_the_highest_value() {
         let of = |values: &[f64]| {
             let spread = Spread::of(values.iter().copied())?;
             Some([spread.min, spread.median, spread.max])

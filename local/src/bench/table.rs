@@ -6,21 +6,21 @@ use super::comparison::Comparison;
 use super::quantity::{QUANTITIES, Quantity};
 use super::statistics::Spread;
 
-/// What the numbers are, below the table.
+/// The explanation of the numbers, shown below the table.
 pub const NOTE: &str = "Median of the rounds (lowest–highest); ratios are those of medians. The first batch is in none of \
                         the\npercentiles, the records per second and the CPU per record.";
 
-/// Texts in rows and columns.
+/// The texts of the table in rows and columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// The head of each column.
     pub head: Vec<String>,
-    /// As many texts in each row; the first of them is its name, the second its unit.
+    /// The rows. Each has as many texts as there are columns: its name, its unit, and the values.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// Of all quantities, those included that were not measured.
+    /// Returns the table of all quantities, including those that were not measured.
     pub fn of(comparison: &Comparison) -> Self {
         let ours = comparison.columns.first().map_or("", |ours| &ours.name);
         let names = comparison.columns.iter().map(|column| column.name.clone());
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_by_characters() {
+    fn columns_are_aligned_by_characters_not_bytes() {
         let row = |texts: [&str; 3]| texts.map(str::to_owned).to_vec();
         let table = Table {
             head: row(["", "", "name"]),

@@ -1,4 +1,4 @@
-//! What happened when in a round, in few enough pieces to be drawn. Times are in seconds from the first event.
+//! The course of a round over time, in few enough bins to draw. Times are in seconds since the first event.
 
 use std::time::Duration;
 
@@ -6,84 +6,85 @@ use tokio::time::Instant;
 
 use super::round::Batch;
 use super::statistics::{ms, number};
-use crate::sagemaker::{Call, Outcome};
+use crate::sagemaker::{Call, CallOutcome};
 
-/// Into how many pieces of the time the calls in flight are gathered.
+/// The number of bins for the calls in flight.
 const LEVEL_BINS: u64 = 300;
-/// Into how many the outcomes of calls are.
+/// The number of bins for the outcomes of calls.
 const OUTCOME_BINS: u64 = 60;
 
 /// A round over time.
 #[derive(Debug)]
 pub struct Timeline {
-    /// From the first event to the last answer.
+    /// The time from the first event to the last response.
     pub seconds: f64,
-    /// Each invocation: when it was answered, and its latency in milliseconds.
+    /// The time of each invocation's response, and its latency in milliseconds.
     pub batches: Vec<(f64, f64)>,
-    /// What each call took at the endpoint, in milliseconds, but for those that were throttled, which take no time.
+    /// The duration of each call at the endpoint, in milliseconds. Throttled calls take no time and are left out.
     pub call_ms: Vec<f64>,
-    /// Calls in flight at the endpoint, but for those that were throttled; pieces of the same length.
+    /// The calls in flight at the endpoint in bins of equal length, without throttled calls.
     pub in_flight: Vec<Level>,
-    /// How many calls the function said that it may have in flight, and when.
+    /// The limits of calls in flight that the function logged, each after its time.
     pub limits: Vec<(f64, f64)>,
-    /// Calls that ended in each piece, pieces of the same length, by outcome in the order of [`Outcome::ALL`].
+    /// The calls that ended in each of the bins of equal length, by outcome in the order of [`CallOutcome::ALL`].
     pub outcomes: Vec<[u64; 5]>,
 }
 
-/// Calls in flight in a piece of the time.
+/// The calls in flight in a bin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
-    /// On average.
+    /// The average number.
     pub mean: f64,
-    /// At most.
+    /// The maximum number.
     pub most: u64,
 }
 
 impl Timeline {
-    /// Of a round's batches in their order, the endpoint's calls, and the limits that the function told of.
+    /// Returns the timeline of a round from its batches in order, the endpoint's calls, and the limits that the
+    /// function logged.
     pub fn of(batches: &[Batch], calls: &[Call], limits: &[(Instant, f64)]) -> Self {
         let origin = batches
             .first()
             .map_or_else(Instant::now, |first| first.end - first.latency);
-        let whole = batches.last().map_or(origin, |last| last.end) - origin;
+        let span = batches.last().map_or(origin, |last| last.end) - origin;
         let seconds = |at: Instant| (at - origin).as_secs_f64();
-        let admitted = calls.iter().filter(|call| call.outcome != Outcome::Throttled);
-        let span = |call: &Call| [call.start - origin, call.end - origin];
+        let admitted = calls.iter().filter(|call| call.outcome != CallOutcome::Throttled);
+        let interval = |call: &Call| [call.start - origin, call.end - origin];
         Self {
-            seconds: whole.as_secs_f64(),
+            seconds: span.as_secs_f64(),
             batches: batches
                 .iter()
                 .map(|batch| (seconds(batch.end), ms(batch.latency)))
                 .collect(),
             call_ms: admitted.clone().map(|call| ms(call.end - call.start)).collect(),
-            in_flight: levels(admitted.map(span), whole),
+            in_flight: levels(admitted.map(interval), span),
             limits: limits.iter().map(|(at, limit)| (seconds(*at), *limit)).collect(),
-            outcomes: outcomes(calls.iter().map(|call| (call.end - origin, call.outcome)), whole),
+            outcomes: outcomes(calls.iter().map(|call| (call.end - origin, call.outcome)), span),
         }
     }
 }
 
-/// Time cut into pieces of the same length, in microseconds: whole numbers, so that no time falls between two pieces.
+/// Bins of equal length over a span of time, in whole microseconds, so that no time falls between two bins.
 #[derive(Clone, Copy)]
 struct Bins {
-    whole: u64,
+    span: u64,
     count: u64,
 }
 
 impl Bins {
-    fn new(whole: Duration, count: u64) -> Self {
-        let whole = micros(whole).max(count);
-        Self { whole, count }
+    fn new(span: Duration, count: u64) -> Self {
+        let span = micros(span).max(count);
+        Self { span, count }
     }
 
-    /// The piece that a time falls into; what comes after the end belongs to the last.
-    fn place(self, at: u64) -> u64 {
-        (at.min(self.whole - 1)) * self.count / self.whole
+    /// Returns the index of the bin for a time. A time after the end belongs to the last bin.
+    fn index(self, at: u64) -> u64 {
+        (at.min(self.span - 1)) * self.count / self.span
     }
 
-    /// Where a piece begins.
-    fn begin(self, bin: u64) -> u64 {
-        (bin * self.whole).div_ceil(self.count)
+    /// Returns the start of a bin.
+    fn start(self, bin: u64) -> u64 {
+        (bin * self.span).div_ceil(self.count)
     }
 }
 
@@ -91,22 +92,22 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn levels(spans: impl Iterator<Item = [Duration; 2]>, whole: Duration) -> Vec<Level> {
-    let bins = Bins::new(whole, LEVEL_BINS);
-    // Where calls begin and end, ends first where both come together.
-    let mut steps: Vec<_> = spans
+fn levels(calls: impl Iterator<Item = [Duration; 2]>, span: Duration) -> Vec<Level> {
+    let bins = Bins::new(span, LEVEL_BINS);
+    // The starts and the ends of calls. At the same time, ends go first.
+    let mut steps: Vec<_> = calls
         .flat_map(|[start, end]| [(micros(start), 1), (micros(end), -1)])
-        .filter(|(at, _)| *at < bins.whole)
+        .filter(|(at, _)| *at < bins.span)
         .collect();
     steps.sort_unstable();
-    steps.push((bins.whole, 0));
-    // Of each piece, calls × microseconds, and the most at once.
+    steps.push((bins.span, 0));
+    // For each bin: calls × microseconds, and the maximum number of calls.
     let mut sums = vec![(0, 0); usize::try_from(bins.count).unwrap_or_default()];
     let (mut level, mut since) = (0_i64, 0);
     for (at, step) in steps {
         let now = level.unsigned_abs();
-        for bin in bins.place(since)..=bins.place(at) {
-            let within = at.min(bins.begin(bin + 1)).saturating_sub(since.max(bins.begin(bin)));
+        for bin in bins.index(since)..=bins.index(at) {
+            let within = at.min(bins.start(bin + 1)).saturating_sub(since.max(bins.start(bin)));
             if let Some((area, most)) = sums.get_mut(usize::try_from(bin).unwrap_or(usize::MAX))
                 && within > 0
             {
@@ -116,7 +117,7 @@ fn levels(spans: impl Iterator<Item = [Duration; 2]>, whole: Duration) -> Vec<Le
         }
         (level, since) = (level + step, at);
     }
-    let length = number(bins.whole) / number(bins.count);
+    let length = number(bins.span) / number(bins.count);
     let level = |(area, most)| Level {
         mean: number(area) / length,
         most,
@@ -124,11 +125,11 @@ fn levels(spans: impl Iterator<Item = [Duration; 2]>, whole: Duration) -> Vec<Le
     sums.into_iter().map(level).collect()
 }
 
-fn outcomes(ends: impl Iterator<Item = (Duration, Outcome)>, whole: Duration) -> Vec<[u64; 5]> {
-    let bins = Bins::new(whole, OUTCOME_BINS);
+fn outcomes(ends: impl Iterator<Item = (Duration, CallOutcome)>, span: Duration) -> Vec<[u64; 5]> {
+    let bins = Bins::new(span, OUTCOME_BINS);
     let mut counts = vec![[0; 5]; usize::try_from(bins.count).unwrap_or_default()];
     for (at, outcome) in ends {
-        let bin = usize::try_from(bins.place(micros(at))).unwrap_or(usize::MAX);
+        let bin = usize::try_from(bins.index(micros(at))).unwrap_or(usize::MAX);
         if let Some(count) = counts.get_mut(bin).and_then(|counts| counts.get_mut(outcome as usize)) {
             *count += 1;
         }
@@ -140,13 +141,13 @@ fn outcomes(ends: impl Iterator<Item = (Duration, Outcome)>, whole: Duration) ->
 mod tests {
     use super::*;
 
-    fn call(origin: Instant, span: [u64; 2], outcome: Outcome) -> Call {
+    fn call(origin: Instant, span: [u64; 2], outcome: CallOutcome) -> Call {
         let [start, end] = span.map(|at| origin + Duration::from_millis(at));
         Call { start, end, outcome }
     }
 
-    /// Three seconds, so that a piece of the calls in flight is 10 ms long, and one of the outcomes 50 ms.
-    fn timeline(calls: &[([u64; 2], Outcome)]) -> Timeline {
+    /// Returns a timeline of three seconds. A bin of the calls in flight is 10 ms long, a bin of the outcomes 50 ms.
+    fn timeline(calls: &[([u64; 2], CallOutcome)]) -> Timeline {
         let origin = Instant::now();
         let calls: Vec<_> = calls
             .iter()
@@ -164,12 +165,12 @@ mod tests {
     }
 
     #[test]
-    fn calls_in_flight_are_averaged_over_their_piece_and_none_that_was_throttled_is_in_flight() {
+    fn calls_in_flight_are_averaged_over_each_bin_without_throttled_calls() {
         let timeline = timeline(&[
-            ([5, 20], Outcome::Answered),
-            ([5, 10], Outcome::Error),
-            ([12, 12], Outcome::Throttled),
-            ([2990, 3005], Outcome::Cut),
+            ([5, 20], CallOutcome::Answered),
+            ([5, 10], CallOutcome::Error),
+            ([12, 12], CallOutcome::Throttled),
+            ([2990, 3005], CallOutcome::Cancelled),
         ]);
         let level = |mean, most| Level { mean, most };
         assert_eq!(timeline.in_flight[..3], [level(1.0, 2), level(1.0, 1), level(0.0, 0)]);
@@ -178,19 +179,19 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_are_counted_where_calls_end_and_the_last_piece_has_what_comes_later() {
+    fn outcomes_are_counted_when_calls_end_and_later_ones_in_the_last_bin() {
         let timeline = timeline(&[
-            ([0, 49], Outcome::Answered),
-            ([0, 50], Outcome::Answered),
-            ([50, 50], Outcome::Throttled),
-            ([50, 3005], Outcome::Refused),
+            ([0, 49], CallOutcome::Answered),
+            ([0, 50], CallOutcome::Answered),
+            ([50, 50], CallOutcome::Throttled),
+            ([50, 3005], CallOutcome::Refused),
         ]);
         assert_eq!(timeline.outcomes[..2], [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0]]);
         assert_eq!(timeline.outcomes[59], [0, 0, 0, 0, 1]);
     }
 
     #[test]
-    fn times_are_counted_from_the_first_event() {
+    fn times_are_relative_to_the_first_event() {
         let timeline = timeline(&[]);
         assert!((timeline.seconds - 3.0).abs() < 1e-9);
         assert_eq!(timeline.batches, [(0.9, 900.0), (3.0, 2000.0)]);

@@ -1,62 +1,68 @@
-//! `cargo local bench`.
+//! The arguments of `cargo local bench`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use instream_local::bench::report::ReportFile;
-use instream_local::bench_command::Bench;
-use instream_local::build;
 
-use super::{EndpointArgs, settings, some_time};
+use super::{EndpointArgs, positive_time, settings};
+use crate::bench::report::ReportFile;
+use crate::bench_command::Bench;
+use crate::build;
 
-#[derive(Args)]
-pub(crate) struct BenchArgs {
-    /// Your own records, a line each and from the first again where there are too few, instead of generated transactions
+/// The arguments of `cargo local bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Your own records, one a line, instead of generated transactions; they repeat from the first if there are too few
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Records of a round, 2–10000000, more than --batch-size
+    /// Number of records in a round, 2–10000000, more than --batch-size
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(2..=10_000_000))]
     records: u32,
-    /// Records in a batch at most, 1–10000
+    /// Maximum number of records in a batch, 1–10000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch_size: u16,
-    /// How often each function is measured, 1–1000, each time in a fresh process with a fresh endpoint; 3 unless told
-    /// otherwise, 5 with --against
+    /// Number of measurements of each function, 1–1000, each in a fresh process with a fresh endpoint; 3 by default, 5
+    /// with --against
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: Option<u16>,
-    /// Measure this instead of building the function in release mode: one plain command that starts any Lambda binary
-    /// for Kinesis events. A path alone is started without a shell, which would take its part of the start
+    /// Measure this command instead of building the function in release mode: one plain command that starts any Lambda
+    /// binary for Kinesis events. A path alone is started without a shell, which would add to the measured start
     #[arg(long, value_name = "CMD", value_parser = command)]
     function: Option<String>,
-    /// Measure this Lambda binary as well, round by round in turn with the function; may be given several times
+    /// Also measure this Lambda binary, in turn with the function in each round; may be given several times
     #[arg(long, value_name = "CMD", value_parser = command)]
     against: Vec<String>,
-    /// Time for one invocation, as in template.yaml
-    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = some_time)]
+    /// Timeout of one invocation, as in template.yaml
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = positive_time)]
     timeout: Duration,
     #[command(flatten)]
     endpoint: EndpointArgs,
-    /// Print all values of all rounds as JSON, instead of the table
+    /// Print all values of all rounds as JSON instead of the table
     #[arg(long)]
-    pub(crate) json: bool,
-    /// Where the report goes, one HTML file; target/bench.html unless told otherwise
+    pub json: bool,
+    /// File for the HTML report; target/bench.html by default
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
 
 fn command(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        return Err("a command that starts a Lambda binary, not an empty one".to_owned());
+        return Err("expected a command that starts a Lambda binary, not an empty one".to_owned());
     }
     Ok(text.to_owned())
 }
 
 impl BenchArgs {
-    /// What to measure, all of it checked that can be before something runs, so that the report can be written, too.
-    pub(crate) fn options(self, command: String) -> Result<Bench> {
-        let usual = if self.against.is_empty() { 3 } else { 5 };
+    /// Returns the measurements to make. `command` is the command line that the report shows.
+    ///
+    /// # Errors
+    ///
+    /// If a flag or the input is invalid, or the report cannot be written. Everything that can be checked before the
+    /// first measurement is checked here.
+    pub fn options(self, command: String) -> Result<Bench> {
+        let default_rounds = if self.against.is_empty() { 3 } else { 5 };
         let report = self
             .report
             .unwrap_or_else(|| build::workspace().join("target/bench.html"));
@@ -64,7 +70,7 @@ impl BenchArgs {
             input: self.input,
             records: self.records as usize,
             batch_size: usize::from(self.batch_size),
-            rounds: usize::from(self.rounds.unwrap_or(usual)),
+            rounds: usize::from(self.rounds.unwrap_or(default_rounds)),
             function: self.function,
             against: self.against,
             endpoint: self.endpoint.options()?,
@@ -94,14 +100,14 @@ mod tests {
         }
     }
 
-    /// What is wrong with the arguments, be it one or several together.
+    /// The error of these arguments, each alone or in combination.
     fn error(arguments: &[&str]) -> String {
         let bench = parse(arguments).and_then(|args| args.options(String::new()).map_err(|error| error.to_string()));
         bench.unwrap_err()
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_what_is_allowed() {
+    fn an_invalid_argument_is_an_error_that_names_the_allowed_values() {
         let report = std::env::temp_dir().join(format!("instream-cli-bench-{}", std::process::id()));
         let report = report.to_str().unwrap();
         for (arguments, expected) in [
@@ -111,13 +117,13 @@ mod tests {
             (vec!["--rounds", "many"], "invalid digit"),
             (vec!["--against", " "], "a command that starts a Lambda binary"),
             (vec!["--function", ""], "a command that starts a Lambda binary"),
-            (vec!["--throttle", "10"], "a share is like 10%"),
-            (vec!["--latency", "20"], "a time is like 20ms"),
-            (vec!["--timeout", "0s"], "no time at all"),
+            (vec!["--throttle", "10"], "a share such as 10%"),
+            (vec!["--latency", "20"], "a time such as 20ms"),
+            (vec!["--timeout", "0s"], "the time must be more than 0"),
             (vec!["--slow-rate", "1%"], "--slow-by <TIME>"),
             (
                 vec!["--throttle", "60%", "--error-rate", "60%"],
-                "together 100% at most",
+                "must add up to at most 100%",
             ),
             (
                 vec!["--records", "100", "--report", report],
@@ -139,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_more_rounds_where_functions_are_compared() {
+    fn a_comparison_has_more_rounds_by_default() {
         let report = std::env::temp_dir().join(format!("instream-cli-rounds-{}", std::process::id()));
         let report = report.to_str().unwrap();
         let rounds = |arguments: &[&str]| {

@@ -1,17 +1,18 @@
-//! Flags of the endpoint on this machine.
+//! The flags of the endpoint on this machine.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use instream_local::faults::{Rates, Slow};
-use instream_local::gateway::{GatewayOptions, UsagePlan};
-use instream_local::setup::EndpointOptions;
 
-use super::{share, some_time, time};
+use super::{positive_time, share, time};
+use crate::faults::{Rates, Slow};
+use crate::gateway::{GatewayOptions, UsagePlan};
+use crate::setup::EndpointOptions;
 
-/// What only the local endpoint has. The seed is that of killed processes, too.
-pub(super) const OF_THE_LOCAL_ENDPOINT: [&str; 12] = [
+/// The flags that only a local endpoint has: they conflict with flags that name another endpoint. `--seed` is not one of
+/// them, because it is also the seed of killed processes.
+pub const LOCAL_ENDPOINT_FLAGS: [&str; 12] = [
     "model_server",
     "latency",
     "slow_rate",
@@ -26,82 +27,90 @@ pub(super) const OF_THE_LOCAL_ENDPOINT: [&str; 12] = [
     "usage_plan",
 ];
 
-#[derive(Args)]
+/// The endpoint on this machine, and its faults.
+#[derive(Debug, Args)]
 #[group(skip)]
-pub(crate) struct EndpointArgs {
+pub struct EndpointArgs {
     /// Call a model container on this machine instead of the built-in model
     #[arg(long, value_name = "URL")]
-    pub(crate) model_server: Option<String>,
-    /// What each call to the local endpoint takes at least, beyond the model's own time; 20ms with the built-in model
+    pub model_server: Option<String>,
+    /// Time that each call to the local endpoint takes in addition to the model's own time; 20ms by default with the
+    /// built-in model
     #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) latency: Option<Duration>,
-    /// Let this share of the calls, such as 1%, take longer by --slow-by; whether one does is drawn for each anew
+    pub latency: Option<Duration>,
+    /// Delay this share of the calls, such as 1%, by --slow-by; each call is drawn independently
     #[arg(long, value_name = "SHARE", value_parser = share, requires = "slow_by")]
-    pub(crate) slow_rate: Option<f64>,
-    /// How much longer the calls of --slow-rate take, such as 500ms
-    #[arg(long, value_name = "TIME", value_parser = some_time, requires = "slow_rate")]
-    pub(crate) slow_by: Option<Duration>,
-    /// Throttle calls while N others are in flight, 1–100000; those that are throttled themselves do not count
+    pub slow_rate: Option<f64>,
+    /// Additional time of the calls that --slow-rate delays, such as 500ms
+    #[arg(long, value_name = "TIME", value_parser = positive_time, requires = "slow_rate")]
+    pub slow_by: Option<Duration>,
+    /// Throttle calls while N others are in flight, 1–100000; throttled calls do not count as in flight
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) max_in_flight: Option<u32>,
+    pub max_in_flight: Option<u32>,
     /// Throttle this share of the calls, such as 10%
     #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub(crate) throttle: Option<f64>,
-    /// Answer this share of the calls with the container's status 500
+    pub throttle: Option<f64>,
+    /// Answer this share of the calls with status 500 of the container
     #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub(crate) error_rate: Option<f64>,
+    pub error_rate: Option<f64>,
     /// Never answer this share of the calls
     #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub(crate) hang_rate: Option<f64>,
-    /// Refuse this share of the records, whenever they are called, with the container's status 400
+    pub hang_rate: Option<f64>,
+    /// Refuse this share of the records, in every call, with status 400 of the container
     #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub(crate) refuse_rate: Option<f64>,
-    /// Listen with TLS, by a certificate made at the start, which the function is told to trust
+    pub refuse_rate: Option<f64>,
+    /// Listen with TLS, with a certificate that is created at start and that the function trusts
     #[arg(long)]
-    pub(crate) tls: bool,
-    /// Answer as API Gateway does: signed calls with a key of a usage plan only
+    pub tls: bool,
+    /// Behave like API Gateway: accept only signed calls with the API key of a usage plan
     #[arg(long)]
-    pub(crate) gateway: bool,
-    /// Calls that the usage plan takes: RATE a second, 0.1–100000, and BURST at once, 1–100000, or `off` for any number;
-    /// 20/100 unless told otherwise
-    #[arg(long, value_name = "RATE/BURST", value_parser = throttle, requires = "gateway")]
-    pub(crate) usage_plan: Option<Throttle>,
-    /// The same seed brings the same faults and mishaps
+    pub gateway: bool,
+    /// Limits of the usage plan: RATE calls a second, 0.1–100000, and BURST calls at once, 1–100000, or `off` for no
+    /// limit; 20/100 by default
+    #[arg(long, value_name = "RATE/BURST", value_parser = usage_plan, requires = "gateway")]
+    pub usage_plan: Option<UsagePlanArg>,
+    /// Seed of the faults and of killed processes; the same seed draws the same
     #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
+    pub seed: Option<u64>,
 }
 
-/// A usage plan, or none.
+/// The value of `--usage-plan`: a usage plan, or `None` for `off`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Throttle(Option<UsagePlan>);
+pub struct UsagePlanArg(Option<UsagePlan>);
 
-/// `20/100`, `off`.
-fn throttle(text: &str) -> Result<Throttle, String> {
+/// Parses a usage plan such as `20/100`, or `off`.
+fn usage_plan(text: &str) -> Result<UsagePlanArg, String> {
     if text == "off" {
-        return Ok(Throttle(None));
+        return Ok(UsagePlanArg(None));
     }
     let numbers = text
         .split_once('/')
         .and_then(|(rate, burst)| Some((rate.parse::<f64>().ok()?, burst.parse::<f64>().ok()?)));
     let Some((rate, burst)) = numbers else {
-        return Err("a usage plan is like 20/100, calls a second and at once, or off".to_owned());
+        return Err("expected off, or a usage plan such as 20/100: calls a second and calls at once".to_owned());
     };
     for (name, value, least) in [("rate", rate, 0.1), ("burst", burst, 1.0)] {
         if !(least..=100_000.0).contains(&value) {
-            return Err(format!("the {name} is {least} to 100000, not {value}"));
+            return Err(format!("the {name} must be from {least} to 100000, not {value}"));
         }
     }
-    Ok(Throttle(Some(UsagePlan { rate, burst })))
+    Ok(UsagePlanArg(Some(UsagePlan { rate, burst })))
 }
 
 impl EndpointArgs {
+    /// Returns the seed, 1 by default.
     pub(super) fn seed(&self) -> u64 {
         self.seed.unwrap_or(1)
     }
 
-    pub(crate) fn options(self) -> Result<EndpointOptions> {
-        // The built-in model answers at once, which no endpoint does.
-        let of_the_model = if self.model_server.is_some() {
+    /// Returns the options with which the endpoint starts.
+    ///
+    /// # Errors
+    ///
+    /// If the fault rates add up to more than 100%.
+    pub fn options(self) -> Result<EndpointOptions> {
+        // The built-in model answers immediately, which a real endpoint never does.
+        let default_latency = if self.model_server.is_some() {
             Duration::ZERO
         } else {
             Duration::from_millis(20)
@@ -115,11 +124,11 @@ impl EndpointArgs {
         };
         ensure!(
             rates.throttle + rates.error + rates.hang <= 1.0,
-            "--throttle, --error-rate and --hang-rate are shares of the same calls: together 100% at most"
+            "--throttle, --error-rate and --hang-rate must add up to at most 100%: they are shares of the same calls"
         );
         let slow = self.slow_rate.zip(self.slow_by);
         Ok(EndpointOptions {
-            latency: self.latency.unwrap_or(of_the_model),
+            latency: self.latency.unwrap_or(default_latency),
             slow: slow.map(|(share, by)| Slow { share, by }),
             max_in_flight: self.max_in_flight.map(|calls| calls as usize),
             model_server: self.model_server,
@@ -129,7 +138,7 @@ impl EndpointArgs {
             gateway: self.gateway.then(|| GatewayOptions {
                 usage_plan: self
                     .usage_plan
-                    .map_or_else(|| Some(UsagePlan::default()), |Throttle(plan)| plan),
+                    .map_or_else(|| Some(UsagePlan::default()), |UsagePlanArg(plan)| plan),
                 ..GatewayOptions::default()
             }),
         })
@@ -153,24 +162,24 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_has_the_usual_plan_or_the_one_that_is_told() {
+    fn a_gateway_has_the_default_usage_plan_or_the_given_one() {
         let plan = |flags: &[&str]| gateway(flags).unwrap().unwrap().usage_plan;
-        let [usual, told] = [(20.0, 100.0), (0.5, 1.0)].map(|(rate, burst)| Some(UsagePlan { rate, burst }));
+        let [default, given] = [(20.0, 100.0), (0.5, 1.0)].map(|(rate, burst)| Some(UsagePlan { rate, burst }));
         assert_eq!(gateway(&[]).unwrap(), None);
-        assert_eq!(plan(&["--gateway"]), usual);
-        assert_eq!(plan(&["--gateway", "--usage-plan", "0.5/1"]), told);
+        assert_eq!(plan(&["--gateway"]), default);
+        assert_eq!(plan(&["--gateway", "--usage-plan", "0.5/1"]), given);
         assert_eq!(plan(&["--gateway", "--usage-plan", "off"]), None);
     }
 
     #[test]
-    fn what_is_wrong_with_a_plan_is_said_with_what_is_allowed() {
+    fn an_invalid_usage_plan_is_an_error_that_names_the_allowed_values() {
         for (plan, expected) in [
-            ("20", "a usage plan is like 20/100"),
-            ("many/100", "a usage plan is like 20/100"),
-            ("0/100", "the rate is 0.1 to 100000, not 0"),
-            ("NaN/100", "the rate is 0.1 to 100000, not NaN"),
-            ("20/0.5", "the burst is 1 to 100000, not 0.5"),
-            ("20/1000000", "the burst is 1 to 100000, not 1000000"),
+            ("20", "a usage plan such as 20/100"),
+            ("many/100", "a usage plan such as 20/100"),
+            ("0/100", "the rate must be from 0.1 to 100000, not 0"),
+            ("NaN/100", "the rate must be from 0.1 to 100000, not NaN"),
+            ("20/0.5", "the burst must be from 1 to 100000, not 0.5"),
+            ("20/1000000", "the burst must be from 1 to 100000, not 1000000"),
         ] {
             let error = gateway(&["--gateway", "--usage-plan", plan]).unwrap_err();
             assert!(error.contains(expected), "{plan}: {error}");
@@ -180,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn ones_own_endpoint_has_nothing_of_the_local_one() {
+    fn flags_of_the_local_endpoint_conflict_with_an_own_endpoint() {
         for flags in [&["--gateway"][..], &["--tls"], &["--gateway", "--usage-plan", "off"]] {
             let line = ["cargo local", "--endpoint", "https://one.example"].iter().chain(flags);
             let error = Cli::try_parse_from(line).err().unwrap().to_string();

@@ -1,4 +1,5 @@
-//! The machine's own AWS credentials, SSO profiles included: resolved here, so that the function needs no part of it.
+//! The AWS credentials of this machine, including SSO profiles. They are resolved here, so that the function does not
+//! need the configuration that they come from.
 
 use anyhow::{Context as _, Result};
 use aws_config::{BehaviorVersion, Region};
@@ -7,16 +8,20 @@ use aws_credential_types::provider::ProvideCredentials as _;
 
 use super::Settings;
 
-/// What an engineer who is logged in has.
+/// The region and the credentials of the user's AWS login.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct AwsLogin {
     pub(super) region: Region,
     pub(super) credentials: Credentials,
 }
 
-impl Found {
-    /// Looks where the AWS SDK looks.
-    pub(super) async fn look() -> Result<Self> {
+impl AwsLogin {
+    /// Finds the login with the default provider chain of the AWS SDK.
+    ///
+    /// # Errors
+    ///
+    /// If there is no region or there are no credentials.
+    pub(super) async fn find() -> Result<Self> {
         let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
         let region = config
             .region()
@@ -34,8 +39,8 @@ impl Found {
         })
     }
 
-    /// In place of the profile that they may be from.
-    pub(super) fn put_into(&self, environment: &mut Settings) {
+    /// Writes the region and the credentials to the environment. Removes the profile that they may come from.
+    pub(super) fn write_to(&self, environment: &mut Settings) {
         environment.remove("AWS_PROFILE");
         environment.remove("AWS_SESSION_TOKEN");
         let token = self.credentials.session_token();

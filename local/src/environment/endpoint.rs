@@ -1,22 +1,22 @@
-//! Endpoints, as the function is told of them.
+//! The environment variables that describe the endpoint to the function.
 
 use std::str::FromStr;
 
 use crate::gateway;
 
-/// An endpoint of the user's, instead of one on this machine.
+/// An endpoint of the user, in place of one on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OwnEndpoint {
-    /// A `SageMaker` endpoint, by its name.
+pub enum UserEndpoint {
+    /// The name of a `SageMaker` endpoint.
     Name(String),
-    /// Any, by its URL.
+    /// The URL of any endpoint.
     Url(String),
 }
 
-impl FromStr for OwnEndpoint {
+impl FromStr for UserEndpoint {
     type Err = &'static str;
 
-    /// It is a URL if it begins with https:// or http://, else it must look like a name.
+    /// Parses a URL if the text starts with https:// or http://, otherwise a name.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let is_name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if text.starts_with("https://") || text.starts_with("http://") {
@@ -29,9 +29,9 @@ impl FromStr for OwnEndpoint {
     }
 }
 
-/// The variables that tell a function where all is that it calls for its predictions, of an endpoint on this machine at
-/// `url`.
-pub fn places(url: &str, is_gateway: bool) -> Vec<(&'static str, String)> {
+/// Returns the variables with the URLs of an endpoint on this machine at `url`, and of the services that a call to it
+/// needs.
+pub fn endpoint_variables(url: &str, is_gateway: bool) -> Vec<(&'static str, String)> {
     if is_gateway {
         vec![
             ("ENDPOINT_URL", format!("{url}{}", gateway::PATH)),
@@ -43,8 +43,8 @@ pub fn places(url: &str, is_gateway: bool) -> Vec<(&'static str, String)> {
     }
 }
 
-/// What holds for an endpoint on this machine unless it is set.
-pub fn defaults(is_gateway: bool) -> &'static [(&'static str, &'static str)] {
+/// Returns the default settings for an endpoint on this machine.
+pub fn default_settings(is_gateway: bool) -> &'static [(&'static str, &'static str)] {
     if is_gateway {
         &[
             ("ENDPOINT_AUTH", "sigv4"),
@@ -53,7 +53,7 @@ pub fn defaults(is_gateway: bool) -> &'static [(&'static str, &'static str)] {
             ("ENDPOINT_API_KEY", "secretsmanager:gateway-key"),
         ]
     } else {
-        // Any name would do.
+        // The endpoint accepts any name.
         &[("ENDPOINT_NAME", "fraud-detector")]
     }
 }

@@ -9,7 +9,7 @@ fn here() -> Target {
 }
 
 #[tokio::test]
-async fn no_aws_setting_of_the_users_reaches_a_local_run() {
+async fn a_local_run_gets_none_of_the_users_aws_settings() {
     let own = [
         ("AWS_PROFILE", "production"),
         ("http_proxy", "http://proxy:3128"),
@@ -63,7 +63,7 @@ async fn a_local_run_delivers_to_no_service_in_aws() {
 }
 
 #[tokio::test]
-async fn a_local_run_with_tls_has_its_own_certificate_trusted_instead_of_the_users() {
+async fn a_local_run_with_tls_trusts_its_own_certificate_instead_of_the_users() {
     let own = Settings::from([("SSL_CERT_FILE".to_owned(), "/etc/ssl/mine.pem".to_owned())]);
     let target = Target::Local {
         url: "https://127.0.0.1:9001".to_owned(),
@@ -89,7 +89,7 @@ fn settings<const N: usize>(settings: [(&str, &str); N]) -> Settings {
 }
 
 #[tokio::test]
-async fn a_gateway_is_told_by_its_url_and_so_are_the_services_around_it() {
+async fn a_run_with_a_gateway_sets_the_urls_of_the_gateway_and_its_services() {
     let own = settings([
         ("AWS_ENDPOINT_URL_STS", "https://real"),
         ("ENDPOINT_NAME", ""),
@@ -126,7 +126,7 @@ async fn a_gateway_is_told_by_its_url_and_so_are_the_services_around_it() {
 }
 
 #[tokio::test]
-async fn how_a_gateway_is_called_is_the_users_to_say() {
+async fn the_users_settings_override_the_defaults_for_a_gateway() {
     let own = settings([
         ("ENDPOINT_AUTH", "none"),
         ("ENDPOINT_REGION", "eu-west-1"),
@@ -141,7 +141,7 @@ async fn how_a_gateway_is_called_is_the_users_to_say() {
 }
 
 #[tokio::test]
-async fn an_unsigned_call_of_a_gateway_has_nothing_of_a_signature() {
+async fn unsigned_calls_to_a_gateway_have_no_signing_settings() {
     let own = settings([("ENDPOINT_AUTH", "none")]);
     let environment = for_function(own, &gateway()).await.unwrap();
     for name in ["ENDPOINT_REGION", "ENDPOINT_SERVICE"] {
@@ -151,7 +151,7 @@ async fn an_unsigned_call_of_a_gateway_has_nothing_of_a_signature() {
 }
 
 #[tokio::test]
-async fn the_name_or_the_url_of_another_endpoint_is_an_error_and_not_forgotten() {
+async fn the_name_or_the_url_of_another_endpoint_is_an_error_and_not_ignored() {
     let name = settings([("ENDPOINT_NAME", "mine")]);
     let error = for_function(name.clone(), &gateway()).await.unwrap_err().to_string();
     assert!(
@@ -170,12 +170,12 @@ async fn the_name_or_the_url_of_another_endpoint_is_an_error_and_not_forgotten()
 }
 
 #[test]
-fn an_endpoint_of_the_users_is_a_url_or_a_name() {
+fn a_user_endpoint_is_a_url_or_a_name() {
     for text in ["https://one.example/score", "http://127.0.0.1:8080"] {
-        assert_eq!(text.parse(), Ok(OwnEndpoint::Url(text.to_owned())));
+        assert_eq!(text.parse(), Ok(UserEndpoint::Url(text.to_owned())));
     }
     for text in ["fraud-detector", "https"] {
-        assert_eq!(text.parse(), Ok(OwnEndpoint::Name(text.to_owned())));
+        assert_eq!(text.parse(), Ok(UserEndpoint::Name(text.to_owned())));
     }
     for text in [
         "",
@@ -184,13 +184,13 @@ fn an_endpoint_of_the_users_is_a_url_or_a_name() {
         "HTTPS://one.example",
         "ftp://one.example",
     ] {
-        let error = text.parse::<OwnEndpoint>().unwrap_err();
+        let error = text.parse::<UserEndpoint>().unwrap_err();
         assert!(error.contains("begins with https:// or http://"), "{text}");
     }
 }
 
 #[test]
-fn a_function_that_calls_a_url_needs_credentials_where_aws_has_a_part_in_it() {
+fn a_function_that_calls_a_url_needs_credentials_only_if_it_also_calls_aws() {
     assert!(!needs_credentials(&Settings::new()));
     for (name, value, expected) in [
         ("ENDPOINT_AUTH", "none", false),
@@ -212,8 +212,8 @@ fn a_function_that_calls_a_url_needs_credentials_where_aws_has_a_part_in_it() {
 }
 
 #[test]
-fn the_endpoint_that_is_named_wins_and_has_the_credentials_that_were_found() {
-    let found = Found {
+fn the_requested_endpoint_replaces_the_settings_and_gets_the_credentials_of_the_login() {
+    let login = AwsLogin {
         region: aws_config::Region::from_static("eu-west-1"),
         credentials: aws_credential_types::Credentials::builder()
             .access_key_id("found")
@@ -227,12 +227,12 @@ fn the_endpoint_that_is_named_wins_and_has_the_credentials_that_were_found() {
         ("ENDPOINT_NAME", "before"),
         ("ENDPOINT_URL", "https://before.example"),
     ]);
-    let name = named(own.clone(), "mine", &found);
+    let name = for_endpoint_name(own.clone(), "mine", &login);
     assert_eq!(
         (name["ENDPOINT_NAME"].as_str(), name.get("ENDPOINT_URL")),
         ("mine", None)
     );
-    let url = by_url(own.clone(), "https://one.example", Some(&found));
+    let url = for_endpoint_url(own.clone(), "https://one.example", Some(&login));
     assert_eq!(
         (url["ENDPOINT_URL"].as_str(), url.get("ENDPOINT_NAME")),
         ("https://one.example", None)
@@ -246,7 +246,7 @@ fn the_endpoint_that_is_named_wins_and_has_the_credentials_that_were_found() {
             (None, None)
         );
     }
-    let without = by_url(own, "https://one.example", None);
+    let without = for_endpoint_url(own, "https://one.example", None);
     assert_eq!(
         (without["AWS_PROFILE"].as_str(), without.get("AWS_REGION")),
         ("mine", None)

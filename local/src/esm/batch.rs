@@ -1,4 +1,4 @@
-//! A batch on its way.
+//! One batch: invoking the function with it, and splitting or discarding it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::answer::{Verdict, judge};
+use super::batch_response::{Verdict, judge};
 use super::{Condition, Discarded, Invoked};
-use crate::function::Answer;
+use crate::function::InvocationResult;
 use crate::stream::{self, StreamRecord};
 
-/// What is left of a batch, and what it has been through.
+/// The unfinished records of a batch, with the counts of its invocations.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) records: VecDeque<StreamRecord>,
-    /// Invocations without progress since the last one with any.
+    /// The number of retries without progress since the last invocation that made progress.
     pub(super) retries: usize,
     invocations: usize,
 }
@@ -29,16 +29,16 @@ impl Batch {
         }
     }
 
-    /// Hands the batch to the function and takes from it what is finished.
-    pub(super) async fn invoke(&mut self, lane: usize, invoke: &impl AsyncFn(Bytes) -> Answer) -> Invoked {
+    /// Invokes the function with the batch and removes the finished records from it.
+    pub(super) async fn invoke(&mut self, lane: usize, invoke: &impl AsyncFn(Bytes) -> InvocationResult) -> Invoked {
         self.invocations += 1;
         let shard = self.records.front().map(|record| record.shard.clone());
         let event = stream::event(&self.records);
         let started = Instant::now();
-        let answer = invoke(event).await;
+        let result = invoke(event).await;
         let latency = started.elapsed();
-        let named: Vec<_> = self.records.iter().map(|record| &*record.sequence_number).collect();
-        let (finished, failure) = match judge(&answer, &named) {
+        let sequence_numbers: Vec<_> = self.records.iter().map(|record| &*record.sequence_number).collect();
+        let (finished, failure) = match judge(&result, &sequence_numbers) {
             Verdict::Finished(finished) => (finished, None),
             Verdict::Failed(why) => (0, Some(why)),
         };
@@ -69,8 +69,8 @@ impl Batch {
         }
     }
 
-    /// Takes out the records in front that are older than `age`, if any. Along a shard, records have the order of their
-    /// arrival: no old one stands behind a younger.
+    /// Removes the records that are older than `age`, if any. These are the first ones, because the records of a shard
+    /// are in order of arrival.
     pub(super) fn discard_older(&mut self, age: Duration) -> Option<Discarded> {
         let is_old = |record: &&StreamRecord| record.entered.elapsed() > age;
         let old = self.records.iter().take_while(is_old).count();

@@ -1,4 +1,4 @@
-//! Records of a lane, gathered into batches.
+//! Gathers the records of a lane into batches.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::stream::StreamRecord;
 
-/// An event holds at most 6 MB, base64 included.
-pub(crate) const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// The maximum size of an event, in bytes: 6 MB, with the data in base64.
+pub const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024;
 
-/// What waits to be processed by a lane.
+/// The records that wait for a lane.
 #[derive(Debug)]
 pub(super) struct Intake {
     records: mpsc::UnboundedReceiver<StreamRecord>,
-    /// The record that was too much for the last batch.
+    /// The record that did not fit into the last batch. It begins the next one.
     held: Option<StreamRecord>,
 }
 
@@ -24,7 +24,8 @@ impl Intake {
         Self { records, held: None }
     }
 
-    /// The next batch, up to `size` records that came within `window` of the first; none when the stream has ended.
+    /// Returns the next batch: up to `size` records that arrive within `window` of the first. Returns `None` when the
+    /// stream has ended.
     pub(super) async fn batch(&mut self, size: usize, window: Duration) -> Option<VecDeque<StreamRecord>> {
         let first = match self.held.take() {
             Some(held) => held,
@@ -38,7 +39,7 @@ impl Intake {
                 break;
             };
             bytes += record.size_in_event();
-            // A record that is too large alone goes alone.
+            // A record that is too large by itself becomes a batch of its own.
             if bytes > EVENT_BYTES_MAX {
                 self.held = Some(record);
                 break;
@@ -53,7 +54,7 @@ impl Intake {
             Ok(record) => Some(record),
             Err(TryRecvError::Disconnected) => None,
             Err(TryRecvError::Empty) if Instant::now() >= closes => None,
-            // A stream that ends while the batch waits closes it as well.
+            // The end of the stream also closes a waiting batch.
             Err(TryRecvError::Empty) => timeout_at(closes, self.records.recv()).await.ok().flatten(),
         }
     }
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_batch_closes_at_6_mb_and_a_record_that_is_too_large_goes_alone() {
+    async fn a_batch_closes_at_6_mb_and_an_oversized_record_is_a_batch_of_its_own() {
         let (sender, records) = mpsc::unbounded_channel();
         for (number, size) in (1..).zip([1_500_000, 2_500_000, 2_500_000, 6_000_000, 10]) {
             let record = StreamRecord::from_line(number, &vec![b'x'; size], 0);

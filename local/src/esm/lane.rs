@@ -1,4 +1,5 @@
-//! One lane of a shard: its batches one after the other, each until all its records are finished or discarded.
+//! One lane of a shard. Processes its batches one after the other, each until all its records are finished or
+//! discarded.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,14 +11,15 @@ use tokio::time::sleep;
 use super::batch::Batch;
 use super::intake::Intake;
 use super::{Condition, Mapping, Report};
-use crate::function::Answer;
+use crate::function::InvocationResult;
 use crate::stream::StreamRecord;
 
-/// First pause before a batch that made no progress comes again; it doubles up to the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// The first pause before a batch that made no progress is redelivered. It doubles with each retry.
+const RETRY_BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// The longest such pause.
+const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// Records with the same partition keys, strictly in order.
+/// A lane. It processes the records of its partition keys strictly in order.
 #[derive(Debug)]
 pub(super) struct Lane {
     number: usize,
@@ -35,30 +37,30 @@ impl Lane {
     }
 
     /// Processes the lane to its end.
-    pub(super) async fn run(mut self, invoke: &impl AsyncFn(Bytes) -> Answer, report: &impl Fn(Report)) {
+    pub(super) async fn run(mut self, invoke: &impl AsyncFn(Bytes) -> InvocationResult, report: &impl Fn(Report)) {
         let Mapping {
             batch_size,
             batch_window,
             ..
         } = self.mapping;
         while let Some(records) = self.intake.batch(batch_size, batch_window).await {
-            // One batch, or the parts of one that was split, in the order of the stream.
+            // One batch, or the parts of a split batch, in stream order.
             let mut parts = VecDeque::from([Batch::new(records)]);
             while let Some(part) = parts.pop_front() {
-                let left = self.attempt(part, invoke, report).await;
-                for part in left.into_iter().flatten().rev() {
+                let unfinished = self.attempt(part, invoke, report).await;
+                for part in unfinished.into_iter().flatten().rev() {
                     parts.push_front(part);
                 }
             }
         }
     }
 
-    /// Invokes the function once with a batch, and waits as long as must be before the next time. Returns what comes
-    /// again: the batch, and the second half of it where it was split.
+    /// Invokes the function once with a batch, then waits for the backoff before its redelivery. Returns the batches to
+    /// redeliver: the rest of the batch, and its second half if it was split.
     async fn attempt(
         &self,
         mut batch: Batch,
-        invoke: &impl AsyncFn(Bytes) -> Answer,
+        invoke: &impl AsyncFn(Bytes) -> InvocationResult,
         report: &impl Fn(Report),
     ) -> [Option<Batch>; 2] {
         if let Some(old) = self.mapping.max_record_age.and_then(|age| batch.discard_older(age)) {
@@ -84,16 +86,16 @@ impl Lane {
             return [None, second];
         }
         if !progressed {
-            sleep(pause(batch.retries)).await;
+            sleep(retry_backoff(batch.retries)).await;
         }
         [Some(batch), second]
     }
 }
 
-/// How long to wait after so many attempts without progress.
-pub(crate) fn pause(retries: usize) -> Duration {
+/// Returns the pause before the next delivery after `retries` retries without progress.
+pub fn retry_backoff(retries: usize) -> Duration {
     let doublings = u32::try_from(retries.saturating_sub(1)).unwrap_or(u32::MAX);
-    FIRST_PAUSE
+    RETRY_BACKOFF_MIN
         .saturating_mul(2_u32.saturating_pow(doublings))
-        .min(LAST_PAUSE)
+        .min(RETRY_BACKOFF_MAX)
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-fn run(rates: Rates) -> (Vec<Option<Injected>>, Counts) {
+fn run(rates: Rates) -> (Vec<Option<InjectedFault>>, Counts) {
     let faults = Faults::new(rates);
     let names = (0..10_000).map(|number| format!("49590{number}-0"));
     let drawn = names.flat_map(|name| [(); 2].map(|()| faults.next(&[(name.as_bytes(), None)])));
@@ -8,7 +8,7 @@ fn run(rates: Rates) -> (Vec<Option<Injected>>, Counts) {
 }
 
 #[test]
-fn faults_come_at_their_rates_and_the_same_seed_brings_the_same_ones() {
+fn faults_occur_at_their_rates_and_the_same_seed_gives_the_same_faults() {
     let rates = Rates {
         throttle: 0.1,
         error: 0.05,
@@ -17,20 +17,20 @@ fn faults_come_at_their_rates_and_the_same_seed_brings_the_same_ones() {
         seed: 7,
     };
     let (drawn, counts) = run(rates);
-    // Of 20,000 calls, 2 % less for the refused records; four standard deviations either way.
+    // The base is 20,000 calls, less 2 % for the refused records. The tolerance is four standard deviations.
     assert!((1790..=2130).contains(&counts.throttled), "{counts:?}");
     assert!((858..=1102).contains(&counts.errors), "{counts:?}");
     assert!((140..=252).contains(&counts.hung), "{counts:?}");
     assert!((288..=512).contains(&counts.refused), "{counts:?}");
     assert_eq!(drawn, run(rates).0);
     assert_ne!(drawn, run(Rates { seed: 8, ..rates }).0);
-    // A record is refused always or never.
-    let refused = |call: &Option<Injected>| *call == Some(Injected::Refuse);
+    // A record is refused in every call or in none.
+    let refused = |call: &Option<InjectedFault>| *call == Some(InjectedFault::Refuse);
     assert!(drawn.chunks(2).all(|calls| refused(&calls[0]) == refused(&calls[1])));
 }
 
 #[test]
-fn a_rate_of_all_leaves_none_and_no_rate_leaves_all() {
+fn a_rate_of_one_affects_every_call_and_a_rate_of_zero_none() {
     let all = Rates {
         throttle: 1.0,
         ..Rates::default()
@@ -44,7 +44,7 @@ fn plain(record: &[u8]) -> (&[u8], Option<Marker>) {
 }
 
 #[test]
-fn a_record_that_is_refused_alone_is_refused_in_any_company_and_no_other_is() {
+fn a_record_that_is_refused_alone_is_refused_in_a_batch_and_no_other_is() {
     let rates = Rates {
         refuse: 0.02,
         ..Rates::default()
@@ -60,11 +60,11 @@ fn a_record_that_is_refused_alone_is_refused_in_any_company_and_no_other_is() {
         calls_refused += u64::from(refused > 0);
     }
     assert!(alone.counts().refused > calls_refused, "{:?}", alone.counts());
-    assert_eq!(together.counts().refused, calls_refused, "one for each call");
+    assert_eq!(together.counts().refused, calls_refused, "one refusal per call");
 }
 
 #[test]
-fn calls_fail_at_their_rates_however_many_records_they_have() {
+fn calls_fail_at_their_rates_for_any_number_of_records() {
     let faults = Faults::new(Rates {
         throttle: 0.1,
         hang: 0.05,
@@ -76,13 +76,13 @@ fn calls_fail_at_their_rates_however_many_records_they_have() {
         faults.next(&records);
     }
     let counts = faults.counts();
-    // Four standard deviations either way.
+    // The tolerance is four standard deviations.
     assert!((147..=253).contains(&counts.throttled), "{counts:?}");
     assert!((62..=138).contains(&counts.hung), "{counts:?}");
 }
 
 #[test]
-fn the_most_severe_of_its_records_faults_becomes_of_a_call_and_each_record_has_had_a_call() {
+fn a_call_has_the_most_severe_fault_of_its_records_and_counts_for_each_of_them() {
     let faults = Faults::new(Rates::default());
     let marked = [
         "refuse",
@@ -93,26 +93,26 @@ fn the_most_severe_of_its_records_faults_becomes_of_a_call_and_each_record_has_h
     ];
     let next = |count: usize| {
         let records = marked.iter().take(count);
-        let records = records.map(|marker| (marker.as_bytes(), Some(Marker::read(marker).unwrap())));
+        let records = records.map(|marker| (marker.as_bytes(), Some(Marker::parse(marker).unwrap())));
         faults.next(&records.collect::<Vec<_>>())
     };
-    assert_eq!(next(4), Some(Injected::Hang));
-    assert_eq!(next(4), Some(Injected::Refuse), "the second record's second fault");
+    assert_eq!(next(4), Some(InjectedFault::Hang));
+    assert_eq!(next(4), Some(InjectedFault::Refuse), "the second record's second fault");
     assert_eq!(next(4), None);
     assert_eq!(
         [(); 5].map(|()| next(5))[3..],
-        [Some(Injected::Refuse), Some(Injected::Error)]
+        [Some(InjectedFault::Refuse), Some(InjectedFault::Error)]
     );
 }
 
-/// Two calls for each of 10,000 records.
-fn run_slow(rates: Rates, slow: Slow) -> (Vec<[Fate; 2]>, Counts) {
+/// Makes two calls for each of 10,000 records.
+fn run_slow(rates: Rates, slow: Slow) -> (Vec<[Injection; 2]>, Counts) {
     let faults = Faults::new(rates).with_slow(Some(slow));
     let names = (0..10_000).map(|number| format!("49590{number}-0"));
     let call = |name: &str| {
-        let fate = faults.draw(&[plain(name.as_bytes())]);
-        faults.count(fate);
-        fate
+        let injection = faults.draw(&[plain(name.as_bytes())]);
+        faults.count(injection);
+        injection
     };
     (
         names.map(|name| [(); 2].map(|()| call(&name))).collect(),
@@ -126,12 +126,13 @@ const SLOW_TENTH: Slow = Slow {
 };
 
 #[test]
-fn a_share_of_the_calls_is_slow_and_a_second_call_for_the_same_record_is_drawn_anew() {
+fn a_share_of_the_calls_is_slow_and_each_call_for_a_record_is_drawn_separately() {
     let (drawn, counts) = run_slow(Rates::default(), SLOW_TENTH);
-    let is_slow = |fate: Fate| !fate.delay.is_zero();
-    let delays = drawn.iter().flatten().map(|fate| fate.delay);
+    let is_slow = |injection: Injection| !injection.delay.is_zero();
+    let delays = drawn.iter().flatten().map(|injection| injection.delay);
     assert!(delays.clone().all(|delay| delay.is_zero() || delay == SLOW_TENTH.by));
-    // Of 20,000 calls, of 10,000 records, and of these records' second calls; four standard deviations either way.
+    // The bases are 20,000 calls, 10,000 first calls, and the second calls of records with a slow first call. The
+    // tolerance is four standard deviations.
     assert!((1830..=2170).contains(&counts.slow), "{counts:?}");
     let slow_at_first: Vec<_> = drawn.iter().filter(|[first, _]| is_slow(*first)).collect();
     assert!((880..=1120).contains(&slow_at_first.len()), "{}", slow_at_first.len());
@@ -146,24 +147,24 @@ fn a_share_of_the_calls_is_slow_and_a_second_call_for_the_same_record_is_drawn_a
 }
 
 #[test]
-fn slow_calls_have_faults_as_often_as_others_and_the_same_ones_as_without() {
+fn slow_calls_have_faults_at_the_same_rate_and_slowness_does_not_change_them() {
     let rates = Rates {
         throttle: 0.1,
         error: 0.1,
         ..Rates::default()
     };
     let (drawn, counts) = run_slow(rates, SLOW_TENTH);
-    let fates = drawn.iter().flatten();
-    let faults: Vec<_> = fates.clone().map(|fate| fate.injected).collect();
+    let injections = drawn.iter().flatten();
+    let faults: Vec<_> = injections.clone().map(|injection| injection.fault).collect();
     assert_eq!(faults, run(rates).0);
-    let slow = |injected: Injected| {
-        let of_them = fates.clone().filter(|fate| fate.injected == Some(injected));
-        of_them.filter(|fate| !fate.delay.is_zero()).count()
+    let slow = |fault: InjectedFault| {
+        let of_them = injections.clone().filter(|injection| injection.fault == Some(fault));
+        of_them.filter(|injection| !injection.delay.is_zero()).count()
     };
-    // One in a hundred of 20,000; four standard deviations either way.
-    let (throttled, errors) = (slow(Injected::Throttle), slow(Injected::Error));
+    // One in a hundred of 20,000. The tolerance is four standard deviations.
+    let (throttled, errors) = (slow(InjectedFault::Throttle), slow(InjectedFault::Error));
     assert!((144..=256).contains(&throttled), "{throttled}");
     assert!((144..=256).contains(&errors), "{errors}");
-    let all = fates.filter(|fate| !fate.delay.is_zero()).count();
-    assert_eq!(counts.slow, (all - throttled) as u64, "throttling takes no time");
+    let all = injections.filter(|injection| !injection.delay.is_zero()).count();
+    assert_eq!(counts.slow, (all - throttled) as u64, "a throttled call is not slow");
 }

@@ -1,4 +1,4 @@
-//! Answers as API Gateway puts them.
+//! Responses in the format of API Gateway.
 
 use std::borrow::Cow;
 
@@ -6,30 +6,31 @@ use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde_json::json;
 
-use super::front::PAYLOAD_MAX;
+use super::front::PAYLOAD_BYTES_MAX;
 use crate::sagemaker::ContainerAnswer;
 
-/// Why a call does not reach the container.
+/// The reason why a call does not reach the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Nothing is signed; also, there is no such resource or method.
+    /// The call is not signed, or the resource or method does not exist.
     MissingToken,
-    /// What stands in `Authorization` is no signature.
-    Incomplete(&'static str),
-    /// The signature is of credentials that nobody knows.
-    Unknown,
-    /// It is of a session that is over.
-    Expired,
-    /// It is not right, and why.
-    Signature(Cow<'static, str>),
-    /// The key of a usage plan is missing, or is none any more.
-    Key,
-    /// There are too many calls.
+    /// The `Authorization` header is not a complete signature.
+    IncompleteSignature(&'static str),
+    /// The signature was made with unknown credentials.
+    UnknownCredentials,
+    /// The signature was made with the credentials of a session that has expired.
+    ExpiredCredentials,
+    /// The signature is wrong, with the reason.
+    InvalidSignature(Cow<'static, str>),
+    /// The API key of the usage plan is missing or not the current one.
+    InvalidKey,
+    /// The call exceeds the usage plan.
     Throttled,
 }
 
 impl Refusal {
-    fn in_words(&self) -> (StatusCode, &'static str, &str) {
+    /// Returns the status, error type and message of API Gateway's response.
+    fn describe(&self) -> (StatusCode, &'static str, &str) {
         let forbidden = StatusCode::FORBIDDEN;
         match self {
             Self::MissingToken => (
@@ -37,19 +38,19 @@ impl Refusal {
                 "MissingAuthenticationTokenException",
                 "Missing Authentication Token",
             ),
-            Self::Incomplete(why) => (forbidden, "IncompleteSignatureException", why),
-            Self::Unknown => (
+            Self::IncompleteSignature(why) => (forbidden, "IncompleteSignatureException", why),
+            Self::UnknownCredentials => (
                 forbidden,
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
             ),
-            Self::Expired => (
+            Self::ExpiredCredentials => (
                 forbidden,
                 "ExpiredTokenException",
                 "The security token included in the request is expired",
             ),
-            Self::Signature(why) => (forbidden, "InvalidSignatureException", why),
-            Self::Key => (forbidden, "ForbiddenException", "Forbidden"),
+            Self::InvalidSignature(why) => (forbidden, "InvalidSignatureException", why),
+            Self::InvalidKey => (forbidden, "ForbiddenException", "Forbidden"),
             Self::Throttled => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "TooManyRequestsException",
@@ -59,20 +60,20 @@ impl Refusal {
     }
 
     pub(super) fn response(&self) -> Response<Body> {
-        let (status, error_type, message) = self.in_words();
-        own(status, error_type, message)
+        let (status, error_type, message) = self.describe();
+        gateway_response(status, error_type, message)
     }
 }
 
-/// The container's answer, whatever it is, unless there is none.
-pub(super) fn passed_through(answer: ContainerAnswer) -> Response<Body> {
+/// Passes the container's response on unchanged. Status 0, no response, becomes a bad gateway (502).
+pub(super) fn proxied(answer: ContainerAnswer) -> Response<Body> {
     let ContainerAnswer {
         status,
         content_type,
         body,
     } = answer;
     let Some(status) = StatusCode::from_u16(status).ok() else {
-        return own(
+        return gateway_response(
             StatusCode::BAD_GATEWAY,
             "InternalServerErrorException",
             "Internal server error",
@@ -88,27 +89,29 @@ pub(super) fn passed_through(answer: ContainerAnswer) -> Response<Body> {
         .expect("the content type was a header before")
 }
 
-/// The body is too long, which API Gateway's front door says in plain text, before it looks at the API: as seen in
+/// The response to a body that is too large. API Gateway sends it as plain text, before it looks at the API, as seen in
 /// <https://github.com/koki-develop/lgtm-generator/issues/10>.
-pub(super) fn too_long() -> Response<Body> {
+pub(super) fn payload_too_large() -> Response<Body> {
     Response::builder()
         .status(StatusCode::PAYLOAD_TOO_LARGE)
         .header("Content-Type", "text; charset=utf-8")
-        .body(Body::from(format!("HTTP content length exceeded {PAYLOAD_MAX} bytes.")))
+        .body(Body::from(format!(
+            "HTTP content length exceeded {PAYLOAD_BYTES_MAX} bytes."
+        )))
         .expect("the header is a constant")
 }
 
-/// The container took too long.
-pub(super) fn timed_out() -> Response<Body> {
-    own(
+/// The response to a call for which the container took too long.
+pub(super) fn integration_timed_out() -> Response<Body> {
+    gateway_response(
         StatusCode::GATEWAY_TIMEOUT,
         "InternalServerErrorException",
         "Endpoint request timed out",
     )
 }
 
-/// The gateway's own words.
-fn own(status: StatusCode, error_type: &'static str, message: &str) -> Response<Body> {
+/// A response of the gateway itself, not of the container.
+fn gateway_response(status: StatusCode, error_type: &'static str, message: &str) -> Response<Body> {
     Response::builder()
         .status(status)
         .header("Content-Type", "application/json")

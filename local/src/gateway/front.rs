@@ -1,4 +1,4 @@
-//! What the gateway's server serves: the calls, and the services around them.
+//! The gateway's HTTP routes: the calls, and the services STS and Secrets Manager.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,59 +14,59 @@ use axum::routing::post;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::answer::{Refusal, passed_through, timed_out, too_long};
-use super::signature::Received;
+use super::answer::{Refusal, integration_timed_out, payload_too_large, proxied};
+use super::signature::ReceivedRequest;
 use super::{Gateway, PATH, locked, secrets, sts};
-use crate::sagemaker::{ContainerAnswer, Ended, Outcome, Shared};
+use crate::sagemaker::{CallOutcome, CallResult, ContainerAnswer, Shared};
 
-/// A payload has 10 MB at most:
+/// The maximum size of a payload is 10 MB:
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>.
-pub(super) const PAYLOAD_MAX: usize = 10 * 1024 * 1024;
+pub(super) const PAYLOAD_BYTES_MAX: usize = 10 * 1024 * 1024;
 
-/// An integration must answer within 29 s, unless a quota says otherwise:
+/// An integration must answer within 29 s, unless a quota sets another limit:
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>.
-const INTEGRATION_MAX: Duration = Duration::from_secs(29);
+const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(29);
 
-/// What a container says that has too much to do.
-const BUSY: &str = "there are too many calls in flight";
+/// The container's message when it throttles a call.
+const BUSY_MESSAGE: &str = "there are too many calls in flight";
 
-/// What a handler needs.
+/// The state of the request handlers: the gateway, and the container that it forwards to.
 #[derive(Debug, Clone)]
 pub(super) struct Front {
     pub(super) gateway: Arc<Gateway>,
     pub(super) shared: Arc<Shared>,
 }
 
-/// Serves the calls, and the services around them.
+/// Routes calls to the container, and requests to STS and Secrets Manager.
 pub(crate) fn router(gateway: Arc<Gateway>, shared: Arc<Shared>) -> Router {
-    // A resource or a method that there is not: the gateway does not say so.
-    let nothing = async || Refusal::MissingToken.response();
+    // API Gateway does not report that a resource or method does not exist.
+    let not_found = async || Refusal::MissingToken.response();
     Router::new()
         .route(PATH, post(score))
         .route("/", post(services))
-        .fallback(nothing)
-        .method_not_allowed_fallback(nothing)
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
         .with_state(Front { gateway, shared })
 }
 
 async fn score(State(front): State<Front>, parts: Parts, body: Result<Bytes, BytesRejection>) -> Response<Body> {
     let body = match body {
         Ok(body) => Some(body),
-        // So much that nobody keeps it.
+        // The body exceeds the server's own limit, so it was not read.
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => None,
-        // The caller has gone.
+        // The caller has disconnected.
         Err(rejection) => return rejection.into_response(),
     };
-    front.shared.counted(front.answer(&parts, body)).await
+    front.shared.count_call(front.answer(&parts, body)).await
 }
 
 impl Front {
-    pub(super) async fn answer(&self, parts: &Parts, body: Option<Bytes>) -> (Outcome, Response<Body>) {
-        let Some(body) = body.filter(|body| body.len() <= PAYLOAD_MAX) else {
+    pub(super) async fn answer(&self, parts: &Parts, body: Option<Bytes>) -> (CallOutcome, Response<Body>) {
+        let Some(body) = body.filter(|body| body.len() <= PAYLOAD_BYTES_MAX) else {
             locked(&self.gateway.counts).too_large += 1;
-            return (Outcome::Refused, too_long());
+            return (CallOutcome::Refused, payload_too_large());
         };
-        let received = Received {
+        let received = ReceivedRequest {
             method: parts.method.as_str(),
             target: parts.uri.path_and_query().map_or("/", |target| target.as_str()),
             headers: &parts.headers,
@@ -75,25 +75,28 @@ impl Front {
         if let Err(refusal) = self.gateway.admit(&received) {
             return refused(&refusal);
         }
-        match timeout(INTEGRATION_MAX, self.shared.call(&parts.headers, body)).await {
-            // It is the container's answer, not the plan's.
-            Ok(Ended::Throttled) => (Outcome::Throttled, passed_through(ContainerAnswer::text(503, BUSY))),
-            Ok(Ended::Answered(answer)) => (answer.outcome(), passed_through(answer)),
-            Err(_) => (Outcome::Error, timed_out()),
+        match timeout(INTEGRATION_TIMEOUT, self.shared.call(&parts.headers, body)).await {
+            // The container throttled this call, not the usage plan.
+            Ok(CallResult::Throttled) => (
+                CallOutcome::Throttled,
+                proxied(ContainerAnswer::text(503, BUSY_MESSAGE)),
+            ),
+            Ok(CallResult::Answered(answer)) => (answer.outcome(), proxied(answer)),
+            Err(_) => (CallOutcome::Error, integration_timed_out()),
         }
     }
 }
 
-fn refused(refusal: &Refusal) -> (Outcome, Response<Body>) {
+fn refused(refusal: &Refusal) -> (CallOutcome, Response<Body>) {
     let outcome = if *refusal == Refusal::Throttled {
-        Outcome::Throttled
+        CallOutcome::Throttled
     } else {
-        Outcome::Refused
+        CallOutcome::Refused
     };
     (outcome, refusal.response())
 }
 
-/// The services around the gateway, each as its requests are told from the other's.
+/// Serves Secrets Manager and STS. Only requests to Secrets Manager have the header `x-amz-target`.
 async fn services(State(Front { gateway, .. }): State<Front>, headers: HeaderMap, body: Bytes) -> Response<Body> {
     match headers.get("x-amz-target") {
         Some(target) => secrets::answer(&gateway, target.as_bytes(), &body),

@@ -1,4 +1,4 @@
-//! A usage plan's throttle, which is a token bucket:
+//! The throttling of a usage plan, a token bucket:
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-request-throttling.html>.
 
 use std::sync::Mutex;
@@ -7,17 +7,17 @@ use tokio::time::Instant;
 
 use super::locked;
 
-/// How many calls a key may make.
+/// The rate limit of an API key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UsagePlan {
-    /// Calls a second in the long run, more than 0.
+    /// The steady rate, in calls per second; more than 0.
     pub rate: f64,
-    /// Calls at once after a time with few, 1 at least.
+    /// The capacity of the token bucket, in calls; at least 1.
     pub burst: f64,
 }
 
 impl Default for UsagePlan {
-    /// 20 calls a second, 100 at once.
+    /// 20 calls per second with a burst of 100.
     fn default() -> Self {
         Self {
             rate: 20.0,
@@ -26,9 +26,9 @@ impl Default for UsagePlan {
     }
 }
 
-/// The tokens of a plan, full to begin with.
+/// The token bucket of a plan. It starts full.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(super) struct TokenBucket {
     plan: UsagePlan,
     level: Mutex<Level>,
 }
@@ -36,14 +36,14 @@ pub(super) struct Bucket {
 #[derive(Debug)]
 struct Level {
     tokens: f64,
-    at: Instant,
+    updated: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     pub(super) fn new(plan: UsagePlan) -> Self {
         let level = Level {
             tokens: plan.burst,
-            at: Instant::now(),
+            updated: Instant::now(),
         };
         Self {
             plan,
@@ -51,16 +51,16 @@ impl Bucket {
         }
     }
 
-    /// Takes a token, if there is one.
-    pub(super) fn take(&self) -> bool {
+    /// Takes a token if at least one is left. Returns whether it did.
+    pub(super) fn try_take(&self) -> bool {
         let mut level = locked(&self.level);
         let now = Instant::now();
-        let new = (now - level.at).as_secs_f64() * self.plan.rate;
-        let tokens = (level.tokens + new).min(self.plan.burst);
+        let refilled = (now - level.updated).as_secs_f64() * self.plan.rate;
+        let tokens = (level.tokens + refilled).min(self.plan.burst);
         let is_taken = tokens >= 1.0;
         *level = Level {
             tokens: if is_taken { tokens - 1.0 } else { tokens },
-            at: now,
+            updated: now,
         };
         is_taken
     }
@@ -74,22 +74,22 @@ mod tests {
 
     use super::*;
 
-    /// How many can be taken now.
-    fn taken(bucket: &Bucket) -> usize {
-        (0..1000).take_while(|_| bucket.take()).count()
+    /// Takes all whole tokens and returns their number.
+    fn take_all(bucket: &TokenBucket) -> usize {
+        (0..1000).take_while(|_| bucket.try_take()).count()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bucket_is_full_to_begin_with_and_fills_at_its_rate_up_to_the_burst() {
-        let bucket = Bucket::new(UsagePlan { rate: 4.0, burst: 10.0 });
-        assert_eq!(taken(&bucket), 10);
+    async fn a_bucket_starts_full_and_refills_at_its_rate_up_to_the_burst() {
+        let bucket = TokenBucket::new(UsagePlan { rate: 4.0, burst: 10.0 });
+        assert_eq!(take_all(&bucket), 10);
         advance(Duration::from_secs(1)).await;
-        assert_eq!(taken(&bucket), 4);
+        assert_eq!(take_all(&bucket), 4);
         advance(Duration::from_millis(125)).await;
-        assert_eq!(taken(&bucket), 0, "half a token");
+        assert_eq!(take_all(&bucket), 0, "half a token is not enough");
         advance(Duration::from_millis(125)).await;
-        assert_eq!(taken(&bucket), 1, "whoever is refused takes nothing");
+        assert_eq!(take_all(&bucket), 1, "a refused call takes no token");
         advance(Duration::from_mins(1)).await;
-        assert_eq!(taken(&bucket), 10);
+        assert_eq!(take_all(&bucket), 10);
     }
 }

@@ -1,4 +1,4 @@
-//! Secrets Manager, as far as a caller needs it: `GetSecretValue`, in AWS's JSON protocol.
+//! The part of Secrets Manager that a caller needs: `GetSecretValue`, in AWS's JSON protocol.
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html>
 
 use axum::body::Body;
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use super::{Gateway, locked};
 
-/// The secret that is the key.
+/// The name of the secret whose value is the API key.
 pub const SECRET: &str = "gateway-key";
 
-/// The secret with the key as a member, [`MEMBER`].
+/// The name of the secret whose value is a JSON object with the API key in its member [`JSON_MEMBER`].
 pub const SECRET_JSON: &str = "gateway-key-json";
 
-/// Where the key is in [`SECRET_JSON`].
-pub const MEMBER: &str = "apiKey";
+/// The member of [`SECRET_JSON`] that holds the API key.
+pub const JSON_MEMBER: &str = "apiKey";
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -26,14 +26,17 @@ struct GetSecretValue {
 /// Answers one request.
 pub(super) fn answer(gateway: &Gateway, target: &[u8], body: &[u8]) -> Response<Body> {
     if target != b"secretsmanager.GetSecretValue" {
-        return error("UnknownOperationException", "Only GetSecretValue is known here.");
+        return error(
+            "UnknownOperationException",
+            "The only supported operation is GetSecretValue.",
+        );
     }
     let Ok(GetSecretValue { secret_id }) = serde_json::from_slice(body) else {
-        return error("InvalidParameterException", "SecretId must be told.");
+        return error("InvalidParameterException", "SecretId is required.");
     };
     let text = match &*secret_id {
         SECRET => gateway.key(),
-        SECRET_JSON => json!({ MEMBER: gateway.key() }).to_string(),
+        SECRET_JSON => json!({ JSON_MEMBER: gateway.key() }).to_string(),
         _ => {
             let why = "Secrets Manager can't find the specified secret.";
             return error("ResourceNotFoundException", why);

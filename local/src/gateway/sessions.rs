@@ -1,4 +1,4 @@
-//! Whose signatures are known: the static credentials of this machine, and those of assumed roles.
+//! The known credentials: the static credentials of this machine, and the credentials of assumed roles.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,42 +10,43 @@ use tokio::time::Instant;
 use super::answer::Refusal;
 use super::locked;
 
-/// The key ID and the secret of the static credentials.
-const STATIC: &str = "local";
+/// Both the access key ID and the secret access key of the static credentials.
+const STATIC_KEY: &str = "local";
 
-/// All credentials. Those of assumed roles are kept when they have expired, to be told from unknown ones.
+/// The known credentials. Issued credentials are kept after they expire, so that calls with them are refused as expired
+/// and not as unknown.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    length: Duration,
+    lifetime: Duration,
     issued: Mutex<HashMap<String, Session>>,
 }
 
 #[derive(Debug)]
 struct Session {
     credentials: Credentials,
-    ends: Instant,
+    expires_at: Instant,
 }
 
 impl Sessions {
-    pub(super) fn new(length: Duration) -> Self {
+    pub(super) fn new(lifetime: Duration) -> Self {
         Self {
-            length,
+            lifetime,
             issued: Mutex::default(),
         }
     }
 
-    /// New credentials of an assumed role.
+    /// Issues credentials for an assumed role.
     pub(super) fn issue(&self) -> Credentials {
         let credentials = Credentials::builder()
-            .access_key_id(format!("ASIA{}", random(16).to_ascii_uppercase()))
-            .secret_access_key(random(40))
-            .session_token(random(200))
-            .expiry(SystemTime::now() + self.length)
+            .access_key_id(format!("ASIA{}", random_alphanumeric(16).to_ascii_uppercase()))
+            .secret_access_key(random_alphanumeric(40))
+            .session_token(random_alphanumeric(200))
+            .expiry(SystemTime::now() + self.lifetime)
             .provider_name("local")
             .build();
         let session = Session {
             credentials: credentials.clone(),
-            ends: Instant::now() + self.length,
+            expires_at: Instant::now() + self.lifetime,
         };
         locked(&self.issued).insert(credentials.access_key_id().to_owned(), session);
         credentials
@@ -54,30 +55,32 @@ impl Sessions {
     pub(super) fn end_all(&self) {
         let now = Instant::now();
         for session in locked(&self.issued).values_mut() {
-            session.ends = now;
+            session.expires_at = now;
         }
     }
 
-    /// The credentials with this key ID and token, if they are good.
+    /// Returns the credentials with this access key ID and session token, if they are valid.
     pub(super) fn find(&self, access_key_id: &str, token: Option<&str>) -> Result<Credentials, Refusal> {
-        if (access_key_id, token) == (STATIC, None) {
-            let credentials = Credentials::builder().access_key_id(STATIC).secret_access_key(STATIC);
+        if (access_key_id, token) == (STATIC_KEY, None) {
+            let credentials = Credentials::builder()
+                .access_key_id(STATIC_KEY)
+                .secret_access_key(STATIC_KEY);
             return Ok(credentials.provider_name("local").build());
         }
         let issued = locked(&self.issued);
-        let session = issued.get(access_key_id).ok_or(Refusal::Unknown)?;
+        let session = issued.get(access_key_id).ok_or(Refusal::UnknownCredentials)?;
         if session.credentials.session_token() != token {
-            return Err(Refusal::Unknown);
+            return Err(Refusal::UnknownCredentials);
         }
-        if session.ends <= Instant::now() {
-            return Err(Refusal::Expired);
+        if session.expires_at <= Instant::now() {
+            return Err(Refusal::ExpiredCredentials);
         }
         Ok(session.credentials.clone())
     }
 }
 
-/// So many letters and digits.
-pub(super) fn random(length: usize) -> String {
+/// Returns `length` random letters and digits.
+pub(super) fn random_alphanumeric(length: usize) -> String {
     std::iter::repeat_with(fastrand::alphanumeric).take(length).collect()
 }
 
@@ -88,7 +91,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_is_known_by_its_key_id_and_token_until_it_expires() {
+    async fn a_session_is_valid_for_its_key_id_and_token_until_it_expires() {
         let sessions = Sessions::new(Duration::from_mins(15));
         let issued = sessions.issue();
         let find = |token| {
@@ -97,15 +100,15 @@ mod tests {
         };
         advance(Duration::from_secs(899)).await;
         assert_eq!(find(issued.session_token()), Ok(issued.secret_access_key().to_owned()));
-        assert_eq!(find(None), Err(Refusal::Unknown));
-        assert_eq!(find(Some("another")), Err(Refusal::Unknown));
+        assert_eq!(find(None), Err(Refusal::UnknownCredentials));
+        assert_eq!(find(Some("another")), Err(Refusal::UnknownCredentials));
         advance(Duration::from_secs(1)).await;
-        assert_eq!(find(issued.session_token()), Err(Refusal::Expired));
-        assert_eq!(find(Some("another")), Err(Refusal::Unknown));
+        assert_eq!(find(issued.session_token()), Err(Refusal::ExpiredCredentials));
+        assert_eq!(find(Some("another")), Err(Refusal::UnknownCredentials));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn sessions_can_be_ended_and_others_begin() {
+    async fn new_sessions_are_valid_after_all_earlier_ones_were_ended() {
         let sessions = Sessions::new(Duration::from_mins(15));
         let [first, second] = [sessions.issue(), sessions.issue()];
         assert_ne!(first.access_key_id(), second.access_key_id());
@@ -114,7 +117,7 @@ mod tests {
         let find = |of: &Credentials| sessions.find(of.access_key_id(), of.session_token()).err();
         assert_eq!(
             [&first, &second].map(find),
-            [Some(Refusal::Expired), Some(Refusal::Expired)]
+            [Some(Refusal::ExpiredCredentials), Some(Refusal::ExpiredCredentials)]
         );
         assert_eq!(find(&third), None);
     }
@@ -123,7 +126,10 @@ mod tests {
     fn the_static_credentials_have_no_token() {
         let sessions = Sessions::new(Duration::from_mins(15));
         assert_eq!(sessions.find("local", None).unwrap().secret_access_key(), "local");
-        assert_eq!(sessions.find("local", Some("token")).err(), Some(Refusal::Unknown));
-        assert_eq!(sessions.find("another", None).err(), Some(Refusal::Unknown));
+        assert_eq!(
+            sessions.find("local", Some("token")).err(),
+            Some(Refusal::UnknownCredentials)
+        );
+        assert_eq!(sessions.find("another", None).err(), Some(Refusal::UnknownCredentials));
     }
 }

@@ -1,8 +1,8 @@
-//! Version 4 of AWS's signatures, as a service checks them:
+//! Verification of AWS Signature Version 4, as a service does it:
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 //!
-//! The signature is made once more, by the AWS SDK's own code, from the request as it was received. What is told of a
-//! difference never quotes the request.
+//! The AWS SDK's own code signs the received request again, and the two signatures are compared. The error message
+//! about a difference never quotes the request.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -21,21 +21,21 @@ mod tests;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// How far off the caller's clock may be.
-const CLOCKS_APART_MAX: Duration = Duration::from_mins(5);
+/// The maximum difference between the caller's clock and this one, in either direction.
+const CLOCK_SKEW_MAX: Duration = Duration::from_mins(5);
 
 /// A request as it was received.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Received<'r> {
+pub(super) struct ReceivedRequest<'r> {
     pub(super) method: &'r str,
-    /// Path and query.
+    /// The path and query.
     pub(super) target: &'r str,
     pub(super) headers: &'r HeaderMap,
     pub(super) body: &'r [u8],
 }
 
-impl<'r> Received<'r> {
-    /// The first value of a header, if it is ASCII.
+impl<'r> ReceivedRequest<'r> {
+    /// Returns the first value of a header, if it is ASCII.
     pub(super) fn header(&self, name: &str) -> Option<&'r str> {
         header(self.headers, name)
     }
@@ -45,18 +45,18 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// What a signature must be for.
+/// The region and service that a signature must be for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scope<'s> {
     pub(super) region: &'s str,
     pub(super) service: &'s str,
 }
 
-/// What the header of the same name says.
+/// The content of the `Authorization` header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Authorization<'h> {
     pub(super) access_key_id: &'h str,
-    /// The day, as `20150830`.
+    /// The day, such as `20150830`.
     day: &'h str,
     region: &'h str,
     service: &'h str,
@@ -65,10 +65,10 @@ pub(super) struct Authorization<'h> {
 }
 
 impl<'h> Authorization<'h> {
-    pub(super) fn of(headers: &'h HeaderMap) -> Result<Self, Refusal> {
+    pub(super) fn from_headers(headers: &'h HeaderMap) -> Result<Self, Refusal> {
         let text = headers.get("authorization").ok_or(Refusal::MissingToken)?;
         let parsed = text.to_str().ok().and_then(Self::parse);
-        parsed.ok_or(Refusal::Incomplete(
+        parsed.ok_or(Refusal::IncompleteSignature(
             "Authorization header requires the algorithm AWS4-HMAC-SHA256 with 'Credential', 'SignedHeaders' and \
              'Signature' parameters",
         ))
@@ -94,7 +94,7 @@ impl<'h> Authorization<'h> {
         })
     }
 
-    /// Whether it is for this scope, and for the day of the request.
+    /// Checks that the signature is for this scope, and for the day of the request.
     fn check_scope(&self, scope: Scope<'_>, date: &str) -> Result<(), Refusal> {
         if self.region != scope.region {
             return refuse(format!(
@@ -114,10 +114,11 @@ impl<'h> Authorization<'h> {
         Ok(())
     }
 
-    /// Whether all is signed that must be, and the headers are told in their order, as everybody signs them.
+    /// Checks that the required headers are signed, and that the list of signed headers is sorted, as every signer
+    /// sorts it.
     fn check_signed_headers(&self, has_token: bool) -> Result<(), Refusal> {
-        let must = ["host", "x-amz-date"].into_iter();
-        for name in must.chain(has_token.then_some("x-amz-security-token")) {
+        let required = ["host", "x-amz-date"].into_iter();
+        for name in required.chain(has_token.then_some("x-amz-security-token")) {
             if !self.signed_headers.contains(&name) {
                 return refuse(format!("'{name}' must be among the SignedHeaders of Authorization."));
             }
@@ -130,12 +131,13 @@ impl<'h> Authorization<'h> {
 }
 
 fn refuse(why: impl Into<Cow<'static, str>>) -> Result<(), Refusal> {
-    Err(Refusal::Signature(why.into()))
+    Err(Refusal::InvalidSignature(why.into()))
 }
 
-/// Whether the request is signed with these credentials, for this scope, and not long before or after `now`.
+/// Verifies that the request is signed with these credentials, for this scope, and at most [`CLOCK_SKEW_MAX`] before or
+/// after `now`.
 pub(super) fn verify(
-    received: &Received<'_>,
+    received: &ReceivedRequest<'_>,
     authorization: &Authorization<'_>,
     credentials: &Credentials,
     scope: Scope<'_>,
@@ -143,18 +145,19 @@ pub(super) fn verify(
 ) -> Result<(), Refusal> {
     let date = received.header("x-amz-date").unwrap_or_default();
     authorization.check_scope(scope, date)?;
-    let Some(time) = time(date) else {
-        return refuse("x-amz-date is not like 20150830T123600Z.");
+    let Some(time) = parse_time(date) else {
+        return refuse("x-amz-date must have the form 20150830T123600Z.");
     };
-    let apart = now.duration_since(time).unwrap_or_else(|error| error.duration());
-    if apart > CLOCKS_APART_MAX {
+    let skew = now.duration_since(time).unwrap_or_else(|error| error.duration());
+    if skew > CLOCK_SKEW_MAX {
         return refuse(format!(
-            "Signature expired or not yet current: x-amz-date is {} s off, and 300 s at most are allowed.",
-            apart.as_secs()
+            "Signature expired or not yet current: x-amz-date is {} s off; at most 300 s are allowed.",
+            skew.as_secs()
         ));
     }
     authorization.check_signed_headers(credentials.session_token().is_some())?;
-    if signature(received, authorization, credentials, scope, time).as_deref() != Some(authorization.signature) {
+    let expected = expected_signature(received, authorization, credentials, scope, time);
+    if expected.as_deref() != Some(authorization.signature) {
         return refuse(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
              Access Key and signing method.",
@@ -163,8 +166,8 @@ pub(super) fn verify(
     Ok(())
 }
 
-/// `20150830T123600Z`, as all of AWS puts it.
-fn time(date: &str) -> Option<SystemTime> {
+/// Parses a time in the format of all AWS services, such as `20150830T123600Z`.
+fn parse_time(date: &str) -> Option<SystemTime> {
     let (day, time) = date.strip_suffix('Z')?.split_once('T')?;
     if (day.len(), time.len()) != (8, 6) {
         return None;
@@ -176,9 +179,9 @@ fn time(date: &str) -> Option<SystemTime> {
     SystemTime::try_from(date).ok()
 }
 
-/// The signature that the request should have; none where it cannot be signed as it is.
-fn signature(
-    received: &Received<'_>,
+/// Returns the signature that the request should have, or `None` if the request cannot be signed.
+fn expected_signature(
+    received: &ReceivedRequest<'_>,
     authorization: &Authorization<'_>,
     credentials: &Credentials,
     scope: Scope<'_>,
@@ -190,13 +193,13 @@ fn signature(
             headers.push((*name, std::str::from_utf8(value.as_bytes()).ok()?));
         }
     }
-    // Whatever is here, what is signed is the header.
+    // The host in this URL has no effect: the signature covers the `Host` header.
     let uri = format!("http://host.header{}", received.target);
     received.headers.get("host")?;
     let body = SignableBody::Bytes(received.body);
     let request = SignableRequest::new(received.method, uri, headers.into_iter(), body).ok()?;
     let mut settings = SigningSettings::default();
-    // All that are listed are signed, and only these are given.
+    // The request holds exactly the headers in `SignedHeaders`, so none may be excluded from the signature.
     settings.excluded_headers = None;
     let identity = credentials.clone().into();
     let params = v4::SigningParams::builder()

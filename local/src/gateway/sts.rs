@@ -1,7 +1,7 @@
-//! STS, as far as a caller needs it: `AssumeRole`, in AWS's query protocol.
+//! The part of STS that a caller needs: `AssumeRole`, in AWS's query protocol.
 //! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 //!
-//! A session is as long as the gateway's options say, whatever is asked for.
+//! A session has the duration of the gateway's options. The requested duration is ignored.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,8 @@ use axum::http::{Response, StatusCode};
 
 use super::{Gateway, locked};
 
-/// A role whose name is this does not trust anybody.
-const NOT_ALLOWED: &str = "/not-allowed";
+/// The end of the ARN of a role that nobody is allowed to assume.
+const DENIED_ROLE_SUFFIX: &str = "/not-allowed";
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
@@ -23,15 +23,15 @@ pub(super) fn answer(gateway: &Gateway, body: &[u8]) -> Response<Body> {
     let form: HashMap<_, _> = form_urlencoded::parse(body).into_owned().collect();
     let value = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     if value("Action") != "AssumeRole" {
-        let why = "Only AssumeRole is known here.";
+        let why = "The only supported action is AssumeRole.";
         return error(StatusCode::BAD_REQUEST, "InvalidAction", why);
     }
     let (role, session) = (value("RoleArn"), value("RoleSessionName"));
-    let Some(assumed) = Assumed::new(role, session) else {
+    let Some(assumed) = AssumedRole::new(role, session) else {
         let why = "RoleArn must be like arn:aws:iam::123456789012:role/name, and RoleSessionName like name.";
         return error(StatusCode::BAD_REQUEST, "ValidationError", why);
     };
-    if role.ends_with(NOT_ALLOWED) {
+    if role.ends_with(DENIED_ROLE_SUFFIX) {
         let why = format!(
             "User: arn:aws:iam::000000000000:user/local is not authorized to perform: sts:AssumeRole on resource: {role}"
         );
@@ -41,15 +41,16 @@ pub(super) fn answer(gateway: &Gateway, body: &[u8]) -> Response<Body> {
     assumed.response(&gateway.sessions.issue())
 }
 
-/// Who a caller is with a role.
-struct Assumed<'r> {
+/// The identity of a caller with an assumed role.
+struct AssumedRole<'r> {
     account: &'r str,
     name: &'r str,
     session: &'r str,
 }
 
-impl<'r> Assumed<'r> {
-    /// Nothing where one of them is not as AWS allows it; so neither needs to be escaped.
+impl<'r> AssumedRole<'r> {
+    /// Parses a role's ARN and a session name. Returns `None` if AWS does not allow one of them. So neither needs
+    /// escaping in the response.
     fn new(role: &'r str, session: &'r str) -> Option<Self> {
         let is_plain = |text: &str| {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-:/".contains(&byte);
@@ -68,10 +69,10 @@ impl<'r> Assumed<'r> {
 
     fn response(&self, credentials: &Credentials) -> Response<Body> {
         let Self { account, name, session } = self;
-        let expiry = credentials.expiry().expect("a session has an end");
-        // To the second, as AWS tells it, and never later than the end.
+        let expiry = credentials.expiry().expect("a session has an expiry");
+        // AWS reports whole seconds. Rounding down never reports a time after the end.
         let expiration = DateTime::from_secs(DateTime::from(expiry).secs());
-        let expiration = expiration.fmt(Format::DateTime).expect("the end is in this age");
+        let expiration = expiration.fmt(Format::DateTime).expect("the end is a valid date");
         let (id, secret) = (credentials.access_key_id(), credentials.secret_access_key());
         let token = credentials.session_token().unwrap_or_default();
         let xml = format!(

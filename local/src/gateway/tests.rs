@@ -1,4 +1,4 @@
-//! What tests of the gateway share: calls that are signed as the AWS SDK signs them, and their answers.
+//! Shared by the gateway's tests: calls signed as the AWS SDK signs them, and their responses.
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -35,7 +35,7 @@ fn gateway(endpoint: &SageMakerRuntime) -> &Gateway {
     endpoint.gateway().unwrap()
 }
 
-fn of_this_machine() -> Credentials {
+fn static_credentials() -> Credentials {
     let credentials = Credentials::builder().access_key_id("local").secret_access_key("local");
     credentials.provider_name("test").build()
 }
@@ -63,7 +63,7 @@ fn signed(mut request: Request<Full<Bytes>>, body: &[u8], credentials: &Credenti
     request
 }
 
-/// A call that is right in everything.
+/// A valid call.
 fn call(endpoint: &SageMakerRuntime, body: impl Into<Bytes>, credentials: &Credentials) -> Request<Full<Bytes>> {
     let body = body.into();
     let request = Request::post(format!("{}{PATH}", endpoint.url()))
@@ -74,17 +74,17 @@ fn call(endpoint: &SageMakerRuntime, body: impl Into<Bytes>, credentials: &Crede
     signed(request, &body, credentials)
 }
 
-/// An answer's status, `x-amzn-ErrorType`, content type and body.
+/// A response: its status, `x-amzn-ErrorType`, content type and body.
 #[derive(Debug, PartialEq, Eq)]
-struct Answer {
+struct GatewayResponse {
     status: u16,
     error_type: Option<String>,
     content_type: String,
     body: Bytes,
 }
 
-impl Answer {
-    async fn of(response: Response<impl axum::body::HttpBody<Data = Bytes, Error: fmt::Debug>>) -> Self {
+impl GatewayResponse {
+    async fn from_http(response: Response<impl axum::body::HttpBody<Data = Bytes, Error: fmt::Debug>>) -> Self {
         let header = |name: &str| {
             let value = response.headers().get(name)?;
             Some(value.to_str().unwrap().to_owned())
@@ -97,7 +97,7 @@ impl Answer {
         }
     }
 
-    /// What the gateway says itself.
+    /// A response of the gateway itself, not of the container.
     fn own(status: u16, error_type: &str, message: &str) -> Self {
         Self {
             status,
@@ -112,20 +112,20 @@ impl Answer {
     }
 }
 
-async fn send(request: Request<Full<Bytes>>) -> Answer {
+async fn send(request: Request<Full<Bytes>>) -> GatewayResponse {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    Answer::of(client.request(request).await.unwrap()).await
+    GatewayResponse::from_http(client.request(request).await.unwrap()).await
 }
 
-fn forbidden(error_type: &str, message: &str) -> Answer {
-    Answer::own(403, error_type, message)
+fn forbidden(error_type: &str, message: &str) -> GatewayResponse {
+    GatewayResponse::own(403, error_type, message)
 }
 
-fn missing() -> Answer {
+fn missing_token() -> GatewayResponse {
     forbidden("MissingAuthenticationTokenException", "Missing Authentication Token")
 }
 
-fn unknown() -> Answer {
+fn unknown_credentials() -> GatewayResponse {
     forbidden(
         "UnrecognizedClientException",
         "The security token included in the request is invalid.",

@@ -1,4 +1,4 @@
-//! Answers as `SageMaker` Runtime puts them.
+//! Responses in the format of `SageMaker` Runtime.
 
 use axum::body::Body;
 use axum::http::Response;
@@ -9,7 +9,7 @@ use super::container::ContainerAnswer;
 /// The only production variant.
 const VARIANT: &str = "AllTraffic";
 
-pub(super) fn service_error(error_type: &str, body: &Value) -> Response<Body> {
+pub(super) fn service_error_response(error_type: &str, body: &Value) -> Response<Body> {
     Response::builder()
         .status(400)
         .header("Content-Type", "application/json")
@@ -18,7 +18,7 @@ pub(super) fn service_error(error_type: &str, body: &Value) -> Response<Body> {
         .expect("the headers are ASCII")
 }
 
-pub(super) fn predicted(answer: ContainerAnswer) -> Response<Body> {
+pub(super) fn prediction_response(answer: ContainerAnswer) -> Response<Body> {
     let content_type = answer
         .content_type
         .unwrap_or_else(|| "application/octet-stream".to_owned());
@@ -29,18 +29,18 @@ pub(super) fn predicted(answer: ContainerAnswer) -> Response<Body> {
     built.expect("the content type was a header before")
 }
 
-pub(super) fn model_error(endpoint: &str, answer: &ContainerAnswer) -> Response<Body> {
+pub(super) fn model_error_response(endpoint: &str, answer: &ContainerAnswer) -> Response<Body> {
     let status = answer.status;
-    let said = String::from_utf8_lossy(&answer.body);
+    let message = String::from_utf8_lossy(&answer.body);
     let side = if (400..500).contains(&status) {
         "client"
     } else {
         "server"
     };
     let body = json!({
-        "Message": format!("Received {side} error ({status}) from primary with message \"{said}\""),
+        "Message": format!("Received {side} error ({status}) from primary with message \"{message}\""),
         "OriginalStatusCode": status,
-        "OriginalMessage": said,
+        "OriginalMessage": message,
         "LogStreamArn": format!("arn:aws:logs:us-east-1:000000000000:log-group:/aws/sagemaker/Endpoints/{endpoint}"),
     });
     Response::builder()

@@ -1,4 +1,4 @@
-//! One call, from its request to how it ended: what is the same whoever stands in front of the container.
+//! One call, from its request to its result. This part is the same for `InvokeEndpoint` and for the gateway.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,20 +12,20 @@ use tokio::time::sleep;
 
 use super::EndpointOptions;
 use super::container::{Container, ContainerAnswer, content_type};
-use super::recorder::{Outcome, Recorder, Recording};
-use crate::bodies::Bodies;
-use crate::faults::{Fate, Faults, Injected, Marker};
+use super::recorder::{CallOutcome, Recorder, Recording};
+use crate::bodies::RequestBody;
+use crate::faults::{Faults, InjectedFault, Injection, Marker};
 
 #[cfg(test)]
 mod tests;
 
-/// What all calls share.
+/// The state that all calls share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     container: Container,
     latency: Duration,
     pub(super) faults: Faults,
-    /// A permit for each call that may be in flight.
+    /// One permit for each call that may be in flight.
     admission: Semaphore,
     pub(super) calls: AtomicU64,
     pub(super) in_flight: watch::Sender<u64>,
@@ -34,12 +34,12 @@ pub(crate) struct Shared {
     pub(super) recorder: Option<Recorder>,
 }
 
-/// How a call ended, before anybody puts it on the wire.
+/// The result of a call, before it becomes an HTTP response.
 #[derive(Debug)]
-pub(crate) enum Ended {
-    /// There were too many, or it was drawn so.
+pub(crate) enum CallResult {
+    /// Too many calls were in flight, or throttling was the injected fault.
     Throttled,
-    /// With the container's answer, whatever that is.
+    /// The container answered, with a prediction or an error.
     Answered(ContainerAnswer),
 }
 
@@ -58,85 +58,91 @@ impl Shared {
         }
     }
 
-    /// The built-in model, without a server.
+    /// An endpoint with the built-in model, without a server.
     #[cfg(test)]
-    pub(crate) fn of_the_model(options: &EndpointOptions) -> Self {
+    pub(crate) fn with_fraud_model(options: &EndpointOptions) -> Self {
         Self::new(Container::FraudModel, options)
     }
 
-    /// Counts a call from now on until it is answered or its client has gone, and records it.
-    pub(crate) async fn counted(&self, answer: impl Future<Output = (Outcome, Response<Body>)>) -> Response<Body> {
+    /// Counts a call as in flight until it is answered or its client disconnects, and records it.
+    pub(crate) async fn count_call(
+        &self,
+        answer: impl Future<Output = (CallOutcome, Response<Body>)>,
+    ) -> Response<Body> {
         let mut in_flight = InFlight::new(self);
         let (outcome, response) = answer.await;
-        in_flight.ends(outcome);
+        in_flight.set_outcome(outcome);
         response
     }
 
-    /// Makes one call. One that hangs, as drawn, never ends.
-    pub(crate) async fn call(&self, headers: &HeaderMap, body: Bytes) -> Ended {
+    /// Makes one call. A call whose injected fault is a hang never ends.
+    pub(crate) async fn call(&self, headers: &HeaderMap, body: Bytes) -> CallResult {
         let drawn = match self.draw(headers, &body) {
             Ok(drawn) => drawn,
-            Err(message) => return Ended::Answered(ContainerAnswer::text(400, message)),
+            Err(message) => return CallResult::Answered(ContainerAnswer::text(400, message)),
         };
-        let (Fate { injected, delay }, _permit) = self.admit(drawn);
-        match injected {
-            Some(Injected::Hang) => pending().await,
-            Some(Injected::Throttle) => return Ended::Throttled,
-            Some(Injected::Error | Injected::Refuse) | None => {}
+        let (Injection { fault, delay }, _permit) = self.admit(drawn);
+        match fault {
+            Some(InjectedFault::Hang) => pending().await,
+            Some(InjectedFault::Throttle) => return CallResult::Throttled,
+            Some(InjectedFault::Error | InjectedFault::Refuse) | None => {}
         }
-        let takes = self.latency.saturating_add(delay);
-        if !takes.is_zero() {
-            sleep(takes).await;
+        let latency = self.latency.saturating_add(delay);
+        if !latency.is_zero() {
+            sleep(latency).await;
         }
         // The sender lives in `self`, so the wait cannot fail.
         _ = self.held.subscribe().wait_for(|held| !held).await;
-        Ended::Answered(match injected {
-            Some(Injected::Error) => ContainerAnswer::text(500, "an error, as asked for"),
-            Some(_) => ContainerAnswer::text(400, "refused, as asked for"),
+        CallResult::Answered(match fault {
+            Some(InjectedFault::Error) => ContainerAnswer::text(500, "injected error"),
+            Some(_) => ContainerAnswer::text(400, "injected refusal"),
             None => self.container.invoke(headers, body).await,
         })
     }
 
-    /// What is to become of this call, not counted yet.
-    fn draw(&self, headers: &HeaderMap, body: &Bytes) -> Result<Fate, String> {
+    /// Draws the fault and the delay of this call, without counting them yet.
+    fn draw(&self, headers: &HeaderMap, body: &Bytes) -> Result<Injection, String> {
         match self.container {
             Container::FraudModel => {
-                let bodies = Bodies::split(content_type(headers), body)?;
-                let records = bodies.each(|record| Ok((record, Marker::find(record)?)))?;
+                let request = RequestBody::split(content_type(headers), body)?;
+                let records = request.map_records(|record| Ok((record, Marker::find(record)?)))?;
                 Ok(self.faults.draw(&records))
             }
-            // Nobody but the user knows the model's shape of requests.
+            // Only the user knows the format of the model's requests, so the request counts as one record.
             Container::ModelServer(_) => {
                 let id = headers.get("x-amzn-sagemaker-inference-id");
-                // A function that tells none has its records known by their bytes.
+                // Without an inference ID, the body identifies the record.
                 let record = id.map_or(&**body, HeaderValue::as_bytes);
                 Ok(self.faults.draw(&[(record, None)]))
             }
         }
     }
 
-    /// Takes a permit for a call, unless it is throttled: as drawn, or because there is none. Counts what becomes of it.
-    /// A call that is throttled as drawn must not keep a permit from another, not even for a moment.
-    fn admit(&self, drawn: Fate) -> (Fate, Option<SemaphorePermit<'_>>) {
-        let permit = match drawn.injected {
-            Some(Injected::Throttle) => None,
-            Some(Injected::Hang | Injected::Error | Injected::Refuse) | None => self.admission.try_acquire().ok(),
+    /// Takes a permit for a call and counts its fault and delay. The call is throttled if that is its injected fault,
+    /// or if no permit is left. A call with this injected fault takes no permit: it must not keep another call from
+    /// one, not even for a moment.
+    fn admit(&self, drawn: Injection) -> (Injection, Option<SemaphorePermit<'_>>) {
+        let permit = match drawn.fault {
+            Some(InjectedFault::Throttle) => None,
+            Some(InjectedFault::Hang | InjectedFault::Error | InjectedFault::Refuse) | None => {
+                self.admission.try_acquire().ok()
+            }
         };
-        let injected = if permit.is_some() {
-            drawn.injected
+        let fault = if permit.is_some() {
+            drawn.fault
         } else {
-            Some(Injected::Throttle)
+            Some(InjectedFault::Throttle)
         };
-        let fate = Fate { injected, ..drawn };
-        self.faults.count(fate);
-        (fate, permit)
+        let injection = Injection { fault, ..drawn };
+        self.faults.count(injection);
+        (injection, permit)
     }
 }
 
-/// One call in flight, counted until it is answered or its client has gone, and then recorded.
+/// One call in flight. It counts until it is answered or its client disconnects, and is then recorded.
 struct InFlight<'s> {
     shared: &'s Shared,
-    /// Nothing where calls are not recorded.
+    /// `None` if calls are not recorded.
     recording: Option<Recording<'s>>,
 }
 
@@ -151,7 +157,7 @@ impl<'s> InFlight<'s> {
         Self { shared, recording }
     }
 
-    fn ends(&mut self, outcome: Outcome) {
+    fn set_outcome(&mut self, outcome: CallOutcome) {
         if let Some(recording) = &mut self.recording {
             recording.outcome = outcome;
         }

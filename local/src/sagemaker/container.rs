@@ -4,11 +4,11 @@ use anyhow::Result;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 
-use super::recorder::Outcome;
-use crate::bodies::Bodies;
+use super::recorder::CallOutcome;
+use crate::bodies::RequestBody;
 use crate::model_server::ModelServer;
 
-/// What answers behind the endpoint.
+/// The container that answers requests behind the endpoint.
 #[derive(Debug)]
 pub(super) enum Container {
     /// The built-in fraud model.
@@ -17,18 +17,18 @@ pub(super) enum Container {
     ModelServer(Box<ModelServer>),
 }
 
-/// A container's answer.
+/// A container's HTTP response.
 #[derive(Debug)]
 pub(crate) struct ContainerAnswer {
     /// The HTTP status; 0 if the container died or did not answer.
     pub(crate) status: u16,
-    /// The media type, where the container told one.
+    /// The response's content type, if the container sent one.
     pub(crate) content_type: Option<String>,
     pub(crate) body: Bytes,
 }
 
 impl Container {
-    /// The model server at `url`, or the built-in model if there is none.
+    /// Connects to the model server at `url`. Uses the built-in model if `url` is `None`.
     pub(super) async fn connect(url: Option<&str>) -> Result<Self> {
         Ok(match url {
             Some(url) => Self::ModelServer(Box::new(ModelServer::connect(url).await?)),
@@ -45,11 +45,11 @@ impl Container {
 }
 
 impl ContainerAnswer {
-    pub(crate) fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> CallOutcome {
         match self.status {
-            200..300 => Outcome::Answered,
-            400..500 => Outcome::Refused,
-            _ => Outcome::Error,
+            200..300 => CallOutcome::Answered,
+            400..500 => CallOutcome::Refused,
+            _ => CallOutcome::Error,
         }
     }
 
@@ -63,7 +63,7 @@ impl ContainerAnswer {
 }
 
 fn fraud_model(headers: &HeaderMap, body: &[u8]) -> ContainerAnswer {
-    let answer = Bodies::split(content_type(headers), body).and_then(|bodies| bodies.answer());
+    let answer = RequestBody::split(content_type(headers), body).and_then(|request| request.answer());
     match answer {
         Ok((content_type, body)) => ContainerAnswer {
             status: 200,

@@ -1,4 +1,4 @@
-//! `InvokeEndpoint`: how `SageMaker` Runtime itself takes a call, and tells how it ended.
+//! `InvokeEndpoint`: reads the request and writes the response of a call in the format of `SageMaker` Runtime.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use axum::http::{HeaderMap, Response};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::answer::{model_error, predicted, service_error};
-use super::call::{Ended, Shared};
-use super::recorder::Outcome;
+use super::answer::{model_error_response, prediction_response, service_error_response};
+use super::call::{CallResult, Shared};
+use super::recorder::CallOutcome;
 
-/// An endpoint of this name is the only one that there is not.
+/// The only endpoint name that does not exist.
 const NO_SUCH_ENDPOINT: &str = "no-such-endpoint";
 
 pub(super) async fn invoke_endpoint(
@@ -21,26 +21,26 @@ pub(super) async fn invoke_endpoint(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    shared.counted(answer(&shared, &endpoint, &headers, body)).await
+    shared.count_call(answer(&shared, &endpoint, &headers, body)).await
 }
 
-async fn answer(shared: &Shared, endpoint: &str, headers: &HeaderMap, body: Bytes) -> (Outcome, Response<Body>) {
+async fn answer(shared: &Shared, endpoint: &str, headers: &HeaderMap, body: Bytes) -> (CallOutcome, Response<Body>) {
     if endpoint == NO_SUCH_ENDPOINT {
         let message = format!("Endpoint {endpoint} of account 000000000000 not found.");
-        let response = service_error("ValidationError", &json!({ "Message": message }));
-        return (Outcome::Refused, response);
+        let response = service_error_response("ValidationError", &json!({ "Message": message }));
+        return (CallOutcome::Refused, response);
     }
     match shared.call(headers, body).await {
-        Ended::Throttled => {
-            let response = service_error("ThrottlingException", &json!({ "message": null }));
-            (Outcome::Throttled, response)
+        CallResult::Throttled => {
+            let response = service_error_response("ThrottlingException", &json!({ "message": null }));
+            (CallOutcome::Throttled, response)
         }
-        Ended::Answered(answer) => {
+        CallResult::Answered(answer) => {
             let outcome = answer.outcome();
-            let response = if outcome == Outcome::Answered {
-                predicted(answer)
+            let response = if outcome == CallOutcome::Answered {
+                prediction_response(answer)
             } else {
-                model_error(endpoint, &answer)
+                model_error_response(endpoint, &answer)
             };
             (outcome, response)
         }

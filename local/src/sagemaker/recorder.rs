@@ -1,54 +1,60 @@
-//! The calls of an endpoint, each with its time and its outcome: for a bench.
+//! A record of the endpoint's calls with their times and outcomes, for benchmarks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// With a prediction.
+pub enum CallOutcome {
+    /// The endpoint answered with a prediction.
     Answered,
-    /// At once, because there were too many.
+    /// The call was refused immediately because there were too many calls.
     Throttled,
     /// The container failed.
     Error,
-    /// The caller went away before there was an answer, as from a call that hangs.
-    Cut,
-    /// What was asked for was refused, by the container or by the service.
+    /// The caller disconnected before it got a response, for example because the call hung.
+    Cancelled,
+    /// The container or the service refused the request.
     Refused,
 }
 
-impl Outcome {
-    /// All of them; the place of each here is its number.
-    pub const ALL: [Self; 5] = [Self::Answered, Self::Throttled, Self::Error, Self::Cut, Self::Refused];
+impl CallOutcome {
+    /// All outcomes. The index of an outcome is its discriminant.
+    pub const ALL: [Self; 5] = [
+        Self::Answered,
+        Self::Throttled,
+        Self::Error,
+        Self::Cancelled,
+        Self::Refused,
+    ];
 }
 
 /// A call that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
-    /// When its request was there.
+    /// The time at which the request arrived.
     pub start: Instant,
-    /// When it was answered, or its caller gone.
+    /// The time at which it was answered or its caller disconnected.
     pub end: Instant,
-    /// How it ended.
-    pub outcome: Outcome,
+    /// Its outcome.
+    pub outcome: CallOutcome,
 }
 
-/// What was recorded.
+/// The recorded calls.
 #[derive(Debug, Default)]
-pub struct Recorded {
-    /// The calls, in the order of their ends.
+pub struct RecordedCalls {
+    /// The calls, in the order in which they ended.
     pub calls: Vec<Call>,
-    /// How many calls ended with each outcome, by its place in [`Outcome::ALL`]: those included for which there was no
-    /// room among the calls.
+    /// The number of calls with each outcome, in the order of [`CallOutcome::ALL`]. It includes calls beyond the
+    /// capacity of `calls`.
     pub counts: [u64; 5],
 }
 
-/// Records calls, so many at most. It takes no memory while it runs: all is there from the start.
+/// Records up to a maximum number of calls. All its memory is allocated at the start, none while it records.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    recorded: Mutex<Recorded>,
+    recorded: Mutex<RecordedCalls>,
 }
 
 /// A call that is recorded when this is dropped.
@@ -56,15 +62,15 @@ pub(super) struct Recorder {
 pub(super) struct Recording<'r> {
     recorder: &'r Recorder,
     start: Instant,
-    /// Cut, unless the call lives to say otherwise.
-    pub(super) outcome: Outcome,
+    /// `Cancelled`, until the call sets another outcome.
+    pub(super) outcome: CallOutcome,
 }
 
 impl Recorder {
     pub(super) fn new(calls_max: usize) -> Self {
-        let recorded = Recorded {
+        let recorded = RecordedCalls {
             calls: Vec::with_capacity(calls_max),
-            ..Recorded::default()
+            ..RecordedCalls::default()
         };
         Self {
             recorded: Mutex::new(recorded),
@@ -75,16 +81,16 @@ impl Recorder {
         Recording {
             recorder: self,
             start: Instant::now(),
-            outcome: Outcome::Cut,
+            outcome: CallOutcome::Cancelled,
         }
     }
 
-    /// What has been recorded. Whatever ends later is not kept.
-    pub(super) fn take(&self) -> Recorded {
+    /// Takes the recorded calls. Calls that end later are counted, but not recorded.
+    pub(super) fn take(&self) -> RecordedCalls {
         std::mem::take(&mut *self.recorded())
     }
 
-    fn recorded(&self) -> MutexGuard<'_, Recorded> {
+    fn recorded(&self) -> MutexGuard<'_, RecordedCalls> {
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,34 +122,37 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn calls_are_recorded_as_they_end_and_counted_beyond_the_room_for_them() {
+    async fn calls_are_recorded_when_they_end_and_counted_beyond_the_maximum() {
         let recorder = Recorder::new(2);
         let mut first = recorder.start();
         let began = Instant::now();
         advance(Duration::from_millis(5)).await;
         let mut second = recorder.start();
-        second.outcome = Outcome::Throttled;
+        second.outcome = CallOutcome::Throttled;
         drop(second);
         advance(Duration::from_millis(5)).await;
-        first.outcome = Outcome::Answered;
+        first.outcome = CallOutcome::Answered;
         drop(first);
         drop(recorder.start());
-        let Recorded { calls, counts } = recorder.take();
+        let RecordedCalls { calls, counts } = recorder.take();
         let after = |ms| began + Duration::from_millis(ms);
         let call = |start, end, outcome| Call {
             start: after(start),
             end: after(end),
             outcome,
         };
-        assert_eq!(calls, [call(5, 5, Outcome::Throttled), call(0, 10, Outcome::Answered)]);
-        assert_eq!(counts, [1, 1, 0, 1, 0], "a call that says nothing was cut");
+        assert_eq!(
+            calls,
+            [call(5, 5, CallOutcome::Throttled), call(0, 10, CallOutcome::Answered)]
+        );
+        assert_eq!(counts, [1, 1, 0, 1, 0], "a call without an outcome was cancelled");
         assert_eq!(recorder.take().calls, []);
     }
 
     #[test]
-    fn an_outcomes_number_is_its_place() {
-        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
-            assert_eq!(outcome as usize, place);
+    fn an_outcomes_discriminant_is_its_index() {
+        for (index, outcome) in CallOutcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
         }
     }
 }

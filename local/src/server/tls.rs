@@ -1,4 +1,4 @@
-//! TLS in front of a listener.
+//! A listener that adds TLS to another listener.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Accepts connections and shakes hands with each in a task of its own: a client that takes its time, or says nothing
-/// at all, holds nobody else up.
+/// Accepts connections and does each TLS handshake in its own task, so that a slow or silent client does not delay the
+/// others.
 pub(super) struct TlsListener<L> {
     listener: L,
     acceptor: TlsAcceptor,
@@ -39,7 +39,8 @@ impl<L: Listener<Io = TcpStream, Addr = SocketAddr>> Listener for TlsListener<L>
                     self.handshakes.spawn(async move { Ok((handshake.await?, address)) });
                 }
                 Some(handshake) = self.handshakes.join_next() => {
-                    // A client whose handshake fails, since it does not trust the certificate, knows so itself.
+                    // A failed handshake is not reported here: a client that does not trust the certificate reports
+                    // that itself.
                     if let Ok(Ok(connected)) = handshake {
                         return connected;
                     }

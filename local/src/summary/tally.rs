@@ -1,4 +1,4 @@
-//! What the mapping reports, added up.
+//! The totals of the mapping's reports.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use hdrhistogram::Histogram;
 use super::Percentiles;
 use crate::esm::{Discarded, Invoked, Report};
 
-/// Adds up what the mapping reports.
+/// Adds up the mapping's reports.
 #[derive(Debug)]
 pub struct Tally {
     /// As in [`Summary`](super::Summary).
     pub redelivered: usize,
-    /// Records that the mapping gave up.
+    /// The number of all user records that the mapping discarded.
     pub discarded: usize,
-    /// The Kinesis records that hold them: the event identifier of each, and how many it holds.
-    pub given_up: Vec<(String, usize)>,
+    /// The event identifier of each discarded Kinesis record, with its number of user records.
+    pub discarded_kinesis_records: Vec<(String, usize)>,
     /// As in [`Summary`](super::Summary).
     pub batches: usize,
     /// As in [`Summary`](super::Summary).
@@ -29,7 +29,7 @@ impl Default for Tally {
         Self {
             redelivered: 0,
             discarded: 0,
-            given_up: Vec::new(),
+            discarded_kinesis_records: Vec::new(),
             batches: 0,
             last_failure: None,
             latency_us,
@@ -38,7 +38,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Takes what the mapping tells.
+    /// Adds a report of the mapping.
     pub fn add(&mut self, report: Report) {
         match report {
             Report::Invoked(invoked) => self.add_invoked(invoked),
@@ -49,7 +49,7 @@ impl Tally {
     fn add_invoked(&mut self, invoked: Invoked) {
         self.batches += 1;
         self.redelivered += invoked.user_records - invoked.finished_user_records;
-        // The histogram grows with its values; one of centuries would not fit, and is none.
+        // The histogram grows with its values. Only a latency of centuries would not fit, so the error is ignored.
         _ = self
             .latency_us
             .record(u64::try_from(invoked.latency.as_micros()).unwrap_or(u64::MAX));
@@ -58,17 +58,17 @@ impl Tally {
 
     fn add_discarded(&mut self, discarded: &Discarded) {
         let count = discarded.user_records();
-        // What was left of its last invocation does not come again after all.
+        // The records that its last invocation left unfinished are not redelivered after all.
         if discarded.invocations > 0 {
             self.redelivered -= count;
         }
         self.discarded += count;
         let records = discarded.records.iter();
-        let given_up = records.map(|record| (record.event_id(), record.user_records));
-        self.given_up.extend(given_up);
+        let kinesis_records = records.map(|record| (record.event_id(), record.user_records));
+        self.discarded_kinesis_records.extend(kinesis_records);
     }
 
-    /// The batch latency.
+    /// Returns the percentiles of the batch latency.
     pub fn percentiles(&self) -> Percentiles {
         let at = |quantile| Duration::from_micros(self.latency_us.value_at_quantile(quantile)).as_secs_f64() * 1000.0;
         Percentiles {
@@ -87,7 +87,7 @@ mod tests {
     use crate::stream::StreamRecord;
 
     #[test]
-    fn user_records_are_counted_and_not_the_kinesis_records_that_hold_them() {
+    fn redelivered_and_discarded_records_count_user_records_not_kinesis_records() {
         let mut tally = Tally::default();
         tally.add(Report::Invoked(Invoked {
             shard: String::new(),
@@ -99,17 +99,17 @@ mod tests {
             latency: Duration::ZERO,
             failure: None,
         }));
-        let given_up = StreamRecord {
+        let discarded = StreamRecord {
             user_records: 15,
             ..StreamRecord::from_line(1, b"", 0)
         };
-        let event_id = given_up.event_id();
+        let event_id = discarded.event_id();
         tally.add(Report::Discarded(Discarded {
-            records: vec![given_up],
+            records: vec![discarded],
             condition: Condition::RetryAttemptsExhausted,
             invocations: 1,
         }));
         assert_eq!((tally.redelivered, tally.discarded), (5, 15));
-        assert_eq!(tally.given_up, [(event_id, 15)]);
+        assert_eq!(tally.discarded_kinesis_records, [(event_id, 15)]);
     }
 }

@@ -30,7 +30,7 @@ fn summary(gateway: Option<gateway::Counts>) -> Summary {
 }
 
 #[test]
-fn what_a_gateway_refused_is_shown_where_there_is_any() {
+fn the_gateway_row_is_shown_only_if_the_gateway_refused_calls() {
     let counts = gateway::Counts {
         signature: 1,
         expired: 2,
@@ -39,8 +39,8 @@ fn what_a_gateway_refused_is_shown_where_there_is_any() {
         too_large: 5,
         ..gateway::Counts::default()
     };
-    let refused =
-        "4 throttled, 3 without a good key, 1 without a good signature, 2 expired, 5 too large, of these calls";
+    let refused = "4 throttled, 3 without a valid API key, 1 without a valid signature, \
+                   2 with expired credentials, 5 too large, of these calls";
     let shown = summary(Some(counts)).to_string();
     assert!(shown.contains(&format!("\ngateway         {refused}\n")), "{shown}");
     let asked = gateway::Counts {
@@ -55,7 +55,7 @@ fn what_a_gateway_refused_is_shown_where_there_is_any() {
 }
 
 #[test]
-fn a_program_is_told_all_of_the_gateways_counts_or_that_there_is_none() {
+fn json_has_all_counts_of_the_gateway_or_null_without_a_gateway() {
     let json = |gateway| serde_json::to_value(summary(gateway)).unwrap()["gateway"].clone();
     assert!(json(None).is_null());
     let counts = json(Some(gateway::Counts {

@@ -6,10 +6,10 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 
-use crate::aws_error::is_throttling;
+use crate::endpoint::aws_error::is_throttling;
 use crate::endpoint::sagemaker::fault::Refusal;
 use crate::endpoint::transport::Answer;
-use crate::endpoint::{Fault, FaultKind, Load, container_fault};
+use crate::outcome::{Fault, FaultKind, Load, container_fault};
 
 /// What an answer other than 2xx, that came `now`, means for what to do next. Where the record names its model
 /// (`its_model_is_named`), a 404 may be about that.

@@ -6,9 +6,9 @@
 
 use serde::Deserialize;
 
-use crate::aws_error::{is_throttling, shorten};
+use crate::endpoint::aws_error::{is_throttling, shorten};
 use crate::endpoint::transport::Answer;
-use crate::endpoint::{Fault, FaultKind, Load};
+use crate::outcome::{Fault, FaultKind, Load};
 
 /// An error that the service answered with.
 #[derive(Debug)]

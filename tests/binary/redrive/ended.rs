@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use instream_local::redrive::{Redrive, Target, run};
+use instream_redrive::{Redrive, Target, run};
 use tokio::time::Instant;
 
 use super::{Folder, lines, predicted, redrive, refused};
@@ -17,7 +17,7 @@ const LETTERS: &str = "INSTREAM_REDRIVE_LETTERS";
 fn slow(folder: &Path, letters: &Path) -> Redrive {
     let mut slow = redrive(folder, letters);
     slow.batch_size = 10;
-    let Target::Here(options) = &mut slow.target else {
+    let Target::Local(options) = &mut slow.target else {
         panic!()
     };
     options.local_endpoint.latency = Duration::from_millis(200);

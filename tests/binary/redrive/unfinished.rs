@@ -1,6 +1,6 @@
 //! Records that never go through, and those behind them.
 
-use instream_local::redrive::{Patience, Target, run};
+use instream_redrive::{RetryLimits, Target, run};
 use serde_json::Value;
 
 use super::{Folder, lines, predicted, redrive, refused, told};
@@ -43,12 +43,12 @@ async fn in_an_outage_the_run_ends_and_leaves_the_rest_for_the_next() {
     let folder = Folder::new("outage");
     let dead_letters = refused(&folder.0, 50).await;
     let mut outage = redrive(&folder.0, &dead_letters);
-    outage.patience = Patience {
+    outage.retry_limits = RetryLimits {
         max_retries: 0,
         stop_after: 3,
-        hidden_s: 60,
+        visibility_timeout_s: 60,
     };
-    let Target::Here(options) = &mut outage.target else {
+    let Target::Local(options) = &mut outage.target else {
         panic!()
     };
     options.local_endpoint.rates.throttle = 1.0;
@@ -70,8 +70,8 @@ async fn a_function_that_dies_of_one_record_loses_only_that() {
     let script = folder.0.join("function.py");
     std::fs::write(&script, include_str!("deadly.py")).unwrap();
     let mut deadly = redrive(&folder.0, &dead_letters);
-    deadly.patience.max_retries = 0;
-    let Target::Here(options) = &mut deadly.target else {
+    deadly.retry_limits.max_retries = 0;
+    let Target::Local(options) = &mut deadly.target else {
         panic!()
     };
     let command = format!("python3 '{}'", script.display());

@@ -1,4 +1,4 @@
-//! AWS's own examples, from its signing test suite for version 4, as the crate `aws-sigv4` has it.
+//! AWS's own examples: its test suite for Signature Version 4, taken from the crate `aws-sigv4`.
 
 use std::time::UNIX_EPOCH;
 
@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue};
 
 use super::*;
 
-/// Who signed the examples, when and for what.
+/// The credentials, time and scope of the examples.
 const ACCESS_KEY_ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const DATE: &str = "20150830T123600Z";
@@ -17,7 +17,7 @@ const SCOPE: Scope<'static> = Scope {
 };
 const TOKEN: &str = "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA==";
 
-/// A published request, but for the headers that all have: host, date and authorization.
+/// A published request, without the headers that every example has: host, date and authorization.
 #[derive(Debug, Clone, Copy)]
 struct Example {
     name: &'static str,
@@ -90,8 +90,8 @@ const EXAMPLES: [Example; 6] = [
 ];
 
 impl Example {
-    /// Another header is signed as well.
-    fn signs(&self, name: &str) -> bool {
+    /// Returns whether the header is signed.
+    fn is_signed(&self, name: &str) -> bool {
         self.signed_headers.split(';').any(|signed| signed == name)
     }
 
@@ -121,14 +121,14 @@ impl Example {
             .access_key_id(ACCESS_KEY_ID)
             .secret_access_key(secret)
             .provider_name("test");
-        if self.signs("x-amz-security-token") {
+        if self.is_signed("x-amz-security-token") {
             credentials.set_session_token(Some(TOKEN.to_owned()));
         }
         credentials.build()
     }
 }
 
-/// Verifies a request; what is signed, and when it is received, is the example's unless told otherwise.
+/// Verifies a request. By default, the request, its secret, its scope and the time of receipt are the example's.
 struct Check {
     example: Example,
     headers: HeaderMap,
@@ -155,8 +155,8 @@ impl Check {
         self
     }
 
-    /// Changes the text of `Authorization`.
-    fn authorization(mut self, from: &str, to: &str) -> Self {
+    /// Replaces text in the `Authorization` header.
+    fn replace_in_authorization(mut self, from: &str, to: &str) -> Self {
         let text = self.headers["authorization"].to_str().unwrap();
         assert!(text.contains(from), "{text}");
         let text = HeaderValue::from_str(&text.replace(from, to)).unwrap();
@@ -165,30 +165,30 @@ impl Check {
     }
 
     fn verify(&self) -> Result<(), Refusal> {
-        let received = Received {
+        let received = ReceivedRequest {
             method: "POST",
             target: self.example.target,
             headers: &self.headers,
             body: self.body,
         };
-        let authorization = Authorization::of(&self.headers)?;
+        let authorization = Authorization::from_headers(&self.headers)?;
         let credentials = self.example.credentials(self.secret);
         verify(&received, &authorization, &credentials, self.scope, self.now)
     }
 
-    /// Why it is refused because of its signature.
-    fn why(&self) -> String {
+    /// Verifies the request and returns why its signature is invalid.
+    fn refusal_reason(&self) -> String {
         match self.verify() {
-            Err(Refusal::Signature(why)) => why.into_owned(),
+            Err(Refusal::InvalidSignature(why)) => why.into_owned(),
             other => panic!("{}: {other:?}", self.example.name),
         }
     }
 }
 
-const DIFFERS: &str = "signature we calculated does not match";
+const SIGNATURE_DIFFERS: &str = "signature we calculated does not match";
 
 #[test]
-fn what_is_published_is_accepted() {
+fn published_examples_are_accepted() {
     for example in EXAMPLES {
         assert_eq!(Check::new(example).verify(), Ok(()), "{}", example.name);
         let mut unsigned = Check::new(example).set("user-agent", "anything");
@@ -196,14 +196,14 @@ fn what_is_published_is_accepted() {
         assert_eq!(
             unsigned.verify(),
             Ok(()),
-            "{}: what is not signed may change",
+            "{}: unsigned headers may change",
             example.name
         );
     }
 }
 
 #[test]
-fn a_request_that_differs_in_anything_signed_is_refused() {
+fn a_request_with_any_signed_part_changed_is_refused() {
     for example in EXAMPLES {
         let mut body = Check::new(example);
         body.body = b"Param1=value2";
@@ -217,11 +217,11 @@ fn a_request_that_differs_in_anything_signed_is_refused() {
             target,
             Check::new(example).set("host", "example.amazonaws.org"),
             Check::new(example).set("x-amz-date", "20150830T123601Z"),
-            Check::new(example).authorization("Signature=", "Signature=0"),
+            Check::new(example).replace_in_authorization("Signature=", "Signature=0"),
         ];
-        for (place, check) in checks.iter().enumerate() {
-            let why = check.why();
-            assert!(why.contains(DIFFERS), "{}, {place}: {why}", example.name);
+        for (index, check) in checks.iter().enumerate() {
+            let why = check.refusal_reason();
+            assert!(why.contains(SIGNATURE_DIFFERS), "{}, {index}: {why}", example.name);
         }
     }
     for (example, name) in EXAMPLES
@@ -229,39 +229,48 @@ fn a_request_that_differs_in_anything_signed_is_refused() {
         .flat_map(|it| ["my-header1", "content-type"].map(|name| (it, name)))
     {
         let check = Check::new(*example).set(name, "value1");
-        assert_eq!(check.verify().is_err(), example.signs(name), "{}: {name}", example.name);
+        assert_eq!(
+            check.verify().is_err(),
+            example.is_signed(name),
+            "{}: {name}",
+            example.name
+        );
     }
 }
 
 #[test]
-fn what_the_signature_is_for_and_when_is_told_apart() {
+fn a_wrong_scope_date_or_header_list_has_its_own_message() {
     let [example, .., with_token] = EXAMPLES;
     let check = |change: fn(&mut Check)| {
         let mut check = Check::new(example);
         change(&mut check);
-        check.why()
+        check.refusal_reason()
     };
     let region = check(|check| check.scope.region = "eu-west-1");
     assert!(region.contains("region: 'eu-west-1'"), "{region}");
     let service = check(|check| check.scope.service = "execute-api");
     assert!(service.contains("service: 'execute-api'"), "{service}");
-    let day = Check::new(example).authorization("20150830", "20150831").why();
+    let day = Check::new(example)
+        .replace_in_authorization("20150830", "20150831")
+        .refusal_reason();
     assert!(day.contains("does not match the day"), "{day}");
     for (name, from, to) in [
         ("host", "host;x-amz-date", "x-amz-date"),
         ("x-amz-date", "host;x-amz-date", "host"),
     ] {
-        let why = Check::new(example).authorization(from, to).why();
+        let why = Check::new(example).replace_in_authorization(from, to).refusal_reason();
         assert!(why.contains(&format!("'{name}' must be among")), "{why}");
     }
-    let token = Check::new(with_token).authorization(";x-amz-security-token", "").why();
+    let token = Check::new(with_token)
+        .replace_in_authorization(";x-amz-security-token", "")
+        .refusal_reason();
     assert!(token.contains("'x-amz-security-token' must be among"), "{token}");
     let order = Check::new(example)
-        .authorization("host;x-amz-date", "x-amz-date;host")
-        .why();
+        .replace_in_authorization("host;x-amz-date", "x-amz-date;host")
+        .refusal_reason();
     assert!(order.contains("not sorted"), "{order}");
-    let date = Check::new(example).set("x-amz-date", "20150830 12:36").why();
-    assert!(date.contains("is not like"), "{date}");
+    let date = Check::new(example).set("x-amz-date", "20150830 12:36").refusal_reason();
+    assert!(date.contains("must have the form"), "{date}");
 }
 
 #[test]
@@ -275,13 +284,13 @@ fn a_clock_may_be_five_minutes_off_either_way() {
         assert_eq!(at(now_s).verify(), Ok(()));
     }
     for now_s in [DATE_S - 301, DATE_S + 301] {
-        let why = at(now_s).why();
+        let why = at(now_s).refusal_reason();
         assert!(why.contains("x-amz-date is 301 s off"), "{why}");
     }
 }
 
 #[test]
-fn what_is_no_signature_is_told_from_none() {
+fn an_incomplete_signature_differs_from_a_missing_one() {
     let example = EXAMPLES[0];
     let mut none = Check::new(example);
     none.headers.remove("authorization");
@@ -293,7 +302,10 @@ fn what_is_no_signature_is_told_from_none() {
         (", SignedHeaders=host;x-amz-date", ""),
         ("Signature=", "Sig="),
     ] {
-        let refused = Check::new(example).authorization(from, to).verify();
-        assert!(matches!(refused, Err(Refusal::Incomplete(_))), "{to}: {refused:?}");
+        let refused = Check::new(example).replace_in_authorization(from, to).verify();
+        assert!(
+            matches!(refused, Err(Refusal::IncompleteSignature(_))),
+            "{to}: {refused:?}"
+        );
     }
 }

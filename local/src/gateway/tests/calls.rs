@@ -1,26 +1,26 @@
-//! What becomes of calls, by the server.
+//! Responses to calls, over HTTP.
 
-use super::super::front::PAYLOAD_MAX;
+use super::super::front::PAYLOAD_BYTES_MAX;
 use super::*;
 
 #[tokio::test]
-async fn a_call_that_is_right_has_the_containers_own_answer() {
+async fn a_valid_call_gets_the_containers_own_response() {
     let endpoint = start(GatewayOptions::default()).await;
-    let answered = send(call(&endpoint, RECORD, &of_this_machine())).await;
+    let answered = send(call(&endpoint, RECORD, &static_credentials())).await;
     assert_eq!((answered.status, &answered.error_type), (200, &None), "{answered:?}");
     assert_eq!(answered.content_type, "application/json");
     assert!(answered.json().get("score").is_some(), "{answered:?}");
-    let refused = send(call(&endpoint, r#"{"$fault":"refuse"}"#, &of_this_machine())).await;
+    let refused = send(call(&endpoint, r#"{"$fault":"refuse"}"#, &static_credentials())).await;
     assert_eq!((refused.status, &*refused.content_type), (400, "text/plain"));
-    assert_eq!(refused.body, "refused, as asked for");
-    let error = send(call(&endpoint, r#"{"$fault":"error"}"#, &of_this_machine())).await;
+    assert_eq!(refused.body, "injected refusal");
+    let error = send(call(&endpoint, r#"{"$fault":"error"}"#, &static_credentials())).await;
     assert_eq!((error.status, error.error_type), (500, None));
     assert_eq!((endpoint.calls(), endpoint.faults().counts().errors), (3, 1));
     assert_eq!(gateway(&endpoint).counts(), Counts::default());
 }
 
 #[tokio::test]
-async fn what_is_not_there_looks_as_if_nothing_were_signed() {
+async fn a_resource_that_does_not_exist_looks_like_a_missing_signature() {
     let endpoint = start(GatewayOptions::default()).await;
     for (method, path) in [
         ("GET", PATH),
@@ -32,7 +32,7 @@ async fn what_is_not_there_looks_as_if_nothing_were_signed() {
         let request = request.uri(format!("{}{path}", endpoint.url()));
         assert_eq!(
             send(request.body(Full::default()).unwrap()).await,
-            missing(),
+            missing_token(),
             "{method} {path}"
         );
     }
@@ -40,7 +40,7 @@ async fn what_is_not_there_looks_as_if_nothing_were_signed() {
 }
 
 #[tokio::test]
-async fn without_a_gateway_there_is_none_of_it() {
+async fn without_a_gateway_its_path_does_not_exist() {
     let endpoint = start_with(EndpointOptions::default()).await;
     assert!(endpoint.gateway().is_none());
     let request = Request::post(format!("{}{PATH}", endpoint.url()));
@@ -48,20 +48,20 @@ async fn without_a_gateway_there_is_none_of_it() {
 }
 
 #[tokio::test]
-async fn a_call_is_refused_for_the_first_thing_that_is_wrong() {
+async fn a_call_is_refused_for_the_first_error_found() {
     let endpoint = start(GatewayOptions::default()).await;
     let without = |name: &str| {
-        let mut request = call(&endpoint, RECORD, &of_this_machine());
+        let mut request = call(&endpoint, RECORD, &static_credentials());
         request.headers_mut().remove(name);
         request
     };
-    assert_eq!(send(without("authorization")).await, missing());
+    assert_eq!(send(without("authorization")).await, missing_token());
     let stranger = Credentials::builder()
         .access_key_id("AKIDEXAMPLE")
         .secret_access_key("local");
     let stranger = stranger.provider_name("test").build();
-    assert_eq!(send(call(&endpoint, RECORD, &stranger)).await, unknown());
-    let mut tampered = call(&endpoint, RECORD, &of_this_machine());
+    assert_eq!(send(call(&endpoint, RECORD, &stranger)).await, unknown_credentials());
+    let mut tampered = call(&endpoint, RECORD, &static_credentials());
     *tampered.body_mut() = Full::from("[]");
     let tampered = send(tampered).await;
     assert_eq!(tampered.error_type.as_deref(), Some("InvalidSignatureException"));
@@ -70,7 +70,7 @@ async fn a_call_is_refused_for_the_first_thing_that_is_wrong() {
         message.contains("does not match") && !message.contains("host"),
         "{message}"
     );
-    // It is signed: the signature is looked at first.
+    // The key is a signed header, and the signature is checked first.
     let keyless = send(without("x-api-key")).await;
     assert_eq!(keyless.error_type.as_deref(), Some("InvalidSignatureException"));
     let expected = Counts {
@@ -85,24 +85,24 @@ async fn a_call_is_refused_for_the_first_thing_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_call_needs_the_key_of_now() {
+async fn a_call_needs_the_current_key() {
     let endpoint = start(GatewayOptions::default()).await;
-    let before = call(&endpoint, RECORD, &of_this_machine());
+    let before = call(&endpoint, RECORD, &static_credentials());
     gateway(&endpoint).replace_key();
     let refused = forbidden("ForbiddenException", "Forbidden");
     assert_eq!(send(before).await, refused);
     let keyless = Request::post(format!("{}{PATH}", endpoint.url())).body(Full::from(RECORD));
-    let keyless = signed(keyless.unwrap(), RECORD.as_bytes(), &of_this_machine());
+    let keyless = signed(keyless.unwrap(), RECORD.as_bytes(), &static_credentials());
     assert_eq!(send(keyless).await, refused);
-    assert_eq!(send(call(&endpoint, RECORD, &of_this_machine())).await.status, 200);
+    assert_eq!(send(call(&endpoint, RECORD, &static_credentials())).await.status, 200);
     assert_eq!(gateway(&endpoint).counts().key, 2);
 }
 
 #[tokio::test]
-async fn what_is_beyond_the_plan_is_throttled_and_what_was_refused_before_does_not_count() {
+async fn calls_beyond_the_plan_are_throttled_and_refused_calls_use_none_of_it() {
     let endpoint = start_with(EndpointOptions {
         gateway: Some(GatewayOptions {
-            // None comes back while the test runs.
+            // No token is refilled while the test runs.
             usage_plan: Some(UsagePlan { rate: 1e-6, burst: 2.0 }),
             ..GatewayOptions::default()
         }),
@@ -110,35 +110,40 @@ async fn what_is_beyond_the_plan_is_throttled_and_what_was_refused_before_does_n
         ..EndpointOptions::default()
     })
     .await;
-    let old = call(&endpoint, RECORD, &of_this_machine());
+    let old = call(&endpoint, RECORD, &static_credentials());
     gateway(&endpoint).replace_key();
     assert_eq!(send(old).await.status, 403);
-    let too_many = Answer::own(429, "TooManyRequestsException", "Too Many Requests");
+    let too_many = GatewayResponse::own(429, "TooManyRequestsException", "Too Many Requests");
     for expected in [200, 200, 429, 429] {
-        let answer = send(call(&endpoint, RECORD, &of_this_machine())).await;
+        let answer = send(call(&endpoint, RECORD, &static_credentials())).await;
         assert_eq!(answer.status, expected);
         assert_eq!(answer == too_many, expected == 429, "{answer:?}");
     }
     assert_eq!(gateway(&endpoint).counts().throttled, 2);
-    assert_eq!(endpoint.faults().counts().throttled, 0, "these are the endpoint's own");
+    assert_eq!(
+        endpoint.faults().counts().throttled,
+        0,
+        "these counts are the endpoint's own"
+    );
     assert_eq!(endpoint.take_recorded().counts, [2, 2, 0, 0, 1]);
 }
 
 #[tokio::test]
-async fn more_than_10_mb_are_too_long_whatever_else_is_wrong() {
+async fn a_body_over_10_mb_is_refused_before_the_signature_is_checked() {
     let endpoint = start(GatewayOptions::default()).await;
-    let too_long = Answer {
+    let too_large = GatewayResponse {
         status: 413,
         error_type: None,
         content_type: "text; charset=utf-8".to_owned(),
         body: "HTTP content length exceeded 10485760 bytes.".into(),
     };
-    let [most, more, beyond] = [PAYLOAD_MAX, PAYLOAD_MAX + 1, 25 * 1024 * 1024 + 1].map(|size| vec![b' '; size]);
-    // No record, but it reaches the container.
-    assert_eq!(send(call(&endpoint, most, &of_this_machine())).await.status, 400);
+    let [most, more, beyond] =
+        [PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX + 1, 25 * 1024 * 1024 + 1].map(|size| vec![b' '; size]);
+    // It is not a valid record, but it reaches the container.
+    assert_eq!(send(call(&endpoint, most, &static_credentials())).await.status, 400);
     for body in [more, beyond] {
         let unsigned = Request::post(format!("{}{PATH}", endpoint.url())).body(Full::from(body));
-        assert_eq!(send(unsigned.unwrap()).await, too_long);
+        assert_eq!(send(unsigned.unwrap()).await, too_large);
     }
     let counts = gateway(&endpoint).counts();
     assert_eq!((counts.too_large, counts.refused(), endpoint.calls()), (2, 2, 3));

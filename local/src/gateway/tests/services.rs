@@ -1,4 +1,4 @@
-//! The services around the gateway, and what calls with their sessions and keys come to.
+//! STS and Secrets Manager, and the responses to calls with their sessions and keys.
 
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region};
@@ -9,12 +9,12 @@ use super::*;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/team/caller";
 
-/// Assumes a role as the function does, by the AWS SDK.
+/// Assumes a role with the AWS SDK, as the function does.
 async fn assume(endpoint: &SageMakerRuntime, role: &str) -> Result<Credentials, String> {
     let config = aws_config::defaults(BehaviorVersion::latest())
         .endpoint_url(endpoint.url())
         .region(Region::from_static("us-east-1"))
-        .credentials_provider(of_this_machine());
+        .credentials_provider(static_credentials());
     let provider = AssumeRoleProvider::builder(role).session_name("run-1");
     let provider = provider.configure(&config.load().await).build().await;
     provider
@@ -31,20 +31,20 @@ async fn a_role_can_be_assumed_and_calls_are_signed_with_its_credentials() {
     let left = session.expiry().unwrap().duration_since(SystemTime::now()).unwrap();
     assert!((3590..=3600).contains(&left.as_secs()), "{left:?}");
     assert_eq!(send(call(&endpoint, RECORD, &session)).await.status, 200);
-    // Its token alone says whose the key ID is.
+    // An access key ID is known only together with its own session token.
     let other = assume(&endpoint, ROLE).await.unwrap();
     let mixed = Credentials::builder()
         .access_key_id(session.access_key_id())
         .secret_access_key(session.secret_access_key())
         .session_token(other.session_token().unwrap());
     let mixed = mixed.provider_name("test").build();
-    assert_eq!(send(call(&endpoint, RECORD, &mixed)).await, unknown());
+    assert_eq!(send(call(&endpoint, RECORD, &mixed)).await, unknown_credentials());
     let counts = gateway(&endpoint).counts();
     assert_eq!((counts.sessions, counts.signature, counts.expired), (2, 1, 0));
 }
 
 #[tokio::test]
-async fn a_session_that_has_ended_is_refused_as_expired_and_the_next_is_good() {
+async fn a_session_that_has_ended_is_refused_as_expired_and_the_next_is_accepted() {
     let endpoint = start(GatewayOptions::default()).await;
     let session = assume(&endpoint, ROLE).await.unwrap();
     gateway(&endpoint).end_sessions();
@@ -60,7 +60,7 @@ async fn a_session_that_has_ended_is_refused_as_expired_and_the_next_is_good() {
 }
 
 #[tokio::test]
-async fn a_role_that_trusts_nobody_is_not_assumed_and_an_arn_must_be_one_of_a_role() {
+async fn a_role_that_trusts_nobody_cannot_be_assumed_and_the_arn_must_be_a_roles() {
     let endpoint = start(GatewayOptions::default()).await;
     for (role, code) in [
         ("arn:aws:iam::123456789012:role/not-allowed", "AccessDenied"),
@@ -79,7 +79,7 @@ async fn a_role_that_trusts_nobody_is_not_assumed_and_an_arn_must_be_one_of_a_ro
     assert_eq!(gateway(&endpoint).counts().sessions, 0);
 }
 
-async fn secret(endpoint: &SageMakerRuntime, operation: &str, body: &Value) -> Answer {
+async fn secret(endpoint: &SageMakerRuntime, operation: &str, body: &Value) -> GatewayResponse {
     let request = Request::post(endpoint.url())
         .header("content-type", "application/x-amz-json-1.1")
         .header("x-amz-target", format!("secretsmanager.{operation}"));
@@ -87,7 +87,7 @@ async fn secret(endpoint: &SageMakerRuntime, operation: &str, body: &Value) -> A
 }
 
 #[tokio::test]
-async fn the_key_of_now_is_in_two_secrets() {
+async fn two_secrets_hold_the_current_key() {
     let endpoint = start(GatewayOptions::default()).await;
     let get = async |id: &str| secret(&endpoint, "GetSecretValue", &json!({ "SecretId": id })).await;
     for _ in 0..2 {
@@ -102,7 +102,10 @@ async fn the_key_of_now_is_in_two_secrets() {
             .as_str()
             .unwrap()
             .to_owned();
-        assert_eq!(serde_json::from_str::<Value>(&object).unwrap(), json!({ MEMBER: key }));
+        assert_eq!(
+            serde_json::from_str::<Value>(&object).unwrap(),
+            json!({ JSON_MEMBER: key })
+        );
         gateway(&endpoint).replace_key();
     }
     let none = get("another").await;

@@ -12,10 +12,10 @@ use crate::faults::{Rates, Slow};
 const RECORD: &str = r#"["2026-03-14T12:00:00Z",9,"groceries","DE","DE","192.0.2.1"]"#;
 
 fn shared(options: &EndpointOptions) -> Arc<Shared> {
-    Arc::new(Shared::of_the_model(options))
+    Arc::new(Shared::with_fraud_model(options))
 }
 
-/// An hour of the paused clock's passes as soon as nothing else is left to happen.
+/// A timeout on the paused clock. It passes as soon as every task is idle.
 const NEVER: Duration = Duration::from_hours(1);
 
 async fn call(shared: &Arc<Shared>, body: &'static str) -> StatusCode {
@@ -24,7 +24,7 @@ async fn call(shared: &Arc<Shared>, body: &'static str) -> StatusCode {
     timeout(NEVER, answer).await.expect("an answer").status()
 }
 
-/// Starts calls, and waits until as many as that are in flight.
+/// Starts `calls` calls and waits until all of them are in flight.
 async fn start(shared: &Arc<Shared>, calls: u64, body: &'static str) -> Vec<JoinHandle<StatusCode>> {
     let start = |_| {
         let shared = Arc::clone(shared);
@@ -38,14 +38,14 @@ async fn start(shared: &Arc<Shared>, calls: u64, body: &'static str) -> Vec<Join
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_above_the_most_in_flight_are_throttled_and_none_when_these_are_answered() {
+async fn calls_above_the_maximum_in_flight_are_throttled_until_the_others_are_answered() {
     let shared = shared(&EndpointOptions {
         max_in_flight: Some(3),
         ..EndpointOptions::default()
     });
     shared.held.send_replace(true);
     let mut started = start(&shared, 3, RECORD).await;
-    // More than once: those that are throttled are not in flight.
+    // Repeated, because throttled calls must not count as in flight.
     for throttled in 1..=4 {
         assert_eq!(call(&shared, RECORD).await, StatusCode::BAD_REQUEST);
         assert_eq!(shared.faults.counts().throttled, throttled);
@@ -64,7 +64,7 @@ async fn calls_above_the_most_in_flight_are_throttled_and_none_when_these_are_an
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_hangs_is_in_flight_until_its_client_has_gone() {
+async fn a_call_that_hangs_is_in_flight_until_its_client_disconnects() {
     let shared = shared(&EndpointOptions {
         max_in_flight: Some(1),
         ..EndpointOptions::default()
@@ -79,27 +79,27 @@ async fn a_call_that_hangs_is_in_flight_until_its_client_has_gone() {
 }
 
 #[test]
-fn a_call_that_is_throttled_anyway_keeps_none_from_being_in_flight() {
+fn a_call_with_an_injected_throttle_takes_no_permit() {
     let shared = shared(&EndpointOptions {
         max_in_flight: Some(1),
         ..EndpointOptions::default()
     });
-    let drawn = |injected| Fate {
-        injected,
+    let drawn = |fault| Injection {
+        fault,
         delay: Duration::from_secs(1),
     };
-    let throttled = shared.admit(drawn(Some(Injected::Throttle)));
-    let (admitted, permit) = shared.admit(drawn(Some(Injected::Error)));
-    assert_eq!((admitted.injected, permit.is_some()), (Some(Injected::Error), true));
-    let (too_many, _) = shared.admit(drawn(Some(Injected::Error)));
-    assert_eq!(too_many.injected, Some(Injected::Throttle));
+    let throttled = shared.admit(drawn(Some(InjectedFault::Throttle)));
+    let (admitted, permit) = shared.admit(drawn(Some(InjectedFault::Error)));
+    assert_eq!((admitted.fault, permit.is_some()), (Some(InjectedFault::Error), true));
+    let (too_many, _) = shared.admit(drawn(Some(InjectedFault::Error)));
+    assert_eq!(too_many.fault, Some(InjectedFault::Throttle));
     drop(throttled);
     let counts = shared.faults.counts();
     assert_eq!((counts.throttled, counts.errors, counts.slow), (2, 1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_call_takes_so_much_longer_than_the_latency() {
+async fn a_slow_call_takes_its_delay_longer_than_the_latency() {
     for (share, expected_ms) in [(0.0, 20), (1.0, 520)] {
         let shared = shared(&EndpointOptions {
             latency: Duration::from_millis(20),
@@ -118,7 +118,7 @@ async fn a_slow_call_takes_so_much_longer_than_the_latency() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_call_that_is_throttled_is_throttled_at_once() {
+async fn a_throttled_call_is_refused_immediately_even_if_it_is_slow() {
     let shared = shared(&EndpointOptions {
         latency: Duration::from_millis(20),
         slow: Some(Slow {
@@ -151,19 +151,19 @@ async fn calls_are_recorded_with_their_times_and_outcomes() {
     call(&shared, r#"{"$fault":"error"}"#).await;
     call(&shared, r#"{"$fault":"refuse"}"#).await;
     let hangs = call(&shared, r#"{"$fault":"hang"}"#);
-    assert!(timeout(latency * 5, hangs).await.is_err(), "the caller goes away");
+    assert!(timeout(latency * 5, hangs).await.is_err(), "the caller disconnects");
     call(&shared, "no record").await;
     let recorded = shared.recorder.as_ref().unwrap().take();
-    let told = recorded.calls.iter().map(|call| (call.outcome, call.end - call.start));
+    let times = recorded.calls.iter().map(|call| (call.outcome, call.end - call.start));
     assert_eq!(
-        told.collect::<Vec<_>>(),
+        times.collect::<Vec<_>>(),
         [
-            (Outcome::Answered, latency),
-            (Outcome::Throttled, Duration::ZERO),
-            (Outcome::Error, latency),
-            (Outcome::Refused, latency),
-            (Outcome::Cut, latency * 5),
-            (Outcome::Refused, latency),
+            (CallOutcome::Answered, latency),
+            (CallOutcome::Throttled, Duration::ZERO),
+            (CallOutcome::Error, latency),
+            (CallOutcome::Refused, latency),
+            (CallOutcome::Cancelled, latency * 5),
+            (CallOutcome::Refused, latency),
         ]
     );
     assert_eq!(recorded.calls[0].start, start);
@@ -171,7 +171,7 @@ async fn calls_are_recorded_with_their_times_and_outcomes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_recorded_unless_it_is_asked_for() {
+async fn nothing_is_recorded_by_default() {
     let shared = shared(&EndpointOptions::default());
     call(&shared, RECORD).await;
     assert!(shared.recorder.is_none());

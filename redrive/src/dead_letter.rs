@@ -1,0 +1,297 @@
+//! A record to redrive: a dead letter of the function, or an entry of an event that the mapping discarded.
+//!
+//! Its [`key`](DeadLetter::key) is the `eventId` and the `subSequenceNumber`, such as `shardId-000000000000:4959…224#3`.
+//! The key is not unique: records of two files that are replayed as a stream can share one. So the journal uses the
+//! [`id`](DeadLetter::id), which adds a hash of the bytes.
+//!
+//! A user record of an aggregate is sent alone. Its event identifier and sequence number in the event end with its number,
+//! such as `#3`. So they are unique in the event and the same in every run. A record that was not aggregated, and the
+//! first user record of an aggregate, keep theirs.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use instream_local::aggregate::{KplUserRecord, aggregate};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::queue::HeldMessage;
+
+mod identity;
+
+use identity::{content_hash, split_number};
+pub(crate) use identity::{key_of, md5_hex, record_id, record_key};
+
+/// The stream of dead letters in an event. A dead letter does not name its stream.
+const PLACEHOLDER_STREAM_ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/redrive";
+/// The size of an event entry without its data and its keys, in bytes.
+const ENTRY_OVERHEAD_BYTES: usize = 700;
+/// The first bytes of data that may hold several user records: an aggregate of the Kinesis Producer Library, gzip, zstd.
+const PACKED_PREFIXES: [&[u8]; 3] = [&[0xF3, 0x89, 0x9A, 0xC2], &[0x1F, 0x8B], &[0x28, 0xB5, 0x2F, 0xFD]];
+
+/// A record to redrive.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetter {
+    /// The key, the same in every run. A key without `#` stands for all user records of an aggregate.
+    pub(crate) key: String,
+    /// The hash of the producer's bytes. A dead letter and the mapping's payload have the same hash of a record.
+    pub(crate) content_hash: u64,
+    /// The kind of reason, such as `Refused` or `RetryAttemptsExhausted`.
+    pub(crate) kind: String,
+    /// The arrival of the record in its stream, in milliseconds since 1970.
+    pub(crate) arrival_ms: Option<u64>,
+    /// The sequence number of its entry in an event.
+    pub(crate) sequence_number: String,
+    pub(crate) stream_arn: Arc<str>,
+    pub(crate) content: Content,
+    pub(crate) origin: Origin,
+}
+
+/// The content of a record.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// The producer's bytes.
+    Data(Record),
+    /// An entry of an event, unchanged.
+    Entry(Box<RawValue>),
+}
+
+/// The record of a dead letter that has `data`.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) event_id: Option<String>,
+    pub(crate) partition_key: Option<String>,
+    pub(crate) explicit_hash_key: Option<String>,
+    pub(crate) arrival_s: Option<f64>,
+    pub(crate) data: Bytes,
+}
+
+/// The place where a dead letter was found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    /// The location for people: `dead-letters.jsonl:17`, `s3://bucket/key:1`, `message 3f0a… of a queue`.
+    pub(crate) location: String,
+    /// Distinguishes dead letters of the same record, if the source does.
+    pub(crate) version: Option<Version>,
+    /// The queue message that contains it.
+    pub(crate) held_message: Option<Rc<HeldMessage>>,
+}
+
+/// An object or a message, and the time at which it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) id: String,
+    pub(crate) written_ms: u64,
+}
+
+/// A record for a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StreamEntry {
+    pub(crate) partition_key: String,
+    pub(crate) explicit_hash_key: Option<String>,
+    pub(crate) data: Bytes,
+}
+
+/// The members of an event entry that are used here. Missing ones are null.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Entry {
+    #[serde(rename = "eventID")]
+    event_id: Value,
+    event_source: Value,
+    #[serde(rename = "eventSourceARN")]
+    stream_arn: Value,
+    kinesis: Value,
+}
+
+impl DeadLetter {
+    /// Creates a dead letter from a record with its bytes.
+    pub(super) fn with_data(record: Record, sub_sequence_number: u64, kind: String, origin: Origin) -> Self {
+        let (event_id, number) = match record.event_id.as_deref() {
+            Some(event_id) => {
+                let (event_id, number) = split_number(event_id, sub_sequence_number);
+                (Some(event_id.to_owned()), number)
+            }
+            None => (None, sub_sequence_number),
+        };
+        let key = record_key(event_id.as_deref(), number, &record.data);
+        let numbered = |name: &str| {
+            if number == 0 {
+                name.to_owned()
+            } else {
+                format!("{name}#{number}")
+            }
+        };
+        let sequence_number = event_id
+            .as_deref()
+            .map_or_else(|| key.clone(), |id| numbered(id.rsplit(':').next().unwrap_or(id)));
+        Self {
+            key,
+            content_hash: content_hash(&record.data),
+            kind,
+            arrival_ms: record.arrival_s.and_then(milliseconds),
+            sequence_number,
+            stream_arn: Arc::from(PLACEHOLDER_STREAM_ARN),
+            content: Content::Data(Record {
+                event_id: event_id.as_deref().map(numbered),
+                ..record
+            }),
+            origin,
+        }
+    }
+
+    /// Creates a dead letter from an entry of an event. Returns `None` if the entry has no sequence number, which a batch
+    /// response must name, or if it is not a Kinesis record.
+    pub(super) fn with_entry(raw: &RawValue, kind: &str, origin: Origin) -> Option<Self> {
+        let entry: Entry = serde_json::from_str(raw.get()).ok()?;
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let sequence_number = text(entry.kinesis.get("sequenceNumber")?)?;
+        if text(&entry.event_source).is_some_and(|source| source != "aws:kinesis") {
+            return None;
+        }
+        let event_id = text(&entry.event_id);
+        let data = entry.data();
+        let is_packed = data
+            .as_ref()
+            .is_none_or(|data| PACKED_PREFIXES.iter().any(|magic| data.starts_with(magic)));
+        let key = match &event_id {
+            Some(event_id) if is_packed => event_id.clone(),
+            _ => record_key(event_id.as_deref(), 0, raw.get().as_bytes()),
+        };
+        let arrival = entry.kinesis.get("approximateArrivalTimestamp").and_then(Value::as_f64);
+        Some(Self {
+            key,
+            content_hash: content_hash(data.as_deref().unwrap_or(raw.get().as_bytes())),
+            kind: kind.to_owned(),
+            arrival_ms: arrival.and_then(milliseconds),
+            sequence_number,
+            stream_arn: Arc::from(text(&entry.stream_arn).as_deref().unwrap_or(PLACEHOLDER_STREAM_ARN)),
+            content: Content::Entry(raw.to_owned()),
+            origin,
+        })
+    }
+
+    /// Returns the identity of the record. Unlike the key, it is unique among records with the same event identifier.
+    pub(crate) fn id(&self) -> String {
+        record_id(&self.key, self.content_hash)
+    }
+
+    /// Returns an upper bound of its size in an event, in bytes.
+    pub(crate) fn size_in_event(&self) -> usize {
+        match &self.content {
+            Content::Entry(raw) => raw.get().len() + 1,
+            Content::Data(record) => {
+                let keys = [&record.partition_key, &record.explicit_hash_key, &record.event_id];
+                let keys: usize = keys.into_iter().flatten().map(String::len).sum();
+                // A control character takes six bytes in JSON.
+                (record.data.len() + keys).div_ceil(3) * 4 + 6 * keys + ENTRY_OVERHEAD_BYTES
+            }
+        }
+    }
+
+    /// Returns its entry in an event, as JSON.
+    pub(crate) fn entry(&self) -> String {
+        match &self.content {
+            Content::Entry(raw) => raw.get().to_owned(),
+            Content::Data(record) => self.entry_of(record).to_string(),
+        }
+    }
+
+    fn entry_of(&self, record: &Record) -> Value {
+        // Members that the dead letter does not have are left out.
+        let object = |members: [(&str, Option<Value>); 5]| -> Value {
+            let members = members.into_iter();
+            let members = members.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            Value::Object(members.collect())
+        };
+        let kinesis = object([
+            ("kinesisSchemaVersion", Some(json!("1.0"))),
+            ("sequenceNumber", Some(json!(self.sequence_number))),
+            ("partitionKey", record.partition_key.as_ref().map(|key| json!(key))),
+            (
+                "approximateArrivalTimestamp",
+                record.arrival_s.map(|arrival_s| json!(arrival_s)),
+            ),
+            ("data", Some(json!(BASE64.encode(record.packed())))),
+        ]);
+        let mut entry = json!({
+            "kinesis": kinesis,
+            "eventSource": "aws:kinesis",
+            "eventVersion": "1.0",
+            "eventName": "aws:kinesis:record",
+            "invokeIdentityArn": "arn:aws:iam::000000000000:role/instream",
+            "awsRegion": self.stream_arn.split(':').nth(3).unwrap_or_default(),
+            "eventSourceARN": *self.stream_arn,
+        });
+        if let (Some(event_id), Some(members)) = (&record.event_id, entry.as_object_mut()) {
+            members.insert("eventID".to_owned(), json!(event_id));
+        }
+        entry
+    }
+
+    /// Returns the record for a stream, or `None` if its data cannot be decoded or it has no partition key.
+    pub(crate) fn stream_entry(&self) -> Option<StreamEntry> {
+        match &self.content {
+            Content::Data(record) => Some(StreamEntry {
+                partition_key: record.partition_key.clone().filter(|key| !key.is_empty())?,
+                explicit_hash_key: record.explicit_hash_key.clone(),
+                data: record.data.clone(),
+            }),
+            Content::Entry(raw) => {
+                let entry: Entry = serde_json::from_str(raw.get()).ok()?;
+                let partition_key = entry.kinesis.get("partitionKey").and_then(Value::as_str)?;
+                Some(StreamEntry {
+                    partition_key: Some(partition_key).filter(|key| !key.is_empty())?.to_owned(),
+                    explicit_hash_key: None,
+                    data: entry.data()?.into(),
+                })
+            }
+        }
+    }
+
+    /// Whether its data may hold more than one user record.
+    pub(crate) fn has_unknown_record_count(&self) -> bool {
+        !self.key.contains('#')
+    }
+}
+
+impl Record {
+    /// Returns the bytes for an event. A record with an explicit hash key becomes an aggregate of one, because an event
+    /// entry has no member for that key.
+    fn packed(&self) -> Bytes {
+        let partition_key = self.partition_key.as_deref().unwrap_or_default();
+        match &self.explicit_hash_key {
+            None => self.data.clone(),
+            Some(explicit_hash_key) => aggregate(&[KplUserRecord {
+                partition_key,
+                explicit_hash_key: Some(explicit_hash_key),
+                data: &self.data,
+            }]),
+        }
+    }
+}
+
+impl Entry {
+    fn data(&self) -> Option<Vec<u8>> {
+        BASE64.decode(self.kinesis.get("data")?.as_str()?).ok()
+    }
+}
+
+/// Converts seconds to whole milliseconds. Returns `None` for a time outside the years 1970 to 9999.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the range is checked first"
+)]
+fn milliseconds(seconds: f64) -> Option<u64> {
+    (0.0..253_402_300_800.0)
+        .contains(&seconds)
+        .then(|| (seconds * 1000.0).round() as u64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Environment variables in, [`Config`] out: typed, in range, read once at start-up.
+//!
+//! Every variable is read and checked before the first event, and all that is wrong is told in one message. An empty
+//! variable is an unset one.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::delivery::{DestinationSetting, OutputFormat, OutputMode};
+use crate::dispatch::retry::Retry;
+use crate::endpoint::InvokeParameters;
+use crate::endpoint::target::Target;
+use crate::event::Unpacking;
+use crate::inference::Rules;
+use crate::inference::projection::View;
+use crate::lambda::time_budget::Limits;
+
+mod endpoint;
+mod reader;
+mod request_shape;
+mod variables;
+
+use reader::{Reader, whole};
+use variables::{
+    ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER,
+    GIVE_UP_AFTER_S, HEDGE, INFERENCE_COMPONENT_NAME, MEMO_BYTES, METRICS, METRICS_NAMESPACE, OUTPUT, OUTPUT_FORMAT,
+    OUTPUT_MODE, TARGET_CONTAINER_HOSTNAME, TARGET_VARIANT,
+};
+pub use variables::{VARIABLES, Variable};
+
+/// The function's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Which endpoint is called, and as whom.
+    pub endpoint: Target,
+    /// What every call says.
+    pub parameters: InvokeParameters,
+    /// Where predictions go.
+    pub output: DestinationSetting,
+    /// Where rejected records go. Without it, a rejected record counts as failed.
+    pub dead_letter: Option<DestinationSetting>,
+    /// What a prediction is delivered as.
+    pub output_format: OutputFormat,
+    /// What of a batch is delivered when.
+    pub output_mode: OutputMode,
+    /// Calls in flight in this process, 1–1000.
+    pub capacity: NonZeroUsize,
+    /// Whether fewer calls are in flight where the endpoint takes fewer.
+    pub adaptive_capacity: bool,
+    /// The percentile of latencies, 95–99, after which a slow call has a second one; none where unset.
+    pub hedge: Option<u8>,
+    /// Time for one attempt, 1–70,000 ms: a model may take 60 s, and AWS advises a client timeout of 70 s then.
+    pub call_timeout: Duration,
+    /// When a call that failed is tried again.
+    pub retry: Retry,
+    /// What of an invocation's time is whose.
+    pub limits: Limits,
+    /// How Kinesis records are unpacked.
+    pub unpacking: Unpacking,
+    /// How requests are made of records.
+    pub requests: Rules,
+    /// What of a prediction and its record is delivered.
+    pub view: View,
+    /// From which age on, 1–604,800 s, a record that keeps failing by what may be its own fault is rejected; never where
+    /// unset.
+    pub give_up_after: Option<Duration>,
+    /// How much is remembered of records that will be delivered again, in bytes; 0 is nothing.
+    pub memo_bytes: usize,
+    /// The `CloudWatch` namespace of each invocation's metrics; none where they are off.
+    pub metrics: Option<String>,
+}
+
+/// All that is wrong with the environment.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    faults: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is wrong:")?;
+        self.faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}
+
+impl Config {
+    /// How many calls a first batch may well have in flight: with several records a call, few.
+    pub fn calls_at_first(&self) -> usize {
+        const FEW: usize = 4;
+        let capacity = self.capacity.get();
+        if self.requests.max_records > 1 {
+            capacity.min(FEW)
+        } else {
+            capacity
+        }
+    }
+
+    /// Reads the settings by `lookup`, which is the process's environment or a test's table.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names every variable that is wrong, its value and what is allowed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader {
+            lookup,
+            faults: Vec::new(),
+        };
+        let endpoint = reader.target();
+        let output = reader.required(OUTPUT, DestinationSetting::read);
+        let dead_letter = reader.optional(DEAD_LETTER, DestinationSetting::read);
+        let output_format = reader.required(OUTPUT_FORMAT, output_format);
+        let output_mode = reader.required(OUTPUT_MODE, output_mode);
+        reader.check_is_built(OUTPUT, output.as_ref());
+        reader.check_is_built(DEAD_LETTER, dead_letter.as_ref());
+        reader.check_log_level(OUTPUT, output.as_ref());
+        reader.check_log_level(DEAD_LETTER, dead_letter.as_ref());
+        let capacity = reader.required(CAPACITY, |value| whole(value, 1..=1000).and_then(NonZeroUsize::new));
+        let adaptive_capacity = reader.required(ADAPTIVE_CAPACITY, on_off);
+        let hedge = reader.required(HEDGE, percentile);
+        let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| whole(value, 1..=70_000));
+        let retry = reader.retry();
+        let limits = reader.limits();
+        let give_up_after_s = reader.optional(GIVE_UP_AFTER_S, |value| whole(value, 1..=604_800));
+        let memo_bytes = reader.required(MEMO_BYTES, |value| whole(value, 0..=1_073_741_824));
+        reader.check_memory(output_mode, memo_bytes);
+        reader.check_give_up(give_up_after_s, dead_letter.as_ref());
+        let content_type = reader.required(CONTENT_TYPE, header);
+        let accept = reader.required(ACCEPT, header);
+        let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
+        let unpacking = reader.unpacking();
+        let shape = reader.shape(content_type.as_deref());
+        let target_variant = reader.optional(TARGET_VARIANT, resource_name);
+        let target_container_hostname = reader.optional(TARGET_CONTAINER_HOSTNAME, resource_name);
+        let inference_component_name = reader.optional(INFERENCE_COMPONENT_NAME, resource_name);
+        let metrics = reader.required(METRICS, on_off);
+        let namespace = reader.required(METRICS_NAMESPACE, namespace);
+        let assemble = || {
+            let target_model = shape.target_model.clone();
+            let (requests, view) = shape.assemble()?;
+            let parameters = InvokeParameters {
+                content_type: content_type?,
+                accept: accept?,
+                custom_attributes,
+                target_model,
+                target_variant,
+                target_container_hostname,
+                inference_component_name,
+            };
+            Some(Self {
+                endpoint: endpoint?,
+                parameters,
+                output: output?,
+                dead_letter,
+                output_format: output_format?,
+                output_mode: output_mode?,
+                capacity: capacity?,
+                adaptive_capacity: adaptive_capacity?,
+                hedge: hedge?,
+                call_timeout: Duration::from_millis(call_timeout_ms?),
+                retry: retry?,
+                limits: limits?,
+                unpacking: unpacking?,
+                requests,
+                view,
+                give_up_after: give_up_after_s.map(Duration::from_secs),
+                memo_bytes: memo_bytes?,
+                metrics: namespace.filter(|_| metrics == Some(true)),
+            })
+        };
+        let faults = reader.faults;
+        assemble().filter(|_| faults.is_empty()).ok_or(ConfigError { faults })
+    }
+}
+
+/// As `SageMaker` names endpoints, variants, containers and components.
+fn resource_name(value: &str) -> Option<String> {
+    let fits = (1..=63).contains(&value.len())
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !value.starts_with('-')
+        && !value.ends_with('-');
+    fits.then(|| value.to_owned())
+}
+
+/// As `CloudWatch` names them, without spaces:
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>.
+fn namespace(value: &str) -> Option<String> {
+    let fits = (1..=255).contains(&value.len())
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_/#:".contains(&byte))
+        && !value.starts_with("AWS/");
+    fits.then(|| value.to_owned())
+}
+
+/// What `InvokeEndpoint` carries in a header.
+fn header(value: &str) -> Option<String> {
+    let printable = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    (printable && (1..=1024).contains(&value.len())).then(|| value.to_owned())
+}
+
+/// Whether Lambda drops what goes to standard output: it takes a line without a level for one of level INFO, and its JSON
+/// log format is on with a higher level.
+pub fn drops_output(lookup: impl Fn(&str) -> Option<String>) -> bool {
+    let set_to = |name: &str, values: &[&str]| {
+        let value = lookup(name).unwrap_or_default();
+        values.iter().any(|it| value.eq_ignore_ascii_case(it))
+    };
+    set_to("AWS_LAMBDA_LOG_FORMAT", &["json"]) && set_to("AWS_LAMBDA_LOG_LEVEL", &["warn", "error", "fatal"])
+}
+
+fn output_format(value: &str) -> Option<OutputFormat> {
+    match value {
+        "envelope" => Some(OutputFormat::Envelope),
+        "raw" => Some(OutputFormat::Raw),
+        _ => None,
+    }
+}
+
+fn on_off(value: &str) -> Option<bool> {
+    match value {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// `off` is none.
+#[expect(clippy::option_option, reason = "the outer one is a value that is not allowed")]
+fn percentile(value: &str) -> Option<Option<u8>> {
+    if value == "off" {
+        return Some(None);
+    }
+    let percentile = value.strip_prefix('p').and_then(|number| whole(number, 95..=99))?;
+    Some(Some(percentile))
+}
+
+fn output_mode(value: &str) -> Option<OutputMode> {
+    match value {
+        "ordered" => Some(OutputMode::Ordered),
+        "unordered" => Some(OutputMode::Unordered),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! `firehose:STREAM`: a record of a Firehose stream for each line, with a line break at its end, since Firehose puts
+//! records together as they are.
+
+use aws_sdk_firehose::Client;
+use aws_sdk_firehose::primitives::Blob;
+use aws_sdk_firehose::types::Record;
+
+use super::Entry;
+use super::batch_put::{Limits, Refusal, Service, client_config};
+
+/// `PutRecordBatch` takes so many records at once, and so many bytes:
+/// <https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html>.
+const LIMITS: Limits = Limits {
+    entries: 500,
+    bytes: 4 * 1024 * 1024,
+    at_once: 1,
+};
+/// What it takes for one record, in bytes.
+const RECORD_BYTES_MAX: usize = 1000 * 1024;
+
+/// A Firehose stream in the function's account and region.
+#[derive(Debug)]
+pub struct Firehose {
+    client: Client,
+    stream: String,
+}
+
+impl Firehose {
+    /// The Firehose stream of this name.
+    pub fn new(environment: &aws_config::SdkConfig, stream: String) -> Self {
+        Self {
+            client: Client::new(&client_config(environment)),
+            stream,
+        }
+    }
+
+    /// The limit in bytes that the line is too long for: a line break fits beside it.
+    pub(super) fn exceeded(line: &str) -> Option<usize> {
+        const MAX: usize = RECORD_BYTES_MAX - 1;
+        (line.len() > MAX).then_some(MAX)
+    }
+}
+
+impl Service for Firehose {
+    const NAME: &'static str = "firehose:";
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn size(entry: &Entry) -> usize {
+        entry.line.len() + 1
+    }
+
+    async fn put(&self, entries: &[&Entry]) -> Result<Vec<Option<String>>, Refusal> {
+        let records = entries.iter().map(|entry| record(entry)).collect();
+        let request = self.client.put_record_batch().delivery_stream_name(&self.stream);
+        let answer = request.set_records(Some(records)).send().await;
+        let results = answer.map_err(|error| Refusal::of(&error))?.request_responses;
+        Ok(results.into_iter().map(|result| result.error_code).collect())
+    }
+}
+
+fn record(entry: &Entry) -> Record {
+    let data = Blob::new(format!("{}\n", entry.line));
+    Record::builder()
+        .data(data)
+        .build()
+        .expect("data is all that a record needs")
+}

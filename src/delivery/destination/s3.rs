@@ -1,0 +1,136 @@
+//! `s3:BUCKET/PREFIX`: one object of JSON lines for each delivery. It takes any size.
+//!
+//! An object's key follows from the records that it holds:
+//! `PREFIX/YYYY/MM/DD/HH/FIRST_RECORD-HASH.jsonl`, with the hour at which the first of them arrived in the stream, and a
+//! hash of the identities of all. So the same records delivered again take the place of what is there, and no others do.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
+
+use super::Entry;
+use super::batch_put::{Limits, Refusal, Service, client_config};
+use crate::inference::sha256;
+
+/// One request takes all: an object may have 5 GB, a batch has 6 MB.
+const LIMITS: Limits = Limits {
+    entries: usize::MAX,
+    bytes: usize::MAX,
+    at_once: 1,
+};
+/// How many digits of the hash a key shows.
+const HASH_SHOWN: usize = 16;
+
+/// A place in a bucket.
+#[derive(Debug)]
+pub struct S3 {
+    client: Client,
+    bucket: String,
+    prefix: String,
+}
+
+impl S3 {
+    /// Objects in `bucket` whose keys begin with `prefix`.
+    pub fn new(environment: &aws_config::SdkConfig, bucket: String, prefix: String) -> Self {
+        Self {
+            client: Client::new(&client_config(environment)),
+            bucket,
+            prefix,
+        }
+    }
+}
+
+impl Service for S3 {
+    const NAME: &'static str = "s3:";
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn size(_: &Entry) -> usize {
+        0
+    }
+
+    async fn put(&self, entries: &[&Entry]) -> Result<Vec<Option<String>>, Refusal> {
+        let mut body = String::with_capacity(entries.iter().map(|entry| entry.line.len() + 1).sum());
+        for entry in entries {
+            body.push_str(&entry.line);
+            body.push('\n');
+        }
+        let request = self.client.put_object().bucket(&self.bucket);
+        let request = request
+            .key(key(&self.prefix, entries))
+            .content_type("application/jsonl");
+        let answer = request.body(ByteStream::from(body.into_bytes())).send().await;
+        answer.map_err(|error| Refusal::of(&error))?;
+        Ok(vec![None; entries.len()])
+    }
+}
+
+fn key(prefix: &str, entries: &[&Entry]) -> String {
+    let ids: Vec<_> = entries.iter().map(|entry| &*entry.id).collect();
+    let hash = sha256(&ids.join("\n"));
+    let hash = hash.get(..HASH_SHOWN).unwrap_or(&hash);
+    let (id, arrival_ms) = entries.first().map_or(("", 0), |entry| (&*entry.id, entry.arrival_ms));
+    // A key may hold anything, but only these characters are safe everywhere.
+    let safe = |character: char| {
+        if character.is_ascii_alphanumeric() {
+            character
+        } else {
+            '-'
+        }
+    };
+    let place = id.split(' ').next().unwrap_or_default();
+    let id: String = place.chars().take(128).map(safe).collect();
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    format!("{prefix}{slash}{}/{id}-{hash}.jsonl", hour(arrival_ms))
+}
+
+/// `2026/11/25/20`, in UTC.
+fn hour(milliseconds: u64) -> String {
+    let time = DateTime::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX));
+    let time = time.fmt(DateTimeFormat::DateTime).unwrap_or_default();
+    let hour = time.get(..13).unwrap_or("1970-01-01T00");
+    hour.replace(['-', 'T'], "/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(prefix: &str, ids: &[&str], arrival_ms: u64) -> String {
+        let entry = |id: &&str| Entry {
+            line: "{}".to_owned(),
+            partition_key: String::new(),
+            id: (*id).to_owned(),
+            arrival_ms,
+        };
+        let entries: Vec<_> = ids.iter().map(entry).collect();
+        key(prefix, &entries.iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_key_follows_from_the_records_and_from_nothing_else() {
+        let one = key_of("fraud/dead", &["shardId-0:7-0", "shardId-0:8-0"], 1_795_419_096_520);
+        let (start, hash) = one.rsplit_once('-').unwrap();
+        assert_eq!(start, "fraud/dead/2026/11/23/07/shardId-0-7-0");
+        assert_eq!(hash.len(), HASH_SHOWN + ".jsonl".len());
+        assert_eq!(
+            one,
+            key_of("fraud/dead", &["shardId-0:7-0", "shardId-0:8-0"], 1_795_419_096_520)
+        );
+        for others in [
+            &["shardId-0:7-0"][..],
+            &["shardId-0:7-0", "shardId-0:9-0"],
+            &["shardId-0:7-0 other", "shardId-0:8-0"],
+            &["shardId-0:7-0shardId-0:8-0"],
+        ] {
+            assert_ne!(one, key_of("fraud/dead", others, 1_795_419_096_520), "{others:?}");
+        }
+        assert!(key_of("", &["a"], 0).starts_with("1970/01/01/00/a-"));
+        assert!(
+            key_of("", &["../x,y"], u64::MAX).contains("/---x-y-"),
+            "{}",
+            key_of("", &["../x,y"], u64::MAX)
+        );
+    }
+}

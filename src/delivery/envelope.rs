@@ -1,0 +1,263 @@
+//! The envelope: one JSON object a line, with the record's place in the stream and what became of it.
+//!
+//! `eventId` and `subSequenceNumber` are the same for every delivery of a record, so that a repeat can be seen.
+
+use base64::Engine as _;
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::event::KinesisRecord;
+use crate::event::UserRecord;
+use crate::inference::format::lazy_json::on_one_line;
+use crate::inference::projection::Shown;
+use crate::outcome::ModelOutput;
+use crate::outcome::Rejection;
+
+/// What a line with a short answer takes, so that it is seldom moved while it grows.
+const LINE_BYTES: usize = 448;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a, B> {
+    event_id: Option<&'a str>,
+    sub_sequence_number: u64,
+    partition_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explicit_hash_key: Option<&'a str>,
+    approximate_arrival_timestamp: Option<f64>,
+    endpoint: &'a str,
+    #[serde(flatten)]
+    body: B,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PredictionBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<OutputValue<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_encoding: Option<&'static str>,
+    output: OutputValue<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_encoding: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum OutputValue<'a> {
+    Json(&'a RawValue),
+    Text(&'a str),
+    Base64(Base64<'a>),
+}
+
+/// Bytes that are written in base64.
+struct Base64<'a>(&'a [u8]);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Written piece by piece: a second copy of what may be ten megabytes is not made.
+        serializer.collect_str(&Base64Display::new(self.0, &BASE64))
+    }
+}
+
+#[derive(Serialize)]
+struct DeadLetterBody<'a> {
+    reason: &'a Rejection,
+    /// Base64 of the original bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Base64<'a>>,
+    /// The entry of the event as it came, where it has no bytes that could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<Box<RawValue>>,
+}
+
+impl<'a> OutputValue<'a> {
+    /// The value, and its encoding where it has one.
+    fn of(value: &'a ModelOutput) -> (Self, Option<&'static str>) {
+        match value {
+            ModelOutput::Json(json) => (Self::Json(json), None),
+            ModelOutput::Text(text) => (Self::Text(text), None),
+            ModelOutput::Bytes(bytes) => (Self::Base64(Base64(bytes)), Some("base64")),
+        }
+    }
+}
+
+/// The line that OUTPUT gets for a predicted record: what is `shown` of it, and the `variant` that answered.
+pub fn prediction(
+    record: &KinesisRecord<'_>,
+    user_record: &UserRecord,
+    endpoint: &str,
+    shown: &Shown<'_>,
+    variant: Option<&str>,
+) -> String {
+    let (output, output_encoding) = OutputValue::of(&shown.output);
+    let (input, input_encoding) = shown.input.as_ref().map(OutputValue::of).unzip();
+    line(
+        record,
+        user_record,
+        endpoint,
+        PredictionBody {
+            variant,
+            input,
+            input_encoding: input_encoding.flatten(),
+            output,
+            output_encoding,
+        },
+    )
+}
+
+/// What OUTPUT gets in `raw` format: the model's answer alone. Text is without the line break at its end, bytes are in
+/// base64.
+pub fn raw(output: &ModelOutput) -> String {
+    match output {
+        ModelOutput::Json(json) => json.get().to_owned(),
+        ModelOutput::Text(text) => text.trim_end_matches(['\n', '\r']).to_owned(),
+        ModelOutput::Bytes(bytes) => BASE64.encode(bytes),
+    }
+}
+
+/// The line that `DEAD_LETTER` gets for a rejected record: its bytes, or where it has none, its entry of the event.
+pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, reason: &Rejection) -> String {
+    let data = user_record.original.as_deref().map(Base64);
+    let record_json = record.raw.filter(|_| data.is_none()).map(on_one_line);
+    line(
+        record,
+        user_record,
+        endpoint,
+        DeadLetterBody {
+            reason,
+            data,
+            record: record_json,
+        },
+    )
+}
+
+/// The user record's own partition key, where it was aggregated, else that of the record that is it.
+pub fn partition_key<'r>(record: &'r KinesisRecord<'_>, user_record: &'r UserRecord) -> Option<&'r str> {
+    let own = user_record.partition_key.as_deref();
+    own.or(record.partition_key.as_deref())
+}
+
+fn line(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, body: impl Serialize) -> String {
+    let envelope = Envelope {
+        event_id: record.event_id.as_deref(),
+        sub_sequence_number: user_record.sub_sequence_number,
+        partition_key: partition_key(record, user_record),
+        explicit_hash_key: user_record.explicit_hash_key.as_deref(),
+        approximate_arrival_timestamp: record.approximate_arrival_ms.map(seconds),
+        endpoint,
+        body,
+    };
+    let mut line = Vec::with_capacity(LINE_BYTES);
+    serde_json::to_writer(&mut line, &envelope).expect("strings, numbers and JSON always serialise");
+    String::from_utf8(line).expect("JSON is text")
+}
+
+/// Seconds with a fraction, as AWS writes times. The nearest double prints as the very milliseconds it came from.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "times before the year 9999 stay far below 2^53 ms"
+)]
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::endpoint::Response;
+    use crate::outcome::Prediction;
+    use crate::{decode, event};
+
+    const EVENT: &str = r#"{"Records":[
+        {"eventID":"shardId-0:7","kinesis":{"sequenceNumber":"7","partitionKey":"a \"key\"","data":"aGk=",
+            "approximateArrivalTimestamp":1545084650.987}},
+        {"eventID":"shardId-0:8",
+         "kinesis":{"sequenceNumber":"8","data":"!"}}]}"#;
+
+    fn with_records(check: impl Fn(&[KinesisRecord<'_>], &[UserRecord])) {
+        let payload = EVENT.to_owned();
+        let event = event::read(payload.as_bytes()).unwrap();
+        let unpacking = decode::Unpacking {
+            decompress: true,
+            limit_bytes: 1000,
+        };
+        check(&event.records, &decode::decode(&event.records, unpacking));
+    }
+
+    #[test]
+    fn a_prediction_is_one_line_with_the_records_place() {
+        with_records(|records, user_records| {
+            let predict = |body: &'static [u8]| {
+                let body = Bytes::from_static(body);
+                let response = Response {
+                    body,
+                    content_type: None,
+                    variant: Some("AllTraffic".to_owned()),
+                };
+                let Prediction { output, variant } = read_prediction(response);
+                let shown = Shown {
+                    input: None,
+                    output: Cow::Owned(output),
+                };
+                prediction(&records[0], &user_records[0], "fraud", &shown, variant.as_deref())
+            };
+            let place = r#"{"eventId":"shardId-0:7","subSequenceNumber":0,"partitionKey":"a \"key\"","approximateArrivalTimestamp":1545084650.987,"endpoint":"fraud","variant":"AllTraffic","#;
+            assert_eq!(
+                predict(b"{\"score\":\n0.90}"),
+                format!("{place}\"output\":{{\"score\": 0.90}}}}")
+            );
+            assert_eq!(predict(b"fraud\n"), format!("{place}\"output\":\"fraud\\n\"}}"));
+            assert_eq!(
+                predict(b"\xff"),
+                format!("{place}\"output\":\"/w==\",\"outputEncoding\":\"base64\"}}")
+            );
+        });
+    }
+
+    #[test]
+    fn a_raw_prediction_is_the_answer_alone() {
+        for (body, expected) in [
+            (&b"{\"score\":\n0.90}"[..], r#"{"score": 0.90}"#),
+            (b"fraud,high\r\n", "fraud,high"),
+            (b"one\ntwo\n", "one\ntwo"),
+            (b"\xff", "/w=="),
+        ] {
+            let response = Response {
+                body: Bytes::from_static(body),
+                content_type: None,
+                variant: None,
+            };
+            assert_eq!(raw(&read_prediction(response).output), expected);
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_has_the_bytes_or_else_the_entry_as_it_came() {
+        with_records(|records, user_records| {
+            let reason = Rejection {
+                kind: crate::outcome::RejectionKind::Refused,
+                message: "no".to_owned(),
+            };
+            let with_bytes = dead_letter(&records[0], &user_records[0], "fraud", &reason);
+            assert!(
+                with_bytes.ends_with(r#""reason":{"kind":"Refused","message":"no"},"data":"aGk="}"#),
+                "{with_bytes}"
+            );
+            let without = dead_letter(&records[1], &user_records[1], "fraud", &reason);
+            assert!(!without.contains('\n'), "{without}");
+            assert!(
+                without.ends_with(r#""kinesis":{"sequenceNumber":"8","data":"!"}}}"#),
+                "{without}"
+            );
+        });
+    }
+}

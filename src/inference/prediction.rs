@@ -1,0 +1,77 @@
+//! Response bytes in, predictions out: what the endpoint said, in the form in which the envelope carries it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::format::lazy_json::on_one_line;
+use crate::endpoint::Response;
+use crate::outcome::{ModelOutput, Prediction};
+
+/// Reads a response as one record's prediction. No response is unreadable: what is neither JSON nor text stays bytes.
+pub fn read_prediction(response: Response) -> Prediction {
+    let Response {
+        body,
+        content_type,
+        variant,
+    } = response;
+    Prediction {
+        output: read_body(body, content_type.as_deref().unwrap_or_default()),
+        variant: variant.map(Arc::from),
+    }
+}
+
+/// A `text/…` answer is text, even where a lucky line of CSV would pass for JSON, so that one model's predictions are
+/// all of one type.
+pub(super) fn read_body(body: Bytes, content_type: &str) -> ModelOutput {
+    let Ok(text) = std::str::from_utf8(&body) else {
+        return ModelOutput::Bytes(body);
+    };
+    if !is_text(content_type)
+        && let Ok(json) = serde_json::from_str(text)
+    {
+        return ModelOutput::Json(on_one_line(json));
+    }
+    ModelOutput::Text(text.to_owned())
+}
+
+pub(super) fn is_text(content_type: &str) -> bool {
+    content_type
+        .trim_start()
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("text/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(body: &[u8], content_type: &str) -> String {
+        match read_body(Bytes::copy_from_slice(body), content_type) {
+            ModelOutput::Json(json) => format!("json {json}"),
+            ModelOutput::Text(text) => format!("text {text}"),
+            ModelOutput::Bytes(bytes) => format!("bytes {bytes:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_json_else_text_else_bytes() {
+        for (body, content_type, expected) in [
+            (&b"{\"score\":0.90}"[..], "application/json", "json {\"score\":0.90}"),
+            (
+                b"{\n  \"score\": 1\r\n}\n",
+                "application/json",
+                "json {   \"score\": 1  }",
+            ),
+            (b"\"a\nb\"", "application/json", "text \"a\nb\""),
+            (b"0.5", "", "json 0.5"),
+            (b"0.5\n", "text/csv; charset=utf-8", "text 0.5\n"),
+            (b"{\"score\":NaN}", "application/json", "text {\"score\":NaN}"),
+            (b"{} {}", "application/json", "text {} {}"),
+            (b"", "application/json", "text "),
+            (b"\xff\x00", "application/json", "bytes b\"\\xff\\0\""),
+        ] {
+            assert_eq!(shown(body, content_type), expected);
+        }
+    }
+}

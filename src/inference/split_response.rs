@@ -1,0 +1,221 @@
+//! One response to many records in, one prediction for each of them out, by the shape in which the response came.
+//!
+//! What can be told of a container's answer is how many predictions there are, not whose: order is all that ties them to
+//! the records. So their number must be that of the records, or the answer is not used.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::prediction::{is_text, read_prediction};
+use crate::endpoint::Response;
+use crate::inference::format::csv;
+use crate::inference::format::lazy_json::on_one_line;
+use crate::inference::format::media_type::Media;
+use crate::outcome::{ModelOutput, Prediction};
+
+/// The predictions in a response to `count` records, in their order: a line of JSON or of CSV each, or an element each of
+/// a JSON array, which may be the member `predictions` of an object. The whole response for a record that was alone, where
+/// none of these shapes has one prediction. `None` if their number is another.
+pub fn split(response: Response, count: usize) -> Option<Vec<Prediction>> {
+    let variant: Option<Arc<str>> = response.variant.as_deref().map(Arc::from);
+    let content_type = response.content_type.as_deref().unwrap_or_default();
+    let outputs = outputs(&response.body, content_type, count);
+    match outputs {
+        Some(outputs) => {
+            let predictions = outputs.into_iter().map(|output| Prediction {
+                output,
+                variant: variant.clone(),
+            });
+            Some(predictions.collect())
+        }
+        None if count == 1 => Some(vec![read_prediction(response)]),
+        None => None,
+    }
+}
+
+fn outputs(body: &Bytes, content_type: &str, count: usize) -> Option<Vec<ModelOutput>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let fits = |outputs: Vec<ModelOutput>| (outputs.len() == count).then_some(outputs);
+    match Media::of(content_type) {
+        Some(Media::Csv) => rows(text).and_then(fits).or_else(|| columns(text).and_then(fits)),
+        _ if is_text(content_type) => fits(without_the_last_break(text).lines().map(as_text).collect()),
+        Some(Media::JsonLines) => member(text)
+            .and_then(fits)
+            .or_else(|| json_lines(text).and_then(fits))
+            .or_else(|| elements(text).and_then(fits)),
+        Some(Media::Json) | None => member(text)
+            .and_then(fits)
+            .or_else(|| elements(text).and_then(fits))
+            // One line may be all that there is of an answer that is one JSON value, on several lines.
+            .or_else(|| json_lines(text).filter(|_| count > 1).and_then(fits)),
+    }
+}
+
+fn member(text: &str) -> Option<Vec<ModelOutput>> {
+    #[derive(serde::Deserialize)]
+    struct Predictions<'a> {
+        #[serde(borrow)]
+        predictions: Vec<&'a RawValue>,
+    }
+    let is_object = text.trim_start().starts_with('{');
+    let found = is_object.then(|| serde_json::from_str::<Predictions<'_>>(text).ok())??;
+    Some(found.predictions.into_iter().map(as_json).collect())
+}
+
+fn elements(text: &str) -> Option<Vec<ModelOutput>> {
+    let is_array = text.trim_start().starts_with('[');
+    let elements = is_array.then(|| serde_json::from_str::<Vec<&RawValue>>(text).ok())??;
+    Some(elements.into_iter().map(as_json).collect())
+}
+
+/// The built-in `XGBoost` answers the rows of a real-time request in the columns of one:
+/// <https://github.com/aws/sagemaker-xgboost-container>.
+fn columns(text: &str) -> Option<Vec<ModelOutput>> {
+    let row = without_the_last_break(text);
+    let is_one_of_numbers = row.contains(',') && !row.contains(['"', '\n', '\r']);
+    is_one_of_numbers.then(|| row.split(',').map(as_text).collect())
+}
+
+fn json_lines(text: &str) -> Option<Vec<ModelOutput>> {
+    let lines = without_the_last_break(text).split('\n');
+    lines
+        .map(|line| Some(as_json(serde_json::from_str(line).ok()?)))
+        .collect()
+}
+
+/// A row may have line breaks in quotes.
+fn rows(text: &str) -> Option<Vec<ModelOutput>> {
+    let text = without_the_last_break(text);
+    let (mut rows, mut start, mut in_quotes) = (Vec::new(), 0, false);
+    for (place, byte) in text.bytes().enumerate() {
+        match byte {
+            b'"' => in_quotes = !in_quotes,
+            b'\n' if !in_quotes => {
+                rows.push(text.get(start..place)?);
+                start = place + 1;
+            }
+            _ => {}
+        }
+    }
+    rows.push(text.get(start..)?);
+    let rows = rows
+        .into_iter()
+        .map(|row| as_text(row.strip_suffix('\r').unwrap_or(row)));
+    Some(rows.collect())
+}
+
+fn without_the_last_break(text: &str) -> &str {
+    std::str::from_utf8(csv::trimmed(text.as_bytes())).unwrap_or(text)
+}
+
+fn as_text(line: &str) -> ModelOutput {
+    ModelOutput::Text(line.to_owned())
+}
+
+fn as_json(raw: &RawValue) -> ModelOutput {
+    ModelOutput::Json(on_one_line(raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(body: &[u8], content_type: &str, count: usize) -> Option<Vec<String>> {
+        let response = Response {
+            body: Bytes::copy_from_slice(body),
+            content_type: Some(content_type.to_owned()),
+            variant: Some("blue".to_owned()),
+        };
+        let predictions = split(response, count)?;
+        let shown = |prediction: &Prediction| {
+            assert_eq!(prediction.variant.as_deref(), Some("blue"));
+            match &prediction.output {
+                ModelOutput::Json(json) => format!("json {json}"),
+                ModelOutput::Text(text) => format!("text {text}"),
+                ModelOutput::Bytes(bytes) => format!("bytes {bytes:?}"),
+            }
+        };
+        Some(predictions.iter().map(shown).collect())
+    }
+
+    #[test]
+    fn an_answer_is_split_by_the_shape_that_it_came_in() {
+        for (body, content_type, expected) in [
+            (
+                "{\"score\":0.90}\n{\"score\":1}\n",
+                "application/jsonlines",
+                ["json {\"score\":0.90}", "json {\"score\":1}"],
+            ),
+            ("0.90\r\n1", "application/x-ndjson", ["json 0.90", "json 1"]),
+            (
+                "{\"a\":1}\n{\"a\":2}",
+                "application/json",
+                ["json {\"a\":1}", "json {\"a\":2}"],
+            ),
+            ("0.90,x\n1,y\r\n", "text/csv", ["text 0.90,x", "text 1,y"]),
+            (
+                "\"two\nlines\",1\n2,\"a \"\"b\"\"\"",
+                "text/csv",
+                ["text \"two\nlines\",1", "text 2,\"a \"\"b\"\"\""],
+            ),
+            ("0.90,1\n", "text/csv", ["text 0.90", "text 1"]),
+            ("yes\nno\n", "text/plain; charset=utf-8", ["text yes", "text no"]),
+            (
+                "{\"predictions\": [0.90, {\n\"a\":1}],\"model\":\"m\"}",
+                "application/json",
+                ["json 0.90", "json { \"a\":1}"],
+            ),
+            (" [[0.1,0.9],\n[1,0]]\n", "", ["json [0.1,0.9]", "json [1,0]"]),
+            ("[1,2]", "application/jsonlines", ["json 1", "json 2"]),
+        ] {
+            let expected = expected.map(str::to_owned).to_vec();
+            assert_eq!(
+                shown(body.as_bytes(), content_type, 2),
+                Some(expected),
+                "{body:?} {content_type}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_with_another_number_of_predictions_is_not_used() {
+        for (body, content_type) in [
+            ("0.1,0.2,0.3", "text/csv"),
+            ("0.1\n0.2\n0.3\n", "text/csv"),
+            ("0.1\n\n", "application/jsonlines"),
+            ("{\"predictions\":[1]}", "application/json"),
+            ("{\"scores\":[1,2]}", "application/json"),
+            ("[1,2,3]", "application/json"),
+            ("", "application/json"),
+            ("", "text/csv"),
+            ("1\nnone", "application/json"),
+        ] {
+            assert_eq!(shown(body.as_bytes(), content_type, 2), None, "{body:?}");
+        }
+        assert_eq!(shown(b"\xFF\n\xFF", "text/csv", 2), None);
+    }
+
+    #[test]
+    fn a_lone_record_has_one_prediction_or_the_whole_answer() {
+        for (body, content_type, expected) in [
+            ("{\"predictions\":[0.90]}", "application/json", "json 0.90"),
+            ("[0.90]", "application/json", "json 0.90"),
+            ("[0.1,0.9]", "application/json", "json [0.1,0.9]"),
+            ("{\"score\":\n1}", "application/json", "json {\"score\": 1}"),
+            ("0.90\n", "text/csv", "text 0.90"),
+            ("0.1\n0.9\n", "text/csv", "text 0.1\n0.9\n"),
+            ("{\"score\":1}\n", "application/jsonlines", "json {\"score\":1}"),
+            ("{\"predictions\":[0.90]}", "application/jsonlines", "json 0.90"),
+            ("[0.90]", "application/jsonlines", "json [0.90]"),
+            ("0.1,0.9\n", "text/csv", "text 0.1,0.9"),
+        ] {
+            assert_eq!(
+                shown(body.as_bytes(), content_type, 1),
+                Some(vec![expected.to_owned()]),
+                "{body:?}"
+            );
+        }
+    }
+}

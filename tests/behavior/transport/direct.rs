@@ -1,0 +1,56 @@
+//! Calls the scripted model directly, as an [`Endpoint`]. Tests that look at HTTP requests use a `SageMaker` endpoint.
+
+use std::time::Duration;
+
+use instream::endpoint::{Call, Endpoint, Response};
+use instream::outcome::{Fault, FaultKind, Load};
+
+use crate::scripted::{Behavior, ScriptedError, ScriptedModel};
+
+/// The endpoint that a handler under test calls.
+pub(crate) type TestedEndpoint = ScriptedModel;
+
+/// The settings of the endpoint in tests that look at HTTP requests.
+pub(crate) const ENDPOINT: [(&str, &str); 2] = [("ENDPOINT_NAME", "fraud"), ("OUTPUT", "none:")];
+
+/// Behaviors that only a `SageMaker` endpoint can have.
+pub(crate) const DOUBTFUL_REFUSAL: [Behavior; 1] = [Behavior::DoubtfulRefusal];
+pub(crate) const NOT_READY: [Behavior; 1] = [Behavior::NotReady];
+
+/// The fault of a call that has lost its connection twice.
+pub(crate) const LOST_TWICE: FaultKind = FaultKind::Unreachable;
+
+pub(crate) fn endpoint(scripted: ScriptedModel) -> TestedEndpoint {
+    scripted
+}
+
+impl Endpoint for ScriptedModel {
+    async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
+        let fault = |kind| Fault::new(kind, "as the script says");
+        let answer = self.call(&call.body).await;
+        let answer = answer.map_err(|refusal| match refusal {
+            ScriptedError::Fault(kind) => fault(kind),
+            ScriptedError::RetryAfter(seconds) => Fault {
+                retry_after: Some(Duration::from_secs(seconds)),
+                ..fault(FaultKind::Overload)
+            },
+            ScriptedError::NotReady => Fault {
+                load: Load::OneModels,
+                ..fault(FaultKind::Overload)
+            },
+            ScriptedError::DoubtfulRefusal => Fault {
+                is_doubtful: true,
+                ..fault(FaultKind::Refused)
+            },
+        })?;
+        Ok(Response {
+            body: answer.into(),
+            content_type: None,
+            variant: None,
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+}
