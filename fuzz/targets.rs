@@ -9,16 +9,16 @@ use bytes::Bytes;
 use flate2::{Compression, bufread::GzEncoder};
 use instream::endpoint::Response;
 use instream::event::{self, KinesisRecord};
-use instream::event::{Unpacking, UserRecord, compression::Allowance, decode, kpl};
-use instream::outcome::{Failure, Outcome, RejectionKind};
-use instream::outcome::{ModelOutput, split::split};
+use instream::event::{DecompressOptions, UserRecord, decode, decompress::DecompressBudget, kpl};
+use instream::inference::split_response;
+use instream::outcome::{Failure, ModelOutput, Outcome, RejectionKind};
 use md5::{Digest as _, Md5};
 use memchr::{memchr2, memmem::find};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-const UNPACKING: Unpacking = Unpacking {
-    decompress: true,
+const DECOMPRESS: DecompressOptions = DecompressOptions {
+    enabled: true,
     limit_bytes: 65_536,
 };
 const GZIP: &[u8] = b"\x1F\x8B\x08";
@@ -32,17 +32,17 @@ pub(crate) fn event(data: &[u8]) {
             payload.get().starts_with('{'),
             "serde also reads a struct from an array"
         );
-        check_each_record_is_decoded(&records, &decode(&records, UNPACKING));
+        check_each_record_is_decoded(&records, &decode(&records, DECOMPRESS));
         check_with_a_broken_record(payload, records);
     }
 }
 
 fn check_each_record_is_decoded(records: &[KinesisRecord<'_>], user_records: &[UserRecord]) {
     let mut rest = user_records.iter().peekable();
-    for (position, record) in records.iter().enumerate() {
+    for (record_index, record) in records.iter().enumerate() {
         assert_ne!(record.sequence_number.as_deref(), Some(""));
         assert!(record.raw.is_some() || record.data.is_ok());
-        let own: Vec<_> = from_fn(|| rest.next_if(|it| it.position == position)).collect();
+        let own: Vec<_> = from_fn(|| rest.next_if(|it| it.record_index == record_index)).collect();
         for (number, it) in (0..).zip(&own) {
             assert!(it.sub_sequence_number == number && is_expected(record, it), "{it:?}");
         }
@@ -55,14 +55,14 @@ fn check_each_record_is_decoded(records: &[KinesisRecord<'_>], user_records: &[U
 }
 
 fn is_empty_aggregate(data: &Bytes) -> bool {
-    let unpacked = Allowance::new(UNPACKING.limit_bytes).unpack(data).unwrap();
+    let unpacked = DecompressBudget::new(DECOMPRESS.limit_bytes).decompress(data).unwrap();
     kpl::deaggregate(&unpacked.unwrap_or_else(|| data.clone())) == Ok(Some(Vec::new()))
 }
 
 /// Returns true if the outcome fits the record. A caught panic does not: it is another kind of failure.
 fn is_expected(record: &KinesisRecord<'_>, user_record: &UserRecord) -> bool {
     match (&user_record.data, &record.data) {
-        (Err(Outcome::Failed(failure)), _) => *failure == Failure::TooMuchAtOnce,
+        (Err(Outcome::Failed(failure)), _) => *failure == Failure::BatchTooLarge,
         (Err(Outcome::Rejected(why)), Err(broken)) => why == broken,
         (Ok(_) | Err(Outcome::Rejected(_)), Ok(_)) => user_record.original.is_some(),
         (Ok(_), Err(_)) | (Err(Outcome::Predicted(_) | Outcome::Delivered), _) => false,
@@ -72,12 +72,12 @@ fn is_expected(record: &KinesisRecord<'_>, user_record: &UserRecord) -> bool {
 /// Appends a broken record, so that the other records are read one by one. They must be read as before.
 fn check_with_a_broken_record(payload: &RawValue, records: Vec<KinesisRecord<'_>>) {
     #[derive(serde::Deserialize)]
-    struct Shell<'e> {
+    struct EventEnvelope<'e> {
         #[serde(borrow, rename = "Records")]
         records: Vec<&'e RawValue>,
     }
-    let shell: Shell<'_> = serde_json::from_str(payload.get()).unwrap();
-    let entries = shell.records.iter().map(|entry| format!("{entry},"));
+    let event: EventEnvelope<'_> = serde_json::from_str(payload.get()).unwrap();
+    let entries = event.records.iter().map(|entry| format!("{entry},"));
     let longer = format!(r#"{{"Records":[{}{{"kinesis":{{}}}}]}}"#, entries.collect::<String>());
     let mut one_by_one = event::read(longer.as_bytes()).unwrap().records;
     assert!(one_by_one.pop().unwrap().data.is_err());
@@ -121,15 +121,15 @@ pub(crate) fn compression(data: &[u8]) {
         3 => std::io::copy(&mut GzEncoder::new(data, Compression::fast()), &mut gzip).map(|_| gzip),
         _ => zstd::encode_all(data, 1),
     };
-    assert!(data.len() > UNPACKING.limit_bytes || unpack(&unpacked.unwrap()).unwrap() == data);
+    assert!(data.len() > DECOMPRESS.limit_bytes || unpack(&unpacked.unwrap()).unwrap() == data);
 }
 
 fn unpack(data: &[u8]) -> Option<Bytes> {
-    let decompress = |limit| Allowance::new(limit).unpack(data);
-    let unpacked = decompress(UNPACKING.limit_bytes);
+    let decompress = |limit| DecompressBudget::new(limit).decompress(data);
+    let unpacked = decompress(DECOMPRESS.limit_bytes);
     assert_eq!(unpacked == Ok(None), !data.starts_with(GZIP) && !data.starts_with(ZSTD));
     let all = unpacked.ok().flatten()?;
-    assert!(all.len() <= UNPACKING.limit_bytes);
+    assert!(all.len() <= DECOMPRESS.limit_bytes);
     assert_eq!(decompress(all.len()), Ok(Some(all.clone())));
     if let Some(less) = all.len().checked_sub(1) {
         assert_eq!(decompress(less).unwrap_err().kind, RejectionKind::UnpackedTooLarge);
@@ -147,7 +147,7 @@ pub(crate) fn answer(data: &[u8]) {
         variant: None,
     };
     let count = usize::from(count) % 8 + 1;
-    let predictions = split(response, count);
+    let predictions = split_response(response, count);
     assert!(
         predictions
             .as_ref()

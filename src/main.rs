@@ -4,13 +4,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use instream::config::{Config, drops_output};
-use instream::delivery::destination::Output;
-use instream::delivery::destination::stdout::Lines;
-use instream::endpoint::target::{Remote, Target};
+use instream::config::{Config, is_stdout_dropped};
+use instream::delivery::destination::Destination;
+use instream::delivery::destination::stdout::StdoutLines;
+use instream::endpoint::target::{AnyEndpoint, Target};
 use instream::endpoint::{http_client, sdk_config};
 use instream::handler::Handler;
-use instream::lambda::raw_payload::{KeepPayload, payload};
+use instream::lambda::raw_payload::{RawPayloadLayer, raw_payload};
 use instream::lambda::runtime;
 use instream::lambda::time_budget::Invocation;
 use instream::telemetry;
@@ -36,12 +36,12 @@ fn lookup(name: &str) -> Option<String> {
 
 fn start() -> Result<(), lambda_runtime::Error> {
     let config = Config::from_lookup(lookup)?;
-    runtime::runtime(lookup("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").as_deref())?.block_on(serve(config))
+    runtime::build_runtime(lookup("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").as_deref())?.block_on(serve(config))
 }
 
 fn open_metrics(namespace: &str) -> Metrics {
     let function_name = lookup("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
-    Metrics::new(Lines::new(Box::new(std::io::stdout())), namespace, &function_name)
+    Metrics::new(StdoutLines::new(Box::new(std::io::stdout())), namespace, &function_name)
 }
 
 async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
@@ -50,19 +50,19 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
             "DEAD_LETTER is not set: a record that can never succeed is retried until the mapping gives it up"
         );
     }
-    if config.metrics.is_some() && drops_output(lookup) {
+    if config.metrics.is_some() && is_stdout_dropped(lookup) {
         tracing::error!("METRICS=on, but Lambda drops the metrics at this log level: set it to INFO, or METRICS=off");
     }
     if let Target::Http(located) = &config.endpoint
-        && located.url.is_open()
+        && located.url.is_unencrypted()
     {
         tracing::warn!("ENDPOINT_ALLOW_HTTP=1: every record goes to ENDPOINT_URL in the clear");
     }
-    let http = http_client::connections();
+    let http = http_client::shared_connector();
     let environment = sdk_config::load(http_client::http_client(http.clone())).await;
-    let endpoint = Remote::new(http, &environment, config.endpoint.clone(), &config.parameters).await?;
-    endpoint.warm_up(config.calls_at_first()).await;
-    let open = |destination| Output::open(destination, &environment);
+    let endpoint = AnyEndpoint::new(http, &environment, config.endpoint.clone(), &config.parameters).await?;
+    endpoint.warm_up(config.initial_concurrency()).await;
+    let open = |destination| Destination::open(destination, &environment);
     let (output, dead_letter) = (open(&config.output), config.dead_letter.as_ref().map(open));
     let metrics = config.metrics.as_deref().map(open_metrics);
     let handler = Arc::new(Handler::new(&config, endpoint, output, dead_letter).with_metrics(metrics));
@@ -76,7 +76,7 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
             xrayTraceId = trace_id
         );
         #[cfg(feature = "opentelemetry")]
-        telemetry::traces::belongs_to(&span, trace_id);
+        telemetry::traces::join_trace(&span, trace_id);
         let handling = async move {
             let invocation = Invocation {
                 function_arn: &event.context.invoked_function_arn,
@@ -85,11 +85,11 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
                 deadline_ms: event.context.deadline,
                 now: SystemTime::now(),
             };
-            handler.handle(&payload(), invocation).await
+            handler.handle(&raw_payload(), invocation).await
         };
         handling.instrument(span)
     };
-    let runtime = Runtime::new(service_fn(handle)).layer(KeepPayload);
+    let runtime = Runtime::new(service_fn(handle)).layer(RawPayloadLayer);
     #[cfg(feature = "opentelemetry")]
     let runtime = runtime.layer(telemetry::traces::ExportSpans);
     runtime.run_concurrent().await

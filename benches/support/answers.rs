@@ -5,7 +5,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use instream::endpoint::{Call, Endpoint, Response};
 use instream::inference::read_prediction;
-use instream::inference::split;
+use instream::inference::split_response;
 use instream::outcome::Fault;
 use instream::outcome::Prediction;
 
@@ -66,7 +66,7 @@ impl Answers {
         if self.records_each == 1 {
             return self.responses.into_iter().map(read_prediction).collect();
         }
-        let split = |response| split(response, self.records_each).expect("there is one prediction for each record");
+        let split = |response| split_response(response, self.records_each).expect("there is one prediction for each record");
         self.responses.into_iter().flat_map(split).collect()
     }
 }

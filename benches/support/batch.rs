@@ -3,9 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::event::{self, Event, KinesisRecord};
-use instream::event::{Batch, Unpacking, UserRecord, decode};
-use instream::inference::{Requests, Rules, build};
-use instream::lambda::response::{BatchResponse, checkpoint, nameable};
+use instream::event::{Batch, DecompressOptions, UserRecord, decode};
+use instream::inference::{RequestSpec, Requests, build};
+use instream::lambda::response::{BatchResponse, checkpoint, checkpointable_prefix};
 use instream::outcome::Outcome;
 use instream_local::aggregate::{KplUserRecord, aggregate};
 use instream_local::packing::gzip;
@@ -87,13 +87,13 @@ fn entry((number, data): (usize, &String)) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kinesis {
     records: &'static [KinesisRecord<'static>],
-    unpacking: Unpacking,
+    decompress: DecompressOptions,
 }
 
 pub(crate) fn kinesis(form: Form) -> Kinesis {
     let kinesis = Kinesis {
         records: &leak(read(payload(form))).records,
-        unpacking: config(SINGLE).unpacking,
+        decompress: config(SINGLE).decompress,
     };
     let decoded = kinesis.decode();
     assert_eq!(decoded.iter().filter(|record| record.data.is_ok()).count(), RECORDS);
@@ -102,12 +102,12 @@ pub(crate) fn kinesis(form: Form) -> Kinesis {
 
 impl Kinesis {
     pub(crate) fn decode(self) -> Vec<UserRecord> {
-        decode(self.records, self.unpacking)
+        decode(self.records, self.decompress)
     }
 
     /// Returns the batch response if only the last record is unfinished.
     pub(crate) fn batch_response(self) -> String {
-        let finished = nameable(self.records, RECORDS - 1).expect("each record has a sequence number");
+        let finished = checkpointable_prefix(self.records, RECORDS - 1).expect("each record has a sequence number");
         let batch_item_failures = checkpoint(self.records, finished).expect("each record has a sequence number");
         let response = BatchResponse {
             batch_item_failures,
@@ -122,7 +122,7 @@ impl Kinesis {
 pub(crate) struct Building {
     batch: Batch<'static>,
     remembered: Vec<Option<Outcome>>,
-    rules: &'static Rules,
+    request_spec: &'static RequestSpec,
 }
 
 impl Building {
@@ -136,13 +136,13 @@ impl Building {
         let building = || Self {
             batch,
             remembered: (0..RECORDS).map(|_| None).collect(),
-            rules: &leak(config(settings)).requests,
+            request_spec: &leak(config(settings)).requests,
         };
-        assert!(building().build().ended.is_empty(), "each record is in a request");
+        assert!(building().build().settled.is_empty(), "each record is in a request");
         building()
     }
 
     pub(crate) fn build(self) -> Requests {
-        build(&self.batch, self.remembered, self.rules)
+        build(&self.batch, self.remembered, self.request_spec)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use instream::delivery::destination::Output;
+use instream::delivery::destination::Destination;
 use instream::handler::Handler;
 use instream::lambda::response::BatchResponse;
 use instream::lambda::time_budget::Invocation;
@@ -31,7 +31,7 @@ pub(crate) fn start(settings: Settings) -> &'static Handling {
     let runtime = Builder::new_current_thread().enable_all().build();
     let handling = Handling {
         runtime: runtime.expect("the runtime can be built"),
-        handler: Handler::new(&config, ImmediateEndpoint::new(), Output::None, Some(Output::None)),
+        handler: Handler::new(&config, ImmediateEndpoint::new(), Destination::None, Some(Destination::None)),
         payload: payload(Form::Plain),
     };
     let response = handling.handle();

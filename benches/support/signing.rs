@@ -7,7 +7,7 @@ use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
-use instream::endpoint::signature::{Place, Signer};
+use instream::endpoint::signature::{Signer, SigningScope};
 
 use super::batch::record;
 use super::{RECORDS, leak};
@@ -69,20 +69,20 @@ fn credentials() -> Arc<Credentials> {
 }
 
 fn signer() -> Signer {
-    let mut blank = HttpRequest::new(SdkBody::empty());
-    blank.set_method("POST").expect("it is a method");
+    let mut template = HttpRequest::new(SdkBody::empty());
+    template.set_method("POST").expect("it is a method");
     let uri = "https://runtime.sagemaker.us-east-1.amazonaws.com/endpoints/fraud-detector/invocations";
-    blank.set_uri(uri).expect("it is a URI");
+    template.set_uri(uri).expect("it is a URI");
     for (name, value) in [
         ("accept", "application/json"),
         ("content-type", "application/json"),
         ("user-agent", "instream"),
     ] {
-        blank.headers_mut().insert(name, value);
+        template.headers_mut().insert(name, value);
     }
-    let place = Place {
+    let scope = SigningScope {
         region: "us-east-1".to_owned(),
         service: "sagemaker".to_owned(),
     };
-    Signer::new(blank, place, INFERENCE_ID)
+    Signer::new(template, scope, INFERENCE_ID)
 }

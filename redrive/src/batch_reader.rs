@@ -100,14 +100,14 @@ pub(super) struct BatchRead {
     pub(super) letters: Vec<DeadLetter>,
     /// The minimum number of records that are no longer in the stream.
     pub(super) gone: usize,
-    /// Whether the batch is known to be complete.
+    /// True if the batch is known to be complete.
     pub(super) is_whole: bool,
 }
 
 impl BatchRead {
-    /// Checks whether the batch is complete. The count alone is no proof, because records of other batches may lie between
-    /// its first and its last record. A stream loses its oldest records first, so a batch with its first and its last
-    /// record is complete.
+    /// Checks whether the batch is complete. The count alone proves nothing, because records of other batches can be
+    /// between its first and its last record. A stream loses its oldest records first, so a batch with its first and its
+    /// last record is complete.
     fn of(batch: &BatchInfo, letters: Vec<DeadLetter>) -> Self {
         let ends = BTreeSet::from([&batch.start_sequence_number, &batch.end_sequence_number]);
         let is_present = |number: &&String| letters.iter().any(|letter| letter.sequence_number == **number);

@@ -7,31 +7,32 @@ use clap::{Args, Parser};
 use instream_local::cli::{FunctionArgs, LOCAL_ENDPOINT_FLAGS, settings};
 use instream_redrive::{Redrive, RetryLimits, Selection, Source, Target, folder};
 
-/// Puts dead letters, and what the mapping gave up, once more: through the function, or back to a stream.
+/// Redrives dead letters, and batches that the event source mapping discarded: through the function, or back to a stream.
 ///
-/// Without --yes it only reads, and tells what it would do. Each record is put with its original bytes, partition key
-/// and arrival time, and through a function with its event identifier, so that what is delivered carries the same
-/// eventId. A journal keeps what has gone through: the same command goes on where it was ended. Ctrl-C lets the
-/// invocation under way end. Files and objects are never changed; a message is deleted when its record has gone
-/// through.
+/// Without --yes, it only reads and prints what it would do. Each record is sent with its original bytes, partition key
+/// and arrival time. A function also gets the original event identifier, so that it delivers the same eventId. A journal
+/// records which records have succeeded, so that the same command continues a run that was stopped. Ctrl-C lets the
+/// current invocation finish. Files and objects are never changed. A message is deleted when its records have succeeded.
 ///
-/// The function runs on this machine as in `cargo local`: settings come from the environment, `OUTPUT` and
-/// `DEAD_LETTER` are stdout: unless they are set, and with that end in target/local/redrive/, to which each run adds.
+/// By default, the function runs on this machine as in `cargo local`. Its settings come from the environment. `OUTPUT`
+/// and `DEAD_LETTER` are `stdout:` by default, and each run appends those lines to the files in target/local/redrive/.
 ///
-/// The exit code is 0 only if everything was readable, went through, and was not rejected again, as far as that is
-/// told.
+/// The exit code is 0 only if everything was readable, every record succeeded, and none was rejected again, as far as
+/// that is known.
 #[derive(Parser)]
 #[command(name = "cargo redrive", bin_name = "cargo redrive", after_help = EXAMPLES)]
 pub(crate) struct RedriveArgs {
-    /// A file of JSON lines, a folder of such, `s3://BUCKET/PREFIX`, or `sqs:URL`; what each item is, its shape tells
+    /// A file of JSON lines, a folder of such files, `s3://BUCKET/PREFIX`, or `sqs:URL`; the members of each item show
+    /// what it is
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<Source>,
-    /// Do it: without this, nothing is put, deleted or written. What is in s3: or sqs: needs a target that is named
+    /// Send the records; without this, nothing is sent, deleted or written. Sources in s3: and sqs: need an explicit
+    /// target
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Through this deployed function, by Lambda's Invoke API, with this machine's AWS credentials
+    /// Send to this deployed function with Lambda's Invoke API and this machine's AWS credentials
     #[arg(
         long,
         value_name = "NAME",
@@ -39,7 +40,7 @@ pub(crate) struct RedriveArgs {
         conflicts_with_all = LOCAL_ENDPOINT_FLAGS
     )]
     function_name: Option<String>,
-    /// Back to this stream, as new records: with new sequence numbers, and so with new event identifiers
+    /// Send back to this stream, as new records with new sequence numbers and therefore new event identifiers
     #[arg(
         long,
         value_name = "NAME",
@@ -47,16 +48,16 @@ pub(crate) struct RedriveArgs {
         conflicts_with_all = LOCAL_ENDPOINT_FLAGS
     )]
     to_stream: Option<String>,
-    /// Records in an event at most, 1–10000; in a request to a stream, 500
+    /// Maximum number of records in an event, 1–10000; in a request to a stream, at most 500
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch_size: u16,
-    /// How often records come again without any progress before the first of them is left, and those behind it go on
+    /// Number of retries without any progress before the first record is given up and the others continue
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(..=10_000))]
     max_retries: u16,
-    /// End when so many records in a row came to nothing, as in an outage; 0 for never
+    /// End the run after N consecutive records were given up, as in an outage; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 20)]
     stop_after: u32,
-    /// The journal; by default one for each target, under target/local/redrive/
+    /// The journal; by default, each target has its own in target/local/redrive/
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     /// Print the summary as JSON
@@ -69,16 +70,17 @@ pub(crate) struct RedriveArgs {
 #[derive(Args)]
 #[group(skip)]
 struct SelectionArgs {
-    /// Only letters of this reason, such as `Refused` or `RetryAttemptsExhausted`; may be given several times
+    /// Select only dead letters with this reason, such as `Refused` or `RetryAttemptsExhausted`; may be given several times
     #[arg(long = "reason", value_name = "KIND")]
     reasons: Vec<String>,
-    /// Only the first N records that are to be put
+    /// Select only the first N records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Also put what the journal says has gone through
+    /// Also send records that succeeded in an earlier run according to the journal
     #[arg(long)]
     again: bool,
-    /// Leave out what an earlier run was killed with, which may have gone through; otherwise it is put again
+    /// Skip records that an earlier run was sending when it was killed, and that may have succeeded; otherwise they are
+    /// sent again
     #[arg(long)]
     skip_in_doubt: bool,
 }
@@ -91,20 +93,21 @@ Examples:
     --endpoint fraud-detector --yes
   cargo redrive s3://my-bucket/aws/lambda/ --to-stream transactions --yes
 
-docs/redrive.md tells what may come twice, and which permissions it needs.";
+docs/redrive.md describes which records can be duplicated, and the permissions that a redrive needs.";
 
-/// How much longer than an invocation a message is hidden, in seconds.
-const HIDDEN_BEYOND_S: u64 = 60;
-/// SQS hides no message for longer.
-const HIDDEN_MAX_S: i32 = 12 * 60 * 60;
-/// A deployed function may take that long.
-const DEPLOYED_S: u64 = 16 * 60;
+/// The time by which the visibility timeout of a message exceeds the timeout of an invocation, in seconds.
+const VISIBILITY_MARGIN_S: u64 = 60;
+/// The maximum visibility timeout of SQS, in seconds.
+const VISIBILITY_TIMEOUT_MAX_S: i32 = 12 * 60 * 60;
+/// The maximum time of an invocation of a deployed function, in seconds.
+const DEPLOYED_INVOCATION_MAX_S: u64 = 16 * 60;
 
-/// What names a target.
-const TARGETS: &str = "--function-name, --to-stream, --endpoint, --model-server or --function";
+/// The flags that name a target.
+const TARGET_FLAGS: &str = "--function-name, --to-stream, --endpoint, --model-server or --function";
 
 impl RedriveArgs {
-    /// What lies in a bucket or a queue is production's: the built-in model's predictions are nothing to delete it for.
+    /// Checks that sources in S3 and SQS have an explicit target. They hold production data, and messages must not be deleted
+    /// because the built-in model has scored their records.
     fn check_target(&self) -> Result<()> {
         let is_a_file = |source: &Source| matches!(source, Source::Path(_));
         let names = [
@@ -119,12 +122,13 @@ impl RedriveArgs {
         }
         ensure!(
             !self.yes,
-            "with --yes, what is in s3: or sqs: needs a target: one of {TARGETS}"
+            "with --yes, sources in s3: and sqs: need an explicit target: one of {TARGET_FLAGS}"
         );
-        eprintln!("no target is named: with --yes, what is in s3: or sqs: needs one of {TARGETS}");
+        eprintln!("no explicit target: with --yes, sources in s3: and sqs: need one of {TARGET_FLAGS}");
         Ok(())
     }
 
+    /// Returns the redrive to run.
     pub(crate) fn options(self) -> Result<Redrive> {
         self.check_target()?;
         let timeout_s = self.function.timeout.as_secs();
@@ -134,10 +138,10 @@ impl RedriveArgs {
             (None, None) => Target::Local(self.function.options()?),
         };
         let attempt_s = match target {
-            Target::Deployed(_) => timeout_s.max(DEPLOYED_S),
+            Target::Deployed(_) => timeout_s.max(DEPLOYED_INVOCATION_MAX_S),
             Target::Local(_) | Target::Stream(_) => timeout_s,
         };
-        let visibility_timeout_s = i32::try_from(attempt_s + HIDDEN_BEYOND_S).unwrap_or(HIDDEN_MAX_S);
+        let visibility_timeout_s = i32::try_from(attempt_s + VISIBILITY_MARGIN_S).unwrap_or(VISIBILITY_TIMEOUT_MAX_S);
         Ok(Redrive {
             sources: self.sources,
             selection: Selection {
@@ -152,7 +156,7 @@ impl RedriveArgs {
             retry_limits: RetryLimits {
                 max_retries: usize::from(self.max_retries),
                 stop_after: self.stop_after as usize,
-                visibility_timeout_s: visibility_timeout_s.min(HIDDEN_MAX_S),
+                visibility_timeout_s: visibility_timeout_s.min(VISIBILITY_TIMEOUT_MAX_S),
             },
             journal: self.journal,
             folder: folder(),
@@ -172,9 +176,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_a_bucket_or_a_queue_is_put_only_through_a_target_that_is_named() {
+    fn sources_in_s3_and_sqs_need_an_explicit_target() {
         for source in ["s3://dead/letters/", "sqs:http://127.0.0.1/1/dead"] {
-            let told = error(&["a.jsonl", source, "--yes"]).unwrap();
+            let message = error(&["a.jsonl", source, "--yes"]).unwrap();
             for target in [
                 "--function-name",
                 "--to-stream",
@@ -182,7 +186,7 @@ mod tests {
                 "--model-server",
                 "--function",
             ] {
-                assert!(told.contains(target), "{told}");
+                assert!(message.contains(target), "{message}");
                 assert_eq!(error(&[source, "--yes", target, "http://127.0.0.1:1"]), None);
             }
             assert_eq!(error(&[source]), None, "a dry run");

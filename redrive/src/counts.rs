@@ -39,7 +39,7 @@ impl Counts {
         eprintln!("not readable: {location}: {why}");
     }
 
-    /// Whether everything was readable and no record is left.
+    /// Returns `true` if everything was readable and no record is left.
     pub(super) fn is_complete(&self) -> bool {
         let left = [
             self.unreadable,

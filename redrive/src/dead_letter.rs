@@ -36,7 +36,7 @@ const PACKED_PREFIXES: [&[u8]; 3] = [&[0xF3, 0x89, 0x9A, 0xC2], &[0x1F, 0x8B], &
 /// A record to redrive.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetter {
-    /// The key, the same in every run. A key without `#` stands for all user records of an aggregate.
+    /// The key, the same in every run. A key without `#` stands for all user records in the data.
     pub(crate) key: String,
     /// The hash of the producer's bytes. A dead letter and the mapping's payload have the same hash of a record.
     pub(crate) content_hash: u64,
@@ -253,7 +253,7 @@ impl DeadLetter {
         }
     }
 
-    /// Whether its data may hold more than one user record.
+    /// Returns `true` if its data may hold more than one user record.
     pub(crate) fn has_unknown_record_count(&self) -> bool {
         !self.key.contains('#')
     }

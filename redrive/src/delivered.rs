@@ -111,7 +111,7 @@ impl Delivered {
         self.shows.1.then_some(self.rejected_count)
     }
 
-    /// Whether the record of this dead letter, or a user record in it, was rejected again.
+    /// Returns `true` if the record of this dead letter, or a user record in it, was rejected again.
     pub(super) fn is_rejected(&self, letter: &DeadLetter) -> bool {
         self.rejected.contains(&fingerprint(&letter.id()))
     }
@@ -165,7 +165,7 @@ impl Delivered {
         Ok(())
     }
 
-    /// Whether the lines of these dead letters have all been read.
+    /// Returns `true` if the lines of these dead letters have all been read.
     fn has_all(&self, finished: &[&DeadLetter]) -> bool {
         let is_reported = |letter: &&DeadLetter| {
             !letter.has_unknown_record_count() && self.reported.contains(&fingerprint(&letter.id()))

@@ -160,7 +160,7 @@ impl Intake {
         }
     }
 
-    /// Whether to send this dead letter. Counts it either way.
+    /// Returns `true` if this dead letter is to be sent. Counts it either way.
     fn is_wanted(&mut self, letter: &DeadLetter, journal: &Journal, counts: &mut Counts) -> bool {
         counts.read += 1;
         let kinds = &self.selection.reasons;

@@ -11,7 +11,7 @@ use instream_local::source::now_ms;
 use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
-use super::dead_letter::{DeadLetter, Version, hash};
+use super::dead_letter::{DeadLetter, Version, md5_hex};
 
 /// The maximum difference of two clocks. A dead letter that seems to be written this long before its record was sent may
 /// have been written afterwards.
@@ -41,7 +41,7 @@ struct DoneRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JournalStatus {
     /// The record is unknown or has not succeeded.
-    Open,
+    Pending,
     /// The record may have succeeded.
     InDoubt,
     /// The record has succeeded.

@@ -70,7 +70,7 @@ pub struct Redrive {
     pub selection: Selection,
     /// The target of the records.
     pub target: Target,
-    /// Whether the records are sent. Otherwise the run is dry: it only reports what it would send.
+    /// Sends the records if true. Otherwise the run is dry: it only reports what it would send.
     pub yes: bool,
     /// The maximum number of dead letters in an event, 1–10,000.
     pub batch_size: usize,

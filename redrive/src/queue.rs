@@ -44,7 +44,7 @@ struct Shared {
     /// The receipts of messages to make visible again.
     to_release: RefCell<Vec<String>>,
     held_count: Cell<usize>,
-    /// Whether no message may be deleted.
+    /// True in a dry run, which deletes no messages.
     is_dry: bool,
 }
 

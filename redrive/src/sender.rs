@@ -47,7 +47,7 @@ struct SubBatch {
 }
 
 impl Sender<'_> {
-    /// Whether so many consecutive records were given up that the run ends.
+    /// Returns `true` if the run must end because too many consecutive records were given up.
     pub(super) fn has_given_up(&self) -> bool {
         self.retry_limits.stop_after > 0 && self.consecutive_failures >= self.retry_limits.stop_after
     }

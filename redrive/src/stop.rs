@@ -25,7 +25,7 @@ impl Stop {
         Self { times, listener }
     }
 
-    /// Whether there was an interrupt.
+    /// Returns `true` after the first interrupt.
     pub(super) fn is_requested(&self) -> bool {
         *self.times.borrow() > 0
     }

@@ -13,7 +13,7 @@ use super::survey::{Survey, time};
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// Whether the run was dry, and nothing was sent.
+    /// True for a dry run, which sends nothing.
     pub is_dry: bool,
     /// The description of the target.
     pub target: String,
@@ -32,9 +32,9 @@ pub struct Summary {
     pub last_failure: Option<String>,
     /// The errors of queue messages that could not be deleted or made visible again.
     pub queue_failures: Vec<String>,
-    /// Whether Ctrl-C or `kill` ended the run.
+    /// True if Ctrl-C or `kill` ended the run.
     pub interrupted: bool,
-    /// Whether the run ended because too many consecutive records were given up.
+    /// True if the run ended because too many consecutive records were given up.
     pub given_up: bool,
     /// The time from the first event to the last response, in seconds.
     pub seconds: f64,
@@ -45,7 +45,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether every record has succeeded, or would be sent by a dry run, as far as that is known.
+    /// Returns `true` if every record has succeeded, or would be sent by a dry run, as far as that is known.
     pub fn is_complete(&self) -> bool {
         let has_ended = !self.interrupted && !self.given_up && self.queue_failures.is_empty();
         let rejected = self.rejected_again.unwrap_or_default();

@@ -43,7 +43,7 @@ pub(super) struct Attempt {
     pub(super) finished: Vec<bool>,
     /// The reason why some are not finished.
     pub(super) failure: Option<String>,
-    /// Whether the batch failed as a whole, so that the failing record is unknown.
+    /// True if the batch failed as a whole, so that the failing record is unknown.
     pub(super) is_batch_failure: bool,
 }
 
@@ -92,7 +92,7 @@ impl Target {
     }
 
     /// Returns a description for people.
-    pub(super) fn error_with_causes(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Self::Local(options) => {
                 let endpoint = match (&options.user_endpoint, &options.local_endpoint.model_server) {
@@ -116,7 +116,7 @@ impl Target {
             Self::Local(options) => {
                 let disruptions = Disruptions::default();
                 let (function, lines) = Lambda::Spawned { options, disruptions }.start().await?;
-                (OpenTarget::Here(function), lines)
+                (OpenTarget::Local(function), lines)
             }
             Self::Deployed(name) => (OpenTarget::Deployed(Deployed::open(services, &name).await), no_lines()),
             Self::Stream(name) => (
@@ -145,7 +145,7 @@ impl OpenTarget {
         }
     }
 
-    /// Whether its predictions and its dead letters are among its lines.
+    /// Returns two flags: true if predictions, and true if dead letters, are among its lines.
     pub(super) fn shows(&self) -> (bool, bool) {
         match self {
             Self::Local(function) => (function.shows_predictions, function.shows_dead_letters),

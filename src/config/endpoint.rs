@@ -8,9 +8,9 @@ use super::variables::{
 };
 use crate::endpoint::KeySettings;
 use crate::endpoint::credentials::Role;
-use crate::endpoint::http::{Located, Signed};
-use crate::endpoint::sagemaker::Named;
-use crate::endpoint::signature::Place;
+use crate::endpoint::http::{HttpTarget, SigV4Settings};
+use crate::endpoint::sagemaker::SageMakerTarget;
+use crate::endpoint::signature::SigningScope;
 use crate::endpoint::target::Target;
 use crate::endpoint::url::EndpointUrl;
 
@@ -52,7 +52,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         None
     }
 
-    fn named(&mut self) -> Option<Named> {
+    fn named(&mut self) -> Option<SageMakerTarget> {
         for variable in OF_A_URL {
             let value = self.value(variable);
             if value.is_some_and(|value| variable.default != Some(&value)) {
@@ -63,17 +63,17 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let name = self.optional(ENDPOINT_NAME, resource_name);
         let region = self.optional(ENDPOINT_REGION, region);
         let role = self.role();
-        Some(Named {
+        Some(SageMakerTarget {
             name: name?,
             region,
             role,
         })
     }
 
-    fn located(&mut self) -> Option<Located> {
+    fn located(&mut self) -> Option<HttpTarget> {
         let url = self.url();
-        let signed = self.signed(url.as_ref());
-        let key = self.key(matches!(signed, Some(Some(_))));
+        let sigv4 = self.sigv4(url.as_ref());
+        let key = self.key(matches!(sigv4, Some(Some(_))));
         let headers = self.headers();
         if let Some(key) = key
             .as_ref()
@@ -84,9 +84,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 "ENDPOINT_HEADERS has {name}, which is ENDPOINT_API_KEY_HEADER; allowed: one of them"
             ));
         }
-        Some(Located {
+        Some(HttpTarget {
             url: url?,
-            signed: signed?,
+            sigv4: sigv4?,
             key,
             headers,
         })
@@ -108,18 +108,18 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         // A password or a query may be a secret.
         let may_be_secret = self.value(ENDPOINT_URL)?.contains(['@', '?']);
         let url = if may_be_secret {
-            self.hidden(ENDPOINT_URL, EndpointUrl::read)
+            self.optional_secret(ENDPOINT_URL, EndpointUrl::parse)
         } else {
-            self.optional(ENDPOINT_URL, EndpointUrl::read)
+            self.optional(ENDPOINT_URL, EndpointUrl::parse)
         }?;
         let _ = self.optional(ENDPOINT_ALLOW_HTTP, |value| (value == "1").then_some(()));
         let shown = url.name();
-        if url.is_of_sagemaker() {
+        if url.is_sagemaker() {
             let fault =
                 format!("ENDPOINT_URL={shown:?} is SageMaker itself; allowed: the endpoint's name in ENDPOINT_NAME");
             return self.fault(fault);
         }
-        if url.is_open() && self.value(ENDPOINT_ALLOW_HTTP).is_none() {
+        if url.is_unencrypted() && self.value(ENDPOINT_ALLOW_HTTP).is_none() {
             let fault = format!(
                 "ENDPOINT_URL={shown:?} would send every record in the clear; allowed: https, http to this machine, or \
                  ENDPOINT_ALLOW_HTTP=1 where the network is to be trusted"
@@ -131,7 +131,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     /// Whether and how calls to the URL are signed.
     #[expect(clippy::option_option, reason = "the outer one is settings that do not fit")]
-    fn signed(&mut self, url: Option<&EndpointUrl>) -> Option<Option<Signed>> {
+    fn sigv4(&mut self, url: Option<&EndpointUrl>) -> Option<Option<SigV4Settings>> {
         let is_signed = self.required(ENDPOINT_AUTH, |value| match value {
             "sigv4" => Some(true),
             "none" => Some(false),
@@ -159,10 +159,10 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                     .to_owned(),
             );
         }
-        let told = url?.place();
-        let (told_region, told_service) = told.map(|place| (place.region, place.service)).unzip();
-        let place = region.or(told_region).zip(service.or(told_service));
-        let Some((region, service)) = place else {
+        let told = url?.signing_scope();
+        let (told_region, told_service) = told.map(|scope| (scope.region, scope.service)).unzip();
+        let scope = region.or(told_region).zip(service.or(told_service));
+        let Some((region, service)) = scope else {
             // One that is wrong has been told of.
             if self.value(ENDPOINT_REGION).and(self.value(ENDPOINT_SERVICE)).is_some() {
                 return None;
@@ -173,8 +173,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                     .to_owned(),
             );
         };
-        let place = Place { region, service };
-        Some(Some(Signed { place, role }))
+        let scope = SigningScope { region, service };
+        Some(Some(SigV4Settings { scope, role }))
     }
 
     fn role(&mut self) -> Option<Role> {
@@ -191,7 +191,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             own_header?;
             return self.fault("ENDPOINT_API_KEY_HEADER without ENDPOINT_API_KEY; allowed: both or neither".to_owned());
         }
-        let (secret, member) = self.hidden(ENDPOINT_API_KEY, secret)?;
+        let (secret, member) = self.optional_secret(ENDPOINT_API_KEY, secret)?;
         if !cfg!(feature = "secretsmanager") {
             return self.fault(
                 "ENDPOINT_API_KEY is in a service that this build of the function leaves out; build it with the feature \

@@ -8,13 +8,13 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::delivery::{DestinationSetting, OutputFormat, OutputMode};
-use crate::dispatch::retry::Retry;
+use crate::dispatch::retry::RetryPolicy;
 use crate::endpoint::InvokeParameters;
 use crate::endpoint::target::Target;
-use crate::event::Unpacking;
-use crate::inference::Rules;
-use crate::inference::projection::View;
-use crate::lambda::time_budget::Limits;
+use crate::event::DecompressOptions;
+use crate::inference::RequestSpec;
+use crate::inference::projection::Projection;
+use crate::lambda::time_budget::TimeBudget;
 
 mod endpoint;
 mod reader;
@@ -53,15 +53,15 @@ pub struct Config {
     /// Time for one attempt, 1–70,000 ms: a model may take 60 s, and AWS advises a client timeout of 70 s then.
     pub call_timeout: Duration,
     /// When a call that failed is tried again.
-    pub retry: Retry,
+    pub retry: RetryPolicy,
     /// What of an invocation's time is whose.
-    pub limits: Limits,
+    pub time_budget: TimeBudget,
     /// How Kinesis records are unpacked.
-    pub unpacking: Unpacking,
+    pub decompress: DecompressOptions,
     /// How requests are made of records.
-    pub requests: Rules,
+    pub requests: RequestSpec,
     /// What of a prediction and its record is delivered.
-    pub view: View,
+    pub projection: Projection,
     /// From which age on, 1–604,800 s, a record that keeps failing by what may be its own fault is rejected; never where
     /// unset.
     pub give_up_after: Option<Duration>,
@@ -86,7 +86,7 @@ impl fmt::Display for ConfigError {
 
 impl Config {
     /// How many calls a first batch may well have in flight: with several records a call, few.
-    pub fn calls_at_first(&self) -> usize {
+    pub fn initial_concurrency(&self) -> usize {
         const FEW: usize = 4;
         let capacity = self.capacity.get();
         if self.requests.max_records > 1 {
@@ -120,7 +120,7 @@ impl Config {
         let hedge = reader.required(HEDGE, percentile);
         let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| whole(value, 1..=70_000));
         let retry = reader.retry();
-        let limits = reader.limits();
+        let time_budget = reader.time_budget();
         let give_up_after_s = reader.optional(GIVE_UP_AFTER_S, |value| whole(value, 1..=604_800));
         let memo_bytes = reader.required(MEMO_BYTES, |value| whole(value, 0..=1_073_741_824));
         reader.check_memory(output_mode, memo_bytes);
@@ -128,7 +128,7 @@ impl Config {
         let content_type = reader.required(CONTENT_TYPE, header);
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
-        let unpacking = reader.unpacking();
+        let decompress = reader.decompress();
         let shape = reader.shape(content_type.as_deref());
         let target_variant = reader.optional(TARGET_VARIANT, resource_name);
         let target_container_hostname = reader.optional(TARGET_CONTAINER_HOSTNAME, resource_name);
@@ -137,7 +137,7 @@ impl Config {
         let namespace = reader.required(METRICS_NAMESPACE, namespace);
         let assemble = || {
             let target_model = shape.target_model.clone();
-            let (requests, view) = shape.assemble()?;
+            let (requests, projection) = shape.assemble()?;
             let parameters = InvokeParameters {
                 content_type: content_type?,
                 accept: accept?,
@@ -159,10 +159,10 @@ impl Config {
                 hedge: hedge?,
                 call_timeout: Duration::from_millis(call_timeout_ms?),
                 retry: retry?,
-                limits: limits?,
-                unpacking: unpacking?,
+                time_budget: time_budget?,
+                decompress: decompress?,
                 requests,
-                view,
+                projection,
                 give_up_after: give_up_after_s.map(Duration::from_secs),
                 memo_bytes: memo_bytes?,
                 metrics: namespace.filter(|_| metrics == Some(true)),
@@ -201,7 +201,7 @@ fn header(value: &str) -> Option<String> {
 
 /// Whether Lambda drops what goes to standard output: it takes a line without a level for one of level INFO, and its JSON
 /// log format is on with a higher level.
-pub fn drops_output(lookup: impl Fn(&str) -> Option<String>) -> bool {
+pub fn is_stdout_dropped(lookup: impl Fn(&str) -> Option<String>) -> bool {
     let set_to = |name: &str, values: &[&str]| {
         let value = lookup(name).unwrap_or_default();
         values.iter().any(|it| value.eq_ignore_ascii_case(it))

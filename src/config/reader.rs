@@ -4,14 +4,14 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::drops_output;
+use super::is_stdout_dropped;
 use super::variables::{
     DEAD_LETTER, DEADLINE_RESERVE_MS, GIVE_UP_AFTER_S, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MEMO_BYTES, OUTPUT_MODE,
     RETRY_BASE_MS, RETRY_CAP_MS, Variable,
 };
 use crate::delivery::{DestinationSetting, OutputMode};
-use crate::dispatch::retry::{Backoff, Retry};
-use crate::lambda::time_budget::Limits;
+use crate::dispatch::retry::{Backoff, RetryPolicy};
+use crate::lambda::time_budget::TimeBudget;
 
 /// How much of a wrong value an error shows, in characters.
 const VALUE_SHOWN: usize = 100;
@@ -47,7 +47,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     /// As [`optional`](Self::optional), of a value that no log may show, be it wrong or not.
-    pub(super) fn hidden<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub(super) fn optional_secret<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let parsed = parse(&self.value(variable)?);
         if parsed.is_none() {
             let Variable { name, allowed, .. } = variable;
@@ -58,11 +58,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         parsed
     }
 
-    pub(super) fn retry(&mut self) -> Option<Retry> {
+    pub(super) fn retry(&mut self) -> Option<RetryPolicy> {
         let max_attempts = self.required(MAX_ATTEMPTS, |value| whole(value, 1..=10));
         let base = self.required(RETRY_BASE_MS, |value| whole(value, 1..=60_000));
         let cap = self.required(RETRY_CAP_MS, |value| whole(value, base.unwrap_or(1)..=60_000));
-        Some(Retry {
+        Some(RetryPolicy {
             max_attempts: max_attempts?,
             backoff: Backoff {
                 base: Duration::from_millis(base?),
@@ -71,19 +71,19 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         })
     }
 
-    pub(super) fn limits(&mut self) -> Option<Limits> {
+    pub(super) fn time_budget(&mut self) -> Option<TimeBudget> {
         let reserve = self.required(DEADLINE_RESERVE_MS, |value| whole(value, 300..=60_000));
         let more_than_that = reserve.unwrap_or_default() + 1;
-        let budget = self.required(INVOCATION_BUDGET_MS, |value| whole(value, more_than_that..=900_000));
-        Some(Limits {
+        let fallback_total = self.required(INVOCATION_BUDGET_MS, |value| whole(value, more_than_that..=900_000));
+        Some(TimeBudget {
             reserve: Duration::from_millis(reserve?),
-            budget: Duration::from_millis(budget?),
+            fallback_total: Duration::from_millis(fallback_total?),
         })
     }
 
     /// What Lambda drops would be lost.
     pub(super) fn check_log_level(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
-        if destination == Some(&DestinationSetting::Stdout) && drops_output(&self.lookup) {
+        if destination == Some(&DestinationSetting::Stdout) && is_stdout_dropped(&self.lookup) {
             self.faults.push(format!(
                 "{}=\"stdout:\" with AWS_LAMBDA_LOG_FORMAT=JSON and AWS_LAMBDA_LOG_LEVEL above INFO, which drops its \
                  lines; allowed: a level of INFO or below, or {}",

@@ -8,38 +8,38 @@ use super::variables::{
     BATCH_STRATEGY, COMPRESSION, CONTENT_TYPE, CSV_HEADER, DECOMPRESS_LIMIT_BYTES, FEATURES, INPUT_FILTER, JOIN_SOURCE,
     MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, TARGET_MODEL, Variable,
 };
-use crate::event::Unpacking;
-use crate::inference::format::json_path::Path;
-use crate::inference::format::media_type::Media;
-use crate::inference::projection::View;
-use crate::inference::{Frame, Rows, Rules};
+use crate::event::DecompressOptions;
+use crate::inference::format::json_path::JsonPath;
+use crate::inference::format::media_type::MediaType;
+use crate::inference::projection::Projection;
+use crate::inference::{BodyTemplate, InputSpec, RequestSpec};
 
 const KNOWN: &str = "application/json, application/jsonlines or text/csv";
 
 /// The model of a multi-model endpoint.
 enum TargetModel {
     Named(String),
-    InTheRecord(Path),
+    InTheRecord(JsonPath),
 }
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    pub(super) fn unpacking(&mut self) -> Option<Unpacking> {
-        let decompress = self.required(COMPRESSION, |value| either(value, "none", "auto"));
+    pub(super) fn decompress(&mut self) -> Option<DecompressOptions> {
+        let enabled = self.required(COMPRESSION, |value| either(value, "none", "auto"));
         let limit_bytes = self.required(DECOMPRESS_LIMIT_BYTES, |value| whole(value, 1..=268_435_456));
-        Some(Unpacking {
-            decompress: decompress?,
+        Some(DecompressOptions {
+            enabled: enabled?,
             limit_bytes: limit_bytes?,
         })
     }
 
     /// What the records, requests and predictions look like, as far as the settings are right.
     pub(super) fn shape(&mut self, content_type: Option<&str>) -> Shape {
-        let requests = content_type.and_then(Media::of);
+        let requests = content_type.and_then(MediaType::of);
         let features = self.optional(FEATURES, features).unwrap_or_default();
         let records = if features.is_empty() {
             requests
         } else {
-            Some(Media::Json)
+            Some(MediaType::Json)
         };
         let (target_model, model_path) = match self.optional(TARGET_MODEL, target_model) {
             Some(TargetModel::InTheRecord(path)) => (None, Some(path)),
@@ -56,9 +56,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             max_records: self.required(MAX_RECORDS_PER_REQUEST, |value| whole(value, 1..=10_000)),
             max_payload_bytes: self.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400)),
             csv_header: self.optional(CSV_HEADER, header),
-            input_filter: self.required(INPUT_FILTER, Path::read),
+            input_filter: self.required(INPUT_FILTER, JsonPath::parse),
             join_input: self.required(JOIN_SOURCE, |value| either(value, "None", "Input")),
-            output_filter: self.required(OUTPUT_FILTER, Path::read),
+            output_filter: self.required(OUTPUT_FILTER, JsonPath::parse),
         };
         if let Some(content_type) = content_type {
             let faults = shape.faults();
@@ -72,57 +72,57 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
 /// What was read of the settings.
 pub(super) struct Shape {
-    records: Option<Media>,
-    requests: Option<Media>,
-    features: Vec<Path>,
+    records: Option<MediaType>,
+    requests: Option<MediaType>,
+    features: Vec<JsonPath>,
     /// The model that all calls name.
     pub(super) target_model: Option<String>,
-    model_path: Option<Path>,
+    model_path: Option<JsonPath>,
     is_multi: Option<bool>,
     max_records: Option<usize>,
     max_payload_bytes: Option<usize>,
     csv_header: Option<String>,
-    input_filter: Option<Path>,
+    input_filter: Option<JsonPath>,
     join_input: Option<bool>,
-    output_filter: Option<Path>,
+    output_filter: Option<JsonPath>,
 }
 
 impl Shape {
     /// How requests are made and what is shown of predictions.
-    pub(super) fn assemble(self) -> Option<(Rules, View)> {
+    pub(super) fn assemble(self) -> Option<(RequestSpec, Projection)> {
         let is_multi = self.is_multi?;
         let header = self.csv_header.as_deref();
-        let frame = match self.requests.filter(|_| is_multi) {
-            Some(media) => Frame::of_many(media, header),
-            None => Frame::of_one(header),
+        let body_template = match self.requests.filter(|_| is_multi) {
+            Some(media) => BodyTemplate::multi_record(media, header),
+            None => BodyTemplate::single_record(header),
         };
-        let rows = Rows {
-            records: self.records,
-            requests: self.requests,
+        let input = InputSpec {
+            record_type: self.records,
+            request_type: self.requests,
             features: self.features,
             input_filter: self.input_filter?,
             target_model: self.model_path,
-            are_packed: is_multi,
+            is_multi_record: is_multi,
         };
-        let rules = Rules {
-            rows,
-            frame: Arc::new(frame),
+        let request_spec = RequestSpec {
+            input,
+            body_template: Arc::new(body_template),
             max_records: if is_multi { self.max_records? } else { 1 },
             max_payload_bytes: self.max_payload_bytes?,
         };
-        let view = View {
+        let projection = Projection {
             join_input: self.join_input?,
             output_filter: self.output_filter?,
-            records: self.records,
+            record_type: self.records,
         };
-        Some((rules, view))
+        Some((request_spec, projection))
     }
 
     /// What does not fit together. What looks into a record or packs it takes its shape for known.
     fn faults(&self) -> Vec<String> {
         let is_joined = self.join_input == Some(true);
-        let looks_in = |path: &Option<Path>| path.as_ref().is_some_and(|path| !path.is_whole());
-        let by_name = |path: &Option<Path>| path.as_ref().is_some_and(|path| !path.is_by_column());
+        let looks_in = |path: &Option<JsonPath>| path.as_ref().is_some_and(|path| !path.is_identity());
+        let by_name = |path: &Option<JsonPath>| path.as_ref().is_some_and(|path| !path.is_column_path());
         let unknown = |variable: Variable, value: &str| {
             let (name, content_type) = (variable.name, CONTENT_TYPE.name);
             format!("{name}{value} with {content_type}, whose records the function cannot look into; allowed: {KNOWN}")
@@ -141,7 +141,7 @@ impl Shape {
         }
         for (Variable { name, .. }, _) in paths
             .iter()
-            .filter(|(_, path)| self.records == Some(Media::Csv) && by_name(path))
+            .filter(|(_, path)| self.records == Some(MediaType::Csv) && by_name(path))
         {
             faults.push(format!(
                 "{name} is a path by name, but CSV has columns; allowed: $, [n,…] or [a:b]"
@@ -158,7 +158,7 @@ impl Shape {
         if !self.features.is_empty() && looks_in(&self.input_filter) {
             faults.push("FEATURES and INPUT_FILTER both say what the model gets; allowed: one of them".to_owned());
         }
-        if self.csv_header.is_some() && self.requests != Some(Media::Csv) {
+        if self.csv_header.is_some() && self.requests != Some(MediaType::Csv) {
             faults.push(format!(
                 "{} with {}; allowed: text/csv",
                 CSV_HEADER.name, CONTENT_TYPE.name
@@ -173,13 +173,13 @@ fn either(value: &str, first: &str, second: &str) -> Option<bool> {
     (value == first || value == second).then(|| value == second)
 }
 
-fn features(value: &str) -> Option<Vec<Path>> {
-    Path::read_list(value).filter(|paths| paths.iter().all(Path::is_of_one_value))
+fn features(value: &str) -> Option<Vec<JsonPath>> {
+    JsonPath::parse_list(value).filter(|paths| paths.iter().all(JsonPath::is_singular))
 }
 
 fn target_model(value: &str) -> Option<TargetModel> {
     if value.starts_with('$') {
-        let path = Path::read(value).filter(|path| path.is_of_one_value() && !path.is_whole());
+        let path = JsonPath::parse(value).filter(|path| path.is_singular() && !path.is_identity());
         return path.map(TargetModel::InTheRecord);
     }
     header(value).map(TargetModel::Named)
@@ -260,6 +260,6 @@ mod tests {
         assert_eq!(config.parameters.target_model.as_deref(), Some("a.tar.gz"));
         let multi = read(&[("BATCH_STRATEGY", "MultiRecord"), ("MAX_RECORDS_PER_REQUEST", "7")]).unwrap();
         assert_eq!(multi.requests.max_records, 7);
-        assert!(!read(&[("COMPRESSION", "none")]).unwrap().unpacking.decompress);
+        assert!(!read(&[("COMPRESSION", "none")]).unwrap().decompress.enabled);
     }
 }

@@ -35,14 +35,14 @@ fn two_settings_are_enough() {
         (config.retry.backoff.base, config.retry.backoff.cap),
         (Duration::from_millis(50), Duration::from_secs(2))
     );
-    assert_eq!(config.limits.reserve, Duration::from_secs(1));
-    assert_eq!(config.limits.budget, Duration::from_mins(1));
+    assert_eq!(config.time_budget.reserve, Duration::from_secs(1));
+    assert_eq!(config.time_budget.fallback_total, Duration::from_mins(1));
     assert_eq!(
         (config.requests.max_payload_bytes, config.requests.max_records),
         (6_291_456, 1)
     );
-    assert!(config.requests.rows.input_filter.is_whole() && config.view.output_filter.is_whole());
-    assert!(config.unpacking.decompress && config.unpacking.limit_bytes == 10_485_760);
+    assert!(config.requests.input.input_filter.is_identity() && config.projection.output_filter.is_identity());
+    assert!(config.decompress.enabled && config.decompress.limit_bytes == 10_485_760);
     assert_eq!((config.give_up_after, config.memo_bytes), (None, 16_777_216));
     assert_eq!(
         (config.output_format, config.output_mode),

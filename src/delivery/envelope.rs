@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::event::KinesisRecord;
 use crate::event::UserRecord;
 use crate::inference::format::lazy_json::on_one_line;
-use crate::inference::projection::Shown;
+use crate::inference::projection::Projected;
 use crate::outcome::ModelOutput;
 use crate::outcome::Rejection;
 
@@ -91,7 +91,7 @@ pub fn prediction(
     record: &KinesisRecord<'_>,
     user_record: &UserRecord,
     endpoint: &str,
-    shown: &Shown<'_>,
+    shown: &Projected<'_>,
     variant: Option<&str>,
 ) -> String {
     let (output, output_encoding) = OutputValue::of(&shown.output);
@@ -174,8 +174,8 @@ mod tests {
 
     use super::*;
     use crate::endpoint::Response;
+    use crate::event::{self, DecompressOptions, decode};
     use crate::outcome::Prediction;
-    use crate::{decode, event};
 
     const EVENT: &str = r#"{"Records":[
         {"eventID":"shardId-0:7","kinesis":{"sequenceNumber":"7","partitionKey":"a \"key\"","data":"aGk=",
@@ -186,11 +186,11 @@ mod tests {
     fn with_records(check: impl Fn(&[KinesisRecord<'_>], &[UserRecord])) {
         let payload = EVENT.to_owned();
         let event = event::read(payload.as_bytes()).unwrap();
-        let unpacking = decode::Unpacking {
-            decompress: true,
+        let decompress = DecompressOptions {
+            enabled: true,
             limit_bytes: 1000,
         };
-        check(&event.records, &decode::decode(&event.records, unpacking));
+        check(&event.records, &decode(&event.records, decompress));
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
                     variant: Some("AllTraffic".to_owned()),
                 };
                 let Prediction { output, variant } = read_prediction(response);
-                let shown = Shown {
+                let shown = Projected {
                     input: None,
                     output: Cow::Owned(output),
                 };

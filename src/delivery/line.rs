@@ -1,52 +1,51 @@
-//! What a user record's outcome is delivered as.
+//! Builds the lines to deliver from the outcomes of user records.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::destination::{Entry, Output};
+use super::destination::{Destination, OutputLine};
 use super::envelope;
-use super::{Form, Line};
-use crate::delivery::OutputFormat;
+use super::{LineFormat, OutputFormat, PendingLine};
 use crate::event::KinesisRecord;
 use crate::event::{Batch, UserRecord};
 use crate::inference::sha256;
 use crate::outcome::Prediction;
 use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, catch_panic};
 
-/// All that goes into the lines of one invocation.
+/// Builds the lines of one invocation.
 #[derive(Debug)]
-pub(super) struct Writer<'w> {
-    pub(super) output: &'w Output,
-    pub(super) dead_letter: Option<&'w Output>,
-    pub(super) form: &'w Form,
+pub(super) struct LineBuilder<'w> {
+    pub(super) output: &'w Destination,
+    pub(super) dead_letter: Option<&'w Destination>,
+    pub(super) line_format: &'w LineFormat,
     pub(super) batch: Batch<'w>,
     pub(super) endpoint: &'w str,
 }
 
-impl Writer<'_> {
-    /// The line for the user record of this index, where its outcome is delivered. A record whose line cannot be made has
-    /// failed, one whose prediction is too large for OUTPUT is rejected.
-    pub(super) fn line(&self, index: usize, outcome: &mut Outcome) -> Option<Line> {
-        catch_panic(|| self.write(index, outcome)).unwrap_or_else(|panicked| {
+impl LineBuilder<'_> {
+    /// Returns the line for the user record at `index`, or `None` if its outcome is not delivered. If building the line
+    /// panics, the outcome becomes Failed. If the prediction is too large for OUTPUT, the outcome becomes Rejected.
+    pub(super) fn build(&self, index: usize, outcome: &mut Outcome) -> Option<PendingLine> {
+        catch_panic(|| self.build_line(index, outcome)).unwrap_or_else(|panicked| {
             *outcome = panicked;
             None
         })
     }
 
-    fn write(&self, index: usize, outcome: &mut Outcome) -> Option<Line> {
+    fn build_line(&self, index: usize, outcome: &mut Outcome) -> Option<PendingLine> {
         let user_record = self.batch.user_records.get(index)?;
-        let record = self.batch.records.get(user_record.position)?;
-        let line = self.text(index, outcome)?;
-        Some(Line {
+        let record = self.batch.records.get(user_record.record_index)?;
+        let text = self.text(index, outcome)?;
+        Some(PendingLine {
             index,
-            position: user_record.position,
+            record_index: user_record.record_index,
             is_dead_letter: matches!(outcome, Outcome::Rejected(_)),
-            entry: Entry {
-                line,
+            line: OutputLine {
+                text,
                 partition_key: envelope::partition_key(record, user_record)
                     .unwrap_or("none")
                     .to_owned(),
-                id: if self.is_told_by_id(outcome) {
+                id: if self.is_id_used(outcome) {
                     self.id(index, record)
                 } else {
                     String::new()
@@ -56,24 +55,25 @@ impl Writer<'_> {
         })
     }
 
-    /// Most destinations make nothing of an identity.
-    fn is_told_by_id(&self, outcome: &Outcome) -> bool {
+    /// Whether the outcome's destination uses the line's ID. Most destinations do not.
+    fn is_id_used(&self, outcome: &Outcome) -> bool {
         let destination = match outcome {
             Outcome::Rejected(_) => self.dead_letter,
             Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered => Some(self.output),
         };
-        destination.is_some_and(Output::tells_by_id)
+        destination.is_some_and(Destination::uses_ids)
     }
 
-    /// The record's place in its shard, then what else may deliver to the same destination: another endpoint's function,
-    /// another stream's. A record without a place is told by all that came of it.
+    /// Returns the line's ID: the record's ID in its shard, the endpoint and the stream. The last two differ if functions
+    /// for several endpoints or streams deliver to one destination. A record without an ID gets the hash of its entry in
+    /// the event instead.
     fn id(&self, index: usize, record: &KinesisRecord<'_>) -> String {
         let Batch { stream_arn, .. } = self.batch;
-        let place = self
+        let record_id = self
             .batch
             .id(index)
             .unwrap_or_else(|| sha256(record.raw.map_or("", RawValue::get)));
-        format!("{place} {} {stream_arn}", self.endpoint)
+        format!("{record_id} {} {stream_arn}", self.endpoint)
     }
 
     fn prediction(
@@ -84,31 +84,31 @@ impl Writer<'_> {
     ) -> Result<String, Rejection> {
         let no_bytes = Bytes::new();
         let data = user_record.data.as_ref().unwrap_or(&no_bytes);
-        let in_envelope = self.form.format == OutputFormat::Envelope;
-        let shown = self.form.view.show(data, &prediction.output, in_envelope)?;
+        let in_envelope = self.line_format.format == OutputFormat::Envelope;
+        let projected = self.line_format.projection.apply(data, &prediction.output, in_envelope)?;
         let line = if in_envelope {
             envelope::prediction(
                 record,
                 user_record,
                 self.endpoint,
-                &shown,
+                &projected,
                 prediction.variant.as_deref(),
             )
         } else {
-            envelope::raw(&shown.output)
+            envelope::raw(&projected.output)
         };
-        match self.output.exceeded(&line) {
+        match self.output.exceeded_limit(&line) {
             None => Ok(line),
             Some(max) => Err(Rejection {
                 kind: RejectionKind::PredictionTooLarge,
-                message: format!("the prediction has {} bytes, OUTPUT takes {max}", line.len()),
+                message: format!("the prediction has {} bytes, OUTPUT accepts at most {max}", line.len()),
             }),
         }
     }
 
     fn text(&self, index: usize, outcome: &mut Outcome) -> Option<String> {
         let user_record = self.batch.user_records.get(index)?;
-        let record = self.batch.records.get(user_record.position)?;
+        let record = self.batch.records.get(user_record.record_index)?;
         if let Outcome::Predicted(prediction) = outcome {
             match self.prediction(record, user_record, prediction) {
                 Ok(line) => return Some(line),
@@ -117,7 +117,7 @@ impl Writer<'_> {
         }
         if let (Outcome::Rejected(reason), Some(dead_letter)) = (&outcome, self.dead_letter) {
             let line = envelope::dead_letter(record, user_record, self.endpoint, reason);
-            if dead_letter.exceeded(&line).is_none() {
+            if dead_letter.exceeded_limit(&line).is_none() {
                 return Some(line);
             }
             *outcome = Outcome::Failed(Failure::DeadLetterTooLarge);

@@ -1,7 +1,7 @@
-//! Outcomes remembered for redelivery: what lies behind the checkpoint comes again, and need not be called again.
+//! The memo: outcomes of records after the checkpoint, remembered so that their redelivery needs no calls.
 //!
-//! It is filled only when an answer names a record that must come again. Lambda may deliver a batch to any environment,
-//! and this memory is one environment's: it saves calls and repeats, it promises nothing.
+//! The memo is filled only when a batch response names a record to redeliver. It belongs to one execution environment, and
+//! Lambda may redeliver a batch to any other. So the memo saves calls and duplicates, but guarantees neither.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,86 +11,86 @@ use crate::event::Batch;
 use crate::outcome::ModelOutput;
 use crate::outcome::Outcome;
 
-/// What an entry takes beside its key and its prediction, about: the map's and the list's share, and the values.
-const ENTRY_BYTES: usize = 256;
+/// The approximate size of an entry without its key and its prediction: its share of the map and of the list, and the
+/// fixed-size values.
+const ENTRY_OVERHEAD_BYTES: usize = 256;
 
-/// The outcomes of records that will be delivered again, those dropped first that were taken down first. One for the
-/// process.
+/// The outcomes of records that will be redelivered. The least recently remembered are evicted first. One per process.
 #[derive(Debug)]
 pub struct Memo {
-    kept: Mutex<Kept>,
+    state: Mutex<MemoState>,
     bytes_max: usize,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct MemoState {
     outcomes: LruCache<String, Outcome>,
     bytes: usize,
 }
 
 impl Memo {
-    /// A memory of `bytes_max` bytes, about; 0 remembers nothing.
+    /// Creates a memo of about `bytes_max` bytes. With 0, it remembers nothing.
     pub fn new(bytes_max: usize) -> Self {
         let (outcomes, bytes) = (LruCache::unbounded(), 0);
         Self {
-            kept: Mutex::new(Kept { outcomes, bytes }),
+            state: Mutex::new(MemoState { outcomes, bytes }),
             bytes_max,
         }
     }
 
-    /// Whether anything is remembered at all.
+    /// Whether the memo remembers anything.
     pub fn is_on(&self) -> bool {
         self.bytes_max > 0
     }
 
-    /// What is remembered of the batch's user records, one by one. It is forgotten with that: what must come once more
-    /// is taken down once more.
+    /// Removes and returns the remembered outcome of each user record of the batch. A record that must be redelivered again
+    /// has to be remembered again.
     pub fn recall(&self, batch: &Batch<'_>) -> Vec<Option<Outcome>> {
-        let mut kept = self.kept();
+        let mut state = self.state();
         let indexes = 0..batch.user_records.len();
-        if kept.outcomes.is_empty() {
+        if state.outcomes.is_empty() {
             return indexes.map(|_| None).collect();
         }
-        indexes.map(|index| kept.take(&key(batch, index)?)).collect()
+        indexes.map(|index| state.take(&key(batch, index)?)).collect()
     }
 
-    /// Takes down how the user record of this index ended. Only what has ended is remembered.
+    /// Remembers the outcome of the user record at `index`, unless it is Failed or the record has no key.
     pub fn remember(&self, batch: &Batch<'_>, index: usize, outcome: Outcome) {
         let (Some(key), false) = (key(batch, index), matches!(outcome, Outcome::Failed(_))) else {
             return;
         };
-        let mut kept = self.kept();
-        kept.bytes += size(&key, &outcome);
-        if let Some((key, replaced)) = kept.outcomes.push(key, outcome) {
-            kept.bytes -= size(&key, &replaced);
+        let mut state = self.state();
+        state.bytes += entry_size(&key, &outcome);
+        if let Some((key, replaced)) = state.outcomes.push(key, outcome) {
+            state.bytes -= entry_size(&key, &replaced);
         }
-        while kept.bytes > self.bytes_max
-            && let Some((key, dropped)) = kept.outcomes.pop_lru()
+        while state.bytes > self.bytes_max
+            && let Some((key, dropped)) = state.outcomes.pop_lru()
         {
-            kept.bytes -= size(&key, &dropped);
+            state.bytes -= entry_size(&key, &dropped);
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, MemoState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl MemoState {
     fn take(&mut self, key: &str) -> Option<Outcome> {
         let outcome = self.outcomes.pop(key)?;
-        self.bytes -= size(key, &outcome);
+        self.bytes -= entry_size(key, &outcome);
         Some(outcome)
     }
 }
 
-/// The stream, the shard, the sequence number and the sub-sequence number.
+/// Returns a key of the stream, the shard, the sequence number and the sub-sequence number.
 fn key(batch: &Batch<'_>, index: usize) -> Option<String> {
     let id = batch.id(index)?;
     Some(format!("{} {id}", batch.stream_arn))
 }
 
-fn size(key: &str, outcome: &Outcome) -> usize {
+fn entry_size(key: &str, outcome: &Outcome) -> usize {
     let own = match outcome {
         Outcome::Predicted(prediction) => {
             let output = match &prediction.output {
@@ -103,7 +103,7 @@ fn size(key: &str, outcome: &Outcome) -> usize {
         Outcome::Rejected(rejection) => rejection.message.len(),
         Outcome::Failed(_) | Outcome::Delivered => 0,
     };
-    ENTRY_BYTES + key.len() + own
+    ENTRY_OVERHEAD_BYTES + key.len() + own
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
     use crate::inference::read_prediction;
     use crate::outcome::Failure;
 
-    /// Two Kinesis records with three user records each.
+    /// Calls `check` with two Kinesis records of three user records each.
     fn with_batch(stream_arn: &str, check: impl FnOnce(&Batch<'_>)) {
         let entry = |number: u32| {
             format!(r#"{{"eventID":"shard:{number}","kinesis":{{"sequenceNumber":"{number}","data":""}}}}"#)
@@ -125,9 +125,9 @@ mod tests {
         let payload = format!(r#"{{"Records":[{},{}]}}"#, entry(7), entry(8));
         let event = event::read(payload.as_bytes()).unwrap();
         let user_record = |number: usize| UserRecord {
-            position: number / 3,
+            record_index: number / 3,
             sub_sequence_number: (number % 3) as u64,
-            ..UserRecord::whole(0, &event.records[0], Ok(Bytes::new()))
+            ..UserRecord::not_aggregated(0, &event.records[0], Ok(Bytes::new()))
         };
         let user_records: Vec<_> = (0..6).map(user_record).collect();
         check(&Batch {
@@ -170,32 +170,32 @@ mod tests {
             memo.remember(batch, 5, Outcome::Failed(Failure::OutOfTime));
         });
         with_batch("arn:other", |batch| {
-            assert!(memo.recall(batch).iter().all(Option::is_none), "that is another stream");
+            assert!(memo.recall(batch).iter().all(Option::is_none), "the outcomes belong to another stream");
         });
         with_batch("arn:a", |batch| {
             let expected = [Some("1"), Some("2"), Some("3"), Some("4"), Some("delivered"), None];
             assert_eq!(texts(&memo.recall(batch)), expected);
-            assert!(memo.recall(batch).iter().all(Option::is_none), "it is told once");
+            assert!(memo.recall(batch).iter().all(Option::is_none), "an outcome is recalled once");
         });
-        assert_eq!(memo.kept().bytes, 0);
+        assert_eq!(memo.state().bytes, 0);
     }
 
     #[test]
-    fn what_was_taken_down_first_gives_way_first_and_the_bound_holds() {
+    fn the_least_recently_remembered_outcome_is_evicted_first_and_the_size_limit_holds() {
         let big = "7".repeat(1000);
-        let memo = Memo::new(4 * (ENTRY_BYTES + 1000 + 20));
+        let memo = Memo::new(4 * (ENTRY_OVERHEAD_BYTES + 1000 + 20));
         with_batch("arn:a", |batch| {
             for index in [0, 1, 2, 3, 0, 4] {
                 memo.remember(batch, index, predicted(&big));
-                assert!(memo.kept().bytes <= memo.bytes_max);
+                assert!(memo.state().bytes <= memo.bytes_max);
             }
-            let kept: Vec<_> = memo.recall(batch).iter().map(Option::is_some).collect();
-            assert_eq!(kept, [true, false, true, true, true, false]);
+            let recalled: Vec<_> = memo.recall(batch).iter().map(Option::is_some).collect();
+            assert_eq!(recalled, [true, false, true, true, true, false]);
         });
     }
 
     #[test]
-    fn no_memory_remembers_nothing() {
+    fn a_memo_of_zero_bytes_remembers_nothing() {
         let memo = Memo::new(0);
         with_batch("arn:a", |batch| {
             memo.remember(batch, 0, predicted("1"));

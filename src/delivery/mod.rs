@@ -1,10 +1,10 @@
-//! Outcomes in, as they come; predictions delivered to OUTPUT and rejected records to `DEAD_LETTER`, while later calls
-//! are in flight.
+//! Outcomes enter as they are settled. Predictions leave for OUTPUT and rejected records for `DEAD_LETTER`, while later
+//! calls are in flight. This room never makes an inference call and never starts a delivery after the deadline.
 //!
-//! In `ordered` mode what is delivered is the finished prefix of whole Kinesis records, so that nothing before the
-//! checkpoint comes again. Only where a destination takes a part of what it is handed may something behind the checkpoint
-//! have arrived. In `unordered` mode all that is finished is delivered. What has arrived behind the checkpoint is told, so
-//! that it can be remembered.
+//! In `ordered` mode, only the finished prefix of whole Kinesis records is delivered, so that a redelivery repeats
+//! nothing. A record after the checkpoint is delivered only if a destination accepts a part of the lines that it gets. In
+//! `unordered` mode, every finished record is delivered. [`Progress`] reports the records delivered after the checkpoint,
+//! so that the [`memo`] can skip them when the batch is redelivered.
 
 use std::pin::pin;
 use std::time::SystemTime;
@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::event::Batch;
-use crate::inference::projection::View;
-use crate::lambda::time_budget::Deadline;
+use crate::inference::projection::Projection;
+use crate::lambda::time_budget::Schedule;
 use crate::outcome::Outcome;
-use destination::{Delivered, Entry, Output};
+use destination::{DeliveryResult, OutputLine, Destination};
 
 pub mod destination;
 pub mod envelope;
@@ -27,71 +27,72 @@ mod progress;
 
 pub use destination::DestinationSetting;
 
-use line::Writer;
-pub use progress::{Arrived, Progress};
+use line::LineBuilder;
+pub use progress::{DeliveredRecords, Progress};
 
-/// What a prediction is delivered as. A dead letter is always in its envelope.
+/// The format of a delivered prediction. A dead letter always has its envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputFormat {
-    /// With the record's place in the stream, as one JSON object.
+    /// One JSON object with the prediction and the record's position in the stream.
     Envelope,
-    /// The model's answer alone.
+    /// The model's output alone.
     Raw,
 }
 
-/// What of a batch is delivered when.
+/// The order in which the records of a batch are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputMode {
-    /// The finished prefix, in the order of the batch.
+    /// The finished prefix only, in batch order.
     Ordered,
-    /// Each record that is finished, though one before it is not.
+    /// Every finished record, even if an earlier record is unfinished.
     Unordered,
 }
 
-/// Where records are delivered, and how. One for the process.
+/// The destinations of the process and the way it delivers to them. One per process.
 #[derive(Debug)]
 pub struct Delivery {
-    output: Output,
-    dead_letter: Option<Output>,
-    form: Form,
+    output: Destination,
+    dead_letter: Option<Destination>,
+    line_format: LineFormat,
     mode: OutputMode,
 }
 
-/// In what form predictions are delivered.
+/// The content and format of the lines for predictions.
 #[derive(Debug, Clone)]
-pub struct Form {
-    /// With the record's place or without.
+pub struct LineFormat {
+    /// With or without the envelope.
     pub format: OutputFormat,
-    /// What of a prediction and its record.
-    pub view: View,
+    /// The parts of the prediction and its record to deliver.
+    pub projection: Projection,
 }
 
-/// What one user record is delivered as.
+/// The line of one user record, ready for delivery.
 #[derive(Debug)]
-struct Line {
-    /// Of the user record.
+struct PendingLine {
+    /// The index of the user record.
     index: usize,
-    /// Of the Kinesis record that holds it.
-    position: usize,
+    /// The index of the Kinesis record that holds it.
+    record_index: usize,
     is_dead_letter: bool,
-    entry: Entry,
+    line: OutputLine,
 }
 
-/// The outcomes of one invocation, on their way to delivery.
+/// The stream of one invocation's outcomes, from dispatch to delivery.
 #[derive(Debug)]
-pub struct Outcomes {
-    /// The outcome of each user record, with its index, once.
+pub struct OutcomeStream {
+    /// Receives each user record's index and outcome, once.
     pub settled: mpsc::UnboundedReceiver<(usize, Outcome)>,
-    /// Is told the first index from which on calls would be in vain: it is not delivered, and brings back what follows.
+    /// Sends the lowest index of an undelivered record. Its redelivery includes every later record, so that no further
+    /// call is useful from this index on.
     pub stop: watch::Sender<usize>,
-    /// Whether a record that may be at fault itself leaves the others to go on.
-    pub others_go_on: bool,
+    /// Whether calls for other records go on after a record that may be poison.
+    pub isolate_suspects: bool,
 }
 
-/// A stream that would feed itself for ever.
+/// A destination is the event's own source stream.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{variable} is the stream that the event comes from, {stream_arn}: it would feed itself for ever; choose another"
+    "{variable} is the event's source stream, {stream_arn}, which would feed itself forever: choose another destination"
 )]
 pub struct FeedsItself {
     variable: &'static str,
@@ -99,33 +100,38 @@ pub struct FeedsItself {
 }
 
 impl Delivery {
-    /// Delivers predictions to `output` and rejected records to `dead_letter`.
-    pub fn new(output: Output, dead_letter: Option<Output>, form: Form, mode: OutputMode) -> Self {
+    /// Creates a delivery of predictions to `output` and of rejected records to `dead_letter`.
+    pub fn new(output: Destination, dead_letter: Option<Destination>, line_format: LineFormat, mode: OutputMode) -> Self {
         Self {
             output,
             dead_letter,
-            form,
+            line_format,
             mode,
         }
     }
 
-    /// Whether a rejected record has no place to go to, and so is unfinished like a failed one.
+    /// Whether a rejected record is unfinished like a failed one, because there is no dead-letter destination.
     pub fn rejected_fails(&self) -> bool {
         self.dead_letter.is_none()
     }
 
-    /// Refuses an event of a stream that is a destination as well, for a function of this `account`.
+    /// Checks that no destination is the event's source stream, for a function in this `account`.
     ///
     /// # Errors
     ///
-    /// [`FeedsItself`] names the variable.
+    /// Returns [`FeedsItself`] with the setting's name if a destination is the source stream.
     pub fn check_source(&self, stream_arn: &str, account: Option<&str>) -> Result<(), FeedsItself> {
         let destinations = [
             ("OUTPUT", Some(&self.output)),
             ("DEAD_LETTER", self.dead_letter.as_ref()),
         ];
-        let feeds = |output: Option<&Output>| output.is_some_and(|output| output.feeds(stream_arn, account));
-        match destinations.into_iter().find(|(_, output)| feeds(*output)) {
+        let is_source = |destination: Option<&Destination>| {
+            destination.is_some_and(|destination| destination.is_source_stream(stream_arn, account))
+        };
+        match destinations
+            .into_iter()
+            .find(|(_, destination)| is_source(*destination))
+        {
             Some((variable, _)) => Err(FeedsItself {
                 variable,
                 stream_arn: stream_arn.to_owned(),
@@ -134,118 +140,123 @@ impl Delivery {
         }
     }
 
-    /// Takes the outcomes in until there are no more, and delivers what it may of them, as long as the `deadline` leaves time
-    /// for it. One delivery is under way at a time, and outcomes are taken in meanwhile.
+    /// Receives outcomes until the stream ends, and delivers the deliverable ones until the `schedule`'s delivery end. Runs
+    /// one delivery at a time, and receives further outcomes meanwhile.
     pub async fn run<'b>(
         &self,
         batch: Batch<'b>,
         endpoint: &str,
-        mut outcomes: Outcomes,
-        deadline: Deadline,
+        mut outcomes: OutcomeStream,
+        schedule: Schedule,
     ) -> Progress<'b> {
-        let writer = Writer {
+        let builder = LineBuilder {
             output: &self.output,
             dead_letter: self.dead_letter.as_ref(),
-            form: &self.form,
+            line_format: &self.line_format,
             batch,
             endpoint,
         };
         let mut progress = Progress::new(batch, self.mode);
         let mut more = true;
         loop {
-            let worth = if more { self.output.worth_a_delivery() } else { 1 };
-            let Some(lines) = progress.take_ready(worth) else {
+            let lines_min = if more { self.output.full_request_lines() } else { 1 };
+            let Some(lines) = progress.take_ready(lines_min) else {
                 if !more {
                     return progress;
                 }
-                more = outcomes.take_one(&mut progress, &writer).await;
+                more = outcomes.receive(&mut progress, &builder).await;
                 continue;
             };
-            let mut shipping = pin!(self.ship(lines, deadline));
-            let runs = loop {
+            let mut delivering = pin!(self.deliver_lines(lines, schedule));
+            let results = loop {
                 tokio::select! {
                     biased;
-                    runs = &mut shipping => break runs,
-                    had_one = outcomes.take_one(&mut progress, &writer), if more => more = had_one,
+                    results = &mut delivering => break results,
+                    received = outcomes.receive(&mut progress, &builder), if more => more = received,
                 }
             };
-            if let Some(first) = runs.iter().flat_map(|run| &run.left).min() {
+            if let Some(first) = results.iter().flat_map(|result| &result.undelivered).min() {
                 outcomes.stop_at(*first);
             }
-            for run in &runs {
-                progress.shipped(run);
+            for result in &results {
+                progress.record_result(result);
             }
         }
     }
 
-    /// Delivers lines that stand in batch order.
-    async fn ship(&self, lines: Vec<Line>, deadline: Deadline) -> Vec<Run> {
+    /// Delivers lines, which are in batch order.
+    async fn deliver_lines(&self, lines: Vec<PendingLine>, schedule: Schedule) -> Vec<PutResult> {
         match self.mode {
-            OutputMode::Ordered => self.ship_in_order(lines, deadline).await,
+            OutputMode::Ordered => self.deliver_in_order(lines, schedule).await,
             OutputMode::Unordered => {
-                let end = deadline.delivery_end;
-                let (dead_letters, predictions) = lines.into_iter().partition(|line: &Line| line.is_dead_letter);
+                let end = schedule.delivery_end;
+                let (dead_letters, predictions) = lines.into_iter().partition(|line: &PendingLine| line.is_dead_letter);
                 let (predictions, dead_letters) = tokio::join!(
-                    hand_over(Some(&self.output), predictions, end, deadline),
-                    hand_over(self.dead_letter.as_ref(), dead_letters, end, deadline)
+                    put_lines(Some(&self.output), predictions, end, schedule),
+                    put_lines(self.dead_letter.as_ref(), dead_letters, end, schedule)
                 );
                 vec![predictions, dead_letters]
             }
         }
     }
 
-    /// In three runs, so that as little as can be is delivered of what comes again: the predictions before the first dead
-    /// letter, the dead letters, the predictions behind the first of them.
-    async fn ship_in_order(&self, mut lines: Vec<Line>, deadline: Deadline) -> Vec<Run> {
-        let end = deadline.delivery_end;
+    /// Delivers in three steps: the predictions before the first dead letter, all dead letters, then the predictions after
+    /// the first dead letter. A failed step ends or shortens the next steps, so that a redelivery repeats few lines.
+    async fn deliver_in_order(&self, mut lines: Vec<PendingLine>, schedule: Schedule) -> Vec<PutResult> {
+        let end = schedule.delivery_end;
         let first_dead_letter = lines.iter().position(|line| line.is_dead_letter);
-        let behind = lines.split_off(first_dead_letter.unwrap_or(lines.len()));
-        let before = hand_over(Some(&self.output), lines, end, deadline).await;
-        if !before.left.is_empty() {
-            return vec![before, Run::in_vain(&behind, deadline)];
+        let after = lines.split_off(first_dead_letter.unwrap_or(lines.len()));
+        let before = put_lines(Some(&self.output), lines, end, schedule).await;
+        if !before.undelivered.is_empty() {
+            return vec![before, PutResult::skipped(&after, schedule)];
         }
-        let (dead_letters, predictions): (Vec<_>, Vec<_>) = behind.into_iter().partition(|line| line.is_dead_letter);
-        // A destination that does not answer leaves half of the time to the other one.
-        let its_end = if predictions.is_empty() { end } else { halfway(end) };
-        let positions: Vec<_> = dead_letters.iter().map(|line| (line.index, line.position)).collect();
-        let dead_letters = hand_over(self.dead_letter.as_ref(), dead_letters, its_end, deadline).await;
-        let failed = positions.iter().find(|(index, _)| dead_letters.left.contains(index));
-        let failed_position = failed.map_or(usize::MAX, |(_, position)| *position);
-        let (predictions, in_vain): (Vec<_>, Vec<_>) = predictions
+        let (dead_letters, predictions): (Vec<_>, Vec<_>) = after.into_iter().partition(|line| line.is_dead_letter);
+        // If DEAD_LETTER does not respond, OUTPUT still has half of the time.
+        let dead_letter_end = if predictions.is_empty() { end } else { halfway(end) };
+        let indexes: Vec<_> = dead_letters.iter().map(|line| (line.index, line.record_index)).collect();
+        let dead_letters = put_lines(self.dead_letter.as_ref(), dead_letters, dead_letter_end, schedule).await;
+        let failed = indexes.iter().find(|(index, _)| dead_letters.undelivered.contains(index));
+        let failed_record = failed.map_or(usize::MAX, |(_, record_index)| *record_index);
+        let (predictions, skipped): (Vec<_>, Vec<_>) = predictions
             .into_iter()
-            .partition(|line| line.position < failed_position);
-        let predictions = hand_over(Some(&self.output), predictions, end, deadline).await;
-        vec![before, dead_letters, predictions, Run::in_vain(&in_vain, deadline)]
+            .partition(|line| line.record_index < failed_record);
+        let predictions = put_lines(Some(&self.output), predictions, end, schedule).await;
+        vec![before, dead_letters, predictions, PutResult::skipped(&skipped, schedule)]
     }
 }
 
-/// Lines that were handed to one destination together, by the indexes of their user records.
+/// The result of a delivery of lines to one destination.
 #[derive(Debug)]
-struct Run {
-    all: Vec<usize>,
-    /// Those that have not arrived, as far as is known.
-    left: Vec<usize>,
-    /// When that was known.
+struct PutResult {
+    /// The user record indexes of all lines.
+    indexes: Vec<usize>,
+    /// The user record indexes of the lines that are not known to be delivered.
+    undelivered: Vec<usize>,
+    /// The time at which the result was known.
     at: SystemTime,
 }
 
-impl Run {
-    /// Lines that are not worth handing over.
-    fn in_vain(lines: &[Line], deadline: Deadline) -> Self {
-        let all: Vec<_> = lines.iter().map(|line| line.index).collect();
-        let (left, at) = (all.clone(), deadline.now());
-        Self { all, left, at }
+impl PutResult {
+    /// The result for lines that are not sent.
+    fn skipped(lines: &[PendingLine], schedule: Schedule) -> Self {
+        let indexes: Vec<_> = lines.iter().map(|line| line.index).collect();
+        let (undelivered, at) = (indexes.clone(), schedule.now());
+        Self {
+            indexes,
+            undelivered,
+            at,
+        }
     }
 }
 
-impl Outcomes {
-    /// Waits for an outcome and takes it in; `false` if there will be none.
-    async fn take_one(&mut self, progress: &mut Progress<'_>, writer: &Writer<'_>) -> bool {
+impl OutcomeStream {
+    /// Waits for an outcome and records it in `progress`. Returns `false` at the end of the stream.
+    async fn receive(&mut self, progress: &mut Progress<'_>, builder: &LineBuilder<'_>) -> bool {
         let Some((index, outcome)) = self.settled.recv().await else {
             return false;
         };
-        if let Some(failed) = progress.settle(index, outcome, writer)
-            && !self.others_go_on
+        if let Some(failed) = progress.settle(index, outcome, builder)
+            && !self.isolate_suspects
         {
             self.stop_at(failed);
         }
@@ -266,17 +277,26 @@ fn halfway(end: Instant) -> Instant {
     now + end.saturating_duration_since(now) / 2
 }
 
-/// Delivers the lines, until `end` at the latest.
-async fn hand_over(output: Option<&Output>, lines: Vec<Line>, end: Instant, deadline: Deadline) -> Run {
-    let Some(output) = output else {
-        return Run::in_vain(&lines, deadline);
+/// Delivers lines to the destination. Stops at `end` at the latest. Without a destination, no line is delivered.
+async fn put_lines(
+    destination: Option<&Destination>,
+    lines: Vec<PendingLine>,
+    end: Instant,
+    schedule: Schedule,
+) -> PutResult {
+    let Some(destination) = destination else {
+        return PutResult::skipped(&lines, schedule);
     };
-    let (all, entries): (Vec<_>, Vec<_>) = lines.into_iter().map(|line| (line.index, line.entry)).unzip();
-    let Delivered { left, error } = output.deliver(&entries, end).await;
+    let (indexes, lines): (Vec<_>, Vec<_>) = lines.into_iter().map(|line| (line.index, line.line)).unzip();
+    let DeliveryResult { undelivered, error } = destination.deliver(&lines, end).await;
     if let Some(error) = error {
-        warn!(%error, records = left.len(), "not everything was delivered");
+        warn!(%error, records = undelivered.len(), "some records were not delivered");
     }
-    let left = left.iter().filter_map(|place| all.get(*place).copied()).collect();
-    let at = deadline.now();
-    Run { all, left, at }
+    let undelivered = undelivered.iter().filter_map(|line| indexes.get(*line).copied()).collect();
+    let at = schedule.now();
+    PutResult {
+        indexes,
+        undelivered,
+        at,
+    }
 }

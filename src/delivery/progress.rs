@@ -1,42 +1,42 @@
-//! How far each user record of one invocation has come.
+//! The progress of one invocation's user records: settled, ready for delivery, delivered.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::line::Writer;
-use super::{Line, Run};
-use crate::delivery::OutputMode;
+use super::line::LineBuilder;
+use super::{OutputMode, PendingLine, PutResult};
 use crate::event::Batch;
-use crate::lambda::response::nameable;
+use crate::lambda::response::checkpointable_prefix;
 use crate::outcome::{Outcome, RejectionKind};
 
-/// The outcomes of one invocation's user records, and which of them have arrived.
+/// The outcomes of one invocation's user records, and which records are delivered.
 #[derive(Debug)]
 pub struct Progress<'b> {
     batch: Batch<'b>,
     mode: OutputMode,
     outcomes: Vec<Option<Outcome>>,
-    has_arrived: Vec<bool>,
-    /// Lines that wait for their delivery; in `ordered` mode, those of a prefix.
-    ready: Vec<Line>,
-    /// In `ordered` mode, the first user record that has no line yet.
+    is_delivered: Vec<bool>,
+    /// Lines that wait for delivery. In `ordered` mode, they belong to a prefix of the batch.
+    ready: Vec<PendingLine>,
+    /// In `ordered` mode, the index of the first user record without a line.
     next: usize,
-    /// In `ordered` mode, whether that one is unfinished for good.
-    is_at_its_end: bool,
-    /// Whether a delivery fell short. Another one is not begun.
-    fell_short: bool,
-    arrived: Arrived,
+    /// In `ordered` mode, whether the record at `next` is unfinished and so ends the prefix.
+    is_blocked: bool,
+    /// Whether a delivery left lines undelivered. No other delivery starts after it.
+    has_delivery_failed: bool,
+    delivered: DeliveredRecords,
 }
 
-/// What has arrived in this invocation.
+/// Counts of the records that this invocation delivered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Arrived {
-    /// User records whose predictions have.
+pub struct DeliveredRecords {
+    /// The number of user records with a delivered prediction.
     pub predicted: usize,
-    /// User records whose dead letters have, by why they were rejected.
+    /// The number of user records with a delivered dead letter, by kind of rejection.
     pub rejected: HashMap<RejectionKind, usize>,
-    /// How old the oldest predicted record was when its prediction arrived, as far as its arrival in the stream is known.
-    pub oldest: Option<Duration>,
+    /// The age of the oldest predicted record when its prediction was delivered, measured from its arrival in the stream.
+    /// `None` without a delivered prediction whose record has an arrival time.
+    pub oldest_age: Option<Duration>,
 }
 
 impl<'b> Progress<'b> {
@@ -46,27 +46,27 @@ impl<'b> Progress<'b> {
             batch,
             mode,
             outcomes: (0..count).map(|_| None).collect(),
-            has_arrived: vec![false; count],
+            is_delivered: vec![false; count],
             ready: Vec::new(),
             next: 0,
-            is_at_its_end: false,
-            fell_short: false,
-            arrived: Arrived::default(),
+            is_blocked: false,
+            has_delivery_failed: false,
+            delivered: DeliveredRecords::default(),
         }
     }
 
-    /// Takes in an outcome. Returns the index of a record that turns out to be unfinished, though its outcome was not that
-    /// it failed: its line cannot be made, or there is no place for it.
-    pub(super) fn settle(&mut self, index: usize, outcome: Outcome, writer: &Writer<'_>) -> Option<usize> {
-        let slot = self.outcomes.get_mut(index).expect("an index of this batch");
-        assert!(slot.is_none(), "a record has one outcome");
+    /// Records an outcome and makes the lines that it allows. Returns the index of a record that is unfinished although its
+    /// outcome was not Failed, because its line cannot be made or has no destination.
+    pub(super) fn settle(&mut self, index: usize, outcome: Outcome, builder: &LineBuilder<'_>) -> Option<usize> {
+        let slot = self.outcomes.get_mut(index).expect("the index is in this batch");
+        assert!(slot.is_none(), "a record has exactly one outcome");
         *slot = Some(outcome);
         if self.mode == OutputMode::Unordered {
-            return self.write(index, writer).unwrap_or_default();
+            return self.make_line(index, builder).unwrap_or_default();
         }
-        while !self.is_at_its_end && self.outcomes.get(self.next).is_some_and(Option::is_some) {
-            if let Some(unfinished) = self.write(self.next, writer) {
-                self.is_at_its_end = true;
+        while !self.is_blocked && self.outcomes.get(self.next).is_some_and(Option::is_some) {
+            if let Some(unfinished) = self.make_line(self.next, builder) {
+                self.is_blocked = true;
                 return unfinished;
             }
             self.next += 1;
@@ -74,28 +74,29 @@ impl<'b> Progress<'b> {
         None
     }
 
-    /// Makes the line of a settled record. `Some` if it is unfinished: nothing in it if that was known.
-    #[expect(clippy::option_option, reason = "unfinished or not, and if so, news or not")]
-    fn write(&mut self, index: usize, writer: &Writer<'_>) -> Option<Option<usize>> {
+    /// Makes the line of a settled record. Returns `None` if the record can be finished, `Some(None)` if its outcome was
+    /// Failed, and `Some(Some(index))` if it is unfinished although its outcome was not Failed.
+    #[expect(clippy::option_option, reason = "three cases: not unfinished, known to be unfinished, newly unfinished")]
+    fn make_line(&mut self, index: usize, builder: &LineBuilder<'_>) -> Option<Option<usize>> {
         let outcome = self.outcomes.get_mut(index)?.as_mut()?;
         match outcome {
             Outcome::Failed(_) => return Some(None),
             Outcome::Delivered => {
-                self.has_arrived.get_mut(index).map(|has_arrived| *has_arrived = true)?;
+                self.is_delivered.get_mut(index).map(|is_delivered| *is_delivered = true)?;
                 return None;
             }
             Outcome::Predicted(_) | Outcome::Rejected(_) => {}
         }
-        let Some(line) = writer.line(index, outcome) else {
+        let Some(line) = builder.build(index, outcome) else {
             return Some(Some(index));
         };
         self.ready.push(line);
         None
     }
 
-    /// Takes the lines that may be delivered, in batch order, if there are at least `count` of them.
-    pub(super) fn take_ready(&mut self, count: usize) -> Option<Vec<Line>> {
-        if self.fell_short || self.ready.len() < count {
+    /// Removes and returns the deliverable lines in batch order, if there are at least `lines_min` of them.
+    pub(super) fn take_ready(&mut self, lines_min: usize) -> Option<Vec<PendingLine>> {
+        if self.has_delivery_failed || self.ready.len() < lines_min {
             return None;
         }
         if self.mode == OutputMode::Unordered {
@@ -103,27 +104,31 @@ impl<'b> Progress<'b> {
             lines.sort_by_key(|line| line.index);
             return Some(lines);
         }
-        // Were the rest of the batch to fail, this is where it would come again from.
-        let whole = self.batch.user_records.get(self.next);
-        let whole = whole.map_or(self.batch.records.len(), |user_record| user_record.position);
-        let from = nameable(self.batch.records, whole).unwrap_or_default();
-        let may_go = self.ready.partition_point(|line| line.position < from);
-        (may_go >= count).then(|| self.ready.drain(..may_go).collect())
+        // If the rest of the batch failed, it would be redelivered from the Kinesis record at `from`.
+        let next = self.batch.user_records.get(self.next);
+        let finished = next.map_or(self.batch.records.len(), |user_record| user_record.record_index);
+        let from = checkpointable_prefix(self.batch.records, finished).unwrap_or_default();
+        let deliverable = self.ready.partition_point(|line| line.record_index < from);
+        (deliverable >= lines_min).then(|| self.ready.drain(..deliverable).collect())
     }
 
-    /// Takes down what has arrived.
-    pub(super) fn shipped(&mut self, run: &Run) {
-        let Run { all, left, at } = run;
-        self.fell_short |= !left.is_empty();
-        let left: HashSet<_> = left.iter().collect();
-        let arrived = all.iter().filter(|index| !left.contains(index));
+    /// Records the result of a delivery.
+    pub(super) fn record_result(&mut self, result: &PutResult) {
+        let PutResult {
+            indexes,
+            undelivered,
+            at,
+        } = result;
+        self.has_delivery_failed |= !undelivered.is_empty();
+        let undelivered: HashSet<_> = undelivered.iter().collect();
+        let delivered = indexes.iter().filter(|index| !undelivered.contains(index));
         let mut oldest_ms: Option<u64> = None;
-        for index in arrived {
-            if let (Some(slot), Some(has_arrived)) = (self.outcomes.get_mut(*index), self.has_arrived.get_mut(*index)) {
-                // What it said is not needed any more.
+        for index in delivered {
+            if let (Some(slot), Some(is_delivered)) = (self.outcomes.get_mut(*index), self.is_delivered.get_mut(*index)) {
+                // The delivered payload is no longer needed.
                 let outcome = slot.replace(Outcome::Delivered);
-                *has_arrived = true;
-                if self.arrived.count(outcome) {
+                *is_delivered = true;
+                if self.delivered.count(outcome) {
                     let arrival = self
                         .batch
                         .record_of(*index)
@@ -133,43 +138,44 @@ impl<'b> Progress<'b> {
             }
         }
         let oldest = oldest_ms.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
-        // A record of the future, by a clock that is behind, has no age.
+        // If this clock is behind the stream's, the arrival can be in the future. The age is then 0.
         let age = oldest.map(|arrival| at.duration_since(arrival).unwrap_or_default());
-        self.arrived.oldest = self.arrived.oldest.max(age);
+        self.delivered.oldest_age = self.delivered.oldest_age.max(age);
     }
 
-    /// Whether a destination has not taken all that it was handed.
-    pub fn fell_short(&self) -> bool {
-        self.fell_short
+    /// Whether a delivery left lines undelivered.
+    pub fn has_delivery_failed(&self) -> bool {
+        self.has_delivery_failed
     }
 
-    /// What has arrived in this invocation.
-    pub fn arrived(&self) -> &Arrived {
-        &self.arrived
+    /// Returns the counts of the records that this invocation delivered.
+    pub fn delivered(&self) -> &DeliveredRecords {
+        &self.delivered
     }
 
-    /// How many Kinesis records, from the first on, are finished: all of their user records have arrived.
-    pub fn finished(&self) -> usize {
-        let unfinished = self.has_arrived.iter().position(|has_arrived| !has_arrived);
+    /// Returns the length of the batch's finished prefix in Kinesis records. A Kinesis record is finished when all of its
+    /// user records are delivered.
+    pub fn finished_prefix(&self) -> usize {
+        let unfinished = self.is_delivered.iter().position(|is_delivered| !is_delivered);
         let user_record = unfinished.and_then(|index| self.batch.user_records.get(index));
-        user_record.map_or(self.batch.records.len(), |user_record| user_record.position)
+        user_record.map_or(self.batch.records.len(), |user_record| user_record.record_index)
     }
 
-    /// The outcomes, with their indexes; [`Outcome::Delivered`] for those that have arrived.
+    /// Returns each settled record's index and outcome, which is [`Outcome::Delivered`] for a delivered record.
     pub fn into_outcomes(self) -> impl Iterator<Item = (usize, Outcome)> {
         let numbered = self.outcomes.into_iter().enumerate();
         numbered.filter_map(|(index, outcome)| Some((index, outcome?)))
     }
 
-    /// As [`into_outcomes`](Self::into_outcomes).
+    /// Borrows the pairs that [`into_outcomes`](Self::into_outcomes) returns.
     pub fn outcomes(&self) -> impl Iterator<Item = (usize, &Outcome)> {
         let numbered = self.outcomes.iter().enumerate();
         numbered.filter_map(|(index, outcome)| Some((index, outcome.as_ref()?)))
     }
 }
 
-impl Arrived {
-    /// Counts one that has arrived. Returns whether it is a prediction.
+impl DeliveredRecords {
+    /// Counts a delivered record by its outcome before delivery. Returns whether that was a prediction.
     fn count(&mut self, outcome: Option<Outcome>) -> bool {
         match outcome {
             Some(Outcome::Predicted(_)) => {
@@ -188,14 +194,13 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::delivery::Form;
-    use crate::delivery::OutputFormat;
-    use crate::delivery::destination::Output;
+    use crate::delivery::destination::Destination;
+    use crate::delivery::{LineFormat, OutputFormat};
     use crate::endpoint::Response;
     use crate::event;
     use crate::event::UserRecord;
-    use crate::inference::format::json_path::Path;
-    use crate::inference::projection::View;
+    use crate::inference::format::json_path::JsonPath;
+    use crate::inference::projection::Projection;
     use crate::inference::read_prediction;
     use crate::outcome::Failure;
 
@@ -207,16 +212,17 @@ mod tests {
         }))
     }
 
-    /// Three Kinesis records with two user records each, all predicted but the last of the second.
+    /// Calls `check` with three Kinesis records of two user records each. All are predicted except the second user record
+    /// of the second Kinesis record.
     fn with_progress(mode: OutputMode, check: impl FnOnce(&mut Progress<'_>)) {
         let entry = |number: u32| format!(r#"{{"kinesis":{{"sequenceNumber":"{number}","data":""}}}}"#);
         let entries = [7, 8, 9].map(entry).join(",");
         let payload = format!(r#"{{"Records":[{entries}]}}"#);
         let event = event::read(payload.as_bytes()).unwrap();
         let user_record = |number: usize| UserRecord {
-            position: number / 2,
+            record_index: number / 2,
             sub_sequence_number: (number % 2) as u64,
-            ..UserRecord::whole(0, &event.records[0], Ok(Bytes::new()))
+            ..UserRecord::not_aggregated(0, &event.records[0], Ok(Bytes::new()))
         };
         let user_records: Vec<_> = (0..6).map(user_record).collect();
         let batch = Batch {
@@ -224,38 +230,38 @@ mod tests {
             user_records: &user_records,
             stream_arn: "",
         };
-        let form = Form {
+        let line_format = LineFormat {
             format: OutputFormat::Envelope,
-            view: View {
+            projection: Projection {
                 join_input: false,
-                output_filter: Path::read("$").unwrap(),
+                output_filter: JsonPath::parse("$").unwrap(),
                 records: None,
             },
         };
-        let writer = Writer {
-            output: &Output::None,
+        let builder = LineBuilder {
+            output: &Destination::None,
             dead_letter: None,
-            form: &form,
+            line_format: &line_format,
             batch,
             endpoint: "fraud",
         };
         let mut progress = Progress::new(batch, mode);
         for index in [5, 4, 0, 2, 1] {
-            progress.settle(index, predicted(), &writer);
+            progress.settle(index, predicted(), &builder);
         }
-        progress.settle(3, Outcome::Failed(Failure::OutOfTime), &writer);
+        progress.settle(3, Outcome::Failed(Failure::OutOfTime), &builder);
         check(&mut progress);
     }
 
-    fn run(all: &[usize], left: &[usize]) -> Run {
-        Run {
-            all: all.to_vec(),
-            left: left.to_vec(),
+    fn put_result(indexes: &[usize], undelivered: &[usize]) -> PutResult {
+        PutResult {
+            indexes: indexes.to_vec(),
+            undelivered: undelivered.to_vec(),
             at: UNIX_EPOCH,
         }
     }
 
-    fn indexes(lines: &[Line]) -> Vec<usize> {
+    fn indexes(lines: &[PendingLine]) -> Vec<usize> {
         lines.iter().map(|line| line.index).collect()
     }
 
@@ -264,23 +270,23 @@ mod tests {
         with_progress(OutputMode::Ordered, |progress| {
             assert!(progress.take_ready(3).is_none());
             let lines = progress.take_ready(1).unwrap();
-            assert_eq!(indexes(&lines), [0, 1], "half of the second record would come again");
-            progress.shipped(&run(&[0, 1], &[]));
-            assert_eq!(progress.finished(), 1);
+            assert_eq!(indexes(&lines), [0, 1], "the second record would be redelivered with half of it delivered");
+            progress.record_result(&put_result(&[0, 1], &[]));
+            assert_eq!(progress.finished_prefix(), 1);
             assert!(progress.take_ready(1).is_none());
         });
     }
 
     #[test]
-    fn what_arrived_out_of_order_is_told_by_user_record() {
+    fn unordered_delivery_is_tracked_per_user_record() {
         with_progress(OutputMode::Unordered, |progress| {
             let lines = progress.take_ready(1).unwrap();
             assert_eq!(indexes(&lines), [0, 1, 2, 4, 5]);
-            progress.shipped(&run(&[0, 1, 2, 4, 5], &[1, 4]));
-            assert_eq!(progress.finished(), 0);
-            let arrived = |(index, outcome): (usize, &Outcome)| matches!(outcome, Outcome::Delivered).then_some(index);
-            assert_eq!(progress.outcomes().filter_map(arrived).collect::<Vec<_>>(), [0, 2, 5]);
-            assert_eq!(progress.arrived().predicted, 3);
+            progress.record_result(&put_result(&[0, 1, 2, 4, 5], &[1, 4]));
+            assert_eq!(progress.finished_prefix(), 0);
+            let delivered = |(index, outcome): (usize, &Outcome)| matches!(outcome, Outcome::Delivered).then_some(index);
+            assert_eq!(progress.outcomes().filter_map(delivered).collect::<Vec<_>>(), [0, 2, 5]);
+            assert_eq!(progress.delivered().predicted, 3);
         });
     }
 }

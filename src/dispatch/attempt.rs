@@ -1,4 +1,4 @@
-//! One attempt at an inference request: a call, and a second one where the first is slow and `HEDGE` is on.
+//! One attempt at an inference request: a call, and a hedged call if the first is slow and `HEDGE` is on.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,234 +8,235 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::dispatch::capacity::{Capacity, Ended, Permit};
-use crate::dispatch::evidence::Answers;
+use crate::dispatch::capacity::{Capacity, Feedback, Permit};
+use crate::dispatch::evidence::RecentAnswers;
 use crate::dispatch::hedge::Hedge;
 use crate::endpoint::{Endpoint, Response, trace};
 use crate::inference::InferenceRequest;
 use crate::inference::read_prediction;
-use crate::inference::split;
+use crate::inference::split_response;
 use crate::outcome::Prediction;
-use crate::outcome::{Fault, FaultKind, Load};
+use crate::outcome::{Fault, FaultKind, LoadSignal};
 
-pub use super::call_stats::Tally;
+pub use super::call_stats::CallStats;
 
-/// What all calls of the process share.
+/// Makes the attempts. One instance for each process.
 #[derive(Debug)]
-pub struct Caller<E> {
+pub struct Invoker<E> {
     endpoint: E,
     call_timeout: Duration,
-    answers: Answers,
+    recent_answers: RecentAnswers,
     capacity: Capacity,
     hedge: Option<Hedge>,
 }
 
-/// What an endpoint's answer is to the records of its request.
+/// The answer to a request, assigned to its records.
 #[derive(Debug)]
-pub enum Answer {
-    /// A prediction for each, in their order.
+pub enum RecordOutputs {
+    /// One prediction for each record, in the order of the records.
     Predictions(Vec<Prediction>),
-    /// Predictions of another number, so that nobody knows which is whose.
-    Unassignable,
+    /// The number of predictions differs from the number of records, so they cannot be assigned.
+    CountMismatch,
 }
 
-impl Answer {
-    fn of(response: Response, request: &InferenceRequest) -> Self {
-        if !request.is_packed() {
+impl RecordOutputs {
+    fn from_response(response: Response, request: &InferenceRequest) -> Self {
+        if !request.is_multi_record() {
             return Self::Predictions(vec![read_prediction(response)]);
         }
-        split(response, request.records().len()).map_or(Self::Unassignable, Self::Predictions)
+        split_response(response, request.records().len()).map_or(Self::CountMismatch, Self::Predictions)
     }
 }
 
-impl<E: Endpoint> Caller<E> {
-    /// Calls `endpoint`, with `call_timeout` for each attempt; second calls by `hedge` need permits that are spare in
-    /// `capacity`.
+impl<E: Endpoint> Invoker<E> {
+    /// Creates an invoker that calls `endpoint`, with `call_timeout` for each attempt. Hedged calls by `hedge` use only
+    /// spare permits of `capacity`.
     pub fn new(endpoint: E, call_timeout: Duration, capacity: Capacity, hedge: Option<Hedge>) -> Self {
         Self {
             endpoint,
             call_timeout,
-            answers: Answers::default(),
+            recent_answers: RecentAnswers::default(),
             capacity,
             hedge,
         }
     }
 
-    /// The permits that all calls need.
+    /// Returns the permits, which all calls need.
     pub fn capacity(&self) -> &Capacity {
         &self.capacity
     }
 
-    /// The endpoint that is called.
+    /// Returns the endpoint that is called.
     pub fn endpoint(&self) -> &E {
         &self.endpoint
     }
 
-    /// Makes one attempt, for which the permit is held already: the clock starts here, so waiting in the queue is not
-    /// charged. Calls that pass the timeout are cancelled.
+    /// Makes one attempt. The caller already holds the permit, and the call timeout starts after the credentials are
+    /// ready, so neither wait counts. Calls that exceed the timeout are cancelled.
     ///
     /// # Errors
     ///
-    /// The [`Fault`] that the attempt ended with. A doubtful one is settled, as Refused, or else as Misconfigured; the
-    /// latter stays in doubt.
+    /// Returns the [`Fault`] of the attempt. A fault that needs evidence is Refused if there is evidence against the
+    /// record. Otherwise it is Misconfigured, and still needs evidence.
     pub async fn attempt(
         &self,
         request: &Arc<InferenceRequest>,
         permit: &mut Permit,
-        tally: &Tally,
-    ) -> Result<Answer, Fault> {
-        tally.attempts.fetch_add(1, Ordering::Relaxed);
-        if let Err(fault) = self.endpoint.ready().await {
-            permit.ended(if fault.kind == FaultKind::Unreachable {
-                Ended::Unreachable
+        stats: &CallStats,
+    ) -> Result<RecordOutputs, Fault> {
+        stats.attempts.fetch_add(1, Ordering::Relaxed);
+        if let Err(fault) = self.endpoint.prepare().await {
+            permit.report(if fault.kind == FaultKind::Unreachable {
+                Feedback::Unreachable
             } else {
-                Ended::Otherwise
+                Feedback::OtherFault
             });
             return Err(fault);
         }
         let started = Instant::now();
-        let mut firsts = None;
-        let calls = trace::carrying(&tally.trace_id, self.hedged(request, permit, &mut firsts, tally));
+        let mut first_fault = None;
+        let calls = trace::with_trace_id(&stats.trace_id, self.call_with_hedge(request, permit, &mut first_fault, stats));
         match timeout(self.call_timeout, calls).await {
             Ok(Ok(response)) => {
                 let latency = started.elapsed();
-                self.answers.add(request, latency);
-                tally.answered(latency);
-                Ok(Answer::of(response, request))
+                self.recent_answers.add(request, latency);
+                stats.record_answer(latency);
+                Ok(RecordOutputs::from_response(response, request))
             }
-            Ok(Err(fault)) => Err(self.judge(fault, request)),
+            Ok(Err(fault)) => Err(self.resolve_doubt(fault, request)),
             Err(_elapsed) => {
-                permit.ended(Ended::TimedOut);
-                tally.timeouts.fetch_add(1, Ordering::Relaxed);
-                Err(firsts.unwrap_or_else(|| self.timed_out()))
+                permit.report(Feedback::TimedOut);
+                stats.timeouts.fetch_add(1, Ordering::Relaxed);
+                Err(first_fault.unwrap_or_else(|| self.timeout_fault()))
             }
         }
     }
 
-    fn timed_out(&self) -> Fault {
+    fn timeout_fault(&self) -> Fault {
         let timeout_ms = self.call_timeout.as_millis();
         let summary = format!("no answer within CALL_TIMEOUT_MS, {timeout_ms} ms");
         Fault::new(FaultKind::Suspect, summary)
     }
 
-    /// The first call's answer, or that of a second one, which begins if the first is slow. The first answer or refusal
-    /// wins, and the other call is cancelled; a transient fault of one leaves the other running. The first call's is in
-    /// `firsts` meanwhile: it is the attempt's, if nothing better comes.
-    async fn hedged(
+    /// Makes a call, and a hedged call if the first is slow. The first answer or permanent fault wins, and the other call
+    /// is cancelled. After a transient fault of one call, the other continues. A transient fault of the first call is
+    /// stored in `first_fault`: it is the result if the attempt times out before the hedged call ends.
+    async fn call_with_hedge(
         &self,
         request: &InferenceRequest,
         permit: &mut Permit,
-        firsts: &mut Option<Fault>,
-        tally: &Tally,
+        first_fault: &mut Option<Fault>,
+        stats: &CallStats,
     ) -> Result<Response, Fault> {
         let Some(hedge) = &self.hedge else {
-            return self.call(request, permit, tally).await;
+            return self.call(request, permit, stats).await;
         };
         let started = Instant::now();
         let delay = hedge.begin();
-        let first = pin!(self.call(request, permit, tally));
+        let first = pin!(self.call(request, permit, stats));
         let answer = match delay {
             None => first.await,
-            Some(delay) => match select(first, pin!(self.spare_when_slow(hedge, delay))).await {
+            Some(delay) => match select(first, pin!(self.acquire_spare_when_slow(hedge, delay))).await {
                 Either::Left((answer, _)) => answer,
                 Either::Right((mut spare, first)) => {
-                    tally.hedges.fetch_add(1, Ordering::Relaxed);
-                    // Its permit goes back when it has ended, though the first call may go on.
-                    let second = pin!(async move { self.call(request, &mut spare, tally).await });
-                    either(first, second, firsts).await
+                    stats.hedges.fetch_add(1, Ordering::Relaxed);
+                    // The hedged call owns its permit, which is released when this call ends.
+                    let hedged = pin!(async move { self.call(request, &mut spare, stats).await });
+                    first_conclusive(first, hedged, first_fault).await
                 }
             },
         };
         if answer.is_ok() {
-            hedge.answered(started.elapsed());
+            hedge.record_answer(started.elapsed());
         }
         answer
     }
 
-    /// Waits until a call is slow, and then for a permit that nobody else wants, without a place in the queue.
-    async fn spare_when_slow(&self, hedge: &Hedge, delay: Duration) -> Permit {
-        const AGAIN: Duration = Duration::from_millis(5);
+    /// Waits until a call is slow, and then polls for a spare permit, without a place in the queue for permits.
+    async fn acquire_spare_when_slow(&self, hedge: &Hedge, delay: Duration) -> Permit {
+        const SPARE_POLL_INTERVAL: Duration = Duration::from_millis(5);
         sleep(delay).await;
         loop {
-            // The permit first: it comes back if there is no second call left to make.
-            if let Some(permit) = self.capacity.spare()
-                && hedge.spend()
+            // Takes the permit first, because it is returned if the hedge budget is empty.
+            if let Some(permit) = self.capacity.try_acquire_spare()
+                && hedge.try_withdraw()
             {
                 return permit;
             }
-            sleep(delay.max(AGAIN)).await;
+            sleep(delay.max(SPARE_POLL_INTERVAL)).await;
         }
     }
 
     /// One call, whose permit is told how it ended.
-    async fn call(&self, request: &InferenceRequest, permit: &mut Permit, tally: &Tally) -> Result<Response, Fault> {
-        // Boxed: else the futures around it are as large, and are moved about with every call.
+    async fn call(&self, request: &InferenceRequest, permit: &mut Permit, stats: &CallStats) -> Result<Response, Fault> {
+        // Boxed, because the futures around it would otherwise be as large, and are moved with every call.
         let answer = Box::pin(self.endpoint.invoke(request.call())).await;
         if answer.as_ref().is_err_and(|fault| fault.kind == FaultKind::Overload) {
-            tally.throttles.fetch_add(1, Ordering::Relaxed);
+            stats.throttles.fetch_add(1, Ordering::Relaxed);
         }
-        permit.ended(match &answer {
-            Ok(_) => Ended::Answered,
+        permit.report(match &answer {
+            Ok(_) => Feedback::Answered,
             Err(fault) => match (fault.load, fault.kind) {
-                (Load::OneModels, _) => Ended::Otherwise,
-                (Load::Rate, _) => Ended::OverRate,
-                (Load::Away, _) | (Load::AsItsKind, FaultKind::Unreachable) => Ended::Unreachable,
-                (Load::AsItsKind, FaultKind::Overload) => Ended::Overload,
-                (Load::AsItsKind, FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured) => {
-                    Ended::Otherwise
+                (LoadSignal::SingleModelOnly, _) => Feedback::OtherFault,
+                (LoadSignal::RateLimit, _) => Feedback::RateLimit,
+                (LoadSignal::Unreachable, _) | (LoadSignal::FromKind, FaultKind::Unreachable) => Feedback::Unreachable,
+                (LoadSignal::FromKind, FaultKind::Overload) => Feedback::Overload,
+                (LoadSignal::FromKind, FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured) => {
+                    Feedback::OtherFault
                 }
             },
         });
         if let Some(time) = answer.as_ref().err().and_then(|fault| fault.retry_after) {
-            permit.is_followed_by_rest(time);
+            permit.hold_off_for(time);
         }
         answer
     }
 
-    /// Settles whose fault a doubtful one is.
-    fn judge(&self, fault: Fault, request: &InferenceRequest) -> Fault {
-        if !fault.is_doubtful {
+    /// Decides whether a fault that needs evidence counts against the record.
+    fn resolve_doubt(&self, fault: Fault, request: &InferenceRequest) -> Fault {
+        if !fault.needs_evidence {
             return fault;
         }
-        if self.answers.testify_against(request) {
-            let is_doubtful = false;
-            return Fault { is_doubtful, ..fault };
+        if self.recent_answers.consume_evidence_against(request) {
+            let needs_evidence = false;
+            return Fault { needs_evidence, ..fault };
         }
         let kind = FaultKind::Misconfigured;
         Fault { kind, ..fault }
     }
 
-    /// What the endpoint answered lately.
-    pub fn answers(&self) -> &Answers {
-        &self.answers
+    /// Returns the recent answers of the endpoint.
+    pub fn recent_answers(&self) -> &RecentAnswers {
+        &self.recent_answers
     }
 
-    /// What a last attempt takes at most: the call itself, and about as much as usual for a call before and one after it.
-    pub fn longest_last_attempt(&self) -> Duration {
-        const ROOM: Duration = Duration::from_millis(100);
-        self.call_timeout + self.answers.median_latency().unwrap_or_default() * 4 + ROOM
+    /// Returns the time to reserve for a last attempt: the call timeout, twice the median latency for each of the two
+    /// calls that may provide evidence before and after it, and a margin.
+    pub fn last_attempt_reserve(&self) -> Duration {
+        const MARGIN: Duration = Duration::from_millis(100);
+        self.call_timeout + self.recent_answers.median_latency().unwrap_or_default() * 4 + MARGIN
     }
 
-    /// Whether a call that starts at `start` would likely be cut at `end`: less is left than the median of the latest
-    /// calls.
+    /// Returns whether a call that starts at `start` would probably be cancelled at `end`: the time left is zero, or
+    /// less than the median latency.
     pub fn is_too_late(&self, start: Instant, end: Instant) -> bool {
         let left = end.saturating_duration_since(start);
-        // An answer took no longer than the timeout, so most calls need no look at the latest ones.
-        left.is_zero() || left < self.call_timeout && self.answers.median_latency().is_some_and(|median| left < median)
+        // No answer took longer than the timeout, so most calls do not need the median.
+        left.is_zero() || left < self.call_timeout && self.recent_answers.median_latency().is_some_and(|median| left < median)
     }
 }
 
-/// What comes first of two calls for one request, unless it is a transient fault: then the other's answer, or the first
-/// call's fault where that fails for a while as well.
-async fn either(
+/// Returns the result of the call that ends first, unless it is a transient fault. Then returns the result of the other
+/// call. If both calls fail transiently, returns the fault of the first call.
+async fn first_conclusive(
     first: impl Future<Output = Result<Response, Fault>> + Unpin,
-    second: impl Future<Output = Result<Response, Fault>> + Unpin,
-    firsts: &mut Option<Fault>,
+    hedged: impl Future<Output = Result<Response, Fault>> + Unpin,
+    first_fault: &mut Option<Fault>,
 ) -> Result<Response, Fault> {
-    match select(first, second).await {
-        Either::Left((Err(fault), second)) if fault.kind.is_transient() => {
-            *firsts = Some(fault.clone());
-            match second.await {
+    match select(first, hedged).await {
+        Either::Left((Err(fault), hedged)) if fault.kind.is_transient() => {
+            *first_fault = Some(fault.clone());
+            match hedged.await {
                 Err(other) if other.kind.is_transient() => Err(fault),
                 answer => answer,
             }

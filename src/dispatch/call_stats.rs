@@ -1,32 +1,32 @@
-//! The calls of one invocation, counted as they go.
+//! The statistics of the calls of one invocation.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Calls of one invocation.
+/// The counters of one invocation, and the trace that its calls belong to.
 #[derive(Debug, Default)]
-pub struct Tally {
-    /// The `X-Amzn-Trace-Id` that they carry.
+pub struct CallStats {
+    /// The value of the `X-Amzn-Trace-Id` header of each call.
     pub trace_id: Option<Arc<str>>,
-    /// Attempts at requests, repeated ones included.
+    /// Attempts at requests, retries included.
     pub attempts: AtomicUsize,
-    /// Attempts after the first at the same request.
+    /// Retries: attempts at a request after its first.
     pub retries: AtomicUsize,
-    /// Second calls.
+    /// Hedged calls.
     pub hedges: AtomicUsize,
-    /// Calls that ended by Overload.
+    /// Calls that ended with Overload.
     pub throttles: AtomicUsize,
-    /// Attempts that had no answer within `CALL_TIMEOUT_MS`.
+    /// Attempts without an answer within `CALL_TIMEOUT_MS`.
     pub timeouts: AtomicUsize,
     /// Requests that were split.
     pub splits: AtomicUsize,
-    /// How long each attempt took that was answered, in microseconds.
+    /// The latency of each answered attempt, in microseconds.
     latencies_us: Mutex<Vec<u32>>,
 }
 
-impl Tally {
-    /// No calls yet, and what they will carry.
+impl CallStats {
+    /// Creates empty statistics for calls with this trace header.
     pub fn new(trace_id: Option<Arc<str>>) -> Self {
         Self {
             trace_id,
@@ -34,12 +34,12 @@ impl Tally {
         }
     }
 
-    /// How long each attempt took that was answered, in microseconds: the longest is over an hour.
+    /// Returns the latency of each answered attempt, in microseconds, up to `u32::MAX` (more than an hour).
     pub fn latencies_us(&self) -> Vec<u32> {
         self.latencies().clone()
     }
 
-    pub(super) fn answered(&self, latency: Duration) {
+    pub(super) fn record_answer(&self, latency: Duration) {
         let latency_us = latency.as_micros().try_into().unwrap_or(u32::MAX);
         self.latencies().push(latency_us);
     }

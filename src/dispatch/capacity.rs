@@ -1,8 +1,8 @@
-//! How many calls may be in flight now, in the whole process.
+//! The number of calls that may be in flight in the whole process.
 //!
-//! Capacity is Flink's word for it. One permit stands for one call: it is taken before the call starts and given back
-//! when the call has ended, however it ended. How it ended moves the limit, CAPACITY at most, unless
-//! `ADAPTIVE_CAPACITY` is off.
+//! *Capacity* is Flink's term. One permit stands for one call. A task acquires it before the call starts and returns it
+//! when the call has ended, with any result. The result adjusts the limit, CAPACITY at most, unless `ADAPTIVE_CAPACITY`
+//! is off.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,10 @@ mod limiter;
 mod outage;
 mod pacing;
 
-use limiter::{Limit, Start};
+use limiter::{Limiter, Start};
 
-/// Where an endpoint asks for more, a process that waits is paid for.
-const LONGEST_REST: Duration = Duration::from_secs(10);
+/// Cap on `Retry-After`: Lambda time spent waiting is billed.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
 /// The process-wide count of permits. Clones share it.
 #[derive(Debug, Clone)]
@@ -29,68 +29,68 @@ pub struct Capacity {
 
 #[derive(Debug)]
 struct Shared {
-    limit: Mutex<Limit>,
-    /// Held by who has waited longest: only that one looks whether a call may start.
+    limiter: Mutex<Limiter>,
+    /// Held by the longest-waiting task. Only this task checks whether a call may start.
     turn: sync::Mutex<()>,
-    /// Told when that may have changed.
+    /// Notified when a permit is returned, because a call may then start.
     freed: Notify,
 }
 
-/// The right to have one call in flight. Dropping it gives it back.
+/// The right to have one call in flight. Dropping the permit returns it.
 #[derive(Debug)]
 pub struct Permit {
     shared: Arc<Shared>,
     started: Instant,
-    has_ended: bool,
+    has_reported: bool,
 }
 
-/// What the end of a call says of how much the endpoint can take.
+/// The result of a call, as a signal of the endpoint's capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// The endpoint answered: it can take this much.
+pub enum Feedback {
+    /// The endpoint answered, so it can take the calls that were in flight.
     Answered,
-    /// It has too much to do.
+    /// The endpoint is overloaded.
     Overload,
-    /// It gets too many calls a second, however few are in flight.
-    OverRate,
-    /// It could not be reached, or broke: that says nothing unless nothing else is heard.
+    /// The endpoint receives too many calls a second, even if few are in flight.
+    RateLimit,
+    /// The endpoint could not be reached, or it failed. This lowers the limit only if no other response arrives.
     Unreachable,
-    /// The record's own fault, or the container's with that record, or the configuration's.
-    Otherwise,
-    /// No answer came in time: one record's fault, or, where it is a good share of the calls, too much to do.
+    /// A fault of the record, of the container with this record, or of the configuration.
+    OtherFault,
+    /// No answer arrived in time. The cause is one record or, if a large share of the calls times out, overload.
     TimedOut,
 }
 
 impl Capacity {
-    /// At most `calls` calls in flight: always so many where it is not adaptive, else as many of them as the endpoint
-    /// turns out to take.
+    /// Allows at most `calls` calls in flight. If `is_adaptive` is set, the limit moves between zero and `calls`
+    /// according to the endpoint's responses. Otherwise it is always `calls`.
     pub fn new(calls: NonZeroUsize, is_adaptive: bool) -> Self {
         Self {
             shared: Arc::new(Shared {
-                limit: Mutex::new(Limit::new(calls, is_adaptive)),
+                limiter: Mutex::new(Limiter::new(calls, is_adaptive)),
                 turn: sync::Mutex::default(),
                 freed: Notify::new(),
             }),
         }
     }
 
-    /// Waits for a permit. Who waits longest goes first, so that concurrent invocations, each waiting for one permit
-    /// at a time, take turns. Dropping the future gives up the place in the queue and loses no permit.
+    /// Waits for a permit. Permits are granted in the order of the requests, so that concurrent invocations take turns,
+    /// each waiting for one permit at a time. Dropping the future leaves the queue and loses no permit.
     pub async fn acquire(&self) -> Permit {
-        self.acquire_by(Limit::start).await
+        self.acquire_with(Limiter::try_start).await
     }
 
-    /// As [`acquire`](Self::acquire), but without a wait for anything but a permit: for calls that are few, and that a
-    /// record's fate depends on.
-    pub async fn acquire_at_once(&self) -> Permit {
-        self.acquire_by(Limit::start_at_once).await
+    /// Like [`acquire`](Self::acquire), but waits only for a permit. It ignores pacing and the pauses after an overload
+    /// or during an outage. This is for the few calls that decide the outcome of a record.
+    pub async fn acquire_unpaced(&self) -> Permit {
+        self.acquire_with(Limiter::try_start_unpaced).await
     }
 
-    async fn acquire_by(&self, start: impl Fn(&mut Limit, Instant) -> Start) -> Permit {
+    async fn acquire_with(&self, try_start: impl Fn(&mut Limiter, Instant) -> Start) -> Permit {
         let _turn = self.shared.turn.lock().await;
         loop {
             let freed = self.shared.freed.notified();
-            let start = start(&mut self.shared.limit(), Instant::now());
+            let start = try_start(&mut self.shared.limiter(), Instant::now());
             match start {
                 Start::Now => return Permit::new(&self.shared),
                 Start::After(moment) => tokio::select! {
@@ -103,28 +103,31 @@ impl Capacity {
         }
     }
 
-    /// A permit that nobody else wants now, for a second call that may be in vain. None under back-pressure.
-    pub fn spare(&self) -> Option<Permit> {
+    /// Returns a permit that no other task is waiting for, to be used for a hedged call. Returns `None` under
+    /// back-pressure, because a hedged call may turn out to be unnecessary.
+    pub fn try_acquire_spare(&self) -> Option<Permit> {
         let _turn = self.shared.turn.try_lock().ok()?;
-        let is_spare = self.shared.limit().start_spare(Instant::now());
+        let is_spare = self.shared.limiter().try_start_spare(Instant::now());
         is_spare.then(|| Permit::new(&self.shared))
     }
 
-    /// How many calls may be in flight now, up to CAPACITY. Below one, the share of the time in which there may be one.
-    /// Where calls are paced, as many as that comes to.
+    /// Returns the number of calls that may be in flight now, CAPACITY at most. A limit below one is the share of the
+    /// time in which one call may be in flight. If calls are paced, returns the number of calls in flight that results
+    /// from their rate, if that is lower.
     pub fn limit(&self) -> f64 {
-        self.shared.limit().reported(Instant::now())
+        self.shared.limiter().effective_limit(Instant::now())
     }
 
-    /// Whether the latest calls, ten at least, have all ended by Overload or Unreachable, and nothing else is in flight.
-    pub fn is_hopeless(&self) -> bool {
-        self.shared.limit().is_hopeless()
+    /// Returns whether at least the ten latest calls all ended with `Overload`, `RateLimit` or `Unreachable`, and no
+    /// other call was in flight.
+    pub fn is_confirmed_down(&self) -> bool {
+        self.shared.limiter().is_confirmed_down()
     }
 }
 
 impl Shared {
-    fn limit(&self) -> MutexGuard<'_, Limit> {
-        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    fn limiter(&self) -> MutexGuard<'_, Limiter> {
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,27 +136,27 @@ impl Permit {
         Self {
             shared: Arc::clone(shared),
             started: Instant::now(),
-            has_ended: false,
+            has_reported: false,
         }
     }
 
-    /// The call, which was the endpoint's one too many, is followed by a rest of this `time`, ten seconds at most: no other
-    /// starts before, unless an answer comes.
-    pub fn is_followed_by_rest(&mut self, time: Duration) {
-        self.shared.limit().rest(Instant::now() + time.min(LONGEST_REST));
+    /// Starts no other call for `time`, ten seconds at most, or until an answer arrives. The `time` is the
+    /// `Retry-After` of a call that the endpoint throttled.
+    pub fn hold_off_for(&mut self, time: Duration) {
+        self.shared.limiter().hold_off_until(Instant::now() + time.min(RETRY_AFTER_MAX));
     }
 
-    /// Tells how the call ended. One that was cut says nothing.
-    pub fn ended(&mut self, how: Ended) {
-        if !std::mem::replace(&mut self.has_ended, true) {
-            self.shared.limit().ended(self.started, how, Instant::now());
+    /// Reports the result of the call. Only the first report counts. A cancelled call reports nothing.
+    pub fn report(&mut self, feedback: Feedback) {
+        if !std::mem::replace(&mut self.has_reported, true) {
+            self.shared.limiter().on_feedback(self.started, feedback, Instant::now());
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.limit().give_back(self.has_ended);
+        self.shared.limiter().return_permit(self.has_reported);
         self.shared.freed.notify_one();
     }
 }

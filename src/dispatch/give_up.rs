@@ -17,40 +17,40 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::scheduler::Batch;
+use super::scheduler::Scheduler;
 use super::suspects::Suspect;
-use super::{FanOut, call_span, note};
-use crate::dispatch::attempt::Answer;
+use super::{Dispatcher, call_span, annotate_span};
+use crate::dispatch::attempt::RecordOutputs;
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::Fault;
 use crate::outcome::{Outcome, Rejection, RejectionKind, catch_panic_async};
 
-impl<E: Endpoint> FanOut<E> {
+impl<E: Endpoint> Dispatcher<E> {
     /// Gives the suspects of the batch their outcomes, the lowest first. The first for which the endpoint does not speak
     /// is the last: it speaks for none.
-    pub(super) async fn settle_suspects(&self, batch: &mut Batch) {
-        while let Some((index, suspect)) = batch.first_suspect() {
-            let request = batch.request(index);
-            if batch.has_several(index) {
-                if !self.answers_others(batch, suspect.failed_at, request.as_deref()).await {
+    pub(super) async fn settle_suspects(&self, scheduler: &mut Scheduler) {
+        while let Some((index, suspect)) = scheduler.first_suspect() {
+            let request = scheduler.request(index);
+            if scheduler.has_several_records(index) {
+                if !self.obtain_evidence(scheduler, suspect.evidence_since, request.as_deref()).await {
                     return;
                 }
-                batch.split(index, Some(Instant::now()));
-                self.drive(batch).await;
-            } else if suspect.attempts > 0 {
-                if !self.answers_others(batch, suspect.failed_at, request.as_deref()).await {
+                scheduler.split(index, Some(Instant::now()));
+                self.drive(scheduler).await;
+            } else if suspect.attempts_left > 0 {
+                if !self.obtain_evidence(scheduler, suspect.evidence_since, request.as_deref()).await {
                     return;
                 }
                 let request = request.as_ref().expect("only a request has an attempt left");
-                batch.tally().retries.fetch_add(1, Ordering::Relaxed);
-                match self.attempt(batch, request).await {
-                    Ok(Ok(answer)) => batch.answered(index, answer),
-                    Ok(Err(fault)) => batch.failed_again(index, &suspect, fault),
-                    Err(panicked) => batch.end_with(index, panicked),
+                scheduler.stats().retries.fetch_add(1, Ordering::Relaxed);
+                match self.attempt(scheduler, request).await {
+                    Ok(Ok(answer)) => scheduler.on_answer(index, answer),
+                    Ok(Err(fault)) => scheduler.on_suspect_fault(index, &suspect, fault),
+                    Err(panicked) => scheduler.settle_without_answer(index, panicked),
                 }
-            } else if self.answers_others(batch, suspect.failed_at, request.as_deref()).await {
-                batch.settle(index, given_up(&suspect).into());
+            } else if self.obtain_evidence(scheduler, suspect.evidence_since, request.as_deref()).await {
+                scheduler.settle_request(index, give_up_rejection(&suspect).into());
             } else {
                 return;
             }
@@ -58,42 +58,42 @@ impl<E: Endpoint> FanOut<E> {
     }
 
     /// Whether the endpoint has answered another record since this `moment`, or does so when it is asked.
-    async fn answers_others(&self, batch: &mut Batch, moment: Instant, request: Option<&InferenceRequest>) -> bool {
-        let answers = self.caller.answers();
-        if answers.answered_another_since(moment, request) {
+    async fn obtain_evidence(&self, scheduler: &mut Scheduler, moment: Instant, request: Option<&InferenceRequest>) -> bool {
+        let recent_answers = self.invoker.recent_answers();
+        if recent_answers.other_answered_since(moment, request) {
             return true;
         }
-        let of_its_own = || {
-            let several = request.filter(|request| !request.is_lone())?;
-            Some(Arc::new(several.any_one()))
+        let own_record = || {
+            let several = request.filter(|request| !request.has_one_record())?;
+            Some(Arc::new(several.random_single()))
         };
-        let Some(another) = answers.another_request(request).or_else(of_its_own) else {
+        let Some(probe) = recent_answers.probe_request(request).or_else(own_record) else {
             return false;
         };
-        let is_answered = matches!(self.attempt(batch, &another).await, Ok(Ok(_)));
+        let is_answered = matches!(self.attempt(scheduler, &probe).await, Ok(Ok(_)));
         if is_answered {
-            batch.answers_another();
+            scheduler.on_probe_answer();
         }
         is_answered
     }
 
     async fn attempt(
         &self,
-        batch: &mut Batch,
+        scheduler: &mut Scheduler,
         request: &Arc<InferenceRequest>,
-    ) -> Result<Result<Answer, Fault>, Outcome> {
-        let mut permit = self.caller.capacity().acquire_at_once().await;
-        let call = self.caller.attempt(request, &mut permit, batch.tally());
+    ) -> Result<Result<RecordOutputs, Fault>, Outcome> {
+        let mut permit = self.invoker.capacity().acquire_unpaced().await;
+        let call = self.invoker.attempt(request, &mut permit, scheduler.stats());
         let call = async {
             let ended = catch_panic_async(call).await;
-            note(&ended);
+            annotate_span(&ended);
             ended
         };
         call.instrument(call_span(request)).await
     }
 }
 
-fn given_up(suspect: &Suspect) -> Rejection {
+fn give_up_rejection(suspect: &Suspect) -> Rejection {
     let message = format!(
         "it is older than GIVE_UP_AFTER_S, and the endpoint answers others: {}",
         suspect.fault.describe()

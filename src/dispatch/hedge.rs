@@ -10,30 +10,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How many latencies are looked at.
-const KEPT: usize = 512;
+const LATENCY_WINDOW: usize = 512;
 /// And how many there must be: five beyond the 95th percentile, one beyond the 99th.
-const ENOUGH: usize = 100;
+const MIN_SAMPLES: usize = 100;
 /// How many come in until the percentile is looked for again.
-const FRESH: usize = 16;
+const RECOMPUTE_EVERY: usize = 16;
 /// Second calls for each first one, at most.
-const SHARE: f64 = 0.05;
+const HEDGE_RATIO: f64 = 0.05;
 /// Second calls that may be saved up: those of a thousand first ones.
-const SAVED: f64 = 50.0;
+const HEDGE_BURST: f64 = 50.0;
 
 /// When a second call is made, and how many. One for the process.
 #[derive(Debug)]
 pub struct Hedge {
     percentile: u8,
-    seen: Mutex<Seen>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
-    latest: VecDeque<Duration>,
+struct State {
+    latencies: VecDeque<Duration>,
     /// Since the delay was looked for.
-    fresh: usize,
+    since_recompute: usize,
     delay: Option<Duration>,
-    saved: f64,
+    budget: f64,
 }
 
 impl Hedge {
@@ -41,51 +41,51 @@ impl Hedge {
     pub fn after(percentile: u8) -> Self {
         Self {
             percentile,
-            seen: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
     /// A first call has begun. Returns after what time it is slow; `None` while too few have been answered.
     pub fn begin(&self) -> Option<Duration> {
-        let mut seen = self.seen();
-        seen.saved = (seen.saved + SHARE).min(SAVED);
-        seen.delay
+        let mut state = self.state();
+        state.budget = (state.budget + HEDGE_RATIO).min(HEDGE_BURST);
+        state.delay
     }
 
     /// Takes a second call out of what is saved up; false if there is none.
-    pub fn spend(&self) -> bool {
-        let mut seen = self.seen();
-        let is_left = seen.saved >= 1.0;
-        if is_left {
-            seen.saved -= 1.0;
+    pub fn try_withdraw(&self) -> bool {
+        let mut state = self.state();
+        let is_available = state.budget >= 1.0;
+        if is_available {
+            state.budget -= 1.0;
         }
-        is_left
+        is_available
     }
 
     /// A request was answered, so long after its first call began.
-    pub fn answered(&self, latency: Duration) {
-        let mut seen = self.seen();
-        if seen.latest.len() == KEPT {
-            seen.latest.pop_front();
+    pub fn record_answer(&self, latency: Duration) {
+        let mut state = self.state();
+        if state.latencies.len() == LATENCY_WINDOW {
+            state.latencies.pop_front();
         }
-        seen.latest.push_back(latency);
-        seen.fresh += 1;
-        if seen.fresh >= FRESH && seen.latest.len() >= ENOUGH {
-            seen.fresh = 0;
-            seen.delay = Some(slow_from(&seen.latest, self.percentile));
+        state.latencies.push_back(latency);
+        state.since_recompute += 1;
+        if state.since_recompute >= RECOMPUTE_EVERY && state.latencies.len() >= MIN_SAMPLES {
+            state.since_recompute = 0;
+            state.delay = Some(slow_threshold(&state.latencies, self.percentile));
         }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn slow_from(latencies: &VecDeque<Duration>, percentile: u8) -> Duration {
+fn slow_threshold(latencies: &VecDeque<Duration>, percentile: u8) -> Duration {
     let mut latencies: Vec<_> = latencies.iter().copied().collect();
     let mut at = |percent: usize| {
-        let place = (latencies.len() * percent).div_ceil(100).saturating_sub(1);
-        *latencies.select_nth_unstable(place).1
+        let index = (latencies.len() * percent).div_ceil(100).saturating_sub(1);
+        *latencies.select_nth_unstable(index).1
     };
     at(percentile.into()).max(at(50) * 3 / 2)
 }
@@ -97,7 +97,7 @@ mod tests {
     fn hedge(latencies_ms: impl IntoIterator<Item = u64>) -> Hedge {
         let hedge = Hedge::after(95);
         for latency in latencies_ms {
-            hedge.answered(Duration::from_millis(latency));
+            hedge.record_answer(Duration::from_millis(latency));
         }
         hedge
     }
@@ -123,9 +123,9 @@ mod tests {
         let hedge = hedge([]);
         for first in 1..=400 {
             hedge.begin();
-            assert_eq!(hedge.spend(), first % 20 == 0, "{first}");
+            assert_eq!(hedge.try_withdraw(), first % 20 == 0, "{first}");
         }
         (0..10_000).for_each(|_| _ = hedge.begin());
-        assert_eq!((0..100).filter(|_| hedge.spend()).count(), 50, "no more are saved up");
+        assert_eq!((0..100).filter(|_| hedge.try_withdraw()).count(), 50, "no more are saved up");
     }
 }

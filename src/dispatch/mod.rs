@@ -1,13 +1,14 @@
-//! The scheduler: requests in, one outcome for each of them out, as they come.
+//! Requests enter. One outcome for each user record leaves, as soon as it is known. No call is left running when the
+//! dispatcher has returned or was dropped.
 //!
-//! Each invocation runs one scheduler. It waits for one process-wide permit at a time, gives it to the ready request
-//! with the lowest position, and starts the attempt as a task of its own: one that panics ends as a failed record, not
-//! as a failed batch. No more tasks exist than permits, whatever the size of the batch. A request whose attempt failed
-//! for a while waits without a permit, and is then ready again. A request for several records that is refused is split in
-//! halves until the refused record stands alone. When all others have ended, requests that may be at fault themselves are
-//! split in the same way, and old records that may be are tried for the last time.
+//! Each invocation runs one scheduler. It waits for one process-wide permit at a time and gives the permit to the ready
+//! request with the lowest position. Each attempt is a separate task, so a panic fails one record and not the batch.
+//! There are never more tasks than permits, whatever the size of the batch. After a transient fault, a request waits
+//! without a permit and is then ready again. A refused request for several records is split in halves until the refused
+//! record is alone.
 //!
-//! What it never does: leave a call running when it has returned or was dropped.
+//! When all other requests have finished, suspect requests for several records are split in the same way, and old
+//! suspect records get their last attempt.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,9 +19,9 @@ use tokio::time::{Instant, timeout_at};
 use tracing::field::Empty;
 use tracing::{Span, debug_span};
 
-use crate::dispatch::attempt::{Answer, Caller, Tally};
+use crate::dispatch::attempt::{RecordOutputs, Invoker, CallStats};
 use crate::dispatch::capacity::{Capacity, Permit};
-use crate::dispatch::retry::{Budget, Retry};
+use crate::dispatch::retry::{RetryBudget, RetryPolicy};
 use crate::endpoint::Endpoint;
 use crate::inference::{InferenceRequest, Requests};
 use crate::outcome::Fault;
@@ -36,67 +37,70 @@ pub mod retry;
 mod scheduler;
 mod suspects;
 
-use scheduler::Batch;
+use scheduler::Scheduler;
 
-/// How many calls are started before those are let out on their connections. Were all the calls that a burst of answers
-/// sets free made first and sent then, they would come back together and wait for each other, wave after wave. Measured
-/// with batches of 500, 64 in flight and 20 ms a call: 209 ms a batch without this, 204 with 8, 197 with 1, which however
-/// takes half as much CPU again.
-const STARTED_AT_ONCE: usize = 8;
+/// The number of calls that are started before the dispatcher yields, so that the calls are sent. Without a yield, all
+/// calls after a burst of answers are sent at the same time, their answers arrive as the next burst, and so on.
+/// Measured with batches of 500, 64 in flight and 20 ms a call: 209 ms a batch without a yield, 204 ms with 8, and
+/// 197 ms with 1, which uses 1.5 times as much CPU.
+const STARTS_PER_YIELD: usize = 8;
 
-/// What every invocation's fan-out shares: the endpoint, the permits, the rules.
+/// Sends the requests of each invocation to the endpoint. Concurrent invocations share it.
 #[derive(Debug)]
-pub struct FanOut<E> {
-    caller: Arc<Caller<E>>,
-    budget: Arc<Budget>,
-    rules: Rules,
+pub struct Dispatcher<E> {
+    invoker: Arc<Invoker<E>>,
+    budget: Arc<RetryBudget>,
+    policy: StopPolicy,
 }
 
-/// By what rules requests go on.
+/// When a request is retried, and which outcomes stop the records after them.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// When another attempt is made.
-    pub retry: Retry,
-    /// Whether a rejected record is unfinished like a failed one.
+pub struct StopPolicy {
+    /// When a failed attempt is retried.
+    pub retry: RetryPolicy,
+    /// Whether a rejected record is unfinished, like a failed one. True if there is no dead-letter destination.
     pub rejected_fails: bool,
-    /// Whether what is behind a record that may be at fault itself goes on, since its outcome is remembered.
-    pub others_go_on: bool,
+    /// Whether records after a failed record that may be poison are still attempted. Their outcomes are remembered for
+    /// the redelivery.
+    pub isolate_suspects: bool,
 }
 
-/// Whether further attempts may be made now, by what the whole process has seen.
+/// Decides whether a retry may be made now, by the state of the whole process.
 #[derive(Debug)]
-struct Tries {
-    budget: Arc<Budget>,
+struct RetryGate {
+    budget: Arc<RetryBudget>,
     capacity: Capacity,
 }
 
-impl Tries {
-    /// While the endpoint is down, the next delivery's first attempt is what asks whether it is back.
-    fn spend(&self) -> bool {
-        !self.capacity.is_hopeless() && self.budget.spend()
+impl RetryGate {
+    /// Withdraws one retry from the budget. Returns false if the budget is empty or the endpoint is down. During an
+    /// outage there are no retries: the first attempts of the next delivery find out whether the endpoint works again.
+    fn try_withdraw(&self) -> bool {
+        !self.capacity.is_confirmed_down() && self.budget.try_withdraw()
     }
 }
 
-/// An invocation's requests, and where the outcomes of their records go.
+/// The requests of one invocation, and the channel for the outcomes of their records.
 #[derive(Debug)]
 pub struct Work {
-    /// How many user records there are.
+    /// The number of user records.
     pub records: usize,
-    /// Each of them is in one request, or has its outcome without one.
+    /// The requests to send. Each user record is in exactly one of them, or has its outcome already.
     pub requests: Requests,
-    /// The `X-Amzn-Trace-Id` that the calls carry.
+    /// The value of the `X-Amzn-Trace-Id` header of each call.
     pub trace_id: Option<Arc<str>>,
-    /// Which user records are old enough to be given up. Those that are not listed are not.
-    pub is_old: Vec<bool>,
-    /// Gets the outcome of each user record, with its index, once.
+    /// For each user record, whether it is old enough to be given up. A missing entry means false.
+    pub give_up_eligible: Vec<bool>,
+    /// Receives the index and the outcome of each user record, once.
     pub outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
-    /// The first index that is unfinished for a reason that lies elsewhere: no attempt starts from there on.
-    pub stop: watch::Receiver<usize>,
-    /// What is in flight then is cut.
-    pub end: Instant,
+    /// The index of the first user record that delivery left unfinished. No attempt starts at or after it.
+    pub stop_index: watch::Receiver<usize>,
+    /// The time at which calls in flight are cancelled.
+    pub calls_end: Instant,
 }
 
-/// The span of an attempt at `request`, within that of the invocation. Below the logs' usual level: a batch has hundreds.
+/// Creates the span of an attempt at `request`, inside the span of the invocation. Its level is below the usual log
+/// level, because a batch has hundreds of attempts.
 fn call_span(request: &InferenceRequest) -> Span {
     debug_span!(
         "call",
@@ -108,8 +112,8 @@ fn call_span(request: &InferenceRequest) -> Span {
     )
 }
 
-/// Notes in the span of an attempt how that ended, where not with an answer.
-fn note(ended: &Result<Result<Answer, Fault>, Outcome>) {
+/// Records the fault or the panic of an attempt in the current span. An answer leaves the span unchanged.
+fn annotate_span(ended: &Result<Result<RecordOutputs, Fault>, Outcome>) {
     let fault = match ended {
         Ok(Ok(_)) => return,
         Ok(Err(fault)) => fault.to_string(),
@@ -119,84 +123,86 @@ fn note(ended: &Result<Result<Answer, Fault>, Outcome>) {
     span.record("fault", fault).record("otel.status_code", "ERROR");
 }
 
-impl<E: Endpoint> FanOut<E> {
-    /// A fan-out of calls by `caller`, of which `budget` are further attempts.
-    pub fn new(caller: Caller<E>, budget: Budget, rules: Rules) -> Self {
+impl<E: Endpoint> Dispatcher<E> {
+    /// Creates a dispatcher that makes its attempts with `invoker` and takes its retries from `budget`.
+    pub fn new(invoker: Invoker<E>, budget: RetryBudget, policy: StopPolicy) -> Self {
         Self {
-            caller: Arc::new(caller),
+            invoker: Arc::new(invoker),
             budget: Arc::new(budget),
-            rules,
+            policy,
         }
     }
 
-    /// Who makes the calls.
-    pub fn caller(&self) -> &Caller<E> {
-        &self.caller
+    /// Returns the invoker, which makes the attempts.
+    pub fn invoker(&self) -> &Invoker<E> {
+        &self.invoker
     }
 
-    /// Sends every request and waits until each record has its outcome. Returns how many calls were made.
-    pub async fn run(&self, work: Work) -> Arc<Tally> {
-        let end = work.end;
-        let tries = Tries {
+    /// Sends every request and waits until each record has its outcome. Returns the statistics of the calls.
+    pub async fn run(&self, work: Work) -> Arc<CallStats> {
+        let calls_end = work.calls_end;
+        let retry_gate = RetryGate {
             budget: Arc::clone(&self.budget),
-            capacity: self.caller.capacity().clone(),
+            capacity: self.invoker.capacity().clone(),
         };
-        let mut batch = Batch::new(work, self.rules, tries);
+        let mut scheduler = Scheduler::new(work, self.policy, retry_gate);
         let all = async {
-            self.drive_in_time(&mut batch).await;
-            self.settle_suspects(&mut batch).await;
+            self.drive_reserving_last_attempt(&mut scheduler).await;
+            self.settle_suspects(&mut scheduler).await;
         };
-        // At the end, the calls that are still in flight are the batch's to cut.
-        _ = timeout_at(end, all).await;
-        batch.cut().await;
-        batch.finish()
+        // If the time is over, calls may still be in flight. `cancel_all` cancels them.
+        _ = timeout_at(calls_end, all).await;
+        scheduler.cancel_all().await;
+        scheduler.into_stats()
     }
 
-    /// Drives the batch to its end, or only until a last attempt just fits, if one is due: else calls that hang, each
-    /// waiting for those before it, would leave none of them the time for it, however often they come.
-    async fn drive_in_time(&self, batch: &mut Batch) {
-        let for_one = self.caller.longest_last_attempt();
-        let latest = batch.end().checked_sub(for_one).unwrap_or_else(Instant::now);
-        let done = timeout_at(latest, self.drive(batch)).await;
-        match (done, batch.first_suspect()) {
+    /// Drives all requests until they have finished. If a suspect is waiting when there is just enough time for its last
+    /// attempt, cancels the calls in flight instead. Without this, hanging calls could use up the time of every
+    /// invocation, and none of their records would ever be given up.
+    async fn drive_reserving_last_attempt(&self, scheduler: &mut Scheduler) {
+        let reserve = self.invoker.last_attempt_reserve();
+        let reserve_start = scheduler.calls_end().checked_sub(reserve).unwrap_or_else(Instant::now);
+        let done = timeout_at(reserve_start, self.drive(scheduler)).await;
+        match (done, scheduler.first_suspect()) {
             (Ok(()), _) => {}
-            (Err(_elapsed), Some(_)) => batch.cut_calls().await,
-            (Err(_elapsed), None) => self.drive(batch).await,
+            (Err(_elapsed), Some(_)) => scheduler.cancel_calls().await,
+            (Err(_elapsed), None) => self.drive(scheduler).await,
         }
     }
 
-    async fn drive(&self, batch: &mut Batch) {
+    /// Starts attempts and handles events until no request is ready, in flight or waiting for its retry.
+    async fn drive(&self, scheduler: &mut Scheduler) {
         let mut started = 0_usize;
-        while batch.has_work() {
-            let Some(permit) = self.permit(batch).await else {
-                // The call that ended last may have left nothing to wait for.
-                if batch.has_work() {
-                    batch.advance().await;
+        while scheduler.has_work() {
+            let Some(permit) = self.acquire_permit(scheduler).await else {
+                // The last event may have left nothing to wait for.
+                if scheduler.has_work() {
+                    scheduler.wait_for_event().await;
                 }
                 continue;
             };
-            if self.caller.is_too_late(Instant::now(), batch.end()) {
-                batch.start_no_more();
+            if self.invoker.is_too_late(Instant::now(), scheduler.calls_end()) {
+                scheduler.stop_starting();
                 continue;
             }
-            batch.start(&self.caller, permit);
+            scheduler.start(&self.invoker, permit);
             started += 1;
-            if started.is_multiple_of(STARTED_AT_ONCE) {
+            if started.is_multiple_of(STARTS_PER_YIELD) {
                 yield_now().await;
             }
         }
     }
 
-    /// Waits for a permit as long as a request is ready for one, and meanwhile takes down the calls that end and the
-    /// waits that are over. The place in the queue is kept all the time: who gave it up with every call that ends would
-    /// let concurrent invocations pass.
-    async fn permit(&self, batch: &mut Batch) -> Option<Permit> {
-        let mut permit = pin!(self.caller.capacity().acquire());
-        while batch.has_ready() {
+    /// Waits for a permit and handles events meanwhile. Returns `None` when no request is ready any more. The task keeps
+    /// its place in the queue for permits the whole time. If it queued again after every finished call, concurrent
+    /// invocations would overtake it.
+    async fn acquire_permit(&self, scheduler: &mut Scheduler) -> Option<Permit> {
+        let mut permit = pin!(self.invoker.capacity().acquire());
+        while scheduler.has_ready() {
             tokio::select! {
                 biased;
-                // What has ended comes first: it may be ready again before all others, or forbid them.
-                () = batch.advance() => {}
+                // Events first: they may make a request with a lower position ready, or stop the ready requests.
+                () = scheduler.wait_for_event() => {}
                 permit = &mut permit => return Some(permit),
             }
         }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::outcome::FaultKind;
 
 /// What the budget holds at least, so that a record that fails now and then needs no others.
-const LEAST_SAVED: usize = 10;
+const MIN_BUDGET: usize = 10;
 
 /// The rule for further attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
+pub struct RetryPolicy {
     /// `MAX_ATTEMPTS`: attempts a record in one invocation, 1–10.
     pub max_attempts: u32,
     /// The waits between them.
@@ -31,37 +31,37 @@ pub struct Backoff {
 /// their further ones, and what these earn, come only after a wait. While most calls fail, it stays empty, and each delivery of a record is one call: else its attempts and the mapping's
 /// would multiply an outage.
 #[derive(Debug)]
-pub struct Budget {
-    attempts: Mutex<usize>,
-    most: usize,
+pub struct RetryBudget {
+    retries: Mutex<usize>,
+    max: usize,
 }
 
-impl Budget {
+impl RetryBudget {
     /// A full one: an attempt for each call that may be in flight, and ten at least.
     pub fn new(capacity: usize) -> Self {
-        let most = LEAST_SAVED.max(capacity);
+        let max = MIN_BUDGET.max(capacity);
         Self {
-            attempts: Mutex::new(most),
-            most,
+            retries: Mutex::new(max),
+            max,
         }
     }
 
     /// The endpoint has answered.
-    pub fn earn(&self) {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        *attempts = (*attempts + 1).min(self.most);
+    pub fn deposit(&self) {
+        let mut attempts = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
+        *attempts = (*attempts + 1).min(self.max);
     }
 
     /// Takes one attempt out; false if there is none.
-    pub fn spend(&self) -> bool {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn try_withdraw(&self) -> bool {
+        let mut attempts = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
         let left = attempts.checked_sub(1);
         *attempts = left.unwrap_or_default();
         left.is_some()
     }
 }
 
-impl Retry {
+impl RetryPolicy {
     /// How long to wait until the next attempt, when `attempts` of them have been spent and the last one ended with a
     /// fault of this `kind`; `None` if there is no next one.
     pub fn wait(&self, attempts: u32, kind: FaultKind) -> Option<Duration> {
@@ -73,10 +73,10 @@ impl Backoff {
     /// A wait after so many `attempts`, drawn from all of its range ("full jitter"), which spreads the calls of many
     /// clients best: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
     pub fn wait(&self, attempts: u32) -> Duration {
-        self.longest(attempts).mul_f64(fastrand::f64())
+        self.max_wait(attempts).mul_f64(fastrand::f64())
     }
 
-    fn longest(&self, attempts: u32) -> Duration {
+    fn max_wait(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1);
         self.base.saturating_mul(2_u32.saturating_pow(doublings)).min(self.cap)
     }
@@ -86,7 +86,7 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const RETRY: Retry = Retry {
+    const POLICY: RetryPolicy = RetryPolicy {
         max_attempts: 10,
         backoff: Backoff {
             base: Duration::from_millis(50),
@@ -97,12 +97,12 @@ mod tests {
     #[test]
     fn waits_spread_over_a_range_that_doubles_up_to_the_cap() {
         for (attempts, longest_ms) in [(1, 50), (2, 100), (3, 200), (4, 300), (9, 300)] {
-            let longest = Duration::from_millis(longest_ms);
+            let max_wait = Duration::from_millis(longest_ms);
             let waits: Vec<_> = (0..1000)
-                .map(|_| RETRY.wait(attempts, FaultKind::Overload).unwrap())
+                .map(|_| POLICY.wait(attempts, FaultKind::Overload).unwrap())
                 .collect();
-            assert!(waits.iter().all(|wait| *wait < longest), "{attempts}");
-            let below = |part: u32| waits.iter().filter(|wait| **wait < longest / 10 * part).count();
+            assert!(waits.iter().all(|wait| *wait < max_wait), "{attempts}");
+            let below = |part: u32| waits.iter().filter(|wait| **wait < max_wait / 10 * part).count();
             // One in ten falls into each tenth; 1,000 draws miss these bounds once in a billion runs.
             assert!((40..180).contains(&below(1)), "{attempts}: {}", below(1));
             assert!((820..960).contains(&below(9)), "{attempts}: {}", below(9));
@@ -118,42 +118,42 @@ mod tests {
             (FaultKind::Refused, false),
             (FaultKind::Misconfigured, false),
         ] {
-            assert_eq!(RETRY.wait(9, kind).is_some(), expected, "{kind:?}");
-            assert_eq!(RETRY.wait(10, kind), None, "{kind:?}");
+            assert_eq!(POLICY.wait(9, kind).is_some(), expected, "{kind:?}");
+            assert_eq!(POLICY.wait(10, kind), None, "{kind:?}");
         }
     }
 
     /// How many attempts there are.
-    fn all(budget: &Budget) -> usize {
-        (0..10_000).find(|_| !budget.spend()).unwrap()
+    fn drain(budget: &RetryBudget) -> usize {
+        (0..10_000).find(|_| !budget.try_withdraw()).unwrap()
     }
 
     #[test]
     fn the_budget_is_full_at_first_an_attempt_for_each_call_in_flight_and_ten_at_least() {
         for (capacity, expected) in [(1, 10), (10, 10), (11, 11), (128, 128)] {
-            assert_eq!(all(&Budget::new(capacity)), expected, "{capacity}");
+            assert_eq!(drain(&RetryBudget::new(capacity)), expected, "{capacity}");
         }
     }
 
     #[test]
     fn each_answer_is_one_further_attempt() {
-        let budget = Budget::new(20);
-        all(&budget);
-        assert!(!budget.spend());
-        budget.earn();
-        assert!(budget.spend() && !budget.spend());
-        (0..7).for_each(|_| budget.earn());
-        assert_eq!(all(&budget), 7);
+        let budget = RetryBudget::new(20);
+        drain(&budget);
+        assert!(!budget.try_withdraw());
+        budget.deposit();
+        assert!(budget.try_withdraw() && !budget.try_withdraw());
+        (0..7).for_each(|_| budget.deposit());
+        assert_eq!(drain(&budget), 7);
     }
 
     #[test]
     fn no_more_is_saved_up_than_there_was_at_first() {
         for capacity in [1, 20] {
-            let budget = Budget::new(capacity);
-            (0..1000).for_each(|_| budget.earn());
-            assert_eq!(all(&budget), capacity.max(10));
-            (0..1000).for_each(|_| budget.earn());
-            assert_eq!(all(&budget), capacity.max(10));
+            let budget = RetryBudget::new(capacity);
+            (0..1000).for_each(|_| budget.deposit());
+            assert_eq!(drain(&budget), capacity.max(10));
+            (0..1000).for_each(|_| budget.deposit());
+            assert_eq!(drain(&budget), capacity.max(10));
         }
     }
 }

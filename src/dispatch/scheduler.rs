@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
 use super::suspects::{Suspect, Suspects};
-use super::{Rules, Tries, Work, call_span, note};
-use crate::dispatch::attempt::{Answer, Caller, Tally};
+use super::{StopPolicy, RetryGate, Work, call_span, annotate_span};
+use crate::dispatch::attempt::{RecordOutputs, Invoker, CallStats};
 use crate::dispatch::capacity::Permit;
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
@@ -26,13 +26,13 @@ mod transitions;
 
 /// The request of this index, how the attempt at it ended, or the outcome of a panic, and its permit: given back only
 /// when all of this has been taken down, lest it start an attempt that what is to be taken down forbids.
-type Ended = (usize, Result<Result<Answer, Fault>, Outcome>, Permit);
+type FinishedCall = (usize, Result<Result<RecordOutputs, Fault>, Outcome>, Permit);
 
-pub(super) struct Batch {
-    rules: Rules,
-    tries: Tries,
+pub(super) struct Scheduler {
+    policy: StopPolicy,
+    retry_gate: RetryGate,
     /// By the index of the first record.
-    requests: Vec<Option<Live>>,
+    requests: Vec<Option<PendingRequest>>,
     /// Which records have their outcomes, and where these went.
     is_settled: Vec<bool>,
     outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
@@ -40,93 +40,93 @@ pub(super) struct Batch {
     ready: BinaryHeap<Reverse<usize>>,
     /// Requests between two attempts, those first that are ready first.
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
-    calls: JoinSet<Ended>,
+    calls: JoinSet<FinishedCall>,
     suspects: Suspects,
-    tally: Arc<Tally>,
+    stats: Arc<CallStats>,
     /// The first index that is left unfinished, and brings back all behind it: no attempt starts from here on.
-    stop: usize,
+    stop_index: usize,
     /// The same, without what may still be split.
-    settled_stop: usize,
-    stopped_elsewhere: watch::Receiver<usize>,
+    settled_stop_index: usize,
+    delivery_stop_index: watch::Receiver<usize>,
     /// Calls in flight are cut here.
-    end: Instant,
-    out_of_time: bool,
+    calls_end: Instant,
+    is_out_of_time: bool,
 }
 
 /// A request whose records have no outcomes yet.
 #[derive(Clone)]
-struct Live {
+struct PendingRequest {
     request: Arc<InferenceRequest>,
     /// Attempts that it has spent.
-    spent: u32,
+    attempts: u32,
     /// When it was split off a request that may be at fault itself: since then, it has one attempt.
-    split_off: Option<Instant>,
+    split_off_at: Option<Instant>,
 }
 
-impl Batch {
-    pub(super) fn new(work: Work, rules: Rules, tries: Tries) -> Self {
+impl Scheduler {
+    pub(super) fn new(work: Work, policy: StopPolicy, retry_gate: RetryGate) -> Self {
         let count = work.records;
-        let mut batch = Self {
-            rules,
-            tries,
+        let mut scheduler = Self {
+            policy,
+            retry_gate,
             requests: vec![None; count],
             is_settled: vec![false; count],
             outcomes: work.outcomes,
-            ready: BinaryHeap::with_capacity(work.requests.to_call.len()),
+            ready: BinaryHeap::with_capacity(work.requests.to_send.len()),
             waiting: BinaryHeap::new(),
             calls: JoinSet::new(),
-            suspects: Suspects::new(work.is_old),
-            tally: Arc::new(Tally::new(work.trace_id)),
-            stop: count,
-            settled_stop: count,
-            stopped_elsewhere: work.stop,
-            end: work.end,
-            out_of_time: false,
+            suspects: Suspects::new(work.give_up_eligible),
+            stats: Arc::new(CallStats::new(work.trace_id)),
+            stop_index: count,
+            settled_stop_index: count,
+            delivery_stop_index: work.stop_index,
+            calls_end: work.calls_end,
+            is_out_of_time: false,
         };
-        for request in work.requests.to_call {
-            batch.add(request, None);
+        for request in work.requests.to_send {
+            scheduler.add(request, None);
         }
-        for (index, outcome) in work.requests.ended {
-            batch.end_with(index, outcome);
+        for (index, outcome) in work.requests.settled {
+            scheduler.settle_without_answer(index, outcome);
         }
-        batch
+        scheduler
     }
 
-    fn add(&mut self, request: InferenceRequest, split_off: Option<Instant>) {
+    fn add(&mut self, request: InferenceRequest, split_off_at: Option<Instant>) {
         let index = request.first_record();
-        let live = Live {
+        let pending = PendingRequest {
             request: Arc::new(request),
-            spent: 0,
-            split_off,
+            attempts: 0,
+            split_off_at,
         };
-        *self.requests.get_mut(index).expect("an index of this batch") = Some(live);
+        *self.requests.get_mut(index).expect("an index of this batch") = Some(pending);
         self.ready.push(Reverse(index));
     }
 
-    pub(super) fn end(&self) -> Instant {
-        self.end
+    pub(super) fn calls_end(&self) -> Instant {
+        self.calls_end
     }
 
-    pub(super) fn tally(&self) -> &Tally {
-        &self.tally
+    pub(super) fn stats(&self) -> &CallStats {
+        &self.stats
     }
 
     pub(super) fn request(&self, index: usize) -> Option<Arc<InferenceRequest>> {
-        self.live(index).map(|live| Arc::clone(&live.request))
+        self.pending_request(index).map(|pending| Arc::clone(&pending.request))
     }
 
-    fn live(&self, index: usize) -> Option<&Live> {
+    fn pending_request(&self, index: usize) -> Option<&PendingRequest> {
         self.requests.get(index)?.as_ref()
     }
 
     /// Whether the index is that of a request for several records.
-    pub(super) fn has_several(&self, index: usize) -> bool {
-        self.live(index).is_some_and(|live| !live.request.is_lone())
+    pub(super) fn has_several_records(&self, index: usize) -> bool {
+        self.pending_request(index).is_some_and(|pending| !pending.request.has_one_record())
     }
 
     pub(super) fn has_ready(&self) -> bool {
         let lowest = self.ready.peek();
-        !self.out_of_time && lowest.is_some_and(|Reverse(index)| *index < self.stop)
+        !self.is_out_of_time && lowest.is_some_and(|Reverse(index)| *index < self.stop_index)
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -134,18 +134,18 @@ impl Batch {
     }
 
     /// Starts an attempt at the ready request with the lowest position.
-    pub(super) fn start<E: Endpoint>(&mut self, caller: &Arc<Caller<E>>, mut permit: Permit) {
+    pub(super) fn start<E: Endpoint>(&mut self, invoker: &Arc<Invoker<E>>, mut permit: Permit) {
         let Reverse(index) = self.ready.pop().expect("a request is ready");
-        let live = self.live(index).expect("only a request becomes ready");
-        if live.spent > 0 {
-            self.tally.retries.fetch_add(1, Ordering::Relaxed);
+        let pending = self.pending_request(index).expect("only a request becomes ready");
+        if pending.attempts > 0 {
+            self.stats.retries.fetch_add(1, Ordering::Relaxed);
         }
-        let request = Arc::clone(&live.request);
-        let (caller, tally) = (Arc::clone(caller), Arc::clone(&self.tally));
+        let request = Arc::clone(&pending.request);
+        let (invoker, stats) = (Arc::clone(invoker), Arc::clone(&self.stats));
         let span = call_span(&request);
         let call = async move {
-            let ended = catch_panic_async(caller.attempt(&request, &mut permit, &tally)).await;
-            note(&ended);
+            let ended = catch_panic_async(invoker.attempt(&request, &mut permit, &stats)).await;
+            annotate_span(&ended);
             (index, ended, permit)
         };
         self.calls.spawn(call.instrument(span));
@@ -153,7 +153,7 @@ impl Batch {
 
     /// Waits until a call ends, a wait is over or a record is left unfinished elsewhere, whichever is first; for ever if
     /// there is nothing to wait for.
-    pub(super) async fn advance(&mut self) {
+    pub(super) async fn wait_for_event(&mut self) {
         let over = self.waiting.peek().map(|Reverse((over, _))| *over);
         let wait_is_over = async {
             match over {
@@ -163,16 +163,16 @@ impl Batch {
         };
         tokio::select! {
             biased;
-            Ok(()) = self.stopped_elsewhere.changed() => {
-                let stop = *self.stopped_elsewhere.borrow_and_update();
-                self.stop_at(stop);
+            Ok(()) = self.delivery_stop_index.changed() => {
+                let stop_index = *self.delivery_stop_index.borrow_and_update();
+                self.stop_at(stop_index);
             }
-            Some(done) = self.calls.join_next() => self.take(done),
-            () = wait_is_over => self.wake(),
+            Some(done) = self.calls.join_next() => self.on_finished(done),
+            () = wait_is_over => self.requeue_due(),
         }
     }
 
-    fn wake(&mut self) {
+    fn requeue_due(&mut self) {
         let now = Instant::now();
         while self.waiting.peek().is_some_and(|Reverse((over, _))| *over <= now) {
             let Reverse((_, index)) = self.waiting.pop().expect("one was seen");
@@ -182,46 +182,46 @@ impl Batch {
 
     /// The suspect with the lowest position, if nothing before it brings it back anyway.
     pub(super) fn first_suspect(&self) -> Option<(usize, Suspect)> {
-        let stop = self.stop.min(*self.stopped_elsewhere.borrow());
+        let stop_index = self.stop_index.min(*self.delivery_stop_index.borrow());
         let first = self.suspects.first();
-        first.filter(|(index, _)| *index <= stop && !self.out_of_time)
+        first.filter(|(index, _)| *index <= stop_index && !self.is_out_of_time)
     }
 
     /// Lets calls in flight end, but starts no other.
-    pub(super) fn start_no_more(&mut self) {
-        self.out_of_time = true;
+    pub(super) fn stop_starting(&mut self) {
+        self.is_out_of_time = true;
         self.waiting.clear();
     }
 
     /// Starts no other call, and cancels those in flight.
-    pub(super) async fn cut(&mut self) {
-        self.start_no_more();
-        self.cut_calls().await;
+    pub(super) async fn cancel_all(&mut self) {
+        self.stop_starting();
+        self.cancel_calls().await;
     }
 
     /// Cancels the calls in flight and waits until they are gone. One that has just ended still counts.
-    pub(super) async fn cut_calls(&mut self) {
+    pub(super) async fn cancel_calls(&mut self) {
         self.calls.abort_all();
         while let Some(done) = self.calls.join_next().await {
-            self.take(done);
+            self.on_finished(done);
         }
     }
 
     /// Gives what has no outcome yet the one that it has for want of an answer, and returns how many calls were made.
-    pub(super) fn finish(mut self) -> Arc<Tally> {
+    pub(super) fn into_stats(mut self) -> Arc<CallStats> {
         for (index, suspect) in self.suspects.take_all() {
-            self.settle(index, suspect.fault.into());
+            self.settle_request(index, suspect.fault.into());
         }
-        let failed_first = self.stop;
+        let failed_first = self.stop_index;
         let unended: Vec<_> = self.is_settled.iter().enumerate().filter(|(_, it)| !**it).collect();
         for (index, _) in unended {
             let failure = if index > failed_first {
-                Failure::Behind
+                Failure::AfterFailure
             } else {
                 Failure::OutOfTime
             };
             _ = self.outcomes.send((index, Outcome::Failed(failure)));
         }
-        self.tally
+        self.stats
     }
 }

@@ -9,7 +9,7 @@ use crate::outcome::{Fault, FaultKind};
 /// The suspects of one batch.
 #[derive(Debug)]
 pub(super) struct Suspects {
-    is_old: Vec<bool>,
+    give_up_eligible: Vec<bool>,
     waiting: BTreeMap<usize, Suspect>,
 }
 
@@ -18,37 +18,37 @@ pub(super) struct Suspects {
 pub(super) struct Suspect {
     /// When its last attempt ended; of what was split off another request, when that was. An answer to a call that began
     /// later speaks against it.
-    pub(super) failed_at: Instant,
+    pub(super) evidence_since: Instant,
     /// How.
     pub(super) fault: Fault,
     /// How many it has left.
-    pub(super) attempts: u32,
+    pub(super) attempts_left: u32,
 }
 
 impl Suspects {
     /// None yet, of a batch in which these records are old; those that are not listed are not.
-    pub(super) fn new(is_old: Vec<bool>) -> Self {
+    pub(super) fn new(give_up_eligible: Vec<bool>) -> Self {
         let waiting = BTreeMap::new();
-        Self { is_old, waiting }
+        Self { give_up_eligible, waiting }
     }
 
     /// Whether the record is old, and this fault may be its own.
-    pub(super) fn may_include(&self, index: usize, fault: &Fault) -> bool {
-        let may_be_its_own = fault.kind == FaultKind::Suspect || fault.is_doubtful;
-        may_be_its_own && self.is_old(index)
+    pub(super) fn is_give_up_candidate(&self, index: usize, fault: &Fault) -> bool {
+        let is_possibly_record_fault = fault.kind == FaultKind::Suspect || fault.needs_evidence;
+        is_possibly_record_fault && self.is_give_up_eligible(index)
     }
 
-    fn is_old(&self, index: usize) -> bool {
-        self.is_old.get(index).is_some_and(|is_old| *is_old)
+    fn is_give_up_eligible(&self, index: usize) -> bool {
+        self.give_up_eligible.get(index).is_some_and(|is_eligible| *is_eligible)
     }
 
     /// Adds one whose last attempt has just ended, and which is judged by what was answered `since` some moment, or else
     /// from now on.
-    pub(super) fn add(&mut self, index: usize, fault: Fault, attempts: u32, since: Option<Instant>) {
+    pub(super) fn add(&mut self, index: usize, fault: Fault, attempts_left: u32, since: Option<Instant>) {
         let suspect = Suspect {
-            failed_at: since.unwrap_or_else(Instant::now),
+            evidence_since: since.unwrap_or_else(Instant::now),
             fault,
-            attempts,
+            attempts_left,
         };
         self.waiting.insert(index, suspect);
     }

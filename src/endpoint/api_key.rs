@@ -1,4 +1,4 @@
-//! The key that a usage plan or a model's server asks for, kept until it is rejected.
+//! The API key that a usage plan or a model server requires, cached until the endpoint rejects it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,51 +9,51 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use super::single_flight::{Dated, FETCH_MAX, Kept};
+use super::single_flight::{Cached, FETCH_TIMEOUT, SingleFlight};
 use crate::outcome::FaultKind;
 
-/// Where the key is, and how it is sent.
+/// The location of the API key, and the header that it is sent in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySettings {
-    /// Name or ARN of the secret in Secrets Manager.
+    /// The name or ARN of the secret in Secrets Manager.
     pub secret: String,
-    /// The member of the secret, where that is a JSON object.
+    /// The member that contains the key, if the secret is a JSON object.
     pub member: Option<String>,
     /// The header's name, in lower case.
     pub header: String,
-    /// What stands before the key, such as `Bearer`.
+    /// The scheme that precedes the key, such as `Bearer`.
     pub scheme: Option<String>,
 }
 
-/// A key, which no log shows.
+/// An API key. Its `Debug` output does not contain the key.
 #[derive(PartialEq, Eq)]
 pub(super) struct Secret(String);
 
-/// Why there is none.
+/// The reason why there is no API key.
 #[derive(Debug, Clone)]
 pub(super) struct KeyError {
-    /// Whether somebody must mend it, or it may be had later.
+    /// `Misconfigured`, or `Unreachable` if the key may be available later.
     pub(super) kind: FaultKind,
-    /// In words that a log may show.
+    /// A description that a log may show.
     pub(super) reason: String,
 }
 
-/// The current key.
+/// The current API key.
 #[derive(Debug)]
 pub(super) struct ApiKey {
     settings: KeySettings,
     environment: SdkConfig,
-    kept: Kept<Secret, KeyError>,
+    cached: SingleFlight<Secret, KeyError>,
 }
 
 impl ApiKey {
-    /// A key that is fetched with the function's own credentials, in the secret's region where that is named, else the
-    /// function's.
+    /// Creates an empty cache. The key is fetched with the function's own credentials, from the region of the secret's ARN
+    /// or otherwise from the function's region.
     pub(super) fn new(settings: KeySettings, environment: &SdkConfig) -> Self {
         Self {
             settings,
             environment: environment.clone(),
-            kept: Kept::default(),
+            cached: SingleFlight::default(),
         }
     }
 
@@ -61,7 +61,7 @@ impl ApiKey {
         &self.settings.header
     }
 
-    /// What the header says.
+    /// Returns the header's value.
     pub(super) fn header(&self, Secret(key): &Secret) -> String {
         match &self.settings.scheme {
             Some(scheme) => format!("{scheme} {key}"),
@@ -69,25 +69,25 @@ impl ApiKey {
         }
     }
 
-    /// The key: the one that is kept, or else fetched.
+    /// Returns the cached key, or fetches it.
     pub(super) async fn get(&self) -> Result<Arc<Secret>, KeyError> {
-        self.kept.get(|| self.fetch()).await
+        self.cached.get(|| self.fetch()).await
     }
 
-    /// A key other than `stale`, which was rejected: another call has fetched it, or it is fetched now. None where it is
-    /// still the same, or cannot be had.
-    pub(super) async fn other_than(&self, stale: &Arc<Secret>) -> Option<Arc<Secret>> {
-        let current = self.kept.renew(stale, || self.fetch()).await;
+    /// Returns the key that replaced the rejected `stale` key. Fetches it, unless another call already has. Returns `None`
+    /// if the key has not changed or cannot be fetched.
+    pub(super) async fn refresh(&self, stale: &Arc<Secret>) -> Option<Arc<Secret>> {
+        let current = self.cached.refresh(stale, || self.fetch()).await;
         current.ok().filter(|current| **current != **stale)
     }
 
-    fn fetch(&self) -> BoxFuture<'static, Result<Dated<Secret>, KeyError>> {
+    fn fetch(&self) -> BoxFuture<'static, Result<Cached<Secret>, KeyError>> {
         let fetch = fetch(self.settings.clone(), self.environment.clone());
         let fetch = async {
-            let fetched = timeout(FETCH_MAX, fetch).await;
-            let late = |_| KeyError::passing(format!("no answer of Secrets Manager within {FETCH_MAX:?}"));
+            let fetched = timeout(FETCH_TIMEOUT, fetch).await;
+            let late = |_| KeyError::transient(format!("no response of Secrets Manager within {FETCH_TIMEOUT:?}"));
             let value = Arc::new(fetched.map_err(late).flatten()?);
-            Ok(Dated { value, until: None })
+            Ok(Cached { value, expires_at: None })
         };
         fetch.boxed()
     }
@@ -100,29 +100,29 @@ async fn fetch(settings: KeySettings, environment: SdkConfig) -> Result<Secret, 
 
     let KeySettings { secret, member, .. } = settings;
     let mut config = Builder::from(&environment);
-    if let Some(region) = region(&secret) {
+    if let Some(region) = region_of(&secret) {
         config.set_region(Some(Region::new(region.to_owned())));
     }
     let request = Client::from_conf(config.build()).get_secret_value().secret_id(secret);
-    let answer = request.send().await.map_err(|error| KeyError::of(&error))?;
-    key(answer.secret_string(), member.as_deref()).map_err(KeyError::settled)
+    let response = request.send().await.map_err(|error| KeyError::of(&error))?;
+    key_of(response.secret_string(), member.as_deref()).map_err(KeyError::misconfigured)
 }
 
-/// The settings are refused at start-up.
+/// Start-up rejects the settings if the feature is missing, so this is never called.
 #[cfg(not(feature = "secretsmanager"))]
-#[expect(clippy::unused_async, reason = "as with the feature")]
+#[expect(clippy::unused_async, reason = "the same signature as with the feature")]
 async fn fetch(settings: KeySettings, _: SdkConfig) -> Result<Secret, KeyError> {
-    _ = (region(&settings.secret), key(None, None));
-    Err(KeyError::settled("this build leaves out Secrets Manager"))
+    _ = (region_of(&settings.secret), key_of(None, None));
+    Err(KeyError::misconfigured("this build leaves out Secrets Manager"))
 }
 
 impl KeyError {
-    fn passing(reason: String) -> Self {
+    fn transient(reason: String) -> Self {
         let kind = FaultKind::Unreachable;
         Self { kind, reason }
     }
 
-    fn settled(reason: &str) -> Self {
+    fn misconfigured(reason: &str) -> Self {
         Self {
             kind: FaultKind::Misconfigured,
             reason: format!("{reason}; check ENDPOINT_API_KEY"),
@@ -134,22 +134,22 @@ impl KeyError {
     where
         E: aws_sdk_secretsmanager::error::ProvideErrorMetadata + std::error::Error + 'static,
     {
-        use crate::endpoint::aws_error::{Refusal, causes, lacks_credentials, refusal};
+        use crate::endpoint::aws_error::{ServiceError, causes, is_missing_credentials, service_error};
 
-        match refusal(error) {
-            Some(refusal @ Refusal { status, code }) => {
+        match service_error(error) {
+            Some(service_error @ ServiceError { status, code }) => {
                 let reason = format!("Secrets Manager answered {code} with status {status}");
-                if refusal.passes() {
-                    Self::passing(reason)
+                if service_error.is_transient() {
+                    Self::transient(reason)
                 } else {
-                    Self::settled(&match code {
+                    Self::misconfigured(&match code {
                         "AccessDeniedException" => format!("{reason}; let the function's role read the secret"),
                         _ => reason,
                     })
                 }
             }
-            None if lacks_credentials(error) => Self::settled(&causes(error)),
-            None => Self::passing(causes(error)),
+            None if is_missing_credentials(error) => Self::misconfigured(&causes(error)),
+            None => Self::transient(causes(error)),
         }
     }
 }
@@ -160,29 +160,29 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The region of a secret's ARN: `arn:aws:secretsmanager:REGION:…`.
-fn region(secret: &str) -> Option<&str> {
+/// Returns the region of a secret's ARN, `arn:aws:secretsmanager:REGION:…`.
+fn region_of(secret: &str) -> Option<&str> {
     secret.strip_prefix("arn:")?.split(':').nth(2)
 }
 
-/// The key in what a secret holds: the whole of it, without the spaces and line ends around it, or a `member`.
-fn key(secret: Option<&str>, member: Option<&str>) -> Result<Secret, &'static str> {
-    let secret = secret.ok_or("the secret is no text")?;
+/// Extracts the key from a secret: the `member` of its JSON object, or the whole text. Surrounding whitespace is removed.
+fn key_of(secret: Option<&str>, member: Option<&str>) -> Result<Secret, &'static str> {
+    let secret = secret.ok_or("the secret is not text")?;
     let key = match member {
         None => secret.to_owned(),
         Some(member) => match serde_json::from_str::<Map<String, Value>>(secret) {
             Ok(mut members) => match members.remove(member) {
                 Some(Value::String(key)) => key,
-                _ => return Err("the secret has no text in the member that is named"),
+                _ => return Err("the named member of the secret is missing or not a string"),
             },
-            Err(_) => return Err("the secret is no JSON object"),
+            Err(_) => return Err("the secret is not a JSON object"),
         },
     };
     let key = key.trim();
-    let may_stand_in_a_header = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    may_stand_in_a_header
+    let is_valid_header = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    is_valid_header
         .then(|| Secret(key.to_owned()))
-        .ok_or("the secret is no line of printable ASCII characters")
+        .ok_or("the secret is not one line of printable ASCII characters")
 }
 
 #[cfg(test)]
@@ -190,36 +190,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_the_key_or_has_it_in_a_member() {
-        let said = |secret, member| key(secret, member).map(|Secret(key)| key);
-        assert_eq!(said(Some(" 123 abc\n"), None), Ok("123 abc".to_owned()));
-        assert_eq!(said(Some(r#"{"a":"1","b":"2"}"#), Some("b")), Ok("2".to_owned()));
+    fn the_key_is_the_whole_secret_or_one_of_its_members() {
+        let read = |secret, member| key_of(secret, member).map(|Secret(key)| key);
+        assert_eq!(read(Some(" 123 abc\n"), None), Ok("123 abc".to_owned()));
+        assert_eq!(read(Some(r#"{"a":"1","b":"2"}"#), Some("b")), Ok("2".to_owned()));
         for (secret, member, expected) in [
-            (None, None, "no text"),
-            (Some(""), None, "no line"),
-            (Some("two\nlines"), None, "no line"),
-            (Some("clé"), None, "no line"),
-            (Some("1"), Some("a"), "no JSON object"),
-            (Some("plain"), Some("a"), "no JSON object"),
-            (Some(r#"{"a":1}"#), Some("a"), "no text in the member"),
-            (Some(r#"{"a":"1"}"#), Some("b"), "no text in the member"),
+            (None, None, "not text"),
+            (Some(""), None, "not one line"),
+            (Some("two\nlines"), None, "not one line"),
+            (Some("clé"), None, "not one line"),
+            (Some("1"), Some("a"), "not a JSON object"),
+            (Some("plain"), Some("a"), "not a JSON object"),
+            (Some(r#"{"a":1}"#), Some("a"), "missing or not a string"),
+            (Some(r#"{"a":"1"}"#), Some("b"), "missing or not a string"),
         ] {
-            let error = said(secret, member).unwrap_err();
+            let error = read(secret, member).unwrap_err();
             assert!(error.contains(expected), "{secret:?} {member:?}: {error}");
         }
     }
 
     #[test]
-    fn a_secret_is_where_its_arn_says() {
+    fn the_region_is_that_of_the_arn() {
         assert_eq!(
-            region("arn:aws:secretsmanager:eu-west-1:123456789012:secret:key-AbCdEf"),
+            region_of("arn:aws:secretsmanager:eu-west-1:123456789012:secret:key-AbCdEf"),
             Some("eu-west-1")
         );
-        assert_eq!(region("key"), None);
+        assert_eq!(region_of("key"), None);
     }
 
     #[test]
-    fn no_log_shows_a_key() {
+    fn debug_output_does_not_contain_the_key() {
         assert_eq!(format!("{:?}", Secret("123".to_owned())), "Secret");
     }
 }

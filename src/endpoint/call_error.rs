@@ -7,8 +7,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use super::api_key::KeyError;
-use crate::endpoint::aws_error::{Refusal, causes, chain, lacks_credentials, role_refusal};
-use crate::outcome::{Fault, FaultKind, Load};
+use crate::endpoint::aws_error::{ServiceError, causes, chain, is_missing_credentials, sts_error};
+use crate::outcome::{Fault, FaultKind, LoadSignal};
 
 /// Why a call brought no answer.
 #[derive(Debug)]
@@ -36,17 +36,17 @@ impl CallError {
                 "the request could not be built; check the settings that are sent in headers",
             ),
             // Where there are none is no connection's fault.
-            Self::Credentials(error) if lacks_credentials(&**error) => Fault::new(
+            Self::Credentials(error) if is_missing_credentials(&**error) => Fault::new(
                 FaultKind::Misconfigured,
                 format!(
                     "the call could not be signed and sent: {}; check the function's credentials, and ENDPOINT_ROLE_ARN \
                      where that is set",
-                    why(error)
+                    credentials_reason(error)
                 ),
             ),
             Self::Credentials(error) => Fault::new(
                 FaultKind::Unreachable,
-                format!("no credentials just now: {error}: {}", why(error)),
+                format!("no credentials just now: {error}: {}", credentials_reason(error)),
             ),
             Self::Key(error) => Fault::new(error.kind, format!("no key to call with: {}", error.reason)),
             Self::Connection(error) => Fault::new(
@@ -54,18 +54,18 @@ impl CallError {
                 format!("the connection failed: {}", causes(error)),
             ),
             Self::Unreadable => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
-            Self::TooLarge(most) => Fault::new(FaultKind::Suspect, format!("the answer has more than {most} bytes")),
+            Self::TooLarge(limit) => Fault::new(FaultKind::Suspect, format!("the answer has more than {limit} bytes")),
         }
     }
 
     /// The same where nothing stands between here and the model that would tell its death from an outage: a request that was
     /// sent, and never answered, may be what it died of.
-    pub(super) fn fault_of_a_server(&self) -> Fault {
+    pub(super) fn direct_fault(&self) -> Fault {
         let fault = self.fault();
-        if self.is_of_a_lost_connection() || matches!(self, Self::Unreadable) {
+        if self.is_lost_connection() || matches!(self, Self::Unreadable) {
             return Fault {
                 kind: FaultKind::Suspect,
-                load: Load::Away,
+                load: LoadSignal::Unreachable,
                 ..fault
             };
         }
@@ -74,28 +74,28 @@ impl CallError {
 
     /// Whether a connection that was there broke before an answer came, as one does that died in the pool while Lambda had
     /// the process frozen. One that could not be made at all is another matter.
-    pub(super) fn is_of_a_lost_connection(&self) -> bool {
+    pub(super) fn is_lost_connection(&self) -> bool {
         let Self::Connection(failure) = self else {
             return false;
         };
-        let cut_short = failure.as_other().is_some();
-        cut_short
+        let is_cut_short = failure.as_other().is_some();
+        is_cut_short
             || failure.is_io()
                 && chain(Some(failure))
                     .find_map(|error| error.downcast_ref())
-                    .is_none_or(is_of_a_live_connection)
+                    .is_none_or(is_after_connect)
     }
 }
 
 /// What STS said, or else what happened.
-fn why(error: &CredentialsError) -> String {
-    match role_refusal(error) {
-        Some(Refusal { status, code }) => format!("STS answered {code} with status {status}"),
+fn credentials_reason(error: &CredentialsError) -> String {
+    match sts_error(error) {
+        Some(ServiceError { status, code }) => format!("STS answered {code} with status {status}"),
         None => causes(error),
     }
 }
 
-fn is_of_a_live_connection(error: &io::Error) -> bool {
+fn is_after_connect(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     let kinds = [
         BrokenPipe,

@@ -1,4 +1,4 @@
-//! AWS credentials, kept until they expire: the function's own, or those of a role that it assumes.
+//! AWS credentials, cached until they expire: those of the function, or those of a role that it assumes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,24 +11,24 @@ use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsP
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
 
-use super::single_flight::{Dated, FETCH_MAX, Kept};
+use super::single_flight::{Cached, FETCH_TIMEOUT, SingleFlight};
 
-/// How long before they expire credentials are fetched anew, and how long they last where they do not say: as the AWS SDK
-/// has it.
-const EARLY: Duration = Duration::from_secs(10);
-const LASTING: Duration = Duration::from_mins(15);
+/// The time before their expiry at which credentials are fetched again. The AWS SDK uses the same value.
+const REFRESH_BEFORE_EXPIRY: Duration = Duration::from_secs(10);
+/// The lifetime of credentials without an expiry. The AWS SDK uses the same value.
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(15);
 
-/// A role to make the calls as.
+/// An IAM role that the function assumes for its calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
-    /// Its ARN.
+    /// The role's ARN.
     pub arn: String,
-    /// What its account sees of who has assumed it: the function's name, 2 to 64 characters.
+    /// The session name, which the role's account sees: the function's name, 2 to 64 characters.
     pub session_name: String,
 }
 
-/// Where calls to an endpoint have their credentials from: what the SDK found in the `environment`, or a `role` that is
-/// assumed with it, by STS in the function's own region.
+/// Returns the provider of the credentials for calls to an endpoint: the provider of `environment`, or one that assumes
+/// `role`. STS is called in the function's own region.
 pub async fn provider(environment: &SdkConfig, role: Option<&Role>) -> Option<SharedCredentialsProvider> {
     let own = environment.credentials_provider()?;
     let Some(role) = role else { return Some(own) };
@@ -38,51 +38,51 @@ pub async fn provider(environment: &SdkConfig, role: Option<&Role>) -> Option<Sh
     Some(SharedCredentialsProvider::new(assumed.build().await))
 }
 
-/// Credentials from a provider, which is asked by one call at a time.
+/// Cached credentials of a provider. Only one request to the provider runs at a time.
 #[derive(Debug)]
-pub struct KeptCredentials {
+pub struct CachedCredentials {
     provider: Option<SharedCredentialsProvider>,
-    kept: Kept<Credentials, Arc<CredentialsError>>,
+    cached: SingleFlight<Credentials, Arc<CredentialsError>>,
 }
 
-impl KeptCredentials {
-    /// Credentials of this `provider`, if there is one.
-    pub fn of(provider: Option<SharedCredentialsProvider>) -> Self {
+impl CachedCredentials {
+    /// Creates an empty cache. Without a `provider`, every [`get`](Self::get) fails.
+    pub fn new(provider: Option<SharedCredentialsProvider>) -> Self {
         Self {
             provider,
-            kept: Kept::default(),
+            cached: SingleFlight::default(),
         }
     }
 
-    /// Those that are kept, or else new ones.
+    /// Returns the cached credentials, or fetches new ones.
     ///
     /// # Errors
     ///
-    /// The provider's, or that it took longer than 5 s.
+    /// The provider's error, or a timeout after 5 s.
     pub async fn get(&self) -> Result<Arc<Credentials>, Arc<CredentialsError>> {
         let fetch = || fetch(self.provider.clone()).map(|fetched| fetched.map_err(Arc::new));
-        self.kept.get(|| fetch().boxed()).await
+        self.cached.get(|| fetch().boxed()).await
     }
 
-    /// Drops those that the service no longer takes, unless newer ones are there already.
-    pub fn forget(&self, stale: &Arc<Credentials>) {
-        self.kept.forget(stale);
+    /// Removes credentials that the service rejected, unless newer ones are already cached.
+    pub fn invalidate(&self, stale: &Arc<Credentials>) {
+        self.cached.invalidate(stale);
     }
 }
 
-async fn fetch(provider: Option<SharedCredentialsProvider>) -> Result<Dated<Credentials>, CredentialsError> {
-    let provider = provider.ok_or_else(|| CredentialsError::not_loaded("there is no provider of credentials"))?;
-    let fetched = timeout(FETCH_MAX, provider.provide_credentials()).await;
+async fn fetch(provider: Option<SharedCredentialsProvider>) -> Result<Cached<Credentials>, CredentialsError> {
+    let provider = provider.ok_or_else(|| CredentialsError::not_loaded("there is no credentials provider"))?;
+    let fetched = timeout(FETCH_TIMEOUT, provider.provide_credentials()).await;
     let late = || {
         provider
             .fallback_on_interrupt()
-            .ok_or(CredentialsError::provider_timed_out(FETCH_MAX))
+            .ok_or(CredentialsError::provider_timed_out(FETCH_TIMEOUT))
     };
     let credentials = fetched.unwrap_or_else(|_elapsed| late())?;
-    let until = credentials.expiry().map(|end| end - EARLY);
-    Ok(Dated {
+    let expires_at = credentials.expiry().map(|end| end - REFRESH_BEFORE_EXPIRY);
+    Ok(Cached {
         value: Arc::new(credentials),
-        until: Some(until.unwrap_or_else(|| SystemTime::now() + LASTING)),
+        expires_at: Some(expires_at.unwrap_or_else(|| SystemTime::now() + DEFAULT_LIFETIME)),
     })
 }
 
@@ -94,11 +94,11 @@ mod tests {
 
     use super::*;
 
-    /// Hands out credentials that expire after so long, and counts them.
+    /// A provider whose credentials expire after the given time. It counts the credentials that it returned.
     #[derive(Debug)]
-    struct Lasting(Duration, Arc<AtomicUsize>);
+    struct ExpiringProvider(Duration, Arc<AtomicUsize>);
 
-    impl aws_credential_types::provider::ProvideCredentials for Lasting {
+    impl aws_credential_types::provider::ProvideCredentials for ExpiringProvider {
         fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
         where
             Self: 'a,
@@ -110,10 +110,10 @@ mod tests {
         }
     }
 
-    async fn asked_three_times(lasting: Duration) -> usize {
+    async fn fetches_of_three_gets(lifetime: Duration) -> usize {
         let count = Arc::default();
-        let provider = SharedCredentialsProvider::new(Lasting(lasting, Arc::clone(&count)));
-        let credentials = KeptCredentials::of(Some(provider));
+        let provider = SharedCredentialsProvider::new(ExpiringProvider(lifetime, Arc::clone(&count)));
+        let credentials = CachedCredentials::new(Some(provider));
         for _ in 0..3 {
             credentials.get().await.unwrap();
         }
@@ -121,27 +121,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn credentials_are_kept_until_shortly_before_they_expire() {
-        assert_eq!(asked_three_times(Duration::from_hours(1)).await, 1);
-        assert_eq!(asked_three_times(Duration::from_secs(5)).await, 3);
+    async fn credentials_are_cached_until_shortly_before_they_expire() {
+        assert_eq!(fetches_of_three_gets(Duration::from_hours(1)).await, 1);
+        assert_eq!(fetches_of_three_gets(Duration::from_secs(5)).await, 3);
     }
 
     #[tokio::test]
-    async fn credentials_that_do_not_say_how_long_they_last_are_not_kept_for_ever() {
-        let static_ones = Credentials::new("key", "secret", None, None, "test");
-        let credentials = KeptCredentials::of(Some(SharedCredentialsProvider::new(static_ones)));
+    async fn credentials_without_an_expiry_are_not_cached_forever() {
+        let static_credentials = Credentials::new("key", "secret", None, None, "test");
+        let credentials = CachedCredentials::new(Some(SharedCredentialsProvider::new(static_credentials)));
         let first = credentials.get().await.unwrap();
         assert!(Arc::ptr_eq(&first, &credentials.get().await.unwrap()));
-        let until = fetch(credentials.provider.clone()).await.unwrap().until.unwrap();
-        let left = until.duration_since(SystemTime::now()).unwrap();
-        assert!(left <= LASTING, "{left:?}");
+        let expires_at = fetch(credentials.provider.clone()).await.unwrap().expires_at.unwrap();
+        let left = expires_at.duration_since(SystemTime::now()).unwrap();
+        assert!(left <= DEFAULT_LIFETIME, "{left:?}");
     }
 
-    /// Never answers.
+    /// A provider that never answers.
     #[derive(Debug)]
-    struct Hanging;
+    struct HangingProvider;
 
-    impl aws_credential_types::provider::ProvideCredentials for Hanging {
+    impl aws_credential_types::provider::ProvideCredentials for HangingProvider {
         fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
         where
             Self: 'a,
@@ -152,10 +152,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_provider_that_hangs_or_is_missing_is_an_error() {
-        let hanging = KeptCredentials::of(Some(SharedCredentialsProvider::new(Hanging)));
+        let hanging = CachedCredentials::new(Some(SharedCredentialsProvider::new(HangingProvider)));
         let error = hanging.get().await.unwrap_err();
         assert!(matches!(*error, CredentialsError::ProviderTimedOut(_)), "{error:?}");
-        let error = KeptCredentials::of(None).get().await.unwrap_err();
+        let error = CachedCredentials::new(None).get().await.unwrap_err();
         assert!(matches!(*error, CredentialsError::CredentialsNotLoaded(_)), "{error:?}");
     }
 }

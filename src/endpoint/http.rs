@@ -7,9 +7,9 @@ use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 
 use super::api_key::{ApiKey, KeySettings};
-use super::credentials::{self, KeptCredentials, Role};
+use super::credentials::{self, CachedCredentials, Role};
 use super::request_template::{self, INFERENCE_ID, InvokeParameters};
-use super::signature::{Place, Signer};
+use super::signature::{SigningScope, Signer};
 use super::transport::{Auth, Transport};
 use super::url::EndpointUrl;
 use super::{Call, Endpoint, Response, SetUpError};
@@ -19,22 +19,22 @@ mod fault;
 
 /// Which endpoint is called, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located {
+pub struct HttpTarget {
     /// Where it is.
     pub url: EndpointUrl,
     /// How calls are signed; not at all where nothing is said.
-    pub signed: Option<Signed>,
+    pub sigv4: Option<SigV4Settings>,
     /// The key that calls carry.
     pub key: Option<KeySettings>,
     /// Names, in lower case, and values of further headers.
     pub headers: Vec<(String, String)>,
 }
 
-/// How calls are signed, by Signature Version 4.
+/// How calls are sigv4, by Signature Version 4.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed {
+pub struct SigV4Settings {
     /// Where the signature is good for.
-    pub place: Place,
+    pub scope: SigningScope,
     /// The role that calls are made as, instead of the function's own.
     pub role: Option<Role>,
 }
@@ -55,22 +55,22 @@ impl Http {
     pub async fn new(
         http: SharedHttpConnector,
         environment: &SdkConfig,
-        located: Located,
+        target: HttpTarget,
         parameters: &InvokeParameters,
     ) -> Result<Self, SetUpError> {
-        let Located {
+        let HttpTarget {
             url,
-            signed,
+            sigv4,
             key,
             headers,
-        } = located;
-        let blank = request_template::request(url.as_str(), parameters, &headers)?;
-        let auth = match signed {
-            Some(Signed { place, role }) => Auth::SigV4 {
-                credentials: KeptCredentials::of(credentials::provider(environment, role.as_ref()).await),
-                signer: Box::new(Signer::new(blank, place, INFERENCE_ID)),
+        } = target;
+        let template = request_template::request(url.as_str(), parameters, &headers)?;
+        let auth = match sigv4 {
+            Some(SigV4Settings { scope, role }) => Auth::SigV4 {
+                credentials: CachedCredentials::new(credentials::provider(environment, role.as_ref()).await),
+                signer: Box::new(Signer::new(template, scope, INFERENCE_ID)),
             },
-            None => Auth::None(Box::new(blank)),
+            None => Auth::None(Box::new(template)),
         };
         let key = key.map(|key| ApiKey::new(key, environment));
         Ok(Self {
@@ -87,20 +87,20 @@ impl Http {
 }
 
 impl Endpoint for Http {
-    async fn ready(&self) -> Result<(), Fault> {
-        self.transport.ready().await.map_err(|error| error.fault())
+    async fn prepare(&self) -> Result<(), Fault> {
+        self.transport.prepare().await.map_err(|error| error.fault())
     }
 
     async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
         let answer = self
             .transport
-            .exchange(&request_template::varying(&call), &call.body)
+            .send_with_refresh(&request_template::per_call_headers(&call), &call.body)
             .await;
-        let answer = answer.map_err(|error| error.fault_of_a_server())?;
+        let answer = answer.map_err(|error| error.direct_fault())?;
         if answer.is_success() {
             return Ok(answer.into_response());
         }
-        Err(fault::of(&answer, call.target_model.is_some(), SystemTime::now()))
+        Err(fault::from_response(&answer, call.target_model.is_some(), SystemTime::now()))
     }
 
     fn name(&self) -> &str {

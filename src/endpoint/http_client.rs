@@ -1,57 +1,56 @@
-//! The HTTP client that all AWS clients of the process share: one pool of connections, one set of trusted certificates,
-//! both there before the first event that needs them.
+//! The HTTP client of the process. All AWS clients share its connection pool and its trusted certificates.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_sagemakerruntime::config::SharedHttpClient;
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 
-/// A connection that nobody used for so long is closed. Lambda freezes the process between invocations, and what was
-/// idle for longer may be dead by then, without a word: load balancers drop idle connections after a minute or less.
-const IDLE: Duration = Duration::from_secs(20);
-/// How long a connection may take to come about: as the AWS SDK has it.
+/// The idle time after which a connection is closed. Load balancers drop idle connections after a minute or less, and
+/// a process that Lambda freezes between invocations does not notice it.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The maximum time for opening a connection. The AWS SDK uses the same value.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-/// So many calls in a row that were cut without an answer, and the connections are given up: over HTTP/2, all calls share
-/// one, and none of them would notice that nobody is at its other end.
-const CUT: usize = 4;
+/// The number of consecutive calls cancelled without a response after which the connection pool is replaced. Over HTTP/2,
+/// all calls share one connection, and no call would detect that the peer is gone.
+const ABANDONED_CALLS_LIMIT: usize = 4;
 
-/// Makes the connections: they trust the machine's certificates, and go by the proxies that the environment names
-/// (`HTTPS_PROXY`, `NO_PROXY`), as those of the AWS SDK's own client do.
-pub fn connections() -> SharedHttpConnector {
-    SharedHttpConnector::new(Renewed::new(|| SharedHttpConnector::new(connector())))
+/// Creates the connector of the process. Like the AWS SDK's own HTTP client, it trusts the machine's certificates and
+/// uses the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`).
+pub fn shared_connector() -> SharedHttpConnector {
+    SharedHttpConnector::new(ResettableConnector::new(|| SharedHttpConnector::new(new_connector())))
 }
 
-/// A client of the SDK's over these connections.
-pub fn http_client(connections: SharedHttpConnector) -> SharedHttpClient {
-    http_client_fn(move |_, _| connections.clone())
+/// Returns an HTTP client for the AWS SDK that uses this connector.
+pub fn http_client(connector: SharedHttpConnector) -> SharedHttpClient {
+    http_client_fn(move |_, _| connector.clone())
 }
 
-/// Connections that are there from the first call on, and made anew when nothing comes back any more. To read and check all
-/// certificates takes three times as long as the rest of a start: nobody waits for it before the first request.
+/// A connector that is created by the first call, and replaced after [`ABANDONED_CALLS_LIMIT`] consecutive abandoned
+/// calls. Creating it late keeps start-up short: reading and checking all certificates takes three times as long as the
+/// rest of a start.
 #[derive(Debug, Clone)]
-struct Renewed {
+struct ResettableConnector {
     make: fn() -> SharedHttpConnector,
-    current: Arc<Mutex<Option<Arc<Connections>>>>,
+    current: Arc<Mutex<Option<Arc<ConnectionPool>>>>,
 }
 
 #[derive(Debug)]
-struct Connections {
+struct ConnectionPool {
     connector: SharedHttpConnector,
-    /// Calls in a row that were cut.
-    cut: AtomicUsize,
+    /// The number of consecutive calls that were dropped before their response.
+    abandoned: AtomicUsize,
 }
 
-impl Renewed {
+impl ResettableConnector {
     fn new(make: fn() -> SharedHttpConnector) -> Self {
         Self {
             make,
@@ -59,66 +58,66 @@ impl Renewed {
         }
     }
 
-    fn current(&self) -> Arc<Connections> {
+    fn current(&self) -> Arc<ConnectionPool> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.take_if(|current| current.cut.load(Ordering::Relaxed) >= CUT);
+        current.take_if(|current| current.abandoned.load(Ordering::Relaxed) >= ABANDONED_CALLS_LIMIT);
         let current = current.get_or_insert_with(|| {
-            Arc::new(Connections {
+            Arc::new(ConnectionPool {
                 connector: (self.make)(),
-                cut: AtomicUsize::new(0),
+                abandoned: AtomicUsize::new(0),
             })
         });
         Arc::clone(current)
     }
 }
 
-impl HttpConnector for Renewed {
+impl HttpConnector for ResettableConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let connections = self.current();
-        let answer = connections.connector.call(request);
-        let waiting = Waiting {
-            connections,
+        let pool = self.current();
+        let answer = pool.connector.call(request);
+        let guard = AbandonGuard {
+            pool,
             has_ended: false,
         };
         HttpConnectorFuture::new(async move {
             let answer = answer.await;
-            waiting.ends();
+            guard.finish();
             answer
         })
     }
 }
 
-/// A call whose answer is waited for: cut, if it is dropped before.
-struct Waiting {
-    connections: Arc<Connections>,
+/// Counts a call as abandoned if it is dropped before its response.
+struct AbandonGuard {
+    pool: Arc<ConnectionPool>,
     has_ended: bool,
 }
 
-impl Waiting {
-    fn ends(mut self) {
+impl AbandonGuard {
+    fn finish(mut self) {
         self.has_ended = true;
     }
 }
 
-impl Drop for Waiting {
+impl Drop for AbandonGuard {
     fn drop(&mut self) {
-        let cut = &self.connections.cut;
+        let abandoned = &self.pool.abandoned;
         if self.has_ended {
-            cut.store(0, Ordering::Relaxed);
+            abandoned.store(0, Ordering::Relaxed);
         } else {
-            cut.fetch_add(1, Ordering::Relaxed);
+            abandoned.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-fn connector() -> Connector {
+fn new_connector() -> Connector {
     let settings = HttpConnectorSettings::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .build();
     Connector::builder()
         .connector_settings(settings)
         .proxy_config(ProxyConfig::from_env())
-        .pool_idle_timeout(IDLE)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .build()
 }
@@ -133,13 +132,13 @@ mod tests {
 
     use super::*;
 
-    static MADE: AtomicUsize = AtomicUsize::new(0);
+    static CREATED: AtomicUsize = AtomicUsize::new(0);
 
-    /// Answers requests to `/answered`, and no others.
+    /// Answers requests to `/answered`. All other requests hang.
     #[derive(Debug)]
-    struct Half;
+    struct PartlyAnswering;
 
-    impl HttpConnector for Half {
+    impl HttpConnector for PartlyAnswering {
         fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
             if request.uri() == "/answered" {
                 let answer = HttpResponse::new(200.try_into().unwrap(), SdkBody::empty());
@@ -149,32 +148,32 @@ mod tests {
         }
     }
 
-    async fn call(connections: &Renewed, uri: &'static str) {
+    async fn call(connector: &ResettableConnector, uri: &'static str) {
         let mut request = HttpRequest::empty();
         request.set_uri(uri).unwrap();
-        _ = timeout(Duration::from_secs(1), connections.call(request)).await;
+        _ = timeout(Duration::from_secs(1), connector.call(request)).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connections_on_which_nothing_comes_back_any_more_are_made_anew() {
-        let connections = Renewed::new(|| {
-            MADE.fetch_add(1, Ordering::Relaxed);
-            SharedHttpConnector::new(Half)
+    async fn the_pool_is_replaced_after_consecutive_abandoned_calls() {
+        let connector = ResettableConnector::new(|| {
+            CREATED.fetch_add(1, Ordering::Relaxed);
+            SharedHttpConnector::new(PartlyAnswering)
         });
-        let made = || MADE.load(Ordering::Relaxed);
-        assert_eq!(made(), 0, "none before the first call");
-        for _ in 0..CUT {
-            call(&connections, "/answered").await;
-            // One that hangs now and then is the record's matter.
-            call(&connections, "/never").await;
+        let created = || CREATED.load(Ordering::Relaxed);
+        assert_eq!(created(), 0, "none before the first call");
+        for _ in 0..ABANDONED_CALLS_LIMIT {
+            call(&connector, "/answered").await;
+            // A record may cause an occasional hanging call. It says nothing about the connection.
+            call(&connector, "/never").await;
         }
-        assert_eq!(made(), 1);
-        call(&connections, "/answered").await;
-        for _ in 0..CUT {
-            call(&connections, "/never").await;
-            assert_eq!(made(), 1);
+        assert_eq!(created(), 1);
+        call(&connector, "/answered").await;
+        for _ in 0..ABANDONED_CALLS_LIMIT {
+            call(&connector, "/never").await;
+            assert_eq!(created(), 1);
         }
-        call(&connections, "/never").await;
-        assert_eq!(made(), 2);
+        call(&connector, "/never").await;
+        assert_eq!(created(), 2);
     }
 }

@@ -1,7 +1,8 @@
-//! The seam to whatever answers an inference request, and the faults that any such thing can have.
+//! Calls to the inference endpoint: a [`Call`] enters, and a [`Response`] or a [`Fault`] leaves.
 //!
-//! A fault is named by what to do next. The service's own error types grow without notice, so each implementation of
-//! [`Endpoint`] maps them once into [`FaultKind`], and everything behind it is exhaustive.
+//! A service adds error types without notice. Each implementation of [`Endpoint`] therefore maps them once into a
+//! [`FaultKind`](crate::outcome::FaultKind), which is named by the caller's next action. All other code matches
+//! exhaustively. This room never limits concurrency, never waits for a backoff and never interprets a prediction.
 
 use std::future::Future;
 
@@ -28,19 +29,19 @@ pub mod url;
 pub use api_key::KeySettings;
 pub use request_template::InvokeParameters;
 
-/// Something that answers inference requests: a `SageMaker` endpoint, one behind a URL, or a script in a test.
+/// An inference endpoint: a `SageMaker` endpoint, an endpoint behind a URL, or a scripted endpoint in a test.
 pub trait Endpoint: Send + Sync + 'static {
-    /// Waits for what a call needs and is not the endpoint's, such as credentials: the time for a call begins after it.
-    fn ready(&self) -> impl Future<Output = Result<(), Fault>> + Send {
+    /// Fetches what a call needs from other services, such as credentials. The call timeout starts afterwards.
+    fn prepare(&self) -> impl Future<Output = Result<(), Fault>> + Send {
         std::future::ready(Ok(()))
     }
 
-    /// Makes one call and waits for its answer, for as long as that takes: the caller holds the timeout, and cancels
-    /// the call by dropping the future. What says nothing of the endpoint, a connection that died in the pool or
-    /// credentials that have just expired, is settled in here with one more call at once.
+    /// Makes one call and waits for the response without a timeout. The caller cancels the call by dropping the future.
+    /// After a failure that is unrelated to the endpoint, such as a dead pooled connection or expired credentials, the
+    /// call is repeated once, immediately.
     fn invoke(&self, call: Call<'_>) -> impl Future<Output = Result<Response, Fault>> + Send;
 
-    /// The endpoint's name, as it stands in the envelope.
+    /// Returns the endpoint's name, as the envelope shows it.
     fn name(&self) -> &str;
 }
 
@@ -48,11 +49,11 @@ pub trait Endpoint: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
     /// The environment names no AWS region.
-    #[error("no AWS region: set AWS_REGION, as Lambda does, or ENDPOINT_REGION to the endpoint's")]
+    #[error("no AWS region: set AWS_REGION, as Lambda does, or ENDPOINT_REGION to the endpoint's region")]
     NoRegion,
-    /// There is no URL, or no request.
-    #[error("no request can be made of the AWS settings: {0}")]
-    NoRequest(String),
+    /// No request can be built from the settings: there is no valid URL, or a header value is invalid.
+    #[error("no request can be built from the AWS settings: {0}")]
+    InvalidRequest(String),
 }
 
 /// The parts of a call that differ from call to call.
@@ -60,19 +61,19 @@ pub enum SetUpError {
 pub struct Call<'a> {
     /// The request body.
     pub body: Bytes,
-    /// `InferenceId`, 1–64 printable ASCII characters. It is the same in every delivery of a record.
+    /// The `InferenceId`, 1 to 64 printable ASCII characters. It is the same in every delivery of a record.
     pub inference_id: &'a str,
     /// The model of a multi-model endpoint, if the record names it.
     pub target_model: Option<&'a str>,
 }
 
-/// What an endpoint answered.
+/// A successful response of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// The body, as the model wrote it.
     pub body: Bytes,
-    /// The body's media type, where the endpoint told one.
+    /// The body's media type, if the endpoint sent one.
     pub content_type: Option<String>,
-    /// The production variant that answered, where the endpoint told one.
+    /// The production variant that answered, if the endpoint sent its name.
     pub variant: Option<String>,
 }

@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::http::HttpError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
-use super::signature::Varying;
+use super::signature::PerCallHeader;
 use super::{Call, SetUpError};
 
 /// What the function calls itself.
@@ -41,25 +41,25 @@ pub struct InvokeParameters {
 ///
 /// # Errors
 ///
-/// [`SetUpError::NoRequest`] if there is no such URL, or a value cannot stand in a header.
+/// [`SetUpError::InvalidRequest`] if there is no such URL, or a value cannot stand in a header.
 pub(super) fn request(
     uri: &str,
     parameters: &InvokeParameters,
-    further: &[(String, String)],
+    extra_headers: &[(String, String)],
 ) -> Result<HttpRequest, SetUpError> {
     let mut request = HttpRequest::new(SdkBody::empty());
     // A query may be a secret.
     let shown = uri.split('?').next().unwrap_or_default();
-    let no_request = |error: &dyn std::error::Error| SetUpError::NoRequest(format!("{shown:?}: {error}"));
-    request.set_uri(uri.to_owned()).map_err(|error| no_request(&error))?;
-    request.set_method("POST").map_err(|error| no_request(&error))?;
+    let invalid = |error: &dyn std::error::Error| SetUpError::InvalidRequest(format!("{shown:?}: {error}"));
+    request.set_uri(uri.to_owned()).map_err(|error| invalid(&error))?;
+    request.set_method("POST").map_err(|error| invalid(&error))?;
     if !["https://", "http://"].iter().any(|scheme| uri.starts_with(scheme)) {
-        return Err(SetUpError::NoRequest(format!("{shown:?} is no URL of http or https")));
+        return Err(SetUpError::InvalidRequest(format!("{shown:?} is no URL of http or https")));
     }
-    let further = further.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in headers(parameters).chain(further) {
+    let extra_headers = extra_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in headers(parameters).chain(extra_headers) {
         let inserted = request.headers_mut().try_insert(name.to_owned(), value.to_owned());
-        inserted.map_err(|error| no_request(&error))?;
+        inserted.map_err(|error| invalid(&error))?;
     }
     Ok(request)
 }
@@ -79,24 +79,24 @@ fn headers(parameters: &InvokeParameters) -> impl Iterator<Item = (&str, &str)> 
         ("content-type", content_type),
         ("user-agent", USER_AGENT),
     ];
-    let where_set = [
+    let optional = [
         ("x-amzn-sagemaker-custom-attributes", custom_attributes),
         ("x-amzn-sagemaker-inference-component", inference_component_name),
         ("x-amzn-sagemaker-target-container-hostname", target_container_hostname),
         (TARGET_MODEL, target_model),
         ("x-amzn-sagemaker-target-variant", target_variant),
     ];
-    let where_set = where_set
+    let optional = optional
         .into_iter()
         .filter_map(|(name, value)| Some((name, value.as_deref()?)));
-    always.into_iter().chain(where_set)
+    always.into_iter().chain(optional)
 }
 
 /// The headers that are a request's own.
-pub(super) fn varying<'a>(call: &Call<'a>) -> Vec<Varying<'a>> {
-    let mut varying = vec![(INFERENCE_ID, call.inference_id)];
-    varying.extend(call.target_model.map(|model| (TARGET_MODEL, model)));
-    varying
+pub(super) fn per_call_headers<'a>(call: &Call<'a>) -> Vec<PerCallHeader<'a>> {
+    let mut headers = vec![(INFERENCE_ID, call.inference_id)];
+    headers.extend(call.target_model.map(|model| (TARGET_MODEL, model)));
+    headers
 }
 
 /// The same once more, of a request without a body.
@@ -111,11 +111,11 @@ pub(super) fn copy(request: &HttpRequest) -> HttpRequest {
 /// [`HttpError`] if a value cannot stand in a header.
 pub(super) fn with_body(
     mut request: HttpRequest,
-    varying: &[Varying<'_>],
+    per_call: &[PerCallHeader<'_>],
     body: Bytes,
 ) -> Result<HttpRequest, HttpError> {
     let headers = request.headers_mut();
-    for (name, value) in varying {
+    for (name, value) in per_call {
         headers.try_insert(*name, (*value).to_owned())?;
     }
     // The HTTP client leaves it out where the body is empty, and a service may insist on it.

@@ -7,9 +7,9 @@
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 
-use super::credentials::{self, KeptCredentials, Role};
+use super::credentials::{self, CachedCredentials, Role};
 use super::request_template::{self, INFERENCE_ID, InvokeParameters};
-use super::signature::{Place, Signer};
+use super::signature::{SigningScope, Signer};
 use super::transport::{Auth, Transport};
 use super::{Call, Endpoint, Response, SetUpError};
 use crate::outcome::Fault;
@@ -17,14 +17,14 @@ use crate::outcome::Fault;
 pub(super) mod fault;
 mod service_url;
 
-use fault::Refusal;
+use fault::ErrorResponse;
 
 /// Connections that are opened before the first event, at most.
-const CONNECTED: usize = 64;
+const PRECONNECT_MAX: usize = 64;
 
 /// Which endpoint is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct SageMakerTarget {
     /// Its name, 1 to 63 characters.
     pub name: String,
     /// Its region, where that is not the function's.
@@ -49,18 +49,18 @@ impl SageMaker {
     pub async fn new(
         http: SharedHttpConnector,
         environment: &SdkConfig,
-        named: Named,
+        target: SageMakerTarget,
         parameters: &InvokeParameters,
     ) -> Result<Self, SetUpError> {
-        let Named { name, region, role } = named;
+        let SageMakerTarget { name, region, role } = target;
         let own = environment.region().map(ToString::to_string);
         let region = region.or(own).ok_or(SetUpError::NoRegion)?;
         let url = service_url::url(environment, &region).await?;
-        let blank = request_template::request(&format!("{url}/endpoints/{name}/invocations"), parameters, &[])?;
+        let template = request_template::request(&format!("{url}/endpoints/{name}/invocations"), parameters, &[])?;
         let service = "sagemaker".to_owned();
         let auth = Auth::SigV4 {
-            credentials: KeptCredentials::of(credentials::provider(environment, role.as_ref()).await),
-            signer: Box::new(Signer::new(blank, Place { region, service }, INFERENCE_ID)),
+            credentials: CachedCredentials::new(credentials::provider(environment, role.as_ref()).await),
+            signer: Box::new(Signer::new(template, SigningScope { region, service }, INFERENCE_ID)),
         };
         Ok(Self {
             transport: Transport::new(http, auth, None),
@@ -72,25 +72,25 @@ impl SageMaker {
     /// up to a number that the `calls` of the first batch then need not wait for, and pay for, on the little time on
     /// processors that an invocation has. Lambda gives a start more of it. What failed is told by the first call.
     pub async fn warm_up(&self, calls: usize) {
-        self.transport.warm_up(calls.min(CONNECTED)).await;
+        self.transport.warm_up(calls.min(PRECONNECT_MAX)).await;
     }
 }
 
 impl Endpoint for SageMaker {
-    async fn ready(&self) -> Result<(), Fault> {
-        self.transport.ready().await.map_err(|error| error.fault())
+    async fn prepare(&self) -> Result<(), Fault> {
+        self.transport.prepare().await.map_err(|error| error.fault())
     }
 
     async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
         let answer = self
             .transport
-            .exchange(&request_template::varying(&call), &call.body)
+            .send_with_refresh(&request_template::per_call_headers(&call), &call.body)
             .await;
         let answer = answer.map_err(|error| error.fault())?;
         if answer.is_success() {
             return Ok(answer.into_response());
         }
-        Err(Refusal::read(&answer).fault(call.target_model.is_some()))
+        Err(ErrorResponse::read(&answer).fault(call.target_model.is_some()))
     }
 
     fn name(&self) -> &str {

@@ -1,4 +1,4 @@
-//! What the AWS SDK finds around the function: region, credentials, overrides.
+//! The AWS SDK's configuration from the environment: region, credentials and endpoint overrides.
 
 use aws_config::SdkConfig;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -11,36 +11,36 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::OnceCell;
 
-/// Loads it from the environment's variables and, where there are any, the profile files that they name. The region comes
-/// from nowhere else: no metadata service is asked for it. AWS clients are to use this `http_client`.
+/// Loads the configuration from environment variables and profile files. It never asks a metadata service for the
+/// region. AWS clients use the `http_client`.
 pub async fn load(http_client: SharedHttpClient) -> SdkConfig {
     let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
     let loader = aws_config::from_env()
         .region(region.or_else(ProfileFileRegionProvider::new()))
         .http_client(http_client.clone())
-        .credentials_provider(Credentials {
+        .credentials_provider(LazyDefaultChain {
             http_client,
             chain: OnceCell::new(),
         });
     loader.load().await
 }
 
-/// Credentials from where the SDK's default chain has them. Lambda's are in the environment's variables, which stand first
-/// in the chain: what is behind them, a client of STS among it, is only made where they are missing.
+/// The credentials of the SDK's default chain. The chain starts with environment variables, where Lambda puts the
+/// credentials. The rest of the chain includes an STS client, and is created only if the variables are missing.
 #[derive(Debug)]
-struct Credentials {
+struct LazyDefaultChain {
     http_client: SharedHttpClient,
     chain: OnceCell<DefaultCredentialsChain>,
 }
 
-impl Credentials {
-    async fn chain(&self) -> DefaultCredentialsChain {
+impl LazyDefaultChain {
+    async fn build_chain(&self) -> DefaultCredentialsChain {
         let config = ProviderConfig::default().with_http_client(self.http_client.clone());
         DefaultCredentialsChain::builder().configure(config).build().await
     }
 }
 
-impl ProvideCredentials for Credentials {
+impl ProvideCredentials for LazyDefaultChain {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -49,7 +49,7 @@ impl ProvideCredentials for Credentials {
             let variables = EnvironmentVariableCredentialsProvider::new();
             match variables.provide_credentials().await {
                 Err(CredentialsError::CredentialsNotLoaded(_)) => {
-                    let chain = self.chain.get_or_init(|| self.chain()).await;
+                    let chain = self.chain.get_or_init(|| self.build_chain()).await;
                     chain.provide_credentials().await
                 }
                 found => found,

@@ -22,7 +22,7 @@ use super::request_template::{copy, with_body};
 
 mod canonical;
 
-use canonical::{beginning, canonical, host, push_hex};
+use canonical::{canonical_value, hash_beginning, host_header, push_hex};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Headers that something between here and the service may change, and the SDK does not sign either.
@@ -32,21 +32,21 @@ const UNSIGNED: [&str; 1] = ["user-agent"];
 type Headers = Vec<(String, String)>;
 
 /// A header that differs from request to request.
-pub type Varying<'a> = (&'static str, &'a str);
+pub type PerCallHeader<'a> = (&'static str, &'a str);
 
 /// Makes signed requests of one that is the same for all of them but for its body and a few headers.
 #[derive(Debug)]
 pub struct Signer {
-    blank: HttpRequest,
-    place: Place,
+    template: HttpRequest,
+    scope: SigningScope,
     /// The lowest name that a header has which differs from request to request.
-    varies_from: &'static str,
-    ready: Mutex<Option<Arc<Ready>>>,
+    first_per_call_header: &'static str,
+    context: Mutex<Option<Arc<SigningContext>>>,
 }
 
 /// Where a signature is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct SigningScope {
     /// Such as `eu-central-1`.
     pub region: String,
     /// The service's name in signatures, such as `sagemaker`.
@@ -54,7 +54,7 @@ pub struct Place {
 }
 
 /// What is the same for all requests of one second.
-struct Ready {
+struct SigningContext {
     second: u64,
     credentials: Arc<Credentials>,
     request: HttpRequest,
@@ -72,19 +72,19 @@ struct Ready {
 
 impl Signer {
     /// Signs requests that are like `blank`, for `place`. None of the headers that they have beside its own has a name
-    /// below `varies_from`.
-    pub fn new(blank: HttpRequest, place: Place, varies_from: &'static str) -> Self {
+    /// below `first_per_call_header`.
+    pub fn new(template: HttpRequest, scope: SigningScope, first_per_call_header: &'static str) -> Self {
         Self {
-            blank,
-            place,
-            varies_from,
-            ready: Mutex::default(),
+            template,
+            scope,
+            first_per_call_header,
+            context: Mutex::default(),
         }
     }
 
     /// A request like the blank one, unsigned and without a body.
-    pub fn blank(&self) -> HttpRequest {
-        copy(&self.blank)
+    pub fn template(&self) -> HttpRequest {
+        copy(&self.template)
     }
 
     /// The request with this `body` and these headers, in the order of their names, signed at `now`.
@@ -96,35 +96,35 @@ impl Signer {
         &self,
         credentials: &Arc<Credentials>,
         now: SystemTime,
-        varying: &[Varying<'_>],
+        per_call: &[PerCallHeader<'_>],
         body: Bytes,
     ) -> Result<HttpRequest, HttpError> {
-        let ready = self.ready(credentials, now);
-        let authorization = ready.authorization(varying, &body);
-        let mut request = copy(&ready.request);
+        let context = self.context(credentials, now);
+        let authorization = context.authorization(per_call, &body);
+        let mut request = copy(&context.request);
         request.headers_mut().try_insert("authorization", authorization)?;
-        with_body(request, varying, body)
+        with_body(request, per_call, body)
     }
 
-    fn ready(&self, credentials: &Arc<Credentials>, now: SystemTime) -> Arc<Ready> {
+    fn context(&self, credentials: &Arc<Credentials>, now: SystemTime) -> Arc<SigningContext> {
         let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*ready {
-            Some(ready) if ready.second == second && Arc::ptr_eq(&ready.credentials, credentials) => Arc::clone(ready),
-            _ => Arc::clone(ready.insert(Arc::new(self.get_ready(credentials, second)))),
+        let mut cached = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*cached {
+            Some(context) if context.second == second && Arc::ptr_eq(&context.credentials, credentials) => Arc::clone(context),
+            _ => Arc::clone(cached.insert(Arc::new(self.build_context(credentials, second)))),
         }
     }
 
-    fn get_ready(&self, credentials: &Arc<Credentials>, second: u64) -> Ready {
-        let Place { region, service } = &self.place;
+    fn build_context(&self, credentials: &Arc<Credentials>, second: u64) -> SigningContext {
+        let SigningScope { region, service } = &self.scope;
         let time = UNIX_EPOCH + std::time::Duration::from_secs(second);
         let date = DateTime::from(time)
             .fmt(Format::DateTime)
             .expect("the year has four digits");
         let date = date.replace(['-', ':'], "");
         let day = date.split('T').next().unwrap_or_default();
-        let scope = format!("{day}/{region}/{service}/aws4_request");
-        let mut request = copy(&self.blank);
+        let credential_scope = format!("{day}/{region}/{service}/aws4_request");
+        let mut request = copy(&self.template);
         request.headers_mut().insert("x-amz-date", date.clone());
         if let Some(token) = credentials.session_token() {
             request.headers_mut().insert("x-amz-security-token", token.to_owned());
@@ -132,15 +132,16 @@ impl Signer {
         let (first, later) = self.signed_headers(&request);
         let names: Vec<_> = first.iter().map(|(name, _)| name.as_str()).collect();
         let key = generate_signing_key(credentials.secret_access_key(), time, region, service);
-        Ready {
+        SigningContext {
             second,
-            hash: beginning(&request, &first),
+            hash: hash_beginning(&request, &first),
             names: names.join(";"),
             later,
             key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
-            to_sign: format!("{ALGORITHM}\n{date}\n{scope}\n"),
+            to_sign: format!("{ALGORITHM}\n{date}
+{credential_scope}\n"),
             authorization: format!(
-                "{ALGORITHM} Credential={}/{scope}, SignedHeaders=",
+                "{ALGORITHM} Credential={}/{credential_scope}, SignedHeaders=",
                 credentials.access_key_id()
             ),
             credentials: Arc::clone(credentials),
@@ -152,31 +153,31 @@ impl Signer {
     fn signed_headers(&self, request: &HttpRequest) -> (Headers, Headers) {
         let headers = request.headers().iter();
         let headers = headers.filter(|(name, _)| !UNSIGNED.contains(name));
-        let host = [("host".to_owned(), host(request.uri()))].into_iter();
+        let host = [("host".to_owned(), host_header(request.uri()))].into_iter();
         let mut headers: Headers = headers
-            .map(|(name, value)| (name.to_owned(), canonical(value)))
+            .map(|(name, value)| (name.to_owned(), canonical_value(value)))
             .chain(host)
             .collect();
         headers.sort();
         headers
             .into_iter()
-            .partition(|(name, _)| name.as_str() < self.varies_from)
+            .partition(|(name, _)| name.as_str() < self.first_per_call_header)
     }
 }
 
-impl fmt::Debug for Ready {
+impl fmt::Debug for SigningContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ready")
+        f.debug_struct("SigningContext")
             .field("second", &self.second)
             .finish_non_exhaustive()
     }
 }
 
-impl Ready {
-    fn authorization(&self, varying: &[Varying<'_>], body: &[u8]) -> String {
+impl SigningContext {
+    fn authorization(&self, per_call: &[PerCallHeader<'_>], body: &[u8]) -> String {
         let later = self.later.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        let varying = varying.iter().map(|(name, value)| (*name, canonical(value)));
-        let mut headers: Vec<_> = later.chain(varying).collect();
+        let per_call = per_call.iter().map(|(name, value)| (*name, canonical_value(value)));
+        let mut headers: Vec<_> = later.chain(per_call).collect();
         headers.sort_unstable();
         let mut names = self.names.clone();
         let mut rest = String::with_capacity(512);

@@ -1,4 +1,5 @@
-//! What is fetched once and kept: until it is out of date, or somebody finds it stale.
+//! A cache for one value, which concurrent callers fetch only once. The value is cached until it expires or a caller
+//! invalidates it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -6,50 +7,50 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 
-/// How long a fetch may take: as the AWS SDK has it for credentials.
-pub(super) const FETCH_MAX: Duration = Duration::from_secs(5);
+/// The maximum duration of a fetch. The AWS SDK uses the same value for credentials.
+pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A value that many calls use, and one fetch at a time brings.
+/// A cached value that many calls share. Only one fetch runs at a time.
 #[derive(Debug)]
-pub(super) struct Kept<T, E> {
+pub(super) struct SingleFlight<T, E> {
     state: Mutex<State<T, E>>,
 }
 
 #[derive(Debug)]
 struct State<T, E> {
-    kept: Option<Dated<T>>,
+    cached: Option<Cached<T>>,
     fetching: Option<Fetching<T, E>>,
 }
 
-/// Whoever waits for it drives it on; it outlives those that go.
-type Fetching<T, E> = Shared<BoxFuture<'static, Result<Dated<T>, E>>>;
+/// A shared fetch. Each waiting call polls it, and it remains when a waiting call is cancelled.
+type Fetching<T, E> = Shared<BoxFuture<'static, Result<Cached<T>, E>>>;
 
-/// A value, and until when it is good: for ever where nothing is said.
+/// A value and its expiry. Without an expiry, it stays fresh until it is invalidated.
 #[derive(Debug)]
-pub(super) struct Dated<T> {
+pub(super) struct Cached<T> {
     pub(super) value: Arc<T>,
-    pub(super) until: Option<SystemTime>,
+    pub(super) expires_at: Option<SystemTime>,
 }
 
-impl<T> Clone for Dated<T> {
+impl<T> Clone for Cached<T> {
     fn clone(&self) -> Self {
         Self {
             value: Arc::clone(&self.value),
-            until: self.until,
+            expires_at: self.expires_at,
         }
     }
 }
 
-impl<T> Dated<T> {
-    fn is_good(&self) -> bool {
-        self.until.is_none_or(|until| SystemTime::now() < until)
+impl<T> Cached<T> {
+    fn is_fresh(&self) -> bool {
+        self.expires_at.is_none_or(|until| SystemTime::now() < until)
     }
 }
 
-impl<T, E> Default for Kept<T, E> {
+impl<T, E> Default for SingleFlight<T, E> {
     fn default() -> Self {
         let state = State {
-            kept: None,
+            cached: None,
             fetching: None,
         };
         Self {
@@ -58,43 +59,43 @@ impl<T, E> Default for Kept<T, E> {
     }
 }
 
-impl<T: Send + Sync, E: Clone + Send + Sync> Kept<T, E> {
-    /// The one that is kept, or else a new one by `fetch`. Calls that need a new one at the same time wait for the same, and
-    /// have its error, if that is what comes.
+impl<T: Send + Sync, E: Clone + Send + Sync> SingleFlight<T, E> {
+    /// Returns the cached value if it is fresh, or fetches a new one. Concurrent calls share one fetch, including its error.
     pub(super) async fn get(
         &self,
-        fetch: impl FnOnce() -> BoxFuture<'static, Result<Dated<T>, E>>,
+        fetch: impl FnOnce() -> BoxFuture<'static, Result<Cached<T>, E>>,
     ) -> Result<Arc<T>, E> {
-        if let Some(kept) = self.state().kept.as_ref().filter(|kept| kept.is_good()) {
-            return Ok(Arc::clone(&kept.value));
+        if let Some(cached) = self.state().cached.as_ref().filter(|cached| cached.is_fresh()) {
+            return Ok(Arc::clone(&cached.value));
         }
-        self.fetched(fetch).await
+        self.fetch_shared(fetch).await
     }
 
-    /// A new one in place of the one that is `stale`, unless there is one already. Where none is to be had, that stays.
-    pub(super) async fn renew(
+    /// Replaces the `stale` value with a fetched one, or returns the cached value if it is already a newer one. If the fetch
+    /// fails, the stale value stays cached.
+    pub(super) async fn refresh(
         &self,
         stale: &Arc<T>,
-        fetch: impl FnOnce() -> BoxFuture<'static, Result<Dated<T>, E>>,
+        fetch: impl FnOnce() -> BoxFuture<'static, Result<Cached<T>, E>>,
     ) -> Result<Arc<T>, E> {
-        let newer = self.state().kept.as_ref().map(|kept| Arc::clone(&kept.value));
+        let newer = self.state().cached.as_ref().map(|cached| Arc::clone(&cached.value));
         match newer.filter(|newer| !Arc::ptr_eq(newer, stale)) {
             Some(newer) => Ok(newer),
-            None => self.fetched(fetch).await,
+            None => self.fetch_shared(fetch).await,
         }
     }
 
-    /// Drops the one that is no longer taken, unless a newer one is there already.
-    pub(super) fn forget(&self, stale: &Arc<T>) {
-        self.state().kept.take_if(|kept| Arc::ptr_eq(&kept.value, stale));
+    /// Removes the `stale` value, unless a newer one is already cached.
+    pub(super) fn invalidate(&self, stale: &Arc<T>) {
+        self.state().cached.take_if(|cached| Arc::ptr_eq(&cached.value, stale));
     }
 
-    async fn fetched(&self, fetch: impl FnOnce() -> BoxFuture<'static, Result<Dated<T>, E>>) -> Result<Arc<T>, E> {
+    async fn fetch_shared(&self, fetch: impl FnOnce() -> BoxFuture<'static, Result<Cached<T>, E>>) -> Result<Arc<T>, E> {
         let fetching = {
             let mut state = self.state();
-            // One that has ended while nobody waited is as old as it may be.
-            let under_way = state.fetching.take_if(|fetching| fetching.peek().is_none());
-            let fetching = under_way.unwrap_or_else(|| fetch().shared());
+            // A fetch that completed while no call waited may be old. Its result is discarded.
+            let running = state.fetching.take_if(|fetching| fetching.peek().is_none());
+            let fetching = running.unwrap_or_else(|| fetch().shared());
             state.fetching = Some(fetching.clone());
             fetching
         };
@@ -102,11 +103,11 @@ impl<T: Send + Sync, E: Clone + Send + Sync> Kept<T, E> {
         let mut state = self.state();
         if state.fetching.as_ref().is_some_and(|latest| latest.ptr_eq(&fetching)) {
             state.fetching = None;
-            if let Ok(dated) = &fetched {
-                state.kept = Some(dated.clone());
+            if let Ok(cached) = &fetched {
+                state.cached = Some(cached.clone());
             }
         }
-        fetched.map(|dated| dated.value)
+        fetched.map(|cached| cached.value)
     }
 
     fn state(&self) -> MutexGuard<'_, State<T, E>> {
@@ -122,20 +123,20 @@ mod tests {
 
     use super::*;
 
-    type Fetch = BoxFuture<'static, Result<Dated<u32>, &'static str>>;
+    type Fetch = BoxFuture<'static, Result<Cached<u32>, &'static str>>;
 
-    /// Takes a second, and counts.
+    /// A source whose fetches take one second. It counts completed fetches.
     #[derive(Debug, Default, Clone)]
     struct Source(Arc<AtomicU32>);
 
     impl Source {
-        fn next(&self, lasting: Option<Duration>) -> Fetch {
+        fn next(&self, lifetime: Option<Duration>) -> Fetch {
             let count = Arc::clone(&self.0);
             async move {
                 sleep(Duration::from_secs(1)).await;
                 let value = Arc::new(count.fetch_add(1, Ordering::Relaxed) + 1);
-                let until = lasting.map(|time| SystemTime::now() + time);
-                Ok(Dated { value, until })
+                let expires_at = lifetime.map(|time| SystemTime::now() + time);
+                Ok(Cached { value, expires_at })
             }
             .boxed()
         }
@@ -155,45 +156,45 @@ mod tests {
         }
     }
 
-    async fn asked_three_times(lasting: Option<Duration>) -> u32 {
-        let (kept, source) = (Kept::default(), Source::default());
+    async fn fetches_of_three_gets(lifetime: Option<Duration>) -> u32 {
+        let (cell, source) = (SingleFlight::default(), Source::default());
         for _ in 0..3 {
-            kept.get(|| source.next(lasting)).await.unwrap();
+            cell.get(|| source.next(lifetime)).await.unwrap();
         }
         source.count()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_kept_as_long_as_it_is_good() {
-        assert_eq!(asked_three_times(None).await, 1);
-        assert_eq!(asked_three_times(Some(Duration::from_hours(1))).await, 1);
-        assert_eq!(asked_three_times(Some(Duration::ZERO)).await, 3);
+    async fn a_value_is_cached_until_it_expires() {
+        assert_eq!(fetches_of_three_gets(None).await, 1);
+        assert_eq!(fetches_of_three_gets(Some(Duration::from_hours(1))).await, 1);
+        assert_eq!(fetches_of_three_gets(Some(Duration::ZERO)).await, 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_that_need_a_new_one_at_once_wait_for_the_same() {
-        let (kept, source) = (Kept::default(), Source::default());
-        let get = || kept.get(|| source.next(None));
+    async fn concurrent_calls_share_one_fetch() {
+        let (cell, source) = (SingleFlight::default(), Source::default());
+        let get = || cell.get(|| source.next(None));
         let (first, second) = tokio::join!(get(), get());
         assert!(Arc::ptr_eq(&first.unwrap(), &second.unwrap()));
         assert_eq!(source.count(), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn they_have_the_same_error_and_the_next_call_fetches_anew() {
-        let (kept, source) = (Kept::default(), Source::default());
-        let get = || kept.get(|| source.fails());
+    async fn concurrent_calls_share_an_error_and_the_next_call_fetches_again() {
+        let (cell, source) = (SingleFlight::default(), Source::default());
+        let get = || cell.get(|| source.fails());
         assert_eq!(tokio::join!(get(), get()), (Err("no answer"), Err("no answer")));
         assert_eq!(source.count(), 1);
-        assert_eq!(*kept.get(|| source.next(None)).await.unwrap(), 2);
+        assert_eq!(*cell.get(|| source.next(None)).await.unwrap(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fetch_goes_on_where_those_that_waited_for_it_have_gone() {
-        let (kept, source) = (Kept::default(), Source::default());
+    async fn a_fetch_continues_after_the_waiting_calls_are_cancelled() {
+        let (cell, source) = (SingleFlight::default(), Source::default());
         for _ in 0..3 {
-            // Each would have to begin anew, and none would ever have one.
-            let waited = timeout(Duration::from_millis(400), kept.get(|| source.next(None))).await;
+            // Each call waits for less time than a fetch takes.
+            let waited = timeout(Duration::from_millis(400), cell.get(|| source.next(None))).await;
             if let Ok(Ok(value)) = waited {
                 assert_eq!(*value, 1);
                 return;
@@ -203,26 +204,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_the_one_that_is_stale_is_forgotten() {
-        let (kept, source) = (Kept::default(), Source::default());
-        let first = kept.get(|| source.next(None)).await.unwrap();
-        kept.forget(&first);
-        let second = kept.get(|| source.next(None)).await.unwrap();
+    async fn only_the_stale_value_is_invalidated() {
+        let (cell, source) = (SingleFlight::default(), Source::default());
+        let first = cell.get(|| source.next(None)).await.unwrap();
+        cell.invalidate(&first);
+        let second = cell.get(|| source.next(None)).await.unwrap();
         assert_eq!(*second, 2);
-        kept.forget(&first);
-        assert!(Arc::ptr_eq(&second, &kept.get(|| source.next(None)).await.unwrap()));
+        cell.invalidate(&first);
+        assert!(Arc::ptr_eq(&second, &cell.get(|| source.next(None)).await.unwrap()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_cannot_be_renewed_is_kept() {
-        let (kept, source) = (Kept::default(), Source::default());
-        let first = kept.get(|| source.next(None)).await.unwrap();
-        assert_eq!(kept.renew(&first, || source.fails()).await, Err("no answer"));
-        assert!(Arc::ptr_eq(&first, &kept.get(|| source.next(None)).await.unwrap()));
-        let renew = || kept.renew(&first, || source.next(None));
-        let (one, other) = tokio::join!(renew(), renew());
+    async fn a_value_that_cannot_be_refreshed_stays_cached() {
+        let (cell, source) = (SingleFlight::default(), Source::default());
+        let first = cell.get(|| source.next(None)).await.unwrap();
+        assert_eq!(cell.refresh(&first, || source.fails()).await, Err("no answer"));
+        assert!(Arc::ptr_eq(&first, &cell.get(|| source.next(None)).await.unwrap()));
+        let refresh = || cell.refresh(&first, || source.next(None));
+        let (one, other) = tokio::join!(refresh(), refresh());
         assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()));
         assert_eq!(source.count(), 3);
-        assert_eq!(*renew().await.unwrap(), 3, "another call has renewed it");
+        assert_eq!(*refresh().await.unwrap(), 3, "another call has refreshed it");
     }
 }

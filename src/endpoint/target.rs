@@ -1,38 +1,38 @@
-//! The endpoint that the settings name.
+//! The endpoint that the settings select.
 
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 
-use super::http::{Http, Located};
+use super::http::{Http, HttpTarget};
 use super::request_template::InvokeParameters;
-use super::sagemaker::{Named, SageMaker};
+use super::sagemaker::{SageMaker, SageMakerTarget};
 use super::{Call, Endpoint, Response, SetUpError};
 use crate::outcome::Fault;
 
-/// Which endpoint is called.
+/// The endpoint to call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A `SageMaker` endpoint, by its name.
-    SageMaker(Named),
-    /// Any endpoint, by its URL.
-    Http(Located),
+    /// A `SageMaker` endpoint, identified by its name.
+    SageMaker(SageMakerTarget),
+    /// Any other endpoint, identified by its URL.
+    Http(HttpTarget),
 }
 
 /// An endpoint of either kind.
 #[derive(Debug)]
-pub enum Remote {
+pub enum AnyEndpoint {
     /// A `SageMaker` endpoint.
     SageMaker(SageMaker),
-    /// Any endpoint behind a URL.
+    /// An endpoint behind a URL.
     Http(Http),
 }
 
-impl Remote {
-    /// Sets calls over `http` up from what the SDK found in the environment.
+impl AnyEndpoint {
+    /// Creates an endpoint that makes its calls over `http`, with the region and credentials of `environment`.
     ///
     /// # Errors
     ///
-    /// [`SetUpError`] where every call would fail.
+    /// [`SetUpError`] if every call would fail.
     pub async fn new(
         http: SharedHttpConnector,
         environment: &SdkConfig,
@@ -40,12 +40,12 @@ impl Remote {
         parameters: &InvokeParameters,
     ) -> Result<Self, SetUpError> {
         Ok(match target {
-            Target::SageMaker(named) => Self::SageMaker(SageMaker::new(http, environment, named, parameters).await?),
-            Target::Http(located) => Self::Http(Http::new(http, environment, located, parameters).await?),
+            Target::SageMaker(target) => Self::SageMaker(SageMaker::new(http, environment, target, parameters).await?),
+            Target::Http(target) => Self::Http(Http::new(http, environment, target, parameters).await?),
         })
     }
 
-    /// Gets ready before the first event comes, whose batch may make so many `calls` at once.
+    /// Prepares for the first event, whose batch makes up to `calls` concurrent calls.
     pub async fn warm_up(&self, calls: usize) {
         match self {
             Self::SageMaker(endpoint) => endpoint.warm_up(calls).await,
@@ -54,11 +54,11 @@ impl Remote {
     }
 }
 
-impl Endpoint for Remote {
-    async fn ready(&self) -> Result<(), Fault> {
+impl Endpoint for AnyEndpoint {
+    async fn prepare(&self) -> Result<(), Fault> {
         match self {
-            Self::SageMaker(endpoint) => endpoint.ready().await,
-            Self::Http(endpoint) => endpoint.ready().await,
+            Self::SageMaker(endpoint) => endpoint.prepare().await,
+            Self::Http(endpoint) => endpoint.prepare().await,
         }
     }
 

@@ -14,13 +14,13 @@ task_local! {
 }
 
 /// The calls that `work` makes carry this trace.
-pub fn carrying<T>(trace_id: &Option<Arc<str>>, work: impl Future<Output = T>) -> impl Future<Output = T> {
+pub fn with_trace_id<T>(trace_id: &Option<Arc<str>>, work: impl Future<Output = T>) -> impl Future<Output = T> {
     TRACE_ID.scope(trace_id.clone(), work)
 }
 
 /// Marks a request that is signed already with the trace of the call under way, if there is one: services along the way may
 /// change the header, and the signature leaves it out.
-pub(super) fn mark(request: &mut HttpRequest) {
+pub(super) fn add_header(request: &mut HttpRequest) {
     _ = TRACE_ID.try_with(|trace_id| {
         if let Some(trace_id) = trace_id {
             // What cannot stand in a header is no trace.

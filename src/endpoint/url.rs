@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::Uri;
 use http::uri::Authority;
 
-use super::signature::Place;
+use super::signature::SigningScope;
 
 /// Bytes that may stand in a query as they are signed.
 const UNRESERVED: &[u8] = b"-_.~";
@@ -16,38 +16,38 @@ const UNRESERVED: &[u8] = b"-_.~";
 pub struct EndpointUrl {
     url: String,
     host: String,
-    is_plain: bool,
+    is_http: bool,
     is_signable: bool,
 }
 
 impl EndpointUrl {
     /// Reads `https://HOST[:PORT][/PATH][?QUERY]`, or the same with `http`. It has no user or password, which would end up in
     /// logs.
-    pub fn read(value: &str) -> Option<Self> {
-        let is_plain = match value.split_once("://")?.0 {
+    pub fn parse(value: &str) -> Option<Self> {
+        let is_http = match value.split_once("://")?.0 {
             "https" => false,
             "http" => true,
             _ => return None,
         };
-        let is_clean = value
+        let has_valid_bytes = value
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&byte));
-        let uri: Uri = value.parse().ok().filter(|_| is_clean)?;
+        let uri: Uri = value.parse().ok().filter(|_| has_valid_bytes)?;
         let authority = uri.authority().map(Authority::as_str).filter(|it| !it.contains('@'))?;
         let host = uri.host().filter(|host| !host.is_empty())?;
         // A port that is none is left out by the parser.
-        let is_whole = uri.port().is_some() == authority.trim_start_matches(host).starts_with(':');
+        let has_valid_port = uri.port().is_some() == authority.trim_start_matches(host).starts_with(':');
         // What is signed is the host without it, and HTTP/2 would send it.
-        let usual = if is_plain { ":80" } else { ":443" };
-        let url = match authority.strip_suffix(usual) {
-            Some(host) if is_whole => value.replacen(authority, host, 1),
+        let default_port = if is_http { ":80" } else { ":443" };
+        let url = match authority.strip_suffix(default_port) {
+            Some(host) if has_valid_port => value.replacen(authority, host, 1),
             _ => value.to_owned(),
         };
-        is_whole.then(|| Self {
-            is_signable: is_plain_path(uri.path()) && is_encoded(uri.query().unwrap_or_default()),
+        has_valid_port.then(|| Self {
+            is_signable: is_normalized_path(uri.path()) && is_encoded_query(uri.query().unwrap_or_default()),
             url,
             host: host.to_ascii_lowercase(),
-            is_plain,
+            is_http,
         })
     }
 
@@ -68,18 +68,18 @@ impl EndpointUrl {
     }
 
     /// Whether calls would be there for others to read: neither encrypted, nor to this machine.
-    pub fn is_open(&self) -> bool {
+    pub fn is_unencrypted(&self) -> bool {
         let address = self
             .host
             .trim_start_matches('[')
             .trim_end_matches(']')
             .parse::<IpAddr>();
-        let is_here = self.host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        self.is_plain && !is_here
+        let is_loopback = self.host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        self.is_http && !is_loopback
     }
 
     /// Whether it is `SageMaker`'s own, whose answers have another form.
-    pub fn is_of_sagemaker(&self) -> bool {
+    pub fn is_sagemaker(&self) -> bool {
         let mut services = ["runtime.sagemaker.", "runtime-fips.sagemaker."].iter();
         services.any(|service| self.host.starts_with(service) || self.host.contains(&format!(".{service}")))
     }
@@ -87,7 +87,7 @@ impl EndpointUrl {
     /// Where a signature is good for, as far as the host tells: the hosts of
     /// [API Gateway](https://docs.aws.amazon.com/general/latest/gr/apigateway.html) and of
     /// [functions](https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html).
-    pub fn place(&self) -> Option<Place> {
+    pub fn signing_scope(&self) -> Option<SigningScope> {
         let labels: Vec<_> = self.host.split('.').collect();
         let (region, service) = match *labels.as_slice() {
             [_, "lambda-url", region, "on", "aws"] => (region, "lambda"),
@@ -97,7 +97,7 @@ impl EndpointUrl {
             | [_, "execute-api", region, "vpce", "amazonaws", "com"] => (region, "execute-api"),
             _ => return None,
         };
-        Some(Place {
+        Some(SigningScope {
             region: region.to_owned(),
             service: service.to_owned(),
         })
@@ -111,7 +111,7 @@ impl fmt::Debug for EndpointUrl {
 }
 
 /// A signature is of the path without empty parts and dots.
-fn is_plain_path(path: &str) -> bool {
+fn is_normalized_path(path: &str) -> bool {
     let mut parts = path.split('/').skip(1).peekable();
     while let Some(part) = parts.next() {
         let is_last = parts.peek().is_none();
@@ -123,16 +123,16 @@ fn is_plain_path(path: &str) -> bool {
 }
 
 /// Whether a query is written as it is signed: but for `=` and `&`, all special characters are encoded, in upper case.
-fn is_encoded(query: &str) -> bool {
+fn is_encoded_query(query: &str) -> bool {
     let mut bytes = query.bytes();
     let is_digit = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
     while let Some(byte) = bytes.next() {
-        let fits = match byte {
+        let is_valid = match byte {
             b'%' => is_digit(bytes.next()) && is_digit(bytes.next()),
             b'=' | b'&' => true,
             _ => byte.is_ascii_alphanumeric() || UNRESERVED.contains(&byte),
         };
-        if !fits {
+        if !is_valid {
             return false;
         }
     }
@@ -156,7 +156,7 @@ mod tests {
             "https://10.0.0.7/score",
             "https://example.com/@a/b",
         ] {
-            let url = EndpointUrl::read(value).unwrap_or_else(|| panic!("{value}"));
+            let url = EndpointUrl::parse(value).unwrap_or_else(|| panic!("{value}"));
             assert_eq!((url.as_str(), url.is_signable()), (value, true));
         }
         for value in [
@@ -169,7 +169,7 @@ mod tests {
             "https://example.com/?a=%2",
             "https://example.com/?code=abc==",
         ] {
-            let url = EndpointUrl::read(value).unwrap_or_else(|| panic!("{value}"));
+            let url = EndpointUrl::parse(value).unwrap_or_else(|| panic!("{value}"));
             assert_eq!((url.as_str(), url.is_signable()), (value, false));
         }
         for value in [
@@ -186,13 +186,13 @@ mod tests {
             "https://example.com:/",
             "https://example.com:99999/",
         ] {
-            assert_eq!(EndpointUrl::read(value), None, "{value}");
+            assert_eq!(EndpointUrl::parse(value), None, "{value}");
         }
     }
 
     #[test]
     fn a_query_is_no_part_of_the_name() {
-        let url = EndpointUrl::read("https://example.com/score?key=1").unwrap();
+        let url = EndpointUrl::parse("https://example.com/score?key=1").unwrap();
         assert_eq!(url.name(), "https://example.com/score");
         assert_eq!(format!("{url:?}"), "https://example.com/score");
     }
@@ -206,7 +206,7 @@ mod tests {
             ("https://[::1]:443/", "https://[::1]/"),
             ("https://example.com:8443/", "https://example.com:8443/"),
         ] {
-            assert_eq!(EndpointUrl::read(value).unwrap().as_str(), expected);
+            assert_eq!(EndpointUrl::parse(value).unwrap().as_str(), expected);
         }
     }
 
@@ -218,19 +218,19 @@ mod tests {
             "vpce-01-02.runtime.sagemaker.us-east-1.vpce.amazonaws.com",
         ] {
             assert!(
-                EndpointUrl::read(&format!("https://{host}/"))
+                EndpointUrl::parse(&format!("https://{host}/"))
                     .unwrap()
-                    .is_of_sagemaker(),
+                    .is_sagemaker(),
                 "{host}"
             );
         }
-        let other = EndpointUrl::read("https://myruntime.sagemaker.example.com/").unwrap();
-        assert!(!other.is_of_sagemaker());
+        let other = EndpointUrl::parse("https://myruntime.sagemaker.example.com/").unwrap();
+        assert!(!other.is_sagemaker());
     }
 
     #[test]
     fn only_plain_http_to_another_machine_is_open() {
-        let is_open = |value| EndpointUrl::read(value).unwrap().is_open();
+        let is_unencrypted = |value| EndpointUrl::parse(value).unwrap().is_unencrypted();
         for value in [
             "http://127.0.0.1/",
             "http://127.9.9.9:1/",
@@ -238,7 +238,7 @@ mod tests {
             "http://localhost:8080/",
             "https://example.com/",
         ] {
-            assert!(!is_open(value), "{value}");
+            assert!(!is_unencrypted(value), "{value}");
         }
         for value in [
             "http://example.com/",
@@ -246,7 +246,7 @@ mod tests {
             "http://localhost.example.com/",
             "http://[::2]/",
         ] {
-            assert!(is_open(value), "{value}");
+            assert!(is_unencrypted(value), "{value}");
         }
     }
 
@@ -282,13 +282,13 @@ mod tests {
             ("execute-api.us-east-1.amazonaws.com", None),
             ("a1.execute-api.us-east-1.amazonaws.com.example.com", None),
         ] {
-            let place = EndpointUrl::read(&format!("https://{host}/prod/score"))
+            let scope = EndpointUrl::parse(&format!("https://{host}/prod/score"))
                 .unwrap()
-                .place();
-            let place = place
+                .signing_scope();
+            let scope = scope
                 .as_ref()
-                .map(|place| (place.region.as_str(), place.service.as_str()));
-            assert_eq!(place, expected, "{host}");
+                .map(|scope| (scope.region.as_str(), scope.service.as_str()));
+            assert_eq!(scope, expected, "{host}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Compressed bytes in, what they hold out, as far as it may be held.
+//! Compressed bytes in, decompressed bytes out, up to a limit.
 //!
-//! Kinesis knows nothing of compression, so what begins like a gzip member (RFC 1952) or a zstd frame (RFC 8878) is taken
-//! for one.
+//! Kinesis does not record whether data is compressed. So data that starts like a gzip member (RFC 1952) or a zstd frame
+//! (RFC 8878) is treated as compressed.
 
 use std::io::{self, Read};
 
@@ -10,51 +10,56 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::outcome::{Rejection, RejectionKind};
 
-/// What a gzip member begins with: its two magic bytes, and the only method of compression that there is.
-const GZIP: &[u8] = &[0x1F, 0x8B, 8];
-/// What a zstd frame begins with.
-const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
+/// The first bytes of a gzip member: its two magic bytes, and the only compression method that is defined.
+const GZIP_MAGIC: &[u8] = &[0x1F, 0x8B, 8];
+/// The first bytes of a zstd frame.
+const ZSTD_MAGIC: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
 
-/// How many bytes one Kinesis record may still unpack to.
+/// The number of bytes that one Kinesis record may still decompress to.
 #[derive(Debug, Clone, Copy)]
-pub struct Allowance {
+pub struct DecompressBudget {
     limit: usize,
-    left: usize,
+    remaining: usize,
 }
 
-impl Allowance {
-    /// All of `limit` bytes.
+impl DecompressBudget {
+    /// Creates a budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { limit, left: limit }
+        Self {
+            limit,
+            remaining: limit,
+        }
     }
 
-    /// How many bytes have been unpacked.
+    /// Returns the number of bytes that have been decompressed.
     pub fn used(&self) -> usize {
-        self.limit - self.left
+        self.limit - self.remaining
     }
 
-    /// What `data` holds, all members or frames of it one after the other; `None` if it is not compressed.
+    /// Decompresses all members or frames of `data` and concatenates them. Returns `None` if `data` is not compressed.
     ///
     /// # Errors
     ///
-    /// A rejection if it is broken or truncated, if something else follows it, or if it holds more than is left.
-    pub fn unpack(&mut self, data: &[u8]) -> Result<Option<Bytes>, Rejection> {
-        let (name, unpacked) = if data.starts_with(GZIP) {
-            ("gzip", self.read(MultiGzDecoder::new(data)))
-        } else if data.starts_with(ZSTD) {
+    /// Returns a rejection if `data` is broken or truncated, if other bytes follow the compressed data, or if the result is
+    /// larger than the rest of the budget.
+    pub fn decompress(&mut self, data: &[u8]) -> Result<Option<Bytes>, Rejection> {
+        let (name, decompressed) = if data.starts_with(GZIP_MAGIC) {
+            ("gzip", self.read_limited(MultiGzDecoder::new(data)))
+        } else if data.starts_with(ZSTD_MAGIC) {
             let decoder = zstd::Decoder::with_buffer(data);
-            let unpacked = decoder.map_or_else(|error| (Vec::new(), Err(error)), |decoder| self.read(decoder));
-            ("zstd", unpacked)
+            let decompressed =
+                decoder.map_or_else(|error| (Vec::new(), Err(error)), |decoder| self.read_limited(decoder));
+            ("zstd", decompressed)
         } else {
             return Ok(None);
         };
-        let (mut unpacked, end) = unpacked;
-        let fits = unpacked.len() <= self.left;
-        // What was unpacked in vain has cost its time as well.
-        self.left = self.left.saturating_sub(unpacked.len());
+        let (mut decompressed, end) = decompressed;
+        let fits = decompressed.len() <= self.remaining;
+        // Bytes of a failed decompression count too, because they cost the same time.
+        self.remaining = self.remaining.saturating_sub(decompressed.len());
         if !fits {
             let message = format!(
-                "the record unpacks from {name} to more than DECOMPRESS_LIMIT_BYTES allows, {}",
+                "the record decompresses from {name} to more than the {} bytes that DECOMPRESS_LIMIT_BYTES allows",
                 self.limit
             );
             let kind = RejectionKind::UnpackedTooLarge;
@@ -62,19 +67,19 @@ impl Allowance {
         }
         end.map_err(|error| Rejection {
             kind: RejectionKind::BrokenRecord,
-            message: format!("the record begins like {name}, but cannot be unpacked: {error}"),
+            message: format!("the record starts like {name}, but cannot be decompressed: {error}"),
         })?;
-        unpacked.shrink_to_fit();
-        Ok(Some(unpacked.into()))
+        decompressed.shrink_to_fit();
+        Ok(Some(decompressed.into()))
     }
 
-    /// Reads one byte more than is left at most, which is enough to see that it is too much. Returns what came, and how it
-    /// ended.
-    fn read(self, decoder: impl Read) -> (Vec<u8>, io::Result<usize>) {
-        let mut unpacked = Vec::new();
-        let most = u64::try_from(self.left).unwrap_or(u64::MAX).saturating_add(1);
-        let end = decoder.take(most).read_to_end(&mut unpacked);
-        (unpacked, end)
+    /// Reads at most one byte more than the budget has left, which is enough to detect that the data is too large. Returns
+    /// the bytes that were read, and the result of the last read.
+    fn read_limited(self, decoder: impl Read) -> (Vec<u8>, io::Result<usize>) {
+        let mut decompressed = Vec::new();
+        let max = u64::try_from(self.remaining).unwrap_or(u64::MAX).saturating_add(1);
+        let end = decoder.take(max).read_to_end(&mut decompressed);
+        (decompressed, end)
     }
 }
 
@@ -88,59 +93,63 @@ mod tests {
         zstd::encode_all(data, 3).unwrap()
     }
 
-    fn unpack(data: &[u8]) -> Result<Option<Bytes>, Rejection> {
-        Allowance::new(1000).unpack(data)
+    fn decompress(data: &[u8]) -> Result<Option<Bytes>, Rejection> {
+        DecompressBudget::new(1000).decompress(data)
     }
 
-    type Pack = fn(&[u8]) -> Vec<u8>;
-    const PACKERS: [Pack; 2] = [gzip, zstd];
+    type Compress = fn(&[u8]) -> Vec<u8>;
+    const COMPRESSORS: [Compress; 2] = [gzip, zstd];
 
     #[test]
-    fn what_was_packed_comes_out_and_members_follow_one_another() {
-        for pack in PACKERS {
+    fn compressed_data_is_restored_and_its_members_are_concatenated() {
+        for compress in COMPRESSORS {
             for data in [&b""[..], b"{\"amount\":1}", &[7; 1000]] {
-                assert_eq!(unpack(&pack(data)).unwrap().unwrap(), data);
+                assert_eq!(decompress(&compress(data)).unwrap().unwrap(), data);
             }
-            let two = [pack(b"one,"), pack(b""), pack(b"two")].concat();
-            assert_eq!(unpack(&two).unwrap().unwrap(), &b"one,two"[..]);
+            let two = [compress(b"one,"), compress(b""), compress(b"two")].concat();
+            assert_eq!(decompress(&two).unwrap().unwrap(), &b"one,two"[..]);
         }
     }
 
     #[test]
-    fn what_is_not_compressed_is_left_alone() {
+    fn uncompressed_data_is_not_decompressed() {
         for data in [&b""[..], b"{}", b"\x1F\x8B", b"\x1F\x8B\x07rest", b"\x28\xB5\x2F"] {
-            assert_eq!(unpack(data), Ok(None), "{data:?}");
+            assert_eq!(decompress(data), Ok(None), "{data:?}");
         }
     }
 
     #[test]
-    fn every_truncation_and_whatever_follows_is_broken() {
-        for pack in PACKERS {
-            let packed = pack(b"{\"amount\":12.5,\"country\":\"DE\"}");
-            for length in 4..packed.len() {
-                let rejection = unpack(&packed[..length]).unwrap_err();
+    fn truncated_data_and_trailing_bytes_are_broken() {
+        for compress in COMPRESSORS {
+            let compressed = compress(b"{\"amount\":12.5,\"country\":\"DE\"}");
+            for length in 4..compressed.len() {
+                let rejection = decompress(&compressed[..length]).unwrap_err();
                 assert_eq!(rejection.kind, RejectionKind::BrokenRecord, "{length}");
             }
-            for rest in [&b"\0"[..], b"garbage", b"\x1F", &packed[..10]] {
-                let rejection = unpack(&[&packed, rest].concat()).unwrap_err();
+            for rest in [&b"\0"[..], b"garbage", b"\x1F", &compressed[..10]] {
+                let rejection = decompress(&[&compressed, rest].concat()).unwrap_err();
                 assert_eq!(rejection.kind, RejectionKind::BrokenRecord, "{rest:?}");
             }
         }
     }
 
     #[test]
-    fn no_more_is_unpacked_than_the_record_may_hold_in_all() {
-        for pack in PACKERS {
-            let rejection = unpack(&pack(&[7; 1001])).unwrap_err();
+    fn a_record_decompresses_to_at_most_its_budget_in_total() {
+        for compress in COMPRESSORS {
+            let rejection = decompress(&compress(&[7; 1001])).unwrap_err();
             assert_eq!(rejection.kind, RejectionKind::UnpackedTooLarge);
-            assert!(rejection.message.contains("DECOMPRESS_LIMIT_BYTES allows, 1000"));
-            let mut allowance = Allowance::new(1000);
-            assert!(allowance.unpack(&pack(&[7; 600])).is_ok());
-            assert!(allowance.unpack(&pack(&[7; 400])).is_ok());
-            assert!(allowance.unpack(&pack(&[7; 1])).is_err());
-            let mut in_vain = Allowance::new(1000);
-            assert!(in_vain.unpack(&pack(&[7; 2000])).is_err());
-            assert_eq!(in_vain.used(), 1000, "what was unpacked in vain counts");
+            assert!(
+                rejection
+                    .message
+                    .contains("more than the 1000 bytes that DECOMPRESS_LIMIT_BYTES allows")
+            );
+            let mut budget = DecompressBudget::new(1000);
+            assert!(budget.decompress(&compress(&[7; 600])).is_ok());
+            assert!(budget.decompress(&compress(&[7; 400])).is_ok());
+            assert!(budget.decompress(&compress(&[7; 1])).is_err());
+            let mut failing = DecompressBudget::new(1000);
+            assert!(failing.decompress(&compress(&[7; 2000])).is_err());
+            assert_eq!(failing.used(), 1000, "bytes of a failed decompression count");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! An event whose records are all as AWS sends them, read in one go. Nearly every event is one; the records of the others
-//! are looked at one by one, which reads them three times.
+//! Reads an event in one pass if all its records have the shape that AWS sends. Nearly all events do. The records of any
+//! other event are read one by one, which parses each of them three times.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Event, Inner, KINESIS, KinesisRecord, milliseconds, window_state};
+use super::{Event, KINESIS, KinesisPart, KinesisRecord, milliseconds, non_empty, window_state};
 
 #[derive(Deserialize)]
-struct Plain<'e> {
+struct WellFormedEvent<'e> {
     #[serde(borrow, rename = "Records")]
-    records: Vec<Entry<'e>>,
+    records: Vec<WellFormedRecord<'e>>,
     #[serde(borrow, default)]
     window: Option<&'e RawValue>,
     #[serde(borrow, default)]
@@ -22,7 +22,7 @@ struct Plain<'e> {
 }
 
 #[derive(Deserialize)]
-struct Entry<'e> {
+struct WellFormedRecord<'e> {
     #[serde(borrow, rename = "eventID")]
     event_id: Cow<'e, str>,
     #[serde(borrow, rename = "eventSource")]
@@ -30,14 +30,14 @@ struct Entry<'e> {
     #[serde(borrow, rename = "eventSourceARN")]
     stream_arn: Cow<'e, str>,
     #[serde(borrow)]
-    kinesis: Inner<'e>,
+    kinesis: KinesisPart<'e>,
 }
 
-/// Reads the event; `None` if anything about it is out of the ordinary.
+/// Reads the event. Returns `None` if any part of it deviates from the shape that AWS sends.
 pub(super) fn read(payload: &str) -> Option<Event<'_>> {
-    let event: Plain<'_> = serde_json::from_str(payload).ok()?;
+    let event: WellFormedEvent<'_> = serde_json::from_str(payload).ok()?;
     let encoded: usize = event.records.iter().map(|entry| entry.kinesis.data.len()).sum();
-    // One piece of memory for the data of all.
+    // One allocation for the data of all records.
     let mut data = Vec::with_capacity(encoded / 4 * 3);
     let ends = event.records.iter().map(|entry| {
         BASE64.decode_vec(entry.kinesis.data.as_bytes(), &mut data).ok()?;
@@ -54,7 +54,7 @@ pub(super) fn read(payload: &str) -> Option<Event<'_>> {
         .zip(pieces)
         .map(|(entry, data)| entry.record(data));
     let mut records: Vec<_> = records.collect::<Option<_>>()?;
-    // They stand in the memory of the entries that they were made of, which are larger, and grew by doubling.
+    // `collect` reused the allocation of the entries, which are larger and whose vector grew by doubling.
     records.shrink_to_fit();
     Some(Event {
         records,
@@ -63,19 +63,18 @@ pub(super) fn read(payload: &str) -> Option<Event<'_>> {
     })
 }
 
-impl<'e> Entry<'e> {
+impl<'e> WellFormedRecord<'e> {
     fn record(self, data: Bytes) -> Option<KinesisRecord<'e>> {
-        let Inner {
+        let KinesisPart {
             sequence_number,
             partition_key,
             approximate_arrival_timestamp,
             ..
         } = self.kinesis;
-        let says = |text: Cow<'e, str>| (!text.is_empty()).then_some(text);
         Some(KinesisRecord {
-            event_id: Some(says(self.event_id)?),
-            sequence_number: Some(says(sequence_number)?),
-            partition_key: says(partition_key),
+            event_id: Some(non_empty(self.event_id)?),
+            sequence_number: Some(non_empty(sequence_number)?),
+            partition_key: non_empty(partition_key),
             approximate_arrival_ms: approximate_arrival_timestamp.map(milliseconds).transpose().ok()?,
             data: Ok(data),
             raw: None,

@@ -1,5 +1,5 @@
-//! Aggregated Kinesis records in, the user records in them out, as the Kinesis Producer Library and its like put them in:
-//! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>.
+//! Aggregated Kinesis records in, their user records out. The format is that of the Kinesis Producer Library (KPL) and
+//! compatible libraries: <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use prost::{DecodeError, Message};
 
 use crate::outcome::{Rejection, RejectionKind};
 
-/// What an aggregate begins with.
+/// The first bytes of an aggregate.
 pub const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 /// An aggregate ends with the MD5 of its message.
 const DIGEST_BYTES: usize = 16;
-/// User records in one aggregate at most: a record of 1 MiB would hold as many of ten bytes each, and each of them
-/// takes some hundred bytes more here.
+/// The maximum number of user records in one aggregate. A record of 1 MiB could hold that many of ten bytes each, and each
+/// user record takes about a hundred bytes more in memory.
 pub const USER_RECORDS_MAX: usize = 100_000;
-/// A record, its partition key and its explicit hash key.
+/// The maximum number of fields in one message: per user record its data, a partition key and an explicit hash key.
 const FIELDS_MAX: usize = 3 * USER_RECORDS_MAX;
 
-/// A user record, as it was put in.
+/// A user record, as its producer wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Put {
+pub struct KplUserRecord {
     /// The producer's partition key.
     pub partition_key: Arc<str>,
-    /// What the producer had in place of the key's hash, where it had that.
+    /// The explicit hash key, if the producer set one instead of the hash of the partition key.
     pub explicit_hash_key: Option<Arc<str>>,
     /// The producer's bytes, which share the aggregate's memory.
     pub data: Bytes,
@@ -38,12 +38,12 @@ struct Aggregate {
     #[prost(string, repeated, tag = "2")]
     explicit_hash_keys: Vec<String>,
     #[prost(message, repeated, tag = "3")]
-    records: Vec<Entry>,
+    records: Vec<KplRecord>,
 }
 
-/// What the format requires is optional here, so that its absence is seen.
+/// One user record of the message. Required fields are optional here, so that a missing field can be detected.
 #[derive(Message)]
-struct Entry {
+struct KplRecord {
     #[prost(uint64, optional, tag = "1")]
     partition_key: Option<u64>,
     #[prost(uint64, optional, tag = "2")]
@@ -52,21 +52,22 @@ struct Entry {
     data: Option<Bytes>,
 }
 
-/// The user records of an aggregate, in their order; `None` if `data` is none: too short, or without the magic bytes or the
-/// right digest.
+/// Returns the user records of an aggregate, in their order. Returns `None` if `data` is not an aggregate: if it is too
+/// short, or lacks the magic bytes or the correct digest.
 ///
 /// # Errors
 ///
-/// A rejection of the whole if the digest is right, so that it is an aggregate, but its message is broken.
-pub fn deaggregate(data: &Bytes) -> Result<Option<Vec<Put>>, Rejection> {
-    let Some(message) = message(data) else {
+/// Returns a rejection of the whole record if the digest is correct, so that `data` is an aggregate, but its message is
+/// broken.
+pub fn deaggregate(data: &Bytes) -> Result<Option<Vec<KplUserRecord>>, Rejection> {
+    let Some(message) = verified_message(data) else {
         return Ok(None);
     };
     let broken = |reason: String| Rejection {
         kind: RejectionKind::BrokenRecord,
         message: format!("the KPL aggregate is broken: {reason}"),
     };
-    if fields(&message).map_err(|error| broken(error.to_string()))? > FIELDS_MAX {
+    if count_fields(&message).map_err(|error| broken(error.to_string()))? > FIELDS_MAX {
         return Err(Rejection {
             kind: RejectionKind::UnpackedTooLarge,
             message: format!("the KPL aggregate holds more than {USER_RECORDS_MAX} records"),
@@ -76,16 +77,16 @@ pub fn deaggregate(data: &Bytes) -> Result<Option<Vec<Put>>, Rejection> {
     let shared = |keys: Vec<String>| keys.into_iter().map(Arc::from).collect::<Vec<_>>();
     let (keys, hash_keys) = (shared(aggregate.partition_keys), shared(aggregate.explicit_hash_keys));
     let records = aggregate.records.into_iter().enumerate();
-    let puts = records.map(|(number, entry)| {
-        entry
-            .put(&keys, &hash_keys)
-            .map_err(|lacks| broken(format!("record {number} has no {lacks}")))
+    let user_records = records.map(|(number, record)| {
+        record
+            .into_user_record(&keys, &hash_keys)
+            .map_err(|missing| broken(format!("record {number} has no {missing}")))
     });
-    puts.collect::<Result<_, _>>().map(Some)
+    user_records.collect::<Result<_, _>>().map(Some)
 }
 
-/// The message between magic and digest, if there is one.
-fn message(data: &Bytes) -> Option<Bytes> {
+/// Returns the message between the magic bytes and the digest. Returns `None` if `data` is not an aggregate.
+fn verified_message(data: &Bytes) -> Option<Bytes> {
     let length = data.strip_prefix(&MAGIC)?.len().checked_sub(DIGEST_BYTES)?;
     let end = MAGIC.len() + length;
     let message = data.slice(MAGIC.len()..end);
@@ -93,8 +94,8 @@ fn message(data: &Bytes) -> Option<Bytes> {
     (data.get(end..)? == digest.as_slice()).then_some(message)
 }
 
-/// How many fields there are, before each of them takes memory.
-fn fields(mut message: &[u8]) -> Result<usize, DecodeError> {
+/// Counts the fields of a message without decoding them, so that they take no memory yet.
+fn count_fields(mut message: &[u8]) -> Result<usize, DecodeError> {
     let mut count = 0;
     while !message.is_empty() {
         let (tag, wire_type) = decode_key(&mut message)?;
@@ -104,16 +105,16 @@ fn fields(mut message: &[u8]) -> Result<usize, DecodeError> {
     Ok(count)
 }
 
-impl Entry {
-    fn put(self, keys: &[Arc<str>], hash_keys: &[Arc<str>]) -> Result<Put, &'static str> {
+impl KplRecord {
+    fn into_user_record(self, keys: &[Arc<str>], hash_keys: &[Arc<str>]) -> Result<KplUserRecord, &'static str> {
         let find = |keys: &[Arc<str>], number: u64| keys.get(usize::try_from(number).ok()?).cloned();
         let partition_key = self.partition_key.and_then(|number| find(keys, number));
         let explicit_hash_key = match self.explicit_hash_key {
-            Some(number) => Some(find(hash_keys, number).ok_or("explicit hash key of its number")?),
+            Some(number) => Some(find(hash_keys, number).ok_or("valid explicit hash key")?),
             None => None,
         };
-        Ok(Put {
-            partition_key: partition_key.ok_or("partition key of its number")?,
+        Ok(KplUserRecord {
+            partition_key: partition_key.ok_or("valid partition key")?,
             explicit_hash_key,
             data: self.data.ok_or("data")?,
         })
@@ -124,7 +125,7 @@ impl Entry {
 mod tests {
     use super::*;
 
-    /// An aggregate with this message, and the digest of it.
+    /// Returns an aggregate of this message, with its digest.
     fn aggregate(message: &[u8]) -> Bytes {
         Bytes::from([&MAGIC, message, Md5::digest(message).as_slice()].concat())
     }
@@ -134,26 +135,26 @@ mod tests {
 
     #[test]
     fn each_user_record_has_its_keys_and_its_data() {
-        let put = |key: &str, hash_key: Option<&str>, data: &'static [u8]| Put {
+        let user_record = |key: &str, hash_key: Option<&str>, data: &'static [u8]| KplUserRecord {
             partition_key: key.into(),
             explicit_hash_key: hash_key.map(Arc::from),
             data: Bytes::from_static(data),
         };
-        let expected = vec![put("k", None, b"a"), put("l", Some("7"), b"bc")];
+        let expected = vec![user_record("k", None, b"a"), user_record("l", Some("7"), b"bc")];
         assert_eq!(deaggregate(&aggregate(TWO)), Ok(Some(expected)));
         assert_eq!(deaggregate(&aggregate(b"")), Ok(Some(Vec::new())));
     }
 
     #[test]
-    fn what_is_too_short_or_has_another_magic_or_digest_is_no_aggregate() {
+    fn data_that_is_too_short_or_has_a_wrong_magic_or_digest_is_not_an_aggregate() {
         let whole = aggregate(TWO);
         for length in 0..whole.len() {
             assert_eq!(deaggregate(&whole.slice(..length)), Ok(None), "{length}");
         }
-        for place in 0..whole.len() {
+        for index in 0..whole.len() {
             let mut other = whole.to_vec();
-            other[place] ^= 1;
-            assert_eq!(deaggregate(&other.into()), Ok(None), "{place}");
+            other[index] ^= 1;
+            assert_eq!(deaggregate(&other.into()), Ok(None), "{index}");
         }
     }
 
@@ -161,13 +162,16 @@ mod tests {
     fn a_broken_message_with_the_right_digest_is_rejected_as_a_whole() {
         for (message, why) in [
             (&TWO[..TWO.len() - 1], "buffer"),
-            (b"\x0A\x01k\x1A\x05\x08\x01\x1A\x01a", "record 0 has no partition key"),
+            (
+                b"\x0A\x01k\x1A\x05\x08\x01\x1A\x01a",
+                "record 0 has no valid partition key",
+            ),
             (
                 b"\x0A\x01k\x1A\x07\x08\0\x10\0\x1A\x01a",
-                "record 0 has no explicit hash key",
+                "record 0 has no valid explicit hash key",
             ),
             (b"\x0A\x01k\x1A\x02\x08\0", "record 0 has no data"),
-            (b"\x0A\x01k\x1A\x03\x1A\x01a", "record 0 has no partition key"),
+            (b"\x0A\x01k\x1A\x03\x1A\x01a", "record 0 has no valid partition key"),
             (b"\x0A\x01\xFF", "UTF-8"),
             (b"\x0B", "varint"),
         ] {
@@ -178,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_adds_is_passed_over() {
+    fn unknown_fields_of_a_later_version_are_ignored() {
         let with_more = [TWO, b"\x22\x01x\x1A\x0A\x08\0\x1A\x01d\x22\x03\x0A\x01t"].concat();
-        let puts = deaggregate(&aggregate(&with_more)).unwrap().unwrap();
-        assert_eq!(puts[2].data, &b"d"[..], "its tag is no data of it");
+        let user_records = deaggregate(&aggregate(&with_more)).unwrap().unwrap();
+        assert_eq!(user_records[2].data, &b"d"[..], "its tag is not part of its data");
     }
 
     #[test]
-    fn more_records_than_can_be_held_are_rejected_before_they_take_memory() {
+    fn an_aggregate_of_too_many_records_is_rejected_before_it_is_decoded() {
         let empty = b"\x1A\x04\x08\0\x1A\0";
         let with = |count| aggregate(&[&b"\x0A\x01k"[..], &empty.repeat(count)].concat());
         assert_eq!(deaggregate(&with(1000)).unwrap().unwrap().len(), 1000);

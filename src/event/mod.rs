@@ -1,8 +1,8 @@
-//! Event JSON in, Kinesis records out, each read on its own, so that a broken one never fails its neighbours.
+//! Event JSON in, Kinesis records and their user records out.
 //!
-//! The event's shape is AWS's: <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>. What this module
-//! never does: fail an event because one of its records is broken. A record that comes from elsewhere is not broken:
-//! with it, the event is none of Kinesis's.
+//! AWS defines the shape of the event: <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>. Each record is
+//! read on its own: a broken record never fails the event or another record. A record from another source is not a broken
+//! record. It shows that the event is not a Kinesis event.
 
 use std::borrow::Cow;
 
@@ -20,84 +20,86 @@ pub mod kpl;
 mod salvage;
 mod user_records;
 
-pub use user_records::{Batch, Unpacking, UserRecord, decode};
+pub use user_records::{Batch, DecompressOptions, UserRecord, decode};
 
 use salvage::salvage;
 
-/// The `eventSource` of a record that comes from a Kinesis stream.
+/// The `eventSource` of a Kinesis record.
 const KINESIS: &str = "aws:kinesis";
-/// Arrival times past the year 9999 are no times.
-const LAST_ARRIVAL_S: f64 = 253_402_300_799.0;
-/// How many member names an error about a foreign event lists, and how much of each, in characters.
-const MEMBERS_NAMED: usize = 10;
-const NAME_SHOWN: usize = 50;
+/// The latest valid arrival time, in seconds since 1970: the end of the year 9999.
+const ARRIVAL_MAX_S: f64 = 253_402_300_799.0;
+/// The maximum number of member names in an error about an event that is not a Kinesis event.
+const LISTED_NAMES_MAX: usize = 10;
+/// The maximum length of each of these names, in characters.
+const LISTED_NAME_CHARS_MAX: usize = 50;
 
 /// One invocation's event, borrowed from its JSON.
 #[derive(Debug)]
 pub struct Event<'e> {
-    /// The records in batch order. A record's place in this list is its *position*.
+    /// The records in batch order. The index of a record in this list is its *record index*.
     pub records: Vec<KinesisRecord<'e>>,
-    /// The ARN of the stream that the records come from, where one of them tells.
+    /// The ARN of the stream of the records, if one of them has it.
     pub stream_arn: Option<Cow<'e, str>>,
-    /// The `state` of a tumbling-window event, which the answer must carry back. `None` for any other event.
+    /// The `state` of a tumbling-window event, which the batch response must return. `None` for any other event.
     pub window_state: Option<Cow<'e, RawValue>>,
 }
 
-/// One entry of the event: one sequence number, or a broken entry that has to be told of.
+/// One entry of the event: a record with one sequence number, or a broken entry that must be reported.
 #[derive(Debug)]
 pub struct KinesisRecord<'e> {
-    /// `shardId-000000000000:4959…`, where the entry has one.
+    /// The event ID, such as `shardId-000000000000:4959…`, if the entry has one.
     pub event_id: Option<Cow<'e, str>>,
-    /// Some 56 digits; no integer type holds them, and they are never compared: position says what comes first.
+    /// About 56 digits, too many for any integer type. Sequence numbers are never compared: the record index gives the
+    /// order.
     pub sequence_number: Option<Cow<'e, str>>,
-    /// The producer's partition key, where the entry has one.
+    /// The producer's partition key, if the entry has one.
     pub partition_key: Option<Cow<'e, str>>,
-    /// When Kinesis took the record, in milliseconds since 1970.
+    /// The time at which Kinesis accepted the record, in milliseconds since 1970.
     pub approximate_arrival_ms: Option<u64>,
-    /// The record's bytes, or why there are none.
+    /// The record's bytes, or the reason why they cannot be read.
     pub data: Result<Bytes, Rejection>,
-    /// The entry as it came, for a dead letter that has no bytes to show; left out where the whole event is in order.
+    /// The original entry, for a dead letter without bytes. `None` if the whole event is well-formed.
     pub raw: Option<&'e RawValue>,
 }
 
-/// The event is none that a Kinesis event source mapping sends.
+/// The event does not come from a Kinesis event source mapping.
 #[derive(Debug, thiserror::Error)]
-#[error("this is not a Kinesis event: expected an object whose \"Records\" come from aws:kinesis, but got {came}")]
+#[error("this is not a Kinesis event: expected an object whose \"Records\" come from aws:kinesis, but got {received}")]
 pub struct NotKinesis {
-    came: String,
+    received: String,
 }
 
 /// Reads an event.
 ///
 /// # Errors
 ///
-/// [`NotKinesis`] if the event has no `Records`, or a record of another source. A broken record is no error here: it
-/// becomes a [`KinesisRecord`] whose `data` says why it is rejected.
+/// Returns [`NotKinesis`] if the event has no `Records`, or a record of another source. A broken record is not an error:
+/// it becomes a [`KinesisRecord`] whose `data` is the reason for its rejection.
 pub fn read(payload: &[u8]) -> Result<Event<'_>, NotKinesis> {
     let Ok(payload) = str::from_utf8(payload) else {
-        let came = "bytes that are no UTF-8".to_owned();
-        return Err(NotKinesis { came });
+        let received = "bytes that are not UTF-8".to_owned();
+        return Err(NotKinesis { received });
     };
-    // An array would do for a struct as well.
+    // Serde would also read the struct from an array.
     if !payload.trim_ascii_start().starts_with('{') {
-        let came = describe(payload);
-        return Err(NotKinesis { came });
+        let received = describe(payload);
+        return Err(NotKinesis { received });
     }
     fast_path::read(payload).map_or_else(|| read_one_by_one(payload), Ok)
 }
 
 fn read_one_by_one(payload: &str) -> Result<Event<'_>, NotKinesis> {
-    let Ok(shell) = serde_json::from_str::<Shell<'_>>(payload) else {
+    let Ok(event) = serde_json::from_str::<EventEnvelope<'_>>(payload) else {
         return Err(NotKinesis {
-            came: describe(payload),
+            received: describe(payload),
         });
     };
-    let entries = shell
+    let entries = event
         .records
         .and_then(|records| serde_json::from_str::<Vec<&RawValue>>(records.get()).ok());
     let Some(entries) = entries else {
         return Err(NotKinesis {
-            came: describe(payload),
+            received: describe(payload),
         });
     };
     let stream_arn = entries.iter().find_map(|entry| stream_arn(entry));
@@ -110,22 +112,22 @@ fn read_one_by_one(payload: &str) -> Result<Event<'_>, NotKinesis> {
     }
     if let Some(Source::Other(name)) = sources.iter().find(|source| matches!(source, Source::Other(_))) {
         return Err(NotKinesis {
-            came: format!("a record from {name}"),
+            received: format!("a record from {name}"),
         });
     }
     if !sources.is_empty() && sources.iter().all(|source| *source == Source::Unknown) {
         return Err(NotKinesis {
-            came: "records without \"eventSource\" and \"kinesis\"".to_owned(),
+            received: "records without \"eventSource\" and \"kinesis\"".to_owned(),
         });
     }
     Ok(Event {
         records,
         stream_arn,
-        window_state: window_state(shell.window, shell.state),
+        window_state: window_state(event.window, event.state),
     })
 }
 
-/// Where an entry says that it comes from.
+/// The source of an entry, by its own account.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
     Kinesis,
@@ -134,7 +136,7 @@ enum Source {
 }
 
 impl Source {
-    /// Events written by hand may leave `eventSource` out: a `kinesis` member says as much.
+    /// Events written by hand may omit `eventSource`. A `kinesis` member identifies a Kinesis record as well.
     fn of(name: &str, has_kinesis: bool) -> Self {
         match name {
             KINESIS => Self::Kinesis,
@@ -146,7 +148,7 @@ impl Source {
 }
 
 #[derive(Deserialize)]
-struct Shell<'e> {
+struct EventEnvelope<'e> {
     #[serde(borrow, default, rename = "Records")]
     records: Option<&'e RawValue>,
     #[serde(borrow, default)]
@@ -156,18 +158,18 @@ struct Shell<'e> {
 }
 
 #[derive(Deserialize)]
-struct Envelope<'e> {
+struct RecordEnvelope<'e> {
     #[serde(borrow, default, rename = "eventID")]
     event_id: Cow<'e, str>,
     #[serde(borrow, default, rename = "eventSource")]
     event_source: Cow<'e, str>,
     #[serde(borrow)]
-    kinesis: Inner<'e>,
+    kinesis: KinesisPart<'e>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Inner<'e> {
+struct KinesisPart<'e> {
     #[serde(borrow, default)]
     sequence_number: Cow<'e, str>,
     #[serde(borrow, default)]
@@ -177,7 +179,7 @@ struct Inner<'e> {
     approximate_arrival_timestamp: Option<f64>,
 }
 
-/// All records of an event come from one stream.
+/// Returns the stream of this entry, which is the stream of all records of the event.
 fn stream_arn(entry: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Source<'e> {
@@ -190,14 +192,14 @@ fn stream_arn(entry: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 fn read_record(entry: &RawValue) -> (Source, KinesisRecord<'_>) {
-    match serde_json::from_str::<Envelope<'_>>(entry.get()) {
+    match serde_json::from_str::<RecordEnvelope<'_>>(entry.get()) {
         Ok(envelope) => read_envelope(entry, envelope),
         Err(error) => salvage(entry, &error),
     }
 }
 
-fn read_envelope<'e>(entry: &'e RawValue, envelope: Envelope<'e>) -> (Source, KinesisRecord<'e>) {
-    let Inner {
+fn read_envelope<'e>(entry: &'e RawValue, envelope: RecordEnvelope<'e>) -> (Source, KinesisRecord<'e>) {
+    let KinesisPart {
         sequence_number,
         partition_key,
         data,
@@ -205,12 +207,12 @@ fn read_envelope<'e>(entry: &'e RawValue, envelope: Envelope<'e>) -> (Source, Ki
     } = envelope.kinesis;
     let arrival = approximate_arrival_timestamp.map(milliseconds).transpose();
     let data = match &arrival {
-        _ if sequence_number.is_empty() => Err(broken("kinesis.sequenceNumber is missing")),
+        _ if sequence_number.is_empty() => Err(broken_record("kinesis.sequenceNumber is missing")),
         Err(rejection) => Err(rejection.clone()),
         Ok(_) => BASE64
             .decode(data.as_bytes())
             .map(Bytes::from)
-            .map_err(|error| broken(format!("kinesis.data is not base64: {error}"))),
+            .map_err(|error| broken_record(format!("kinesis.data is not base64: {error}"))),
     };
     let record = KinesisRecord {
         event_id: non_empty(envelope.event_id),
@@ -223,24 +225,24 @@ fn read_envelope<'e>(entry: &'e RawValue, envelope: Envelope<'e>) -> (Source, Ki
     (Source::of(&envelope.event_source, true), record)
 }
 
-/// Seconds with a fraction, as AWS writes them, to whole milliseconds. A double holds today's time to a quarter of a
-/// microsecond, so that rounding gives back the very millisecond that was meant.
+/// Converts seconds with a fraction, as AWS writes them, to whole milliseconds. A double holds today's time to a quarter of
+/// a microsecond, so rounding restores the exact millisecond.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "the range is checked first"
 )]
 fn milliseconds(seconds: f64) -> Result<u64, Rejection> {
-    if (0.0..=LAST_ARRIVAL_S).contains(&seconds) {
+    if (0.0..=ARRIVAL_MAX_S).contains(&seconds) {
         Ok((seconds * 1000.0).round() as u64)
     } else {
-        Err(broken(
+        Err(broken_record(
             "kinesis.approximateArrivalTimestamp is not a time in seconds since 1970",
         ))
     }
 }
 
-fn broken(message: impl Into<String>) -> Rejection {
+fn broken_record(message: impl Into<String>) -> Rejection {
     Rejection {
         kind: RejectionKind::BrokenRecord,
         message: message.into(),
@@ -251,34 +253,34 @@ fn non_empty(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The state that the answer carries back, where the event is one of a window.
+/// Returns the state that the batch response must return, if the event belongs to a window.
 fn window_state<'e>(window: Option<&RawValue>, state: Option<&'e RawValue>) -> Option<Cow<'e, RawValue>> {
-    let in_window = window.is_some() || state.is_some();
-    in_window.then(|| state.map_or_else(empty_state, Cow::Borrowed))
+    let is_window = window.is_some() || state.is_some();
+    is_window.then(|| state.map_or_else(empty_state, Cow::Borrowed))
 }
 
 fn empty_state<'e>() -> Cow<'e, RawValue> {
     Cow::Owned(RawValue::from_string("{}".to_owned()).expect("{} is JSON"))
 }
 
-/// Says what an event is, by the names of its members; their values stay out of the logs.
+/// Describes a payload by the names of its members. Their values must not appear in the log.
 fn describe(payload: &str) -> String {
     match serde_json::from_str(payload) {
         Ok(serde_json::Value::Object(members)) => {
-            let names: Vec<_> = members.keys().take(MEMBERS_NAMED).map(|name| shorten(name)).collect();
-            let more = if members.len() > MEMBERS_NAMED { ", …" } else { "" };
+            let names: Vec<_> = members.keys().take(LISTED_NAMES_MAX).map(|name| shorten(name)).collect();
+            let more = if members.len() > LISTED_NAMES_MAX { ", …" } else { "" };
             format!("an object with the members [{}{more}]", names.join(", "))
         }
         Ok(serde_json::Value::Array(_)) => "an array".to_owned(),
         Ok(serde_json::Value::String(_)) => "a string".to_owned(),
         Ok(serde_json::Value::Null) => "null".to_owned(),
         Ok(serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => "a number or a boolean".to_owned(),
-        Err(_) => "no JSON, or JSON that is nested too deep".to_owned(),
+        Err(_) => "invalid JSON, or JSON that is nested too deep".to_owned(),
     }
 }
 
 fn shorten(name: &str) -> String {
-    name.chars().take(NAME_SHOWN).collect()
+    name.chars().take(LISTED_NAME_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -289,7 +291,7 @@ mod tests {
         format!(r#"{{"eventSource":"aws:kinesis","eventID":"shardId-000000000000:7","kinesis":{inner}}}"#)
     }
 
-    /// Reads one record and hands it to `check`.
+    /// Reads one record and passes it to `check`.
     fn with_record(inner: &str, check: impl FnOnce(&KinesisRecord<'_>)) {
         let payload = format!(r#"{{"Records":[{}]}}"#, record(inner));
         check(&read(payload.as_bytes()).unwrap().records[0]);
@@ -316,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_record_keeps_its_place_and_says_what_is_wrong() {
+    fn a_broken_record_keeps_its_identity_and_the_reason() {
         for (inner, expected) in [
             (r#"{"sequenceNumber":"7","data":"!"}"#, "not base64"),
             (r#"{"sequenceNumber":"7","data":"aGk"}"#, "not base64"),
@@ -371,22 +373,22 @@ mod tests {
     }
 
     #[test]
-    fn an_event_in_order_reads_the_same_in_one_go_and_one_by_one() {
+    fn a_well_formed_event_reads_the_same_on_the_fast_path_and_one_by_one() {
         for event in [
-            include_str!("../events/five.json"),
-            include_str!("../events/tumbling-window.json"),
+            include_str!("../../events/five.json"),
+            include_str!("../../events/tumbling-window.json"),
         ] {
             let payload = event;
             let mut one_by_one = read_one_by_one(payload).unwrap();
             one_by_one.records.iter_mut().for_each(|record| record.raw = None);
-            let in_one_go = fast_path::read(payload).unwrap();
-            assert_eq!(format!("{in_one_go:?}"), format!("{one_by_one:?}"));
+            let fast = fast_path::read(payload).unwrap();
+            assert_eq!(format!("{fast:?}"), format!("{one_by_one:?}"));
         }
-        for out_of_order in [
-            include_str!("../events/broken-envelope.json"),
-            include_str!("../events/not-kinesis.json"),
+        for malformed in [
+            include_str!("../../events/broken-envelope.json"),
+            include_str!("../../events/not-kinesis.json"),
         ] {
-            assert!(fast_path::read(out_of_order).is_none());
+            assert!(fast_path::read(malformed).is_none());
         }
     }
 
@@ -401,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_another_kind_says_what_came() {
+    fn an_event_from_another_source_is_described_in_the_error() {
         for (payload, expected) in [
             (
                 r#"{"key1":"secret","key2":"v","key3":"v"}"#,
@@ -418,7 +420,7 @@ mod tests {
             (r#"{"Records":[{"foo":1}]}"#, "without \"eventSource\""),
             (r#"{"Records":"secret"}"#, "members [Records]"),
             (r"[1]", "an array"),
-            ("{\"secret", "no JSON"),
+            ("{\"secret", "invalid JSON"),
             ("\"secret\"", "a string"),
         ] {
             let error = read(payload.as_bytes()).unwrap_err().to_string();
@@ -428,9 +430,9 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_no_text_says_so() {
+    fn an_event_that_is_not_text_is_reported_as_such() {
         let error = read(b"{\"Records\":[\xff]}").unwrap_err().to_string();
-        assert!(error.contains("no UTF-8"), "{error}");
+        assert!(error.contains("not UTF-8"), "{error}");
     }
 
     #[test]

@@ -1,16 +1,16 @@
-//! What can still be read of an entry whose shape is wrong.
+//! Reads as much as possible of an event entry that has the wrong shape.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{KinesisRecord, Source, broken, non_empty};
+use super::{KinesisRecord, Source, broken_record, non_empty};
 
-/// An entry whose shape is wrong, member by member: one that cannot be read does not hide the others.
+/// An entry of the wrong shape. Each member is read on its own, so that one broken member does not hide the others.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Broken<'e> {
+struct BrokenEnvelope<'e> {
     #[serde(borrow, rename = "eventID")]
     event_id: Option<&'e RawValue>,
     #[serde(borrow, rename = "eventSource")]
@@ -19,36 +19,37 @@ struct Broken<'e> {
     kinesis: Option<&'e RawValue>,
 }
 
-/// The same for its `kinesis` member.
+/// The `kinesis` member of such an entry.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-struct BrokenInner<'e> {
+struct BrokenKinesisPart<'e> {
     #[serde(borrow)]
     sequence_number: Option<&'e RawValue>,
     #[serde(borrow)]
     partition_key: Option<&'e RawValue>,
 }
 
-/// What can still be told of an entry whose shape is wrong: its place in the stream, where it says so.
+/// Returns the source and the position in the stream of an entry of the wrong shape, as far as they can be read. The
+/// record is rejected.
 pub(super) fn salvage<'e>(entry: &'e RawValue, error: &serde_json::Error) -> (Source, KinesisRecord<'e>) {
-    let outer: Broken<'e> = serde_json::from_str(entry.get()).unwrap_or_default();
+    let outer: BrokenEnvelope<'e> = serde_json::from_str(entry.get()).unwrap_or_default();
     let inner = outer
         .kinesis
-        .and_then(|kinesis| serde_json::from_str::<BrokenInner<'e>>(kinesis.get()).ok());
+        .and_then(|kinesis| serde_json::from_str::<BrokenKinesisPart<'e>>(kinesis.get()).ok());
     let inner = inner.unwrap_or_default();
     let record = KinesisRecord {
         event_id: text(outer.event_id),
         sequence_number: text(inner.sequence_number),
         partition_key: text(inner.partition_key),
         approximate_arrival_ms: None,
-        data: Err(broken(format!("the record's envelope is broken: {error}"))),
+        data: Err(broken_record(format!("the record's envelope is broken: {error}"))),
         raw: Some(entry),
     };
     let source = text(outer.event_source).unwrap_or_default();
     (Source::of(&source, outer.kinesis.is_some()), record)
 }
 
-/// The member's text, where it is text that says something.
+/// Returns the member's text. Returns `None` if it is missing, empty or not a string.
 fn text(member: Option<&RawValue>) -> Option<Cow<'_, str>> {
     member
         .and_then(|member| serde_json::from_str::<String>(member.get()).ok())

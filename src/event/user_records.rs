@@ -1,141 +1,146 @@
-//! Kinesis records in, user records out: what the producers put in.
+//! Kinesis records in, user records out: the units that the producers wrote.
 //!
-//! A plain Kinesis record holds one user record, its data. One that the Kinesis Producer Library aggregated holds many.
-//! Either may be compressed as a whole, and so may each user record of an aggregate.
+//! A plain Kinesis record holds one user record, its data. A record that the Kinesis Producer Library aggregated holds
+//! many. Both kinds may be compressed as a whole, and so may each user record of an aggregate.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::decompress::Allowance;
+use super::decompress::DecompressBudget;
 use super::{KinesisRecord, kpl};
 use crate::outcome::{Failure, Outcome, Rejection, catch_panic};
 
-/// How many times `DECOMPRESS_LIMIT_BYTES` a batch may take, unpacked. One that takes more is handled in parts: what lies
-/// behind comes again.
-const LIMITS_IN_A_BATCH: usize = 4;
-/// What a user record of an aggregate takes beside its data, about.
-const USER_RECORD_BYTES: usize = 512;
+/// The maximum size of a decoded batch, in multiples of `DECOMPRESS_LIMIT_BYTES`. Larger batches are handled in parts: the
+/// records beyond the maximum fail and are redelivered.
+const BATCH_LIMIT_FACTOR: usize = 4;
+/// The approximate memory of an aggregated user record, without its data.
+const USER_RECORD_OVERHEAD_BYTES: usize = 512;
 
-/// What a producer put into the stream.
+/// One unit that a producer wrote to the stream.
 #[derive(Debug)]
 pub struct UserRecord {
-    /// Position of the Kinesis record that held it.
-    pub position: usize,
-    /// Tells apart the user records of one Kinesis record, from 0.
+    /// The index in the batch of the Kinesis record that holds it.
+    pub record_index: usize,
+    /// The number of the user record in its Kinesis record, from 0.
     pub sub_sequence_number: u64,
-    /// Its own partition key, where it was aggregated.
+    /// Its own partition key, if it was aggregated.
     pub partition_key: Option<Arc<str>>,
-    /// What its producer had in place of the key's hash, where it was aggregated with that.
+    /// Its own explicit hash key, if it was aggregated with one.
     pub explicit_hash_key: Option<Arc<str>>,
-    /// Its bytes as they were put in, compressed or not; `None` where the event has none that can be read.
+    /// Its bytes as the producer wrote them, compressed or not. `None` if the bytes cannot be read from the event.
     pub original: Option<Bytes>,
-    /// Its bytes, unpacked, or what became of the record because there are none.
+    /// Its decompressed bytes, or the outcome of the record if it has none.
     pub data: Result<Bytes, Outcome>,
 }
 
-/// How records are unpacked.
+/// The settings of decompression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unpacking {
-    /// `COMPRESSION`: whether what begins like gzip or zstd is unpacked.
-    pub decompress: bool,
-    /// `DECOMPRESS_LIMIT_BYTES`: bytes that one Kinesis record may unpack to, 1–268,435,456.
+pub struct DecompressOptions {
+    /// `COMPRESSION`: whether data that starts like gzip or zstd is decompressed.
+    pub enabled: bool,
+    /// `DECOMPRESS_LIMIT_BYTES`: the maximum number of bytes that one Kinesis record may decompress to, 1–268,435,456.
     pub limit_bytes: usize,
 }
 
-/// A batch, unpacked.
+/// A decoded batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'b> {
-    /// Its Kinesis records, in its order.
+    /// The Kinesis records, in batch order.
     pub records: &'b [KinesisRecord<'b>],
     /// Their user records, in the same order.
     pub user_records: &'b [UserRecord],
-    /// The ARN of the stream that they come from; empty where the event does not tell.
+    /// The ARN of the stream of the records. Empty if the event does not contain it.
     pub stream_arn: &'b str,
 }
 
 impl<'b> Batch<'b> {
-    /// The Kinesis record that holds the user record of this index.
+    /// Returns the Kinesis record that holds the user record of this index.
     pub fn record_of(&self, index: usize) -> Option<&'b KinesisRecord<'b>> {
-        self.records.get(self.user_records.get(index)?.position)
+        self.records.get(self.user_records.get(index)?.record_index)
     }
 
-    /// What tells the user record of this index from all others of its stream: `shardId-000000000000:4959…-0`. `None` for
-    /// a record without any identity.
+    /// Returns an ID of the user record of this index that is unique in its stream, such as `shardId-000000000000:4959…-0`.
+    /// Returns `None` if its Kinesis record has neither an event ID nor a sequence number.
     pub fn id(&self, index: usize) -> Option<String> {
         let user_record = self.user_records.get(index)?;
         let record = self.record_of(index)?;
-        let place = record.event_id.as_deref().or(record.sequence_number.as_deref())?;
-        Some(format!("{place}-{}", user_record.sub_sequence_number))
+        let record_id = record.event_id.as_deref().or(record.sequence_number.as_deref())?;
+        Some(format!("{record_id}-{}", user_record.sub_sequence_number))
     }
 }
 
-/// Unpacks each Kinesis record into its user records, in batch order. A record that cannot be read becomes one user
-/// record that says so: it, too, needs an outcome.
-pub fn decode(records: &[KinesisRecord<'_>], unpacking: Unpacking) -> Vec<UserRecord> {
-    decode_by(records, unpacking, unpack)
+/// Decodes each Kinesis record into its user records, in batch order. A record that cannot be read becomes one user record
+/// with an outcome, because it needs an outcome too.
+pub fn decode(records: &[KinesisRecord<'_>], options: DecompressOptions) -> Vec<UserRecord> {
+    decode_with(records, options, decode_record)
 }
 
-type Unpack = fn(usize, &KinesisRecord<'_>, Option<&mut Allowance>, &mut Vec<UserRecord>) -> Result<(), Rejection>;
+type DecodeRecord =
+    fn(usize, &KinesisRecord<'_>, Option<&mut DecompressBudget>, &mut Vec<UserRecord>) -> Result<(), Rejection>;
 
-fn decode_by(records: &[KinesisRecord<'_>], unpacking: Unpacking, unpack: Unpack) -> Vec<UserRecord> {
+fn decode_with(
+    records: &[KinesisRecord<'_>],
+    options: DecompressOptions,
+    decode_record: DecodeRecord,
+) -> Vec<UserRecord> {
     let mut decoded = Vec::with_capacity(records.len());
-    let mut left = unpacking.limit_bytes.saturating_mul(LIMITS_IN_A_BATCH);
-    for (position, record) in records.iter().enumerate() {
+    let mut remaining = options.limit_bytes.saturating_mul(BATCH_LIMIT_FACTOR);
+    for (record_index, record) in records.iter().enumerate() {
         let before = decoded.len();
-        let mut allowance = Allowance::new(unpacking.limit_bytes);
-        let allowed = unpacking.decompress.then_some(&mut allowance);
-        let unpacked = if left == 0 {
-            Err(Outcome::Failed(Failure::TooMuchAtOnce))
+        let mut budget = DecompressBudget::new(options.limit_bytes);
+        let enabled_budget = options.enabled.then_some(&mut budget);
+        let result = if remaining == 0 {
+            Err(Outcome::Failed(Failure::BatchTooLarge))
         } else {
-            let unpacked = catch_panic(|| unpack(position, record, allowed, &mut decoded));
-            unpacked.and_then(|unpacked| unpacked.map_err(Outcome::from))
+            let result = catch_panic(|| decode_record(record_index, record, enabled_budget, &mut decoded));
+            result.and_then(|result| result.map_err(Outcome::from))
         };
-        if let Err(outcome) = unpacked {
+        if let Err(outcome) = result {
             decoded.truncate(before);
-            decoded.push(UserRecord::whole(position, record, Err(outcome)));
+            decoded.push(UserRecord::not_aggregated(record_index, record, Err(outcome)));
         }
         let others = decoded.len().saturating_sub(before + 1);
-        left = left.saturating_sub(allowance.used() + others * USER_RECORD_BYTES);
+        remaining = remaining.saturating_sub(budget.used() + others * USER_RECORD_OVERHEAD_BYTES);
     }
     decoded
 }
 
-/// Adds the user records of one Kinesis record to those that are `decoded`, decompressed as far as that is allowed.
-fn unpack(
-    position: usize,
+/// Appends the user records of one Kinesis record to `decoded`. Decompresses only if there is a `budget`.
+fn decode_record(
+    record_index: usize,
     record: &KinesisRecord<'_>,
-    mut allowed: Option<&mut Allowance>,
+    mut budget: Option<&mut DecompressBudget>,
     decoded: &mut Vec<UserRecord>,
 ) -> Result<(), Rejection> {
     let original = record.data.clone()?;
     let mut decompress = |data: &Bytes| {
-        let unpacked = allowed.as_mut().map(|allowance| allowance.unpack(data)).transpose()?;
-        Ok(unpacked.flatten().unwrap_or_else(|| data.clone()))
+        let decompressed = budget.as_mut().map(|budget| budget.decompress(data)).transpose()?;
+        Ok(decompressed.flatten().unwrap_or_else(|| data.clone()))
     };
     let data = decompress(&original)?;
-    let Some(puts) = kpl::deaggregate(&data)? else {
-        decoded.push(UserRecord::whole(position, record, Ok(data)));
+    let Some(kpl_records) = kpl::deaggregate(&data)? else {
+        decoded.push(UserRecord::not_aggregated(record_index, record, Ok(data)));
         return Ok(());
     };
-    for (sub_sequence_number, put) in (0..).zip(puts) {
+    for (sub_sequence_number, it) in (0..).zip(kpl_records) {
         decoded.push(UserRecord {
-            position,
+            record_index,
             sub_sequence_number,
-            partition_key: Some(put.partition_key),
-            explicit_hash_key: put.explicit_hash_key,
-            data: decompress(&put.data).map_err(Outcome::from),
-            original: Some(put.data),
+            partition_key: Some(it.partition_key),
+            explicit_hash_key: it.explicit_hash_key,
+            data: decompress(&it.data).map_err(Outcome::from),
+            original: Some(it.data),
         });
     }
     Ok(())
 }
 
 impl UserRecord {
-    /// The only user record of a Kinesis record: its bytes, or what became of it.
-    pub fn whole(position: usize, record: &KinesisRecord<'_>, data: Result<Bytes, Outcome>) -> Self {
+    /// Creates the user record of a Kinesis record that is not aggregated, from its bytes or its outcome.
+    pub fn not_aggregated(record_index: usize, record: &KinesisRecord<'_>, data: Result<Bytes, Outcome>) -> Self {
         Self {
-            position,
+            record_index,
             sub_sequence_number: 0,
             partition_key: None,
             explicit_hash_key: None,
@@ -155,12 +160,12 @@ mod tests {
     use super::*;
     use crate::event;
 
-    const UNPACKING: Unpacking = Unpacking {
-        decompress: true,
+    const DECOMPRESS: DecompressOptions = DecompressOptions {
+        enabled: true,
         limit_bytes: 1000,
     };
 
-    /// Decodes a batch whose records, 1 and up, hold this data.
+    /// Reads an event whose records, numbered from 1, hold this data, and passes the records to `check`.
     fn with_records(data: &[&[u8]], check: impl FnOnce(&[KinesisRecord<'_>])) {
         let entry = |(number, data): (usize, &&[u8])| {
             let data = BASE64.encode(data);
@@ -173,15 +178,15 @@ mod tests {
 
     fn aggregate(data: &[&[u8]]) -> Bytes {
         let (partition_key, explicit_hash_key) = ("key", None);
-        let put = |data| KplUserRecord {
+        let user_record = |data| KplUserRecord {
             partition_key,
             explicit_hash_key,
             data,
         };
-        instream_local::aggregate::aggregate(&data.iter().copied().map(put).collect::<Vec<_>>())
+        instream_local::aggregate::aggregate(&data.iter().copied().map(user_record).collect::<Vec<_>>())
     }
 
-    /// Each user record's place, and its data or how it ended.
+    /// Returns the record index, the number and the data or the outcome of each user record.
     fn shown(user_records: &[UserRecord]) -> Vec<String> {
         let shown = |it: &UserRecord| {
             let data = match &it.data {
@@ -190,69 +195,69 @@ mod tests {
                 Err(Outcome::Failed(failure)) => failure.to_string(),
                 Err(other) => panic!("{other:?}"),
             };
-            format!("{}-{} {data}", it.position, it.sub_sequence_number)
+            format!("{}-{} {data}", it.record_index, it.sub_sequence_number)
         };
         user_records.iter().map(shown).collect()
     }
 
     #[test]
-    fn compression_is_undone_before_aggregation_and_once_more_after_it() {
+    fn records_are_decompressed_before_and_after_de_aggregation() {
         let inner = aggregate(&[b"plain", &gzip(b"packed"), b""]);
         let twice = gzip(&gzip(b"twice"));
         with_records(&[b"alone", &gzip(&inner), &twice], |records| {
-            let user_records = decode(records, UNPACKING);
+            let user_records = decode(records, DECOMPRESS);
             let shown = shown(&user_records);
             assert_eq!(shown[..4], ["0-0 alone", "1-0 plain", "1-1 packed", "1-2 "]);
             assert_eq!(
                 user_records[4].data.as_ref().unwrap(),
                 &gzip(b"twice"),
-                "a plain record is packed once"
+                "a record that is not aggregated is decompressed once"
             );
             assert_eq!(user_records[2].original.as_ref().unwrap(), &gzip(b"packed"));
             assert_eq!(user_records[2].partition_key.as_deref(), Some("key"));
-            let none = Unpacking {
-                decompress: false,
-                ..UNPACKING
+            let disabled = DecompressOptions {
+                enabled: false,
+                ..DECOMPRESS
             };
-            let as_it_came = decode(records, none);
-            assert_eq!(as_it_came.len(), 3);
-            assert_eq!(as_it_came[2].data.as_ref().unwrap(), &twice);
+            let compressed = decode(records, disabled);
+            assert_eq!(compressed.len(), 3);
+            assert_eq!(compressed[2].data.as_ref().unwrap(), &twice);
         });
     }
 
     #[test]
-    fn what_is_broken_inside_an_aggregate_is_rejected_alone_and_keeps_its_bytes() {
-        let (large, cut) = (gzip(&[7; 1001]), &gzip(b"cut")[..12]);
-        let aggregate = aggregate(&[b"good", cut, &large, b"too"]);
+    fn a_broken_user_record_of_an_aggregate_is_rejected_alone_and_keeps_its_bytes() {
+        let (large, truncated) = (gzip(&[7; 1001]), &gzip(b"cut")[..12]);
+        let aggregate = aggregate(&[b"good", truncated, &large, b"too"]);
         with_records(&[&aggregate], |records| {
-            let user_records = decode(records, UNPACKING);
+            let user_records = decode(records, DECOMPRESS);
             let expected = ["0-0 good", "0-1 BrokenRecord", "0-2 UnpackedTooLarge", "0-3 too"];
             assert_eq!(shown(&user_records), expected);
-            assert_eq!(user_records[1].original.as_deref(), Some(cut));
+            assert_eq!(user_records[1].original.as_deref(), Some(truncated));
         });
     }
 
     #[test]
-    fn a_batch_that_unpacks_to_too_much_is_handled_in_parts() {
-        let packed = gzip(&[b'x'; 1000]);
-        with_records(&[&packed[..]; 6], |records| {
-            let shown = shown(&decode(records, UNPACKING));
-            let comes_again = "the batch unpacks to more than one invocation may hold";
-            let ends: Vec<_> = shown.iter().map(|it| it.ends_with(comes_again)).collect();
+    fn a_batch_that_decompresses_to_too_much_is_handled_in_parts() {
+        let compressed = gzip(&[b'x'; 1000]);
+        with_records(&[&compressed[..]; 6], |records| {
+            let shown = shown(&decode(records, DECOMPRESS));
+            let too_large = "the batch decompresses to more than one invocation may hold";
+            let ends: Vec<_> = shown.iter().map(|it| it.ends_with(too_large)).collect();
             assert_eq!(ends, [false, false, false, false, true, true]);
         });
     }
 
     #[test]
-    fn a_panic_while_unpacking_fails_that_record_alone() {
+    fn a_panic_while_decoding_a_record_fails_only_that_record() {
         with_records(&[&b"hi"[..]; 3], |records| {
-            let user_records = decode_by(records, UNPACKING, |position, record, _, decoded| {
-                decoded.push(UserRecord::whole(
-                    position,
+            let user_records = decode_with(records, DECOMPRESS, |record_index, record, _, decoded| {
+                decoded.push(UserRecord::not_aggregated(
+                    record_index,
                     record,
                     record.data.clone().map_err(Outcome::from),
                 ));
-                assert_ne!(position, 1, "a defect in unpacking");
+                assert_ne!(record_index, 1, "a defect in decoding");
                 Ok(())
             });
             let expected = ["0-0 hi", "1-0 Suspect: handling the record panicked", "2-0 hi"];

@@ -1,5 +1,5 @@
-//! What the Lambda service gives the function and expects of it: the time of an invocation, the event's bytes, the response
-//! and the Tokio runtime. Knows nothing of endpoints or destinations.
+//! The interface to the Lambda service. The event's bytes and an invocation's deadline enter, and the batch response
+//! leaves. Also builds the Tokio runtime for the function's memory size. Never calls an endpoint or a destination.
 
 pub mod raw_payload;
 pub mod response;

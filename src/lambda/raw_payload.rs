@@ -1,5 +1,5 @@
-//! An event's own bytes. Lambda's runtime crate would read an event into a value of ours first, which is a second look at
-//! all of it, and a second copy in memory.
+//! Gives the handler the raw bytes of the event. Without this layer, Lambda's runtime crate would parse the event into
+//! a value of our own type first, which costs a second pass over the event and a second copy in memory.
 
 use std::task::{Context, Poll};
 
@@ -13,28 +13,28 @@ task_local! {
     static PAYLOAD: Bytes;
 }
 
-/// The bytes of the event that is being handled. Empty outside of an invocation behind [`KeepPayload`].
-pub fn payload() -> Bytes {
+/// Returns the bytes of the current event. They are empty outside an invocation that went through [`RawPayloadLayer`].
+pub fn raw_payload() -> Bytes {
     PAYLOAD.try_with(Clone::clone).unwrap_or_default()
 }
 
-/// Keeps an event's bytes for the handler, and hands the runtime crate `null` to read in their place.
+/// Stores the event's bytes for the handler, and gives the runtime crate `null` to parse instead.
 #[derive(Debug, Clone, Copy)]
-pub struct KeepPayload;
+pub struct RawPayloadLayer;
 
-/// The service behind [`KeepPayload`].
+/// The service that [`RawPayloadLayer`] adds.
 #[derive(Debug, Clone)]
-pub struct Kept<S>(S);
+pub struct RawPayloadService<S>(S);
 
-impl<S> Layer<S> for KeepPayload {
-    type Service = Kept<S>;
+impl<S> Layer<S> for RawPayloadLayer {
+    type Service = RawPayloadService<S>;
 
-    fn layer(&self, inner: S) -> Kept<S> {
-        Kept(inner)
+    fn layer(&self, inner: S) -> RawPayloadService<S> {
+        RawPayloadService(inner)
     }
 }
 
-impl<S> Service<LambdaInvocation> for Kept<S>
+impl<S> Service<LambdaInvocation> for RawPayloadService<S>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
 {

@@ -1,47 +1,48 @@
-//! The Tokio runtime that suits the processors the function really has.
+//! Builds the Tokio runtime for the number of vCPUs that the function really has.
 //!
-//! Lambda shows at least two processors to every function, but gives time on them by memory: one full processor at
-//! 1,769 MB (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>). Below that, threads only take
-//! turns, and a runtime of one thread spares the hand-over between them.
+//! Every function sees at least two processors, but Lambda allocates CPU time in proportion to memory: one full vCPU at
+//! 1,769 MB (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>). Below that size, threads only
+//! take turns, and a single-threaded runtime avoids the cost of handing work over between them.
 
 use std::io;
 use std::thread::available_parallelism;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Memory that comes with one full processor, in MB.
-const MEMORY_PER_PROCESSOR_MB: usize = 1769;
+/// The memory size at which a function has one full vCPU, in MB.
+const MEMORY_PER_VCPU_MB: usize = 1769;
 
-/// Builds the runtime: of one thread up to one processor, else of a thread a processor. `memory_mb` is Lambda's
-/// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`; without it, what the machine shows counts.
+/// Builds a single-threaded runtime for up to one vCPU, and otherwise a runtime with one thread per vCPU. `memory_mb`
+/// is Lambda's `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`. Without it, the number of processors that the machine reports counts.
 ///
 /// # Errors
 ///
-/// The operating system's own, if it grants no thread or no event queue.
-pub fn runtime(memory_mb: Option<&str>) -> io::Result<Runtime> {
-    let shown = || available_parallelism().map_or(1, std::num::NonZero::get);
-    match processors(memory_mb.and_then(|memory| memory.parse().ok()), shown) {
+/// Returns the operating system's error if it grants no thread or no event queue.
+pub fn build_runtime(memory_mb: Option<&str>) -> io::Result<Runtime> {
+    let visible = || available_parallelism().map_or(1, std::num::NonZero::get);
+    match vcpus(memory_mb.and_then(|memory| memory.parse().ok()), visible) {
         1 => Builder::new_current_thread().enable_all().build(),
         threads => Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
     }
 }
 
-/// Whole processors, at least one and at most those `shown`. To look for them takes a few files: it is not done for one.
-fn processors(memory_mb: Option<usize>, shown: impl Fn() -> usize) -> usize {
-    match memory_mb.map(|memory| memory / MEMORY_PER_PROCESSOR_MB) {
+/// Returns the number of whole vCPUs: at least one, and at most the number of `visible` processors. Counting the
+/// visible processors reads a few files, so it is skipped if the result is one in any case.
+fn vcpus(memory_mb: Option<usize>, visible: impl Fn() -> usize) -> usize {
+    match memory_mb.map(|memory| memory / MEMORY_PER_VCPU_MB) {
         Some(0 | 1) => 1,
-        Some(granted) => granted.clamp(1, shown().max(1)),
-        None => shown().max(1),
+        Some(granted) => granted.clamp(1, visible().max(1)),
+        None => visible().max(1),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::processors;
+    use super::vcpus;
 
     #[test]
-    fn processors_come_with_memory() {
-        for (memory_mb, shown, expected) in [
+    fn vcpus_come_with_memory() {
+        for (memory_mb, visible, expected) in [
             (Some(128), 2, 1),
             (Some(1768), 2, 1),
             (Some(1769), 2, 1),
@@ -53,9 +54,9 @@ mod tests {
             (None, 0, 1),
         ] {
             assert_eq!(
-                processors(memory_mb, || shown),
+                vcpus(memory_mb, || visible),
                 expected,
-                "{memory_mb:?} MB, {shown} shown"
+                "{memory_mb:?} MB, {visible} visible"
             );
         }
     }

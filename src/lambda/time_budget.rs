@@ -1,7 +1,7 @@
-//! What is left of an invocation's time, and what has to end when.
+//! Divides the time of an invocation among its phases.
 //!
 //! ```text
-//! now ── calls ──▶ calls_end ── delivery ──▶ delivery_end ── metrics ─ the answer ──▶ deadline
+//! now ── calls ──▶ calls_end ── delivery ──▶ delivery_end ── metrics ─ the response ▶ deadline
 //!                  └────────── DEADLINE_RESERVE_MS ───────────────────────────────────┘
 //!                                            └───────────── 200 ms ───────────────────┘
 //! ```
@@ -10,83 +10,84 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// What the metrics and the answer itself need, at the end of the time that is kept back.
-const ANSWER: Duration = Duration::from_millis(200);
-/// And the answer alone.
-const ANSWER_ALONE: Duration = Duration::from_millis(100);
+/// The time reserved before the deadline for the metrics and the response.
+const METRICS_AND_RESPONSE_RESERVE: Duration = Duration::from_millis(200);
+/// The part of it that is reserved for the response alone.
+const RESPONSE_RESERVE: Duration = Duration::from_millis(100);
 
-/// An invocation, as Lambda tells of it.
+/// An invocation, as described by Lambda.
 #[derive(Debug, Clone, Copy)]
 pub struct Invocation<'a> {
     /// The function's own ARN.
     pub function_arn: &'a str,
-    /// Lambda's name for it; empty where it has none.
+    /// Lambda's identifier of the invocation. Empty if there is none.
     pub request_id: &'a str,
-    /// The `X-Amzn-Trace-Id` that it came with.
+    /// The invocation's `X-Amzn-Trace-Id`.
     pub trace_id: Option<&'a str>,
-    /// When Lambda ends it, in milliseconds since 1970.
+    /// The time at which Lambda ends the invocation, in milliseconds since 1970.
     pub deadline_ms: u64,
-    /// What time it is now.
+    /// The current time.
     pub now: SystemTime,
 }
 
 impl<'a> Invocation<'a> {
-    /// The function's account, where its ARN tells one: cargo-lambda's does not.
+    /// Returns the account in the function's ARN, or `None` if the ARN has none, as with cargo-lambda.
     pub fn account(&self) -> Option<&'a str> {
         self.function_arn.split(':').nth(4)
     }
 }
 
-/// What of an invocation's time is whose.
+/// The settings that divide an invocation's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// `DEADLINE_RESERVE_MS`: kept back from the calls, for delivery and the answer. 300–60,000 ms.
+pub struct TimeBudget {
+    /// `DEADLINE_RESERVE_MS`: the time reserved for delivery and the response, in which no call runs. 300–60,000 ms.
     pub reserve: Duration,
-    /// `INVOCATION_BUDGET_MS`: an invocation's time where its deadline is unknown. Up to 900,000 ms, more than `reserve`.
-    pub budget: Duration,
+    /// `INVOCATION_BUDGET_MS`: the assumed time of an invocation with an unknown deadline. More than `reserve`, up to
+    /// 900,000 ms.
+    pub fallback_total: Duration,
 }
 
-/// The ends of an invocation's phases.
+/// The times at which the phases of an invocation end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadline {
-    /// Calls still in flight are cut here.
+pub struct Schedule {
+    /// Calls still in flight are cancelled at this time.
     pub calls_end: Instant,
-    /// Delivery stops here.
+    /// Delivery stops at this time.
     pub delivery_end: Instant,
-    /// The metrics are waited for until then, at most.
+    /// The wait for the metrics to be written ends at this time.
     pub metrics_end: Instant,
-    /// All the time there was at the start.
-    pub left: Duration,
+    /// The time from the start of the invocation to its deadline.
+    pub total: Duration,
     started: Instant,
     started_at: SystemTime,
 }
 
-impl Deadline {
-    /// The deadline of an invocation that starts now. One in the past is an unknown one, such as cargo-lambda's: were
-    /// it known, the function would not run any more.
-    pub fn new(invocation: Invocation<'_>, limits: Limits) -> Self {
+impl Schedule {
+    /// Returns the schedule of an invocation that starts now. A deadline in the past (cargo-lambda sends one) is
+    /// treated as unknown: with a real deadline in the past, the function would no longer run.
+    pub fn new(invocation: Invocation<'_>, budget: TimeBudget) -> Self {
         let now = invocation.now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let known = Duration::from_millis(invocation.deadline_ms).checked_sub(now);
-        let left = known.filter(|left| !left.is_zero()).unwrap_or(limits.budget);
+        let total = known.filter(|total| !total.is_zero()).unwrap_or(budget.fallback_total);
         let start = Instant::now();
-        let before_end = |kept: Duration| start + left.saturating_sub(kept);
+        let before_end = |reserve: Duration| start + total.saturating_sub(reserve);
         Self {
-            calls_end: before_end(limits.reserve),
-            delivery_end: before_end(ANSWER),
-            metrics_end: before_end(ANSWER_ALONE),
-            left,
+            calls_end: before_end(budget.reserve),
+            delivery_end: before_end(METRICS_AND_RESPONSE_RESERVE),
+            metrics_end: before_end(RESPONSE_RESERVE),
+            total,
             started: start,
             started_at: invocation.now,
         }
     }
 
-    /// What time it is now.
+    /// Returns the current time.
     pub fn now(&self) -> SystemTime {
-        self.started_at + self.spent()
+        self.started_at + self.elapsed()
     }
 
-    /// How long the invocation has taken so far.
-    pub fn spent(&self) -> Duration {
+    /// Returns the duration of the invocation so far.
+    pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 }
@@ -95,12 +96,12 @@ impl Deadline {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const BUDGET: TimeBudget = TimeBudget {
         reserve: Duration::from_secs(1),
-        budget: Duration::from_mins(1),
+        fallback_total: Duration::from_mins(1),
     };
 
-    /// Milliseconds from now to the ends of calls and delivery, for a deadline so many milliseconds since 1970.
+    /// Returns the milliseconds from now to the ends of calls and delivery, for a deadline in milliseconds since 1970.
     fn ends(deadline_ms: u64) -> (u128, u128) {
         let now = UNIX_EPOCH + Duration::new(1_800_000_000, 0);
         let invocation = Invocation {
@@ -111,20 +112,20 @@ mod tests {
             now,
         };
         assert_eq!(invocation.account(), None);
-        let deadline = Deadline::new(invocation, LIMITS);
+        let schedule = Schedule::new(invocation, BUDGET);
         let from_now = |end: Instant| (end - Instant::now()).as_millis();
-        (from_now(deadline.calls_end), from_now(deadline.delivery_end))
+        (from_now(schedule.calls_end), from_now(schedule.delivery_end))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_is_kept_back_for_delivery_and_the_answer() {
+    async fn time_is_reserved_for_delivery_and_the_response() {
         assert_eq!(ends(1_800_000_003_000), (2000, 2800));
-        assert_eq!(ends(1_800_000_000_900), (0, 700), "too little for any call");
+        assert_eq!(ends(1_800_000_000_900), (0, 700), "too little time for any call");
         assert_eq!(ends(1_800_000_000_100), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_unknown_deadline_is_the_budget_from_now() {
+    async fn with_an_unknown_deadline_the_budget_counts_from_now() {
         for unknown in [0, 600_000, 1_799_999_999_999, 1_800_000_000_000] {
             assert_eq!(ends(unknown), (59_000, 59_800), "{unknown}");
         }

@@ -1,31 +1,31 @@
-//! Why a call brought no prediction.
+//! The reason why a call returned no prediction.
 //!
-//! A fault kind is named by what the caller does next. The error types of a service grow without notice, so each endpoint
-//! maps them once into a [`FaultKind`], and all other code matches exhaustively.
+//! Each fault kind stands for one way to handle the fault. A service can add error types at any time, so each endpoint
+//! maps them once to a [`FaultKind`]. All other code matches the kinds exhaustively.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How much of a container's own message a fault keeps, in characters: it ends up in a dead letter.
+/// The maximum length of the container's own message in a fault, in characters. The message goes into the dead letter.
 const CONTAINER_MESSAGE_MAX: usize = 1000;
 
-/// The sorts of fault, named by what to do next.
+/// The kind of a fault. It decides how the fault is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultKind {
-    /// The record can never succeed.
+    /// The endpoint refused the record, which can never succeed.
     Refused,
-    /// It may be the record's own fault, or the container's.
+    /// Either the record or the container may be the cause.
     Suspect,
-    /// The endpoint has too much to do.
+    /// The endpoint is overloaded.
     Overload,
-    /// The endpoint could not be reached, or broke.
+    /// The endpoint could not be reached, or the service failed.
     Unreachable,
-    /// Somebody must mend the configuration or the endpoint.
+    /// The settings, the permissions or the endpoint must be fixed.
     Misconfigured,
 }
 
 impl FaultKind {
-    /// Whether another call may fare better at once.
+    /// Returns whether a retry may succeed.
     pub fn is_transient(self) -> bool {
         match self {
             Self::Suspect | Self::Overload | Self::Unreachable => true,
@@ -34,51 +34,51 @@ impl FaultKind {
     }
 }
 
-/// What a fault says of how much the endpoint takes.
+/// The effect of a fault on the limit of calls in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Load {
-    /// What its kind does.
-    AsItsKind,
-    /// Nothing of calls for other models.
-    OneModels,
-    /// There are too many calls a second, however few are in flight.
-    Rate,
-    /// As little as one that is unreachable, though it may be the record's own fault.
-    Away,
+pub enum LoadSignal {
+    /// The effect that the fault kind has.
+    FromKind,
+    /// None: the fault concerns a single model, and calls for other models are not affected.
+    SingleModelOnly,
+    /// There are too many calls per second, however few are in flight.
+    RateLimit,
+    /// The effect of an unreachable endpoint, although the record may be the cause.
+    Unreachable,
 }
 
-/// Why a call brought no answer.
+/// The reason why a call returned no prediction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What to do next.
+    /// The kind, which decides how the fault is handled.
     pub kind: FaultKind,
-    /// A refusal in words that fit the settings as well as the record: it is one only if the evidence speaks against the
-    /// record, else the matter of somebody who mends the settings.
-    pub is_doubtful: bool,
-    /// What it says of how much the endpoint takes.
-    pub load: Load,
-    /// How long the endpoint asks to be left alone.
+    /// Whether the refusal may be caused by the settings instead of the record. With evidence against the record, it
+    /// stays Refused. Without evidence, it becomes Misconfigured.
+    pub needs_evidence: bool,
+    /// The effect on the limit of calls in flight.
+    pub load: LoadSignal,
+    /// The delay before the next call that the endpoint asks for.
     pub retry_after: Option<Duration>,
-    /// What happened, in the service's words or ours. It never quotes the record, so a log may show it.
+    /// A description of the fault by the service or by this function. It never quotes the record, so a log may show it.
     pub summary: String,
-    /// What the container said. It may quote the record: for a dead letter, never for a log.
+    /// The container's own message. It may quote the record, so it goes into dead letters and never into a log.
     pub container_message: Option<String>,
 }
 
 impl Fault {
-    /// A fault of which only the summary is known.
+    /// Creates a fault of which only the kind and the summary are known.
     pub fn new(kind: FaultKind, summary: impl Into<String>) -> Self {
         Self {
             kind,
-            is_doubtful: false,
-            load: Load::AsItsKind,
+            needs_evidence: false,
+            load: LoadSignal::FromKind,
             retry_after: None,
             summary: summary.into(),
             container_message: None,
         }
     }
 
-    /// A status other than 2xx that came from the model's container, with what the container said.
+    /// Creates the fault for a status other than 2xx from the model's container, with the container's `message`.
     pub fn from_container(status: u16, message: Option<&str>) -> Self {
         let message = message.filter(|message| !message.is_empty());
         let summary = match status {
@@ -94,7 +94,7 @@ impl Fault {
         }
     }
 
-    /// The whole story, the container's words included: for a dead letter, never for a log.
+    /// Returns the summary with the container's message, for a dead letter. It must never go into a log.
     pub fn describe(&self) -> String {
         match &self.container_message {
             Some(message) => format!("{}: {message}", self.summary),
@@ -109,8 +109,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What a status of the model's container says about the record that was sent. `SageMaker` reports 0 for a container
-/// that died or did not answer in time.
+/// Returns the fault kind for a status of the model's container. `SageMaker` reports status 0 for a container that died
+/// or did not answer in time.
 pub(crate) fn container_fault(status: u16) -> FaultKind {
     match status {
         400 | 413 | 422 => FaultKind::Refused,
@@ -120,11 +120,11 @@ pub(crate) fn container_fault(status: u16) -> FaultKind {
     }
 }
 
-/// What to mend where the container finds fault with the settings.
+/// Returns the hint for a status that points to the settings, or an empty string.
 fn container_remedy(status: u16) -> &'static str {
     match status {
-        401 | 403 => "; it asks for an authorisation that SageMaker does not pass on",
-        404 => "; check that it serves POST /invocations, and TARGET_MODEL where that is set",
+        401 | 403 => "; it requires an authorisation that SageMaker does not pass on",
+        404 => "; check that it serves POST /invocations, and TARGET_MODEL if it is set",
         405 => "; check that it serves POST /invocations",
         406 => "; check ACCEPT",
         415 => "; check CONTENT_TYPE",
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn container_statuses_are_told_apart_by_what_to_do_next() {
+    fn each_container_status_has_its_fault_kind() {
         for (statuses, kind) in [
             (&[400, 413, 422][..], FaultKind::Refused),
             (&[0, 408, 500, 502, 504, 507], FaultKind::Suspect),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_shows_no_word_of_the_container() {
+    fn a_log_never_shows_the_containers_message() {
         let fault = Fault::from_container(400, Some("cannot read card 4929"));
         assert_eq!(fault.to_string(), "Refused: the container answered with status 400");
         assert_eq!(

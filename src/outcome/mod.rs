@@ -1,4 +1,7 @@
-//! What becomes of a user record: exactly one [`Outcome`].
+//! The vocabulary that all stages share: each user record ends with exactly one [`Outcome`].
+//!
+//! Holds data and the containment of panics. Never calls, delivers or logs anything, and uses no other part of this
+//! crate.
 
 use std::fmt;
 
@@ -10,24 +13,25 @@ mod prediction;
 
 pub use catch_panic::{catch_panic, catch_panic_async};
 pub(crate) use fault::container_fault;
-pub use fault::{Fault, FaultKind, Load};
+pub use fault::{Fault, FaultKind, LoadSignal};
 pub use prediction::{ModelOutput, Prediction};
 
-/// The end of one user record in one invocation.
+/// The result of one invocation for one user record.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// The endpoint answered; the prediction goes to OUTPUT.
+    /// The endpoint answered. The prediction goes to OUTPUT.
     Predicted(Prediction),
-    /// This record can never succeed; it goes to `DEAD_LETTER` with its bytes and the reason.
+    /// The record can never succeed. It goes to `DEAD_LETTER` with its bytes and the reason.
     Rejected(Rejection),
-    /// It may succeed later; the event source mapping must deliver it again.
+    /// The record may succeed later. The event source mapping must redeliver it.
     Failed(Failure),
-    /// It was predicted or rejected when the batch came before, and has arrived at its destination.
+    /// The record was predicted or rejected in an earlier delivery of the batch, and its destination has accepted the
+    /// result.
     Delivered,
 }
 
 impl From<Fault> for Outcome {
-    /// Only a refusal is held against the record; every other fault leaves it to be delivered again.
+    /// Rejects the record for a refusal. With any other fault, the record fails and is redelivered.
     fn from(fault: Fault) -> Self {
         match fault.kind {
             FaultKind::Refused => Outcome::Rejected(Rejection {
@@ -41,28 +45,28 @@ impl From<Fault> for Outcome {
     }
 }
 
-/// Why a record may succeed only later.
+/// The reason why a record failed and must be redelivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// Its last attempt ended with this fault.
+    /// The last attempt ended with this fault.
     Fault(Fault),
-    /// The deadline came first: no attempt was made any more, or the one under way was cut.
+    /// The deadline passed: no further attempt was started, or the attempt in flight was cancelled.
     OutOfTime,
-    /// It is rejected, and larger than `DEAD_LETTER` takes.
+    /// The record is rejected, but its dead letter is larger than `DEAD_LETTER` accepts.
     DeadLetterTooLarge,
-    /// The records before it are all that one invocation may hold, unpacked.
-    TooMuchAtOnce,
-    /// A record before it has failed. The mapping delivers this one again in any case, so no attempt was made any more.
-    Behind,
+    /// The records before this one, decompressed, already take all the memory that one invocation may use.
+    BatchTooLarge,
+    /// A record before this one failed. The mapping redelivers this one in any case, so no further attempt was made.
+    AfterFailure,
 }
 
 impl Failure {
-    /// Whether the record itself may be at fault, so that the others need not wait for it.
-    pub fn may_be_its_own(&self) -> bool {
+    /// Returns whether the record itself may be the cause, so that the records after it can go on.
+    pub fn is_possibly_record_fault(&self) -> bool {
         match self {
             Self::Fault(fault) => fault.kind == FaultKind::Suspect,
             Self::DeadLetterTooLarge => true,
-            Self::OutOfTime | Self::TooMuchAtOnce | Self::Behind => false,
+            Self::OutOfTime | Self::BatchTooLarge | Self::AfterFailure => false,
         }
     }
 }
@@ -71,20 +75,21 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault(fault) => fault.fmt(f),
-            Self::OutOfTime => f.write_str("the deadline came first"),
-            Self::DeadLetterTooLarge => f.write_str("its dead letter is larger than DEAD_LETTER takes"),
-            Self::TooMuchAtOnce => f.write_str("the batch unpacks to more than one invocation may hold"),
-            Self::Behind => f.write_str("a record before it failed"),
+            Self::OutOfTime => f.write_str("the deadline passed before it was finished"),
+            Self::DeadLetterTooLarge => f.write_str("its dead letter is larger than DEAD_LETTER accepts"),
+            Self::BatchTooLarge => f.write_str("the batch decompresses to more than one invocation may hold"),
+            Self::AfterFailure => f.write_str("a record before it failed"),
         }
     }
 }
 
-/// Why a record can never succeed. The message may quote the record, so it belongs in a dead letter, never in a log.
+/// The reason why a record can never succeed. The message may quote the record, so it goes into dead letters and never
+/// into a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejection {
-    /// The sort of reason, for a reader who counts.
+    /// The kind of reason, for metrics and filters.
     pub kind: RejectionKind,
-    /// The reason, for a reader who mends.
+    /// The details, for the person who fixes the cause.
     pub message: String,
 }
 
@@ -94,22 +99,23 @@ impl From<Rejection> for Outcome {
     }
 }
 
-/// The sorts of reason for which a record is rejected.
+/// The kinds of reason for a rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum RejectionKind {
-    /// The record cannot be read: its entry in the event has not the right shape, its data is not base64, or its compression
-    /// or aggregation is broken.
+    /// The record cannot be read: its entry in the event is malformed, its data is not base64, or its compression or
+    /// aggregation is broken.
     BrokenRecord,
-    /// The record unpacks to more than `DECOMPRESS_LIMIT_BYTES`, or to more user records than there may be in one.
+    /// The record decompresses to more than `DECOMPRESS_LIMIT_BYTES`, or de-aggregates to too many user records.
     UnpackedTooLarge,
-    /// The record is not of the shape that a setting takes for granted: no JSON, no row, or nothing where a path looks.
+    /// The record does not have the shape that a setting expects: it is not JSON, not a CSV row, or has no value at a
+    /// JSONPath.
     WrongShape,
     /// The request's body would be larger than `MAX_PAYLOAD_BYTES`.
     PayloadTooLarge,
     /// The endpoint refused the record.
     Refused,
-    /// It is older than `GIVE_UP_AFTER_S`, and the endpoint answers others but not this one.
+    /// The record is older than `GIVE_UP_AFTER_S`, and the endpoint answers other records but not this one.
     GivenUp,
-    /// The endpoint answered, but the prediction is larger than OUTPUT takes.
+    /// The endpoint answered, but the prediction is larger than OUTPUT accepts.
     PredictionTooLarge,
 }

@@ -1,26 +1,26 @@
-//! One record's prediction, as data.
+//! The prediction for one record, as data.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-/// One record's prediction.
+/// The prediction for one record.
 #[derive(Debug, Clone)]
 pub struct Prediction {
-    /// What the model answered.
+    /// The model's output.
     pub output: ModelOutput,
-    /// The production variant that answered, where the endpoint told one.
+    /// The production variant that answered, if the endpoint named it.
     pub variant: Option<Arc<str>>,
 }
 
-/// A model's answer, by what it can be shown as.
+/// The output of a model, in the most structured form that it can be delivered in.
 #[derive(Debug, Clone)]
 pub enum ModelOutput {
-    /// A JSON value, its numbers just as the model wrote them, without line breaks.
+    /// A JSON value without line breaks. Numbers keep the model's own notation.
     Json(Box<RawValue>),
-    /// Text that is no JSON, or that the endpoint called text.
+    /// Text that is not JSON, or that the endpoint's content type calls text.
     Text(String),
-    /// Anything else.
+    /// Any other bytes.
     Bytes(Bytes),
 }

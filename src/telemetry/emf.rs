@@ -15,9 +15,9 @@ use metrique_writer_format_emf::Emf;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::invocation_stats::Figures;
+use super::invocation_stats::InvocationStats;
 use super::metric::METRICS;
-use crate::delivery::destination::stdout::Lines;
+use crate::delivery::destination::stdout::StdoutLines;
 
 /// How long an answer may wait for its metrics: where nobody reads standard output, they are not worth more.
 const WRITE_MAX: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub struct Origin<'o> {
 struct Event<'e> {
     function_name: &'e str,
     origin: Origin<'e>,
-    figures: &'e Figures,
+    stats: &'e InvocationStats,
 }
 
 impl Entry for Event<'_> {
@@ -48,7 +48,7 @@ impl Entry for Event<'_> {
         writer.value("Endpoint", self.origin.endpoint);
         writer.value("RequestId", self.origin.request_id);
         for metric in &METRICS {
-            if let Some(reading) = metric.read(self.figures) {
+            if let Some(reading) = metric.read(self.stats) {
                 writer.value(metric.name, &reading);
             }
         }
@@ -57,14 +57,14 @@ impl Entry for Event<'_> {
 
 /// Writes metrics. One for the process.
 pub struct Metrics {
-    lines: Lines,
+    lines: StdoutLines,
     emf: Mutex<Emf>,
     function_name: String,
 }
 
 impl Metrics {
     /// Metrics of this function in this namespace, to `lines`.
-    pub fn new(lines: Lines, namespace: &str, function_name: &str) -> Self {
+    pub fn new(lines: StdoutLines, namespace: &str, function_name: &str) -> Self {
         let dimensions = vec![vec![DIMENSION.to_owned()]];
         Self {
             lines,
@@ -74,19 +74,19 @@ impl Metrics {
     }
 
     /// Writes one invocation's figures, as one line. Waits a second for it at most, and not beyond `end`: no record depends on it.
-    pub async fn write(&self, figures: &Figures, origin: Origin<'_>, end: Instant) {
-        let Some(line) = self.line(figures, origin) else { return };
+    pub async fn write(&self, stats: &InvocationStats, origin: Origin<'_>, end: Instant) {
+        let Some(line) = self.line(stats, origin) else { return };
         let end = end.min(Instant::now() + WRITE_MAX);
         if let Err(error) = self.lines.write(line, end).await {
             warn!(%error, "the metrics of this invocation may be lost");
         }
     }
 
-    fn line(&self, figures: &Figures, origin: Origin<'_>) -> Option<Vec<u8>> {
+    fn line(&self, stats: &InvocationStats, origin: Origin<'_>) -> Option<Vec<u8>> {
         let event = Event {
             function_name: &self.function_name,
             origin,
-            figures,
+            stats,
         };
         let mut line = Vec::with_capacity(4096);
         let mut emf = self.emf.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,7 @@ const DIGITS: u32 = 7;
 
 /// Latencies in microseconds, as values in milliseconds. Those that agree in their leading digits are one value, their
 /// mean, so that sum and average stay true; the digits are as many as give few enough values.
-pub(super) fn distribution(latencies_us: &[u32]) -> Vec<Observation> {
+pub(super) fn quantize(latencies_us: &[u32]) -> Vec<Observation> {
     let mut sorted = latencies_us.to_vec();
     sorted.sort_unstable();
     let groups = |digits: u32| sorted.chunk_by(move |one, next| leading(*one, digits) == leading(*next, digits));

@@ -4,21 +4,21 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::delivery::{Arrived, Progress};
-use crate::dispatch::attempt::Tally;
+use crate::delivery::{DeliveredRecords, Progress};
+use crate::dispatch::attempt::CallStats;
 use crate::event::Batch;
 use crate::outcome::FaultKind;
 use crate::outcome::{Failure, Outcome};
 
 /// An invocation in figures.
 #[derive(Debug, Clone, Default)]
-pub struct Figures {
+pub struct InvocationStats {
     /// Kinesis records in the event.
     pub kinesis_records: usize,
     /// User records in them.
     pub user_records: usize,
     /// What was delivered.
-    pub arrived: Arrived,
+    pub arrived: DeliveredRecords,
     /// User records that come again, by why.
     pub failed: HashMap<Cause, usize>,
     /// User records whose outcome was remembered.
@@ -54,8 +54,8 @@ pub enum Cause {
     Fault(FaultKind),
     OutOfTime,
     DeadLetterTooLarge,
-    TooMuchAtOnce,
-    Behind,
+    BatchTooLarge,
+    AfterFailure,
     /// It has its prediction or its rejection, and a record before it has failed.
     Waiting,
     /// It has its prediction or its rejection, but its destination has not taken that, or there is none.
@@ -69,21 +69,21 @@ impl Cause {
                 Failure::Fault(fault) => Self::Fault(fault.kind),
                 Failure::OutOfTime => Self::OutOfTime,
                 Failure::DeadLetterTooLarge => Self::DeadLetterTooLarge,
-                Failure::TooMuchAtOnce => Self::TooMuchAtOnce,
-                Failure::Behind => Self::Behind,
+                Failure::BatchTooLarge => Self::BatchTooLarge,
+                Failure::AfterFailure => Self::AfterFailure,
             }),
             Outcome::Rejected(_) if rejected_fails => Some(Self::Undelivered),
-            Outcome::Predicted(_) | Outcome::Rejected(_) if progress.fell_short() => Some(Self::Undelivered),
+            Outcome::Predicted(_) | Outcome::Rejected(_) if progress.has_delivery_failed() => Some(Self::Undelivered),
             Outcome::Predicted(_) | Outcome::Rejected(_) => Some(Self::Waiting),
             Outcome::Delivered => None,
         }
     }
 }
 
-impl Figures {
+impl InvocationStats {
     /// What has become of the batch, and by which calls; `rejected_fails` where there are no dead letters. What the memory
     /// knew and the times are not known here.
-    pub fn of(batch: &Batch<'_>, progress: &Progress<'_>, tally: &Tally, rejected_fails: bool) -> Self {
+    pub fn of(batch: &Batch<'_>, progress: &Progress<'_>, call_stats: &CallStats, rejected_fails: bool) -> Self {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         let mut failed = HashMap::new();
         for (_, outcome) in progress.outcomes() {
@@ -94,15 +94,15 @@ impl Figures {
         Self {
             kinesis_records: batch.records.len(),
             user_records: batch.user_records.len(),
-            arrived: progress.arrived().clone(),
+            arrived: progress.delivered().clone(),
             failed,
-            attempts: count(&tally.attempts),
-            hedges: count(&tally.hedges),
-            retries: count(&tally.retries),
-            throttles: count(&tally.throttles),
-            timeouts: count(&tally.timeouts),
-            splits: count(&tally.splits),
-            latencies_us: tally.latencies_us(),
+            attempts: count(&call_stats.attempts),
+            hedges: count(&call_stats.hedges),
+            retries: count(&call_stats.retries),
+            throttles: count(&call_stats.throttles),
+            timeouts: count(&call_stats.timeouts),
+            splits: count(&call_stats.splits),
+            latencies_us: call_stats.latencies_us(),
             ..Self::default()
         }
     }

@@ -1,7 +1,7 @@
 //! The metrics: names, units, meanings, and what each is of an invocation's figures.
 
-use super::invocation_stats::{Cause, Figures};
-use super::metric_value::Reading;
+use super::invocation_stats::{Cause, InvocationStats};
+use super::metric_value::MetricValue;
 use crate::outcome::FaultKind::{Misconfigured, Overload, Suspect, Unreachable};
 use crate::outcome::RejectionKind::{
     BrokenRecord, GivenUp, PayloadTooLarge, PredictionTooLarge, Refused, UnpackedTooLarge, WrongShape,
@@ -16,7 +16,7 @@ pub struct Metric {
     pub when: When,
     /// What it is, for a person.
     pub meaning: &'static str,
-    of: fn(&Figures) -> Reading<'_>,
+    of: fn(&InvocationStats) -> MetricValue<'_>,
 }
 
 /// When a metric has a value.
@@ -28,7 +28,7 @@ pub enum When {
     NotZero,
 }
 
-const fn always(name: &'static str, meaning: &'static str, of: fn(&Figures) -> Reading<'_>) -> Metric {
+const fn always(name: &'static str, meaning: &'static str, of: fn(&InvocationStats) -> MetricValue<'_>) -> Metric {
     let when = When::Always;
     Metric {
         name,
@@ -38,7 +38,7 @@ const fn always(name: &'static str, meaning: &'static str, of: fn(&Figures) -> R
     }
 }
 
-const fn not_zero(name: &'static str, meaning: &'static str, of: fn(&Figures) -> Reading<'_>) -> Metric {
+const fn not_zero(name: &'static str, meaning: &'static str, of: fn(&InvocationStats) -> MetricValue<'_>) -> Metric {
     let when = When::NotZero;
     Metric {
         name,
@@ -51,7 +51,7 @@ const fn not_zero(name: &'static str, meaning: &'static str, of: fn(&Figures) ->
 macro_rules! rejected {
     ($name:literal, $kind:expr, $meaning:literal) => {
         not_zero($name, concat!("of Rejected: ", $meaning), |it| {
-            Reading::Count(it.arrived.rejected.get(&$kind).copied().unwrap_or_default())
+            MetricValue::Count(it.arrived.rejected.get(&$kind).copied().unwrap_or_default())
         })
     };
 }
@@ -59,7 +59,7 @@ macro_rules! rejected {
 macro_rules! failed {
     ($name:literal, $cause:expr, $meaning:literal) => {
         not_zero($name, concat!("of Failed: ", $meaning), |it| {
-            Reading::Count(it.failed.get(&$cause).copied().unwrap_or_default())
+            MetricValue::Count(it.failed.get(&$cause).copied().unwrap_or_default())
         })
     };
 }
@@ -67,89 +67,89 @@ macro_rules! failed {
 /// All metrics.
 pub const METRICS: [Metric; 35] = [
     always("KinesisRecords", "Kinesis records in the event", |it| {
-        Reading::Count(it.kinesis_records)
+        MetricValue::Count(it.kinesis_records)
     }),
     always(
         "UserRecords",
-        "user records in them: more than Kinesis records where these are aggregated",
-        |it| Reading::Count(it.user_records),
+        "user records in them: more than Kinesis records if these are aggregated",
+        |it| MetricValue::Count(it.user_records),
     ),
-    always("Predicted", "user records whose predictions OUTPUT has taken", |it| {
-        Reading::Count(it.arrived.predicted)
+    always("Predicted", "user records whose predictions OUTPUT has accepted", |it| {
+        MetricValue::Count(it.arrived.predicted)
     }),
     always(
         "Rejected",
-        "user records that can never succeed, whose dead letters DEAD_LETTER has taken",
-        |it| Reading::Count(it.rejected()),
+        "user records that can never succeed, whose dead letters DEAD_LETTER has accepted",
+        |it| MetricValue::Count(it.rejected()),
     ),
-    always("Failed", "user records that come again, each time that they do", |it| {
-        Reading::Count(it.failed())
+    always("Failed", "user records that will be redelivered, counted in each delivery", |it| {
+        MetricValue::Count(it.failed())
     }),
     always(
         "Calls",
-        "calls of the endpoint, repeated and second ones included, but not the one at once after a dead connection",
-        |it| Reading::Count(it.calls()),
+        "calls to the endpoint, retries and hedged calls included, without a call repeated at once after a lost connection",
+        |it| MetricValue::Count(it.calls()),
     ),
     always(
         "CapacityLimit",
-        "how many calls may be in flight at the end: CAPACITY, or what the endpoint takes",
-        |it| Reading::Number(it.limit),
+        "the limit of calls in flight at the end of the invocation: CAPACITY, or what the endpoint was found to accept",
+        |it| MetricValue::Number(it.limit),
     ),
-    always("BatchLatency", "from the event to the answer", |it| {
-        Reading::Time(Some(it.spent))
+    always("BatchLatency", "the time from the event to the response", |it| {
+        MetricValue::Time(Some(it.spent))
     }),
     always(
         "DeadlineMargin",
-        "from the answer to the moment at which Lambda would have ended the invocation",
-        |it| Reading::Time(Some(it.left)),
+        "the time from the response to the moment at which Lambda would have ended the invocation",
+        |it| MetricValue::Time(Some(it.left)),
     ),
     not_zero(
         "CallLatency",
-        "of each attempt that was answered; up to 100 values, each the mean of those about as long",
-        |it| Reading::Times(&it.latencies_us),
+        "the duration of each answered attempt; up to 100 values, each the mean of similar durations",
+        |it| MetricValue::Times(&it.latencies_us),
     ),
     not_zero(
         "AgeAtPrediction",
-        "of the oldest predicted record: from its arrival in the stream until OUTPUT has its prediction",
-        |it| Reading::Time(it.arrived.oldest),
+        "the age of the oldest predicted record: from its arrival in the stream until OUTPUT has its prediction",
+        |it| MetricValue::Time(it.arrived.oldest_age),
     ),
-    not_zero("Retries", "attempts after the first at the same request", |it| {
-        Reading::Count(it.retries)
+    not_zero("Retries", "attempts after the first for the same request", |it| {
+        MetricValue::Count(it.retries)
     }),
-    not_zero("Throttles", "calls that ended by Overload", |it| {
-        Reading::Count(it.throttles)
+    not_zero("Throttles", "calls that ended with Overload", |it| {
+        MetricValue::Count(it.throttles)
     }),
-    not_zero("Timeouts", "attempts that had no answer within CALL_TIMEOUT_MS", |it| {
-        Reading::Count(it.timeouts)
+    not_zero("Timeouts", "attempts without an answer within CALL_TIMEOUT_MS", |it| {
+        MetricValue::Count(it.timeouts)
     }),
-    not_zero("Hedges", "second calls", |it| Reading::Count(it.hedges)),
+    not_zero("Hedges", "hedged calls", |it| MetricValue::Count(it.hedges)),
     not_zero(
         "Splits",
-        "requests for several records that were split in halves",
-        |it| Reading::Count(it.splits),
+        "requests for several records that were split into halves",
+        |it| MetricValue::Count(it.splits),
     ),
-    not_zero("MemoHits", "user records whose outcome was remembered", |it| {
-        Reading::Count(it.remembered)
+    not_zero("MemoHits", "user records whose outcome was remembered from an earlier delivery", |it| {
+        MetricValue::Count(it.remembered)
     }),
     not_zero(
         "DeliveredBefore",
-        "user records that came again, behind one that failed, though they had been delivered",
-        |it| Reading::Count(it.before),
+        "user records that were redelivered after a failed record, although they had already been delivered",
+        |it| MetricValue::Count(it.before),
     ),
     rejected!(
         "RejectedBrokenRecord",
         BrokenRecord,
-        "envelope, base64, compression or aggregation is broken"
+        "the envelope, base64, compression or aggregation is broken"
     ),
     rejected!(
         "RejectedUnpackedTooLarge",
         UnpackedTooLarge,
-        "unpacks to more than DECOMPRESS_LIMIT_BYTES"
+        "decompresses to more than DECOMPRESS_LIMIT_BYTES"
     ),
     rejected!(
         "RejectedWrongShape",
         WrongShape,
-        "not of the shape that a setting takes for granted"
+        "does not have the shape that a setting expects"
     ),
     rejected!(
         "RejectedPayloadTooLarge",
@@ -160,70 +160,70 @@ pub const METRICS: [Metric; 35] = [
     rejected!(
         "RejectedGivenUp",
         GivenUp,
-        "older than GIVE_UP_AFTER_S, and the endpoint answers others"
+        "older than GIVE_UP_AFTER_S, while the endpoint answers other records"
     ),
     rejected!(
         "RejectedPredictionTooLarge",
         PredictionTooLarge,
-        "its prediction is larger than OUTPUT takes"
+        "its prediction is larger than OUTPUT accepts"
     ),
     failed!(
         "FailedSuspect",
         Cause::Fault(Suspect),
-        "by its own fault or the container's, such as no answer in time"
+        "caused by the record or the container, such as no answer in time"
     ),
     failed!(
         "FailedOverload",
         Cause::Fault(Overload),
-        "the endpoint has too much to do"
+        "the endpoint is overloaded"
     ),
     failed!(
         "FailedUnreachable",
         Cause::Fault(Unreachable),
-        "the endpoint could not be reached, or the service broke"
+        "the endpoint could not be reached, or the service failed"
     ),
     failed!(
         "FailedMisconfigured",
         Cause::Fault(Misconfigured),
-        "somebody must mend the endpoint, the permissions or the settings"
+        "the endpoint, the permissions or the settings must be fixed"
     ),
-    failed!("FailedOutOfTime", Cause::OutOfTime, "the deadline came first"),
+    failed!("FailedOutOfTime", Cause::OutOfTime, "the deadline passed before it was finished"),
     failed!(
         "FailedBehind",
-        Cause::Behind,
-        "not called any more, since a record before it had failed"
+        Cause::AfterFailure,
+        "not called, because a record before it had failed"
     ),
     failed!(
         "FailedTooMuchAtOnce",
-        Cause::TooMuchAtOnce,
-        "the batch unpacks to more than one invocation may hold"
+        Cause::BatchTooLarge,
+        "the batch decompresses to more than one invocation may hold"
     ),
     failed!(
         "FailedDeadLetterTooLarge",
         Cause::DeadLetterTooLarge,
-        "its dead letter is larger than DEAD_LETTER takes"
+        "its dead letter is larger than DEAD_LETTER accepts"
     ),
     failed!(
         "FailedWaiting",
         Cause::Waiting,
-        "it has its outcome, and waits for a record before it that has failed"
+        "it has its outcome, but a record before it has failed"
     ),
     failed!(
         "FailedUndelivered",
         Cause::Undelivered,
-        "it has its outcome, but OUTPUT or DEAD_LETTER has not taken it, or is not set"
+        "it has its outcome, but OUTPUT or DEAD_LETTER has not accepted it, or is not set"
     ),
 ];
 
 impl Metric {
     /// Its unit in `CloudWatch`.
     pub fn unit(&self) -> &'static str {
-        (self.of)(&Figures::default()).unit().name()
+        (self.of)(&InvocationStats::default()).unit().name()
     }
 
     /// What it reads of these figures; nothing where it has no value.
-    pub(super) fn read<'f>(&self, figures: &'f Figures) -> Option<Reading<'f>> {
-        let reading = (self.of)(figures);
+    pub(super) fn read<'f>(&self, stats: &'f InvocationStats) -> Option<MetricValue<'f>> {
+        let reading = (self.of)(stats);
         (self.when == When::Always || !reading.is_nothing()).then_some(reading)
     }
 }

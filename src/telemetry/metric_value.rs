@@ -6,11 +6,11 @@ use metrique_writer_core::unit::NegativeScale;
 use metrique_writer_core::value::MetricFlags;
 use metrique_writer_core::{Observation, Unit, Value, ValueWriter};
 
-use super::histogram::distribution;
+use super::histogram::quantize;
 
 /// What a metric reads.
 #[derive(Debug)]
-pub(super) enum Reading<'f> {
+pub(super) enum MetricValue<'f> {
     Count(usize),
     /// To the hundredth.
     Number(f64),
@@ -19,7 +19,7 @@ pub(super) enum Reading<'f> {
     Times(&'f [u32]),
 }
 
-impl Reading<'_> {
+impl MetricValue<'_> {
     pub(super) fn unit(&self) -> Unit {
         match self {
             Self::Count(_) | Self::Number(_) => Unit::Count,
@@ -44,7 +44,7 @@ impl Reading<'_> {
                 .iter()
                 .map(|time| Observation::Floating(milliseconds(*time)))
                 .collect(),
-            Self::Times(times) => distribution(times),
+            Self::Times(times) => quantize(times),
         }
     }
 }
@@ -54,7 +54,7 @@ fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-impl Value for Reading<'_> {
+impl Value for MetricValue<'_> {
     fn write(&self, writer: impl ValueWriter) {
         writer.metric(self.observations(), self.unit(), [], MetricFlags::empty());
     }

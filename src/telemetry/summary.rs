@@ -4,7 +4,7 @@
 
 use tracing::{error, info, warn};
 
-use super::invocation_stats::Figures;
+use super::invocation_stats::InvocationStats;
 use crate::delivery::Progress;
 use crate::event::Batch;
 use crate::outcome::FaultKind;
@@ -14,28 +14,28 @@ use crate::outcome::{Failure, Outcome};
 const REASONS_MAX: usize = 10;
 
 /// Tells what became of the batch, and what stopped it where something did.
-pub fn tell(batch: &Batch<'_>, progress: &Progress<'_>, figures: &Figures) {
-    for (kind, records) in &figures.arrived.rejected {
+pub fn log_summary(batch: &Batch<'_>, progress: &Progress<'_>, stats: &InvocationStats) {
+    for (kind, records) in &stats.arrived.rejected {
         warn!(reason = ?kind, records, "rejected");
     }
-    tell_failures(batch, progress);
+    log_failures(batch, progress);
     let (user_records, predicted, rejected, failed) = (
-        figures.user_records,
-        figures.arrived.predicted,
-        figures.rejected(),
-        figures.failed(),
+        stats.user_records,
+        stats.arrived.predicted,
+        stats.rejected(),
+        stats.failed(),
     );
-    let Figures {
+    let InvocationStats {
         kinesis_records: records,
         before: delivered,
         attempts,
         hedges,
         limit,
         ..
-    } = *figures;
+    } = *stats;
     // As the metric has it.
     let limit = (limit * 100.0).round() / 100.0;
-    let finished = progress.finished();
+    let finished = progress.finished_prefix();
     let Some(unfinished) = batch.records.get(finished) else {
         info!(
             records,
@@ -69,7 +69,7 @@ struct Reason<'p> {
 }
 
 /// A line for each reason for which records have failed, but not for those that were not tried since another had failed.
-fn tell_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
+fn log_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
     let (reasons, others) = reasons(progress);
     for Reason {
         failure,
@@ -103,12 +103,12 @@ fn reasons<'p>(progress: &'p Progress<'_>) -> (Vec<Reason<'p>>, usize) {
     let mut others = 0;
     for (index, outcome) in progress.outcomes() {
         let Outcome::Failed(failure) = outcome else { continue };
-        if *failure == Failure::Behind {
+        if *failure == Failure::AfterFailure {
             continue;
         }
         if let Some(reason) = reasons
             .iter_mut()
-            .find(|reason| reads_the_same(reason.failure, failure))
+            .find(|reason| same_log_line(reason.failure, failure))
         {
             reason.records += 1;
         } else if reasons.len() < REASONS_MAX {
@@ -126,7 +126,7 @@ fn reasons<'p>(progress: &'p Progress<'_>) -> (Vec<Reason<'p>>, usize) {
 }
 
 /// Whether a log shows the same for both: what a container said is none of its matter.
-fn reads_the_same(one: &Failure, other: &Failure) -> bool {
+fn same_log_line(one: &Failure, other: &Failure) -> bool {
     match (one, other) {
         (Failure::Fault(one), Failure::Fault(other)) => one.kind == other.kind && one.summary == other.summary,
         _ => one == other,
@@ -135,9 +135,9 @@ fn reads_the_same(one: &Failure, other: &Failure) -> bool {
 
 /// Why the first unfinished Kinesis record is unfinished.
 fn why(batch: &Batch<'_>, progress: &Progress<'_>) -> Option<String> {
-    let finished = progress.finished();
+    let finished = progress.finished_prefix();
     progress.outcomes().find_map(|(index, outcome)| {
-        let is_its_own = batch.user_records.get(index)?.position == finished;
+        let is_its_own = batch.user_records.get(index)?.record_index == finished;
         match outcome {
             _ if !is_its_own => None,
             Outcome::Predicted(_) | Outcome::Delivered => None,

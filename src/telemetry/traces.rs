@@ -51,7 +51,7 @@ where
 }
 
 /// Puts an invocation's span, before it begins, into the trace of this `X-Amzn-Trace-Id`.
-pub fn belongs_to(span: &Span, trace_id: Option<&str>) {
+pub fn join_trace(span: &Span, trace_id: Option<&str>) {
     if let Some(parent) = trace_id.and_then(span_context_from_str) {
         // Where nobody takes spans, there is nothing to put it into.
         _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
@@ -99,7 +99,7 @@ where
 }
 
 /// What of an invocation's time the export may take: it ends with the next request for an event, not with the answer. A
-/// deadline that is past is an unknown one, as in [`Deadline`](crate::lambda::time_budget::Deadline).
+/// deadline that is past is an unknown one, as in [`Schedule`](crate::lambda::time_budget::Schedule).
 fn time_left(deadline_ms: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     match Duration::from_millis(deadline_ms).checked_sub(now) {

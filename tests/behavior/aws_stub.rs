@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use instream::config::Config;
-use instream::endpoint::target::Remote;
+use instream::endpoint::target::AnyEndpoint;
 use serde_json::json;
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -82,7 +82,7 @@ impl AwsStub {
     }
 
     /// Creates an endpoint with these settings that uses these services.
-    pub(crate) async fn endpoint(&self, settings: &[(&str, &str)]) -> Remote {
+    pub(crate) async fn endpoint(&self, settings: &[(&str, &str)]) -> AnyEndpoint {
         let setting = |name: &str| {
             let mut settings = settings.iter().chain(&[("OUTPUT", "none:")]);
             settings.find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned())
@@ -97,7 +97,7 @@ impl AwsStub {
             .time_source(SystemTimeSource::new())
             .build();
         let http = SharedHttpConnector::new(self.clone());
-        let endpoint = Remote::new(http, &environment, config.endpoint, &config.parameters);
+        let endpoint = AnyEndpoint::new(http, &environment, config.endpoint, &config.parameters);
         endpoint.await.unwrap()
     }
 }

@@ -19,7 +19,7 @@ use aws_smithy_types::body::SdkBody;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::delivery::DestinationSetting;
-use instream::delivery::destination::Output;
+use instream::delivery::destination::Destination;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -131,7 +131,7 @@ impl Cloud {
     }
 
     /// Opens an output to a destination in these services.
-    pub(crate) fn open(&self, destination: &DestinationSetting) -> Output {
+    pub(crate) fn open(&self, destination: &DestinationSetting) -> Destination {
         let credentials = Credentials::new("id", "secret", None, None, "test");
         let environment = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -142,7 +142,7 @@ impl Cloud {
             ))
             .http_client(self.clone())
             .build();
-        Output::open(destination, &environment)
+        Destination::open(destination, &environment)
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use instream::delivery::destination::Output;
-use instream::delivery::destination::stdout::Lines;
+use instream::delivery::destination::Destination;
+use instream::delivery::destination::stdout::StdoutLines;
 use instream::outcome::FaultKind;
 
 use crate::support::{Behavior, Scenario};
@@ -42,7 +42,7 @@ impl Write for Writes {
 #[tokio::test(start_paused = true)]
 async fn lines_are_written_before_the_last_call_has_ended() {
     let writes = Arc::default();
-    let output = Output::Stdout(Lines::new(Box::new(Writes(Arc::clone(&writes)))));
+    let output = Destination::Stdout(StdoutLines::new(Box::new(Writes(Arc::clone(&writes)))));
     let scenario = Scenario::of(2000).output(output).with("CAPACITY", "10");
     scenario.start().invoke(0..2000).await.unwrap();
     let writes = writes.lock().unwrap();

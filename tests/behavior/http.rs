@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use instream::endpoint::Endpoint as _;
-use instream::outcome::{FaultKind, Load};
+use instream::outcome::{FaultKind, LoadSignal};
 
 use crate::replay::{Reply, call, call_with, credentials, endpoint, request};
 
@@ -81,8 +81,8 @@ async fn statuses_become_faults_after_one_call() {
         for status in statuses {
             let (answer, requests) = call(&[], &[Reply::Http(*status, &[], "card 4929")]).await;
             let fault = answer.unwrap_err();
-            assert_eq!((fault.kind, fault.is_doubtful), (kind, false), "{status}");
-            assert_eq!(fault.load, Load::AsItsKind, "{status}");
+            assert_eq!((fault.kind, fault.needs_evidence), (kind, false), "{status}");
+            assert_eq!(fault.load, LoadSignal::FromKind, "{status}");
             assert!(!fault.to_string().contains("4929"), "no log shows the body: {fault}");
             assert!(fault.describe().contains("card 4929"), "a dead letter does: {fault:?}");
             assert_eq!(requests.len(), 1, "{status}");
@@ -111,7 +111,7 @@ async fn only_a_429_of_api_gateway_is_a_rate_limit() {
     ] {
         let fault = call(&[], &[Reply::Http(status, headers, body)]).await.0.unwrap_err();
         assert_eq!(
-            (fault.kind, fault.load == Load::Rate),
+            (fault.kind, fault.load == LoadSignal::RateLimit),
             (FaultKind::Overload, expected),
             "{status} {headers:?} {body}"
         );
@@ -123,7 +123,7 @@ async fn a_404_is_doubtful_if_the_record_names_its_model() {
     let named = request().for_model("b.tar.gz");
     let (answer, _) = call_with(&named, &[], &[Reply::Http(404, &[], "no such model")]).await;
     let fault = answer.unwrap_err();
-    assert_eq!((fault.kind, fault.is_doubtful), (FaultKind::Refused, true));
+    assert_eq!((fault.kind, fault.needs_evidence), (FaultKind::Refused, true));
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn a_status_counts_even_if_its_body_does_not_arrive() {
     let fault = call(&[], &[Reply::BodyCutShort(200)]).await.0.unwrap_err();
     assert_eq!(
         (fault.kind, fault.load),
-        (FaultKind::Suspect, Load::Away),
+        (FaultKind::Suspect, LoadSignal::Unreachable),
         "there is no prediction"
     );
 }

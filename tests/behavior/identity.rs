@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use instream::dispatch::attempt::{Answer, Caller, Tally};
+use instream::dispatch::attempt::{RecordOutputs, Invoker, CallStats};
 use instream::dispatch::capacity::Capacity;
 use instream::endpoint::Endpoint as _;
-use instream::endpoint::target::Remote;
+use instream::endpoint::target::AnyEndpoint;
 use instream::outcome::{Fault, FaultKind};
 use tokio::time::Instant;
 
@@ -244,12 +244,12 @@ async fn warm_up_fetches_the_key_and_assumes_the_role() {
 }
 
 /// Makes one attempt with a call timeout of 300 ms. Returns the result and the time taken.
-async fn attempt(endpoint: Remote) -> (Result<Answer, Fault>, Duration) {
+async fn attempt(endpoint: AnyEndpoint) -> (Result<RecordOutputs, Fault>, Duration) {
     let capacity = Capacity::new(NonZeroUsize::MIN, true);
-    let caller = Caller::new(endpoint, Duration::from_millis(300), capacity, None);
-    let (mut permit, started) = (caller.capacity().acquire().await, Instant::now());
-    let ended = caller
-        .attempt(&Arc::new(request()), &mut permit, &Tally::new(None))
+    let invoker = Invoker::new(endpoint, Duration::from_millis(300), capacity, None);
+    let (mut permit, started) = (invoker.capacity().acquire().await, Instant::now());
+    let ended = invoker
+        .attempt(&Arc::new(request()), &mut permit, &CallStats::new(None))
         .await;
     (ended, started.elapsed())
 }

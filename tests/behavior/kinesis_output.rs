@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::delivery::DestinationSetting;
-use instream::delivery::destination::Output;
+use instream::delivery::destination::Destination;
 use instream::outcome::FaultKind;
 use serde_json::{Value, json};
 
@@ -17,10 +17,10 @@ use crate::support::{Behavior, Scenario, entry};
 const TAKEN: &str = r#"{"SequenceNumber":"1","ShardId":"shardId-000000000000"}"#;
 
 /// Returns an output to a stream with these replies, and the list of the requests that it gets.
-fn stream(answers: &[Reply]) -> (Output, Arc<Mutex<Vec<HttpRequest>>>) {
+fn stream(answers: &[Reply]) -> (Destination, Arc<Mutex<Vec<HttpRequest>>>) {
     let (environment, requests) = environment(credentials(), answers);
     let destination = DestinationSetting::Kinesis("scores".to_owned());
-    (Output::open(&destination, &environment), requests)
+    (Destination::open(&destination, &environment), requests)
 }
 
 /// Returns the reply to a request of whose records only those marked `true` were accepted.

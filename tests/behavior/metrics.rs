@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::delivery::DestinationSetting;
-use instream::delivery::destination::stdout::Lines;
+use instream::delivery::destination::stdout::StdoutLines;
 use instream::outcome::FaultKind::{Misconfigured, Overload, Refused, Suspect, Unreachable};
 use instream::telemetry::emf::{Metrics, Origin};
-use instream::telemetry::invocation_stats::Figures;
+use instream::telemetry::invocation_stats::InvocationStats;
 use instream::telemetry::metric::METRICS;
 use instream_local::packing::gzip;
 use serde_json::{Value, json};
@@ -237,15 +237,15 @@ impl Write for BlockedWriter {
 #[tokio::test(start_paused = true)]
 async fn the_response_waits_at_most_a_second_for_the_metrics() {
     let (release, released) = mpsc::channel();
-    let lines = Lines::new(Box::new(BlockedWriter(Mutex::new(released))));
+    let lines = StdoutLines::new(Box::new(BlockedWriter(Mutex::new(released))));
     let metrics = Metrics::new(lines, "instream", "a-function");
     let origin = Origin {
         request_id: "",
         endpoint: "scripted",
         now: SystemTime::now(),
     };
-    let (figures, started) = (Figures::default(), Instant::now());
-    let mut writing = pin!(metrics.write(&figures, origin, started + Duration::from_mins(1)));
+    let (stats, started) = (InvocationStats::default(), Instant::now());
+    let mut writing = pin!(metrics.write(&stats, origin, started + Duration::from_mins(1)));
     // The paused clock does not advance by itself while a thread writes.
     loop {
         tokio::select! {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use instream::event::{Batch, UserRecord};
-use instream::inference::format::json_path::Path;
-use instream::inference::format::media_type::Media;
-use instream::inference::{Frame, Requests, Rows, Rules, build};
+use instream::inference::format::json_path::JsonPath;
+use instream::inference::format::media_type::MediaType;
+use instream::inference::{BodyTemplate, InputSpec, RequestSpec, Requests, build};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn user_record(row: &str) -> UserRecord {
     UserRecord {
-        position: 0,
+        record_index: 0,
         sub_sequence_number: 0,
         partition_key: None,
         explicit_hash_key: None,
@@ -29,20 +29,20 @@ fn packed(rows: &[String], max_records: usize, max_payload_bytes: usize) -> Requ
         user_records: &user_records,
         stream_arn: "",
     };
-    let rules = Rules {
-        rows: Rows {
-            records: Some(Media::Csv),
-            requests: Some(Media::Csv),
+    let request_spec = RequestSpec {
+        input: InputSpec {
+            record_type: Some(MediaType::Csv),
+            request_type: Some(MediaType::Csv),
             features: Vec::new(),
-            input_filter: Path::read("$").unwrap(),
-            target_model: Path::read("$[0]"),
-            are_packed: true,
+            input_filter: JsonPath::parse("$").unwrap(),
+            target_model: JsonPath::parse("$[0]"),
+            is_multi_record: true,
         },
-        frame: Arc::new(Frame::of_many(Media::Csv, None)),
+        body_template: Arc::new(BodyTemplate::multi_record(MediaType::Csv, None)),
         max_records,
         max_payload_bytes,
     };
-    build(&batch, rows.iter().map(|_| None).collect(), &rules)
+    build(&batch, rows.iter().map(|_| None).collect(), &request_spec)
 }
 
 proptest! {
@@ -55,10 +55,10 @@ proptest! {
         max_bytes in 10..120_usize,
     ) {
         let requests = packed(&rows, max_records, max_bytes);
-        let mut ended: Vec<_> = requests.ended.iter().map(|(index, _)| *index).collect();
-        prop_assert!(ended.iter().all(|index| rows[*index].len() > max_bytes));
+        let mut settled: Vec<_> = requests.settled.iter().map(|(index, _)| *index).collect();
+        prop_assert!(settled.iter().all(|index| rows[*index].len() > max_bytes));
         let mut last: HashMap<&str, (usize, usize, usize)> = HashMap::new();
-        for request in &requests.to_call {
+        for request in &requests.to_send {
             let records: Vec<_> = request.records().collect();
             let body = String::from_utf8(request.body().to_vec()).unwrap();
             let expected: Vec<_> = records.iter().map(|index| rows[*index].as_str()).collect();
@@ -72,9 +72,9 @@ proptest! {
                 prop_assert!(*count == max_records || bytes + 1 + expected[0].len() > max_bytes);
             }
             last.insert(expected[0].get(..1).unwrap(), (records[records.len() - 1], records.len(), body.len()));
-            ended.extend(records);
+            settled.extend(records);
         }
-        ended.sort_unstable();
-        prop_assert_eq!(ended, (0..rows.len()).collect::<Vec<_>>());
+        settled.sort_unstable();
+        prop_assert_eq!(settled, (0..rows.len()).collect::<Vec<_>>());
     }
 }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use instream::event;
-use instream::event::{Unpacking, UserRecord, decode};
+use instream::event::{DecompressOptions, UserRecord, decode};
 use instream_local::aggregate::{KplUserRecord, aggregate};
 use instream_local::packing::gzip;
 use md5::{Digest as _, Md5};
@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Scenario, entry};
 
-const UNPACKING: Unpacking = Unpacking {
-    decompress: true,
+const DECOMPRESS: DecompressOptions = DecompressOptions {
+    enabled: true,
     limit_bytes: 10_000_000,
 };
 
@@ -29,7 +29,7 @@ fn record(number: &str, data: &[u8]) -> Value {
 /// Returns the user records in one Kinesis record.
 fn decoded(data: &[u8]) -> Vec<UserRecord> {
     let event = json!({ "Records": [record("7", data)] }).to_string();
-    decode(&event::read(event.as_bytes()).unwrap().records, UNPACKING)
+    decode(&event::read(event.as_bytes()).unwrap().records, DECOMPRESS)
 }
 
 #[derive(Deserialize)]

@@ -18,7 +18,7 @@ use aws_smithy_types::retry::ErrorKind;
 use bytes::Bytes;
 use http_body::Frame;
 use instream::config::Config;
-use instream::endpoint::target::Remote;
+use instream::endpoint::target::AnyEndpoint;
 use instream::endpoint::{Endpoint as _, Response};
 use instream::inference::InferenceRequest;
 use instream::outcome::Fault;
@@ -145,7 +145,7 @@ pub(crate) async fn call_with(
 }
 
 pub(crate) fn request() -> InferenceRequest {
-    InferenceRequest::alone(0, "49590-0", "{\"amount\":1}")
+    InferenceRequest::single(0, "49590-0", "{\"amount\":1}")
 }
 
 /// Creates an endpoint with these settings and replies. Returns it with the list of the requests that it makes.
@@ -153,7 +153,7 @@ pub(crate) async fn endpoint(
     credentials: SharedCredentialsProvider,
     settings: &[(&str, &str)],
     answers: &[Reply],
-) -> (Remote, Arc<Mutex<Vec<HttpRequest>>>) {
+) -> (AnyEndpoint, Arc<Mutex<Vec<HttpRequest>>>) {
     let (environment, requests) = environment(credentials, answers);
     let setting = |name: &str| {
         let mut settings = settings.iter().chain(&ENDPOINT);
@@ -164,7 +164,7 @@ pub(crate) async fn endpoint(
         answers: answers.to_vec(),
         requests: Arc::clone(&requests),
     });
-    let endpoint = Remote::new(http, &environment, config.endpoint, &config.parameters).await;
+    let endpoint = AnyEndpoint::new(http, &environment, config.endpoint, &config.parameters).await;
     (endpoint.unwrap(), requests)
 }
 

@@ -8,7 +8,7 @@ use aws_sdk_sagemakerruntime::Client;
 use aws_sdk_sagemakerruntime::primitives::Blob;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use instream::endpoint::sagemaker::{Named, SageMaker};
+use instream::endpoint::sagemaker::{SageMaker, SageMakerTarget};
 use instream::endpoint::{Endpoint as _, InvokeParameters, Response};
 use instream::outcome::FaultKind;
 
@@ -65,7 +65,7 @@ async fn a_call_is_the_same_as_a_call_of_the_sdk() {
         let parameters = parameters();
         let http = SharedHttpConnector::new(Replay::onto(&requests));
         let ours = SageMaker::new(http, &environment, named(), &parameters).await.unwrap();
-        ours.invoke(InferenceRequest::alone(0, "49590-0", body).call())
+        ours.invoke(InferenceRequest::single(0, "49590-0", body).call())
             .await
             .unwrap();
         invoke_with_sdk(&environment, parameters, body).await;
@@ -89,8 +89,8 @@ async fn a_custom_endpoint_url_cannot_be_combined_with_fips_or_dual_stack() {
     }
 }
 
-fn named() -> Named {
-    Named {
+fn named() -> SageMakerTarget {
+    SageMakerTarget {
         name: "fraud".to_owned(),
         region: None,
         role: None,
@@ -238,7 +238,7 @@ async fn errors_on_the_wire_become_faults_after_one_attempt() {
     }
     let in_doubt = Reply::Http(400, INVALID, r#"{"Message":"nobody has seen this yet"}"#);
     let fault = call(&[], &[in_doubt]).await.0.unwrap_err();
-    assert_eq!((fault.kind, fault.is_doubtful), (FaultKind::Refused, true));
+    assert_eq!((fault.kind, fault.needs_evidence), (FaultKind::Refused, true));
 }
 
 #[tokio::test]

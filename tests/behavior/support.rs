@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::config::Config;
-use instream::delivery::destination::Output;
-use instream::delivery::destination::stdout::Lines;
+use instream::delivery::destination::Destination;
+use instream::delivery::destination::stdout::StdoutLines;
 use instream::handler::{Handler, HandlerError};
 use instream::lambda::time_budget::Invocation;
 use instream::telemetry::emf::Metrics;
@@ -66,8 +66,8 @@ pub(crate) struct Scenario {
     output: TestWriter,
     dead_letter: TestWriter,
     metrics: TestWriter,
-    real_output: Option<Output>,
-    real_dead_letter: Option<Output>,
+    real_output: Option<Destination>,
+    real_dead_letter: Option<Destination>,
 }
 
 impl Scenario {
@@ -156,13 +156,13 @@ impl Scenario {
     }
 
     /// Delivers predictions to `output`.
-    pub(crate) fn output(mut self, output: Output) -> Self {
+    pub(crate) fn output(mut self, output: Destination) -> Self {
         self.real_output = Some(output);
         self
     }
 
     /// Delivers dead letters to `output`.
-    pub(crate) fn dead_letter(mut self, output: Output) -> Self {
+    pub(crate) fn dead_letter(mut self, output: Destination) -> Self {
         self.real_dead_letter = Some(output);
         self
     }
@@ -183,11 +183,11 @@ impl Scenario {
             script: self.script,
             seen: Arc::clone(&seen),
         });
-        let writing_to = |writer: &TestWriter| Output::Stdout(Lines::new(Box::new(writer.clone())));
+        let writing_to = |writer: &TestWriter| Destination::Stdout(StdoutLines::new(Box::new(writer.clone())));
         let output = self.real_output.unwrap_or_else(|| writing_to(&self.output));
         let dead_letter = config.dead_letter.as_ref();
         let dead_letter = dead_letter.map(|_| self.real_dead_letter.unwrap_or_else(|| writing_to(&self.dead_letter)));
-        let lines = Lines::new(Box::new(self.metrics.clone()));
+        let lines = StdoutLines::new(Box::new(self.metrics.clone()));
         let metrics = Metrics::new(lines, "instream", "a-function");
         let handler = Handler::new(&config, endpoint, output, dead_letter).with_metrics(Some(metrics));
         let Self {

@@ -1,4 +1,5 @@
-//! `cargo redrive`: what an endpoint refused, and what the mapping gave up, through the real binary once more.
+//! `cargo redrive`: dead letters of a refusing endpoint, and batches that the mapping discarded, redriven through the real
+//! binary.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use crate::{options, repository, run_stream};
 mod ended;
 mod unfinished;
 
-/// A folder of a test's own, gone at its end.
+/// The folder of one test, deleted at its end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -36,8 +37,8 @@ impl Drop for Folder {
     }
 }
 
-/// Streams transactions through the function with an endpoint that fails as `break_it` says. Returns the dead letters, and
-/// what the mapping gave up.
+/// Streams transactions through the function. `break_it` changes its options so that records fail. Returns the files with
+/// the dead letters and with the batches that the mapping discarded.
 async fn broken(folder: &Path, count: usize, packing: Packing, break_it: impl Fn(&mut Options)) -> [PathBuf; 2] {
     let mapping = Mapping {
         batch_size: 40,
@@ -64,7 +65,7 @@ async fn broken(folder: &Path, count: usize, packing: Packing, break_it: impl Fn
     [summary.files.dead_letters, summary.files.on_failure]
 }
 
-/// So many dead letters of an endpoint that refuses everything.
+/// Returns a file with `count` dead letters, from an endpoint that refuses everything.
 async fn refused(folder: &Path, count: usize) -> PathBuf {
     let [dead_letters, _] = broken(folder, count, Packing::default(), |options| {
         options.local_endpoint.rates.refuse = 1.0;
@@ -74,7 +75,7 @@ async fn refused(folder: &Path, count: usize) -> PathBuf {
     dead_letters
 }
 
-/// What puts the letters in `source` through the function, in batches of 20, with an endpoint that is mended.
+/// Redrives the dead letters in `source` through the function, in batches of 20, with a healthy endpoint.
 fn redrive(folder: &Path, source: &Path) -> Redrive {
     Redrive {
         sources: vec![Source::Path(source.to_owned())],
@@ -98,7 +99,7 @@ fn lines(path: &Path) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// How often each record was predicted: by its event identifier and subsequence number.
+/// Returns the number of predictions of each record, by event identifier and subsequence number.
 fn predicted(folder: &Path) -> BTreeMap<(String, u64), usize> {
     counted(&lines(&folder.join("redrive/predictions.jsonl")))
 }
@@ -114,7 +115,7 @@ fn counted(lines: &[String]) -> BTreeMap<(String, u64), usize> {
     counts
 }
 
-/// Those of the dead letters in `path`, each once.
+/// Returns one prediction for each record of the dead letters in `path`.
 fn once_each(path: &Path) -> BTreeMap<(String, u64), usize> {
     let mut counts = counted(&lines(path));
     for count in counts.values_mut() {
@@ -123,17 +124,18 @@ fn once_each(path: &Path) -> BTreeMap<(String, u64), usize> {
     counts
 }
 
-fn told(summary: &Summary) -> (usize, usize, Option<u64>, Option<u64>) {
+/// The counts of sent, finished, predicted and rejected records.
+fn outcome(summary: &Summary) -> (usize, usize, Option<u64>, Option<u64>) {
     let counts = &summary.counts;
     (counts.sent, counts.finished, summary.predicted, summary.rejected_again)
 }
 
 #[tokio::test]
-async fn what_was_refused_is_predicted_with_its_event_id_once_the_endpoint_is_mended() {
+async fn refused_records_are_predicted_with_their_event_ids_after_the_endpoint_is_fixed() {
     let folder = Folder::new("mended");
     let dead_letters = refused(&folder.0, 100).await;
     let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
-    assert_eq!(told(&summary), (100, 100, Some(100), Some(0)), "{summary}");
+    assert_eq!(outcome(&summary), (100, 100, Some(100), Some(0)), "{summary}");
     assert!(summary.is_complete() && summary.batches == 5, "{summary}");
     assert_eq!(predicted(&folder.0), once_each(&dead_letters));
     let member = |line: &String, name: &str| serde_json::from_str::<Value>(line).unwrap()[name].clone();
@@ -149,7 +151,7 @@ async fn what_was_refused_is_predicted_with_its_event_id_once_the_endpoint_is_me
     assert_eq!(predicted(&folder.0).values().sum::<usize>(), 100);
 }
 
-/// The letter with a byte more.
+/// Returns the dead letter with one more byte of data.
 fn another_record(letter: &str) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
@@ -161,31 +163,31 @@ fn another_record(letter: &str) -> String {
 }
 
 #[tokio::test]
-async fn records_of_the_same_event_ids_in_another_file_are_put_as_well() {
+async fn records_with_the_same_event_ids_in_another_file_are_sent_as_well() {
     let folder = Folder::new("same-ids");
     let dead_letters = refused(&folder.0, 20).await;
     let of_another_file: Vec<_> = lines(&dead_letters).iter().map(|line| another_record(line)).collect();
     let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
-    assert_eq!(told(&summary), (20, 20, Some(20), Some(0)), "{summary}");
+    assert_eq!(outcome(&summary), (20, 20, Some(20), Some(0)), "{summary}");
     let both = [lines(&dead_letters), of_another_file].concat();
     std::fs::write(&dead_letters, both.join("\n")).unwrap();
     let mut again = redrive(&folder.0, &dead_letters);
     again.selection.again = true;
-    for (run, put) in [(redrive(&folder.0, &dead_letters), 20), (again, 40)] {
-        let summary = run(run).await.unwrap();
-        assert_eq!(told(&summary), (put, put, Some(put as u64), Some(0)), "{summary}");
+    for (options, sent) in [(redrive(&folder.0, &dead_letters), 20), (again, 40)] {
+        let summary = run(options).await.unwrap();
+        assert_eq!(outcome(&summary), (sent, sent, Some(sent as u64), Some(0)), "{summary}");
         assert!(summary.is_complete() && summary.counts.repeated == 0, "{summary}");
     }
 }
 
 #[tokio::test]
-async fn without_a_yes_nothing_is_put_and_nothing_written() {
+async fn without_yes_nothing_is_sent_and_nothing_is_written() {
     let folder = Folder::new("dry");
     let dead_letters = refused(&folder.0, 30).await;
     let before = std::fs::read(&dead_letters).unwrap();
     let mut dry = redrive(&folder.0, &dead_letters);
     dry.yes = false;
-    // Were it started, it would fail.
+    // The run would fail if it started this function.
     let Target::Local(options) = &mut dry.target else {
         panic!()
     };
@@ -204,7 +206,7 @@ async fn without_a_yes_nothing_is_put_and_nothing_written() {
 }
 
 #[tokio::test]
-async fn what_is_rejected_again_is_told_kept_and_put_by_the_next_run() {
+async fn records_that_are_rejected_again_are_reported_stored_and_sent_by_the_next_run() {
     let folder = Folder::new("rejected");
     let dead_letters = refused(&folder.0, 30).await;
     let mut broken = redrive(&folder.0, &dead_letters);
@@ -213,16 +215,16 @@ async fn what_is_rejected_again_is_told_kept_and_put_by_the_next_run() {
     };
     options.local_endpoint.rates.refuse = 1.0;
     let summary = run(broken).await.unwrap();
-    assert_eq!(told(&summary), (30, 30, Some(0), Some(30)), "{summary}");
+    assert_eq!(outcome(&summary), (30, 30, Some(0), Some(30)), "{summary}");
     assert!(!summary.is_complete());
     assert_eq!(lines(&folder.0.join("redrive/dead-letters.jsonl")).len(), 30);
-    let mended = run(redrive(&folder.0, &dead_letters)).await.unwrap();
-    assert_eq!(told(&mended), (30, 30, Some(30), Some(0)), "{mended}");
+    let fixed = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(outcome(&fixed), (30, 30, Some(30), Some(0)), "{fixed}");
     assert_eq!(predicted(&folder.0), once_each(&dead_letters));
 }
 
 #[tokio::test]
-async fn what_the_mapping_gave_up_is_put_from_its_payload_aggregates_included() {
+async fn discarded_batches_are_sent_from_their_payload_with_aggregates_unchanged() {
     let folder = Folder::new("given-up");
     let packing = Packing {
         aggregate: Some(3),
@@ -235,7 +237,7 @@ async fn what_the_mapping_gave_up_is_put_from_its_payload_aggregates_included() 
     .await;
     let summary = run(redrive(&folder.0, &on_failure)).await.unwrap();
     assert_eq!(
-        told(&summary),
+        outcome(&summary),
         (34, 34, Some(100), Some(0)),
         "34 Kinesis records: {summary}"
     );
@@ -247,7 +249,7 @@ async fn what_the_mapping_gave_up_is_put_from_its_payload_aggregates_included() 
 }
 
 #[tokio::test]
-async fn user_records_of_one_aggregate_are_put_each_under_a_name_of_its_own() {
+async fn user_records_of_an_aggregate_are_sent_with_identifiers_of_their_own() {
     let folder = Folder::new("aggregate");
     let packing = Packing {
         aggregate: Some(7),
@@ -258,7 +260,7 @@ async fn user_records_of_one_aggregate_are_put_each_under_a_name_of_its_own() {
     })
     .await;
     let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
-    assert_eq!(told(&summary), (70, 70, Some(70), Some(0)), "{summary}");
+    assert_eq!(outcome(&summary), (70, 70, Some(70), Some(0)), "{summary}");
     let expected = once_each(&dead_letters).into_keys().map(|(event_id, number)| {
         let event_id = if number == 0 {
             event_id
@@ -271,7 +273,7 @@ async fn user_records_of_one_aggregate_are_put_each_under_a_name_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_no_letter_is_counted_and_stops_nothing_and_a_letter_that_is_there_twice_is_put_once() {
+async fn unreadable_lines_are_counted_and_skipped_and_a_repeated_dead_letter_is_sent_once() {
     let folder = Folder::new("broken-lines");
     let dead_letters = refused(&folder.0, 20).await;
     let mut text = lines(&dead_letters);
@@ -284,19 +286,19 @@ async fn what_is_no_letter_is_counted_and_stops_nothing_and_a_letter_that_is_the
     text.insert(12, String::new());
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
     let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
-    assert_eq!(told(&summary), (20, 20, Some(20), Some(0)), "{summary}");
+    assert_eq!(outcome(&summary), (20, 20, Some(20), Some(0)), "{summary}");
     assert_eq!(
         (summary.counts.unreadable, summary.counts.repeated),
         (2, 1),
         "{summary}"
     );
-    assert!(!summary.is_complete(), "the exit code says so");
+    assert!(!summary.is_complete(), "the exit code is 1");
     let predicted = predicted(&folder.0);
     assert_eq!((predicted.len(), predicted.values().sum::<usize>()), (20, 20));
 }
 
 #[tokio::test]
-async fn only_letters_of_the_reasons_asked_for_are_put_and_only_so_many() {
+async fn only_dead_letters_with_the_selected_reasons_are_sent_up_to_the_limit() {
     let folder = Folder::new("filter");
     let dead_letters = refused(&folder.0, 20).await;
     let mut text = lines(&dead_letters);
@@ -308,8 +310,8 @@ async fn only_letters_of_the_reasons_asked_for_are_put_and_only_so_many() {
     some.selection.reasons = vec!["givenup".to_owned()];
     some.selection.limit = Some(4);
     let summary = run(some).await.unwrap();
-    assert_eq!(told(&summary), (4, 4, Some(4), Some(0)), "{summary}");
+    assert_eq!(outcome(&summary), (4, 4, Some(4), Some(0)), "{summary}");
     assert_eq!(summary.counts.left_out, 10);
-    std::fs::write(folder.0.join("those"), text[10..14].join("\n")).unwrap();
-    assert_eq!(predicted(&folder.0), once_each(&folder.0.join("those")));
+    std::fs::write(folder.0.join("selected"), text[10..14].join("\n")).unwrap();
+    assert_eq!(predicted(&folder.0), once_each(&folder.0.join("selected")));
 }

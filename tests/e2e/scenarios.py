@@ -181,7 +181,7 @@ def kinesis_to_itself():
     settings = {"OUTPUT": "kinesis:ouroboros"}
     command = [LOCAL, "--kinesis", KINESIS, "--stream", "ouroboros", "--limit", "10", "--max-retries", "0", "--json"]
     done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0 and "feed itself for ever" in done.stdout, done.stdout
+    assert done.returncode != 0 and "feed itself forever" in done.stdout, done.stdout
     assert len(list(records("ouroboros"))) == len(ids)
     print("kinesis, output to the source stream: refused", flush=True)
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use instream::endpoint::{Call, Endpoint, Response};
-use instream::outcome::{Fault, FaultKind, Load};
+use instream::outcome::{Fault, FaultKind, LoadSignal};
 use tokio::time::{Instant, sleep};
 
 use crate::ledger::{EventKind, Ledger};
@@ -53,8 +53,8 @@ impl EndpointSpec {
     /// Returns a fault of this kind. An overload of a usage plan concerns the rate of calls.
     fn fault(&self, kind: FaultKind, why: &str) -> Fault {
         let load = match self.limit {
-            Limit::Plan { .. } if kind == FaultKind::Overload => Load::Rate,
-            Limit::Plan { .. } | Limit::Concurrency(_) => Load::AsItsKind,
+            Limit::Plan { .. } if kind == FaultKind::Overload => LoadSignal::RateLimit,
+            Limit::Plan { .. } | Limit::Concurrency(_) => LoadSignal::FromKind,
         };
         Fault {
             load,

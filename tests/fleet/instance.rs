@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use instream::config::Config;
-use instream::delivery::destination::Output;
+use instream::delivery::destination::Destination;
 use instream::handler::Handler;
 use instream::lambda::time_budget::Invocation;
 use tokio::time::sleep;
@@ -39,7 +39,7 @@ impl Instance {
         };
         Self {
             number,
-            handler: Handler::new(config, endpoint, Output::None, Some(Output::None)),
+            handler: Handler::new(config, endpoint, Destination::None, Some(Destination::None)),
             service: Arc::clone(service),
         }
     }

@@ -1,4 +1,4 @@
-//! How a command ends: its summary on standard output, an error on standard error, and the exit code.
+//! The end of a command: its summary on standard output, an error on standard error, and the exit code.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};

@@ -2,8 +2,8 @@
 
 use md5::{Digest as _, Md5};
 
-/// Returns the key of the user record with this `eventId` and `subSequenceNumber`. Without an event identifier, the bytes
-/// are the key.
+/// Returns the key of the user record with this `eventId` and `subSequenceNumber`. Without an event identifier, the key
+/// is a hash of the bytes.
 pub(crate) fn record_key(event_id: Option<&str>, sub_sequence_number: u64, data: &[u8]) -> String {
     match event_id {
         Some(event_id) => {

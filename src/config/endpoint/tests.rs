@@ -23,7 +23,7 @@ fn read(settings: &[(&str, &str)]) -> Result<Target, ConfigError> {
     Config::from_lookup(value).map(|config| config.endpoint)
 }
 
-fn located(settings: &[(&str, &str)]) -> Located {
+fn located(settings: &[(&str, &str)]) -> HttpTarget {
     match read(settings) {
         Ok(Target::Http(located)) => located,
         other => panic!("{other:?}"),
@@ -49,14 +49,14 @@ fn exactly_one_of_name_and_url_is_set() {
 
 #[test]
 fn a_url_is_called_as_it_is_unless_more_is_said() {
-    let Located {
+    let HttpTarget {
         url,
-        signed,
+        sigv4,
         key,
         headers,
     } = located(&[URL]);
     assert_eq!(url.as_str(), URL.1);
-    assert_eq!((signed, key, headers), (None, None, vec![]));
+    assert_eq!((sigv4, key, headers), (None, None, vec![]));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_named_endpoint_may_be_in_another_region_and_account() {
         arn: ROLE.1.to_owned(),
         session_name: "scores".to_owned(),
     };
-    let named = Named {
+    let named = SageMakerTarget {
         name: "fraud".to_owned(),
         region: Some("us-gov-west-1".to_owned()),
         role: Some(role),
@@ -103,11 +103,11 @@ fn nothing_is_sent_in_the_clear_unless_that_is_allowed() {
         &[open],
         "ENDPOINT_URL=\"http://10.0.0.7/score\" would send every record in the clear",
     );
-    assert!(located(&[open, ("ENDPOINT_ALLOW_HTTP", "1")]).url.is_open());
+    assert!(located(&[open, ("ENDPOINT_ALLOW_HTTP", "1")]).url.is_unencrypted());
     assert!(
         !located(&[("ENDPOINT_URL", "http://127.0.0.1:9001/score")])
             .url
-            .is_open()
+            .is_unencrypted()
     );
     refused(
         &[open, ("ENDPOINT_ALLOW_HTTP", "yes")],

@@ -1,4 +1,5 @@
-//! Delivery to a service of AWS: in requests that fit, again what was not taken, until the time for delivery is over.
+//! Delivery to an AWS service. Lines are sent in requests within the service's limits. Lines that the service does not
+//! accept are retried until the delivery end.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,22 +12,23 @@ use aws_sdk_sagemakerruntime::error::{ProvideErrorMetadata, SdkError};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Delivered, DeliveryError, Entry};
+use super::{DeliveryError, DeliveryResult, OutputLine};
 use crate::dispatch::retry::Backoff;
-use crate::endpoint::aws_error::{self, causes, lacks_credentials, refusal, shorten};
+use crate::endpoint::aws_error::{self, causes, is_missing_credentials, service_error, shorten};
 
-/// What a service did not take is tried again until the time for delivery is over.
-const AGAIN: Backoff = Backoff {
+/// The backoff between attempts to send undelivered lines.
+const PUT_BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(50),
     cap: Duration::from_secs(2),
 };
 
-/// A connection that died while Lambda had the process frozen must not take all the time for delivery.
-const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// The timeout of one attempt. A connection can break while Lambda has the process frozen, and must not use up all of the
+/// delivery time.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the client of a service is made from. The SDK's own retries are off: what was not taken is sent again by us.
+/// Returns the configuration of a service's client. The SDK's retries are off, because [`deliver`] retries.
 pub(super) fn client_config(environment: &SdkConfig) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_MAX).build();
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
     let config = environment.clone().into_builder().timeout_config(timeouts);
     let config = config.retry_config(RetryConfig::disabled());
     config
@@ -34,56 +36,59 @@ pub(super) fn client_config(environment: &SdkConfig) -> SdkConfig {
         .build()
 }
 
-/// What fits into one request, and how many requests may be under way.
+/// The limits of one request and the number of concurrent requests.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) entries: usize,
+pub(super) struct BatchLimits {
+    /// The maximum number of lines in a request.
+    pub(super) lines: usize,
+    /// The maximum size of a request's lines, as [`Service::size`] counts them.
     pub(super) bytes: usize,
-    /// One where the order of the entries matters.
-    pub(super) at_once: usize,
+    /// The maximum number of concurrent requests. 1 if the order of the lines matters.
+    pub(super) concurrent_requests: usize,
 }
 
-/// A service that takes several entries a request.
+/// An AWS service that accepts several lines in one request.
 pub(super) trait Service: Sync {
-    /// How OUTPUT names it.
+    /// The service's prefix in the settings, such as `kinesis:`.
     const NAME: &'static str;
 
-    fn limits(&self) -> Limits;
+    fn limits(&self) -> BatchLimits;
 
-    /// How much of a request's bytes the entry takes.
-    fn size(entry: &Entry) -> usize;
+    /// Returns the bytes that the line counts towards the request limit.
+    fn size(line: &OutputLine) -> usize;
 
-    /// Makes one request. For each entry, in order: nothing if it was taken, else the service's code for why not.
-    fn put(&self, entries: &[&Entry]) -> impl Future<Output = Result<Vec<Option<String>>, Refusal>> + Send;
+    /// Makes one request. Returns, for each line in order, `None` if the service accepted it, otherwise the error code.
+    fn put(&self, lines: &[&OutputLine]) -> impl Future<Output = Result<Vec<Option<String>>, PutError>> + Send;
 }
 
-/// Why entries were not taken.
+/// The reason why lines were not accepted.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct PutError {
+    /// The reason, without any part of a record, so that a log may show it.
     reason: String,
-    /// Sending them again would not help.
+    /// Whether a retry cannot succeed.
     is_final: bool,
 }
 
-impl Refusal {
-    /// Something that passes, in words that a log may show.
-    pub(super) fn passing(reason: &str) -> Self {
+impl PutError {
+    /// An error that a retry may resolve. The reason must not quote a record, because logs show it.
+    pub(super) fn transient(reason: &str) -> Self {
         Self {
             reason: shorten(reason),
             is_final: false,
         }
     }
 
-    /// Of a whole request. The service's message stays out of it: one about a value quotes it.
-    pub(super) fn of<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Self {
-        let Some(refusal) = refusal(error) else {
+    /// The error of a whole request. The reason omits the service's message, which can quote a value of a record.
+    pub(super) fn from_sdk_error<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Self {
+        let Some(service_error) = service_error(error) else {
             return Self {
                 reason: causes(error),
-                is_final: lacks_credentials(error),
+                is_final: is_missing_credentials(error),
             };
         };
-        let is_final = !refusal.passes();
-        let aws_error::Refusal { status, code } = refusal;
+        let is_final = !service_error.is_transient();
+        let aws_error::ServiceError { status, code } = service_error;
         let remedy = if is_final {
             "; check the destination's name and the function's role"
         } else {
@@ -96,81 +101,90 @@ impl Refusal {
     }
 }
 
-/// How many entries keep the service busy.
-pub(super) fn worth_a_delivery(service: &impl Service) -> usize {
-    let Limits { entries, at_once, .. } = service.limits();
-    entries.saturating_mul(at_once)
+/// Returns the number of lines that fill all concurrent requests.
+pub(super) fn full_request_lines(service: &impl Service) -> usize {
+    let BatchLimits {
+        lines,
+        concurrent_requests,
+        ..
+    } = service.limits();
+    lines.saturating_mul(concurrent_requests)
 }
 
-/// Delivers `entries` to the service, until `end` at the latest. Those that it does not take at first are sent alone
-/// again, so that their order among the others may change. After a request that came to nothing, no other is made.
-pub(super) async fn deliver<S: Service>(service: &S, entries: &[Entry], end: Instant) -> Delivered {
-    let requests: Vec<_> = requests::<S>(entries, service.limits()).collect();
-    let mut all = Delivered::default();
+/// Delivers `lines` to the service. Stops at `end` at the latest. Rejected lines are retried without their accepted
+/// neighbours, so that their order in the destination can change. After a request with undelivered lines, no further
+/// request starts.
+pub(super) async fn deliver<S: Service>(service: &S, lines: &[OutputLine], end: Instant) -> DeliveryResult {
+    let requests: Vec<_> = split_into_requests::<S>(lines, service.limits()).collect();
+    let mut all = DeliveryResult::default();
     let mut sent = 0;
-    for together in requests.chunks(service.limits().at_once) {
-        let delivered = join_all(together.iter().map(|request| put_all(service, request, end))).await;
-        for (request, Delivered { left, error }) in together.iter().zip(delivered) {
-            all.left.extend(left.into_iter().map(|index| sent + index));
+    for together in requests.chunks(service.limits().concurrent_requests) {
+        let delivered = join_all(together.iter().map(|request| put_with_retries(service, request, end))).await;
+        for (request, DeliveryResult { undelivered, error }) in together.iter().zip(delivered) {
+            all.undelivered.extend(undelivered.into_iter().map(|index| sent + index));
             all.error = all.error.or(error);
             sent += request.len();
         }
         if all.error.is_some() {
-            all.left.extend(sent..entries.len());
+            all.undelivered.extend(sent..lines.len());
             break;
         }
     }
     all
 }
 
-/// Sends the entries of one request, again and again what of it was not taken.
-async fn put_all<S: Service>(service: &S, entries: &[Entry], end: Instant) -> Delivered {
-    let mut left: Vec<usize> = (0..entries.len()).collect();
+/// Sends the lines of one request, and retries the undelivered ones until `end` or a final error.
+async fn put_with_retries<S: Service>(service: &S, lines: &[OutputLine], end: Instant) -> DeliveryResult {
+    let mut undelivered: Vec<usize> = (0..lines.len()).collect();
     for attempts in 1.. {
-        let refusal = match timeout_at(end, put_left(service, entries, &mut left)).await {
+        let put_error = match timeout_at(end, put_undelivered(service, lines, &mut undelivered)).await {
             Ok(Ok(())) => break,
-            Ok(Err(refusal)) => refusal,
+            Ok(Err(put_error)) => put_error,
             Err(_elapsed) => {
                 let error = Some(DeliveryError::OutOfTime);
-                return Delivered { left, error };
+                return DeliveryResult { undelivered, error };
             }
         };
-        let wait = AGAIN.wait(attempts);
-        if refusal.is_final || Instant::now() + wait >= end {
-            let (destination, reason) = (S::NAME, refusal.reason);
-            let error = Some(DeliveryError::Refused { destination, reason });
-            return Delivered { left, error };
+        let wait = PUT_BACKOFF.wait(attempts);
+        if put_error.is_final || Instant::now() + wait >= end {
+            let (destination, reason) = (S::NAME, put_error.reason);
+            let error = Some(DeliveryError::NotAccepted { destination, reason });
+            return DeliveryResult { undelivered, error };
         }
         sleep(wait).await;
     }
-    Delivered::default()
+    DeliveryResult::default()
 }
 
-/// Sends what is `left`, and keeps of it what was not taken.
-async fn put_left<S: Service>(service: &S, entries: &[Entry], left: &mut Vec<usize>) -> Result<(), Refusal> {
-    let these: Vec<_> = left.iter().filter_map(|index| entries.get(*index)).collect();
-    let codes = service.put(&these).await?;
-    if codes.len() != left.len() {
-        return Err(Refusal::passing("the answer does not tell of each record"));
+/// Sends the `undelivered` lines in one request, and removes the indexes of the accepted lines from `undelivered`.
+async fn put_undelivered<S: Service>(
+    service: &S,
+    lines: &[OutputLine],
+    undelivered: &mut Vec<usize>,
+) -> Result<(), PutError> {
+    let request: Vec<_> = undelivered.iter().filter_map(|index| lines.get(*index)).collect();
+    let codes = service.put(&request).await?;
+    if codes.len() != undelivered.len() {
+        return Err(PutError::transient("the response does not have a result for every record"));
     }
-    let mut taken = codes.iter().map(Option::is_none);
-    left.retain(|_| taken.next() == Some(false));
-    let refused = codes.into_iter().flatten().next();
-    refused.map_or(Ok(()), |code| Err(Refusal::passing(&code)))
+    let mut is_accepted = codes.iter().map(Option::is_none);
+    undelivered.retain(|_| is_accepted.next() == Some(false));
+    let first_code = codes.into_iter().flatten().next();
+    first_code.map_or(Ok(()), |code| Err(PutError::transient(&code)))
 }
 
-/// The entries in portions that fit one request each.
-fn requests<S: Service>(entries: &[Entry], limits: Limits) -> impl Iterator<Item = &[Entry]> {
-    let mut rest = entries;
+/// Splits the lines into slices that fit into one request each. A line over the limit gets a request of its own.
+fn split_into_requests<S: Service>(lines: &[OutputLine], limits: BatchLimits) -> impl Iterator<Item = &[OutputLine]> {
+    let mut rest = lines;
     std::iter::from_fn(move || {
         let mut bytes = 0;
-        let fits = |entry: &&Entry| {
-            bytes += S::size(entry);
+        let fits = |line: &&OutputLine| {
+            bytes += S::size(line);
             bytes <= limits.bytes
         };
-        let count = rest.iter().take(limits.entries).take_while(fits).count();
-        let (request, behind) = rest.split_at_checked(count.max(1))?;
-        rest = behind;
+        let count = rest.iter().take(limits.lines).take_while(fits).count();
+        let (request, remaining) = rest.split_at_checked(count.max(1))?;
+        rest = remaining;
         Some(request)
     })
 }
@@ -180,31 +194,31 @@ mod tests {
     use super::*;
 
     #[derive(Debug)]
-    struct Pigeon;
+    struct FakeService;
 
-    impl Service for Pigeon {
-        const NAME: &'static str = "pigeon:";
+    impl Service for FakeService {
+        const NAME: &'static str = "fake:";
 
-        fn limits(&self) -> Limits {
-            Limits {
-                entries: 500,
+        fn limits(&self) -> BatchLimits {
+            BatchLimits {
+                lines: 500,
                 bytes: 5000,
-                at_once: 1,
+                concurrent_requests: 1,
             }
         }
 
-        fn size(entry: &Entry) -> usize {
-            entry.line.len() + entry.partition_key.len()
+        fn size(line: &OutputLine) -> usize {
+            line.text.len() + line.partition_key.len()
         }
 
-        async fn put(&self, entries: &[&Entry]) -> Result<Vec<Option<String>>, Refusal> {
-            Ok(vec![None; entries.len()])
+        async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<String>>, PutError> {
+            Ok(vec![None; lines.len()])
         }
     }
 
-    fn entry(bytes: usize) -> Entry {
-        Entry {
-            line: "x".repeat(bytes),
+    fn line_of(bytes: usize) -> OutputLine {
+        OutputLine {
+            text: "x".repeat(bytes),
             partition_key: "key".to_owned(),
             id: String::new(),
             arrival_ms: 0,
@@ -212,15 +226,15 @@ mod tests {
     }
 
     #[test]
-    fn requests_hold_so_many_records_and_bytes_and_no_more() {
-        let sizes = |entries: Vec<Entry>| {
-            let requests = requests::<Pigeon>(&entries, Pigeon.limits());
-            requests.map(<[Entry]>::len).collect::<Vec<_>>()
+    fn a_request_has_at_most_the_maximum_number_of_lines_and_bytes() {
+        let sizes = |lines: Vec<OutputLine>| {
+            let requests = split_into_requests::<FakeService>(&lines, FakeService.limits());
+            requests.map(<[OutputLine]>::len).collect::<Vec<_>>()
         };
         assert_eq!(sizes(Vec::new()), [0; 0]);
-        assert_eq!(sizes((0..1001).map(|_| entry(1)).collect()), [500, 500, 1]);
-        assert_eq!(sizes((0..7).map(|_| entry(997)).collect()), [5, 2]);
-        assert_eq!(sizes((0..7).map(|_| entry(998)).collect()), [4, 3]);
-        assert_eq!(sizes(vec![entry(1), entry(9000), entry(1)]), [1, 1, 1]);
+        assert_eq!(sizes((0..1001).map(|_| line_of(1)).collect()), [500, 500, 1]);
+        assert_eq!(sizes((0..7).map(|_| line_of(997)).collect()), [5, 2]);
+        assert_eq!(sizes((0..7).map(|_| line_of(998)).collect()), [4, 3]);
+        assert_eq!(sizes(vec![line_of(1), line_of(9000), line_of(1)]), [1, 1, 1]);
     }
 }

@@ -5,15 +5,15 @@ use aws_sdk_firehose::Client;
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::Record;
 
-use super::Entry;
-use super::batch_put::{Limits, Refusal, Service, client_config};
+use super::OutputLine;
+use super::batch_put::{BatchLimits, PutError, Service, client_config};
 
 /// `PutRecordBatch` takes so many records at once, and so many bytes:
 /// <https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html>.
-const LIMITS: Limits = Limits {
-    entries: 500,
+const LIMITS: BatchLimits = BatchLimits {
+    lines: 500,
     bytes: 4 * 1024 * 1024,
-    at_once: 1,
+    concurrent_requests: 1,
 };
 /// What it takes for one record, in bytes.
 const RECORD_BYTES_MAX: usize = 1000 * 1024;
@@ -35,7 +35,7 @@ impl Firehose {
     }
 
     /// The limit in bytes that the line is too long for: a line break fits beside it.
-    pub(super) fn exceeded(line: &str) -> Option<usize> {
+    pub(super) fn exceeded_limit(line: &str) -> Option<usize> {
         const MAX: usize = RECORD_BYTES_MAX - 1;
         (line.len() > MAX).then_some(MAX)
     }
@@ -44,25 +44,25 @@ impl Firehose {
 impl Service for Firehose {
     const NAME: &'static str = "firehose:";
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> BatchLimits {
         LIMITS
     }
 
-    fn size(entry: &Entry) -> usize {
-        entry.line.len() + 1
+    fn size(line: &OutputLine) -> usize {
+        line.text.len() + 1
     }
 
-    async fn put(&self, entries: &[&Entry]) -> Result<Vec<Option<String>>, Refusal> {
-        let records = entries.iter().map(|entry| record(entry)).collect();
+    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<String>>, PutError> {
+        let records = lines.iter().map(|line| record(line)).collect();
         let request = self.client.put_record_batch().delivery_stream_name(&self.stream);
         let answer = request.set_records(Some(records)).send().await;
-        let results = answer.map_err(|error| Refusal::of(&error))?.request_responses;
+        let results = answer.map_err(|error| PutError::from_sdk_error(&error))?.request_responses;
         Ok(results.into_iter().map(|result| result.error_code).collect())
     }
 }
 
-fn record(entry: &Entry) -> Record {
-    let data = Blob::new(format!("{}\n", entry.line));
+fn record(line: &OutputLine) -> Record {
+    let data = Blob::new(format!("{}\n", line.text));
     Record::builder()
         .data(data)
         .build()

@@ -4,15 +4,15 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 
-use super::Entry;
-use super::batch_put::{Limits, Refusal, Service, client_config};
+use super::OutputLine;
+use super::batch_put::{BatchLimits, PutError, Service, client_config};
 
 /// `PutRecords` takes so many records at once, and so many bytes of data and partition keys:
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>. A stream may be set up for more bytes.
-const LIMITS: Limits = Limits {
-    entries: 500,
+const LIMITS: BatchLimits = BatchLimits {
+    lines: 500,
     bytes: 5 * 1024 * 1024,
-    at_once: 1,
+    concurrent_requests: 1,
 };
 /// What any stream takes for one record, its partition key included. A stream may be set up for more.
 const RECORD_BYTES_MAX: usize = 1024 * 1024;
@@ -36,14 +36,14 @@ impl Kinesis {
     }
 
     /// The limit in bytes that the line is too long for: the longest partition key fits beside it.
-    pub(super) fn exceeded(line: &str) -> Option<usize> {
+    pub(super) fn exceeded_limit(line: &str) -> Option<usize> {
         const MAX: usize = RECORD_BYTES_MAX - 4 * PARTITION_KEY_MAX;
         (line.len() > MAX).then_some(MAX)
     }
 
     /// Whether `stream_arn` is this very stream, for a function of this `account`. Where an account is not known, it is
     /// taken for the same.
-    pub(super) fn is(&self, stream_arn: &str, account: Option<&str>) -> bool {
+    pub(super) fn is_source_stream(&self, stream_arn: &str, account: Option<&str>) -> bool {
         let mut parts = stream_arn.splitn(6, ':').skip(3);
         let (region, owner, resource) = (parts.next(), parts.next(), parts.next());
         let own_region = self.client.config().region().map(AsRef::as_ref);
@@ -57,27 +57,27 @@ impl Kinesis {
 impl Service for Kinesis {
     const NAME: &'static str = "kinesis:";
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> BatchLimits {
         LIMITS
     }
 
-    fn size(entry: &Entry) -> usize {
-        entry.line.len() + entry.partition_key.len()
+    fn size(line: &OutputLine) -> usize {
+        line.text.len() + line.partition_key.len()
     }
 
-    async fn put(&self, entries: &[&Entry]) -> Result<Vec<Option<String>>, Refusal> {
-        let records = entries.iter().map(|entry| record(entry)).collect();
+    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<String>>, PutError> {
+        let records = lines.iter().map(|line| record(line)).collect();
         let request = self.client.put_records().stream_name(&self.stream);
         let answer = request.set_records(Some(records)).send().await;
-        let results = answer.map_err(|error| Refusal::of(&error))?.records;
+        let results = answer.map_err(|error| PutError::from_sdk_error(&error))?.records;
         Ok(results.into_iter().map(|result| result.error_code).collect())
     }
 }
 
-fn record(entry: &Entry) -> PutRecordsRequestEntry {
-    let key: String = entry.partition_key.chars().take(PARTITION_KEY_MAX).collect();
+fn record(line: &OutputLine) -> PutRecordsRequestEntry {
+    let key: String = line.partition_key.chars().take(PARTITION_KEY_MAX).collect();
     PutRecordsRequestEntry::builder()
-        .data(Blob::new(entry.line.as_bytes()))
+        .data(Blob::new(line.text.as_bytes()))
         .partition_key(key)
         .build()
         .expect("data and partition key are all that a record needs")

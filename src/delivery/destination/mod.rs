@@ -1,6 +1,7 @@
-//! Where predictions and dead letters go, and the envelope that they go in.
+//! Destinations of predictions and dead letters.
 //!
-//! The destination is chosen at run time, so this seam is an enum of real destinations. Those in AWS are cargo features.
+//! The destination is chosen at run time, so this seam is an enum of real destinations. Each AWS destination is a cargo
+//! feature.
 
 use std::io;
 
@@ -23,7 +24,7 @@ pub mod stdout;
 pub use setting::DestinationSetting;
 
 #[cfg(any(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs"))]
-use batch_put::{deliver, worth_a_delivery};
+use batch_put::{deliver, full_request_lines};
 #[cfg(feature = "firehose")]
 use firehose::Firehose;
 #[cfg(feature = "kinesis")]
@@ -32,16 +33,16 @@ use kinesis::Kinesis;
 use s3::S3;
 #[cfg(feature = "sqs")]
 use sqs::Sqs;
-use stdout::Lines;
+use stdout::StdoutLines;
 
-/// Lines that are written together, where the destination does not say: a batch of 10,000 would take megabytes.
-const LINES_AT_ONCE: usize = 500;
+/// StdoutLines that are written together, where the destination does not say: a batch of 10,000 would take megabytes.
+const DEFAULT_DELIVERY_LINES: usize = 500;
 
 /// One destination, opened once for the process and shared by concurrent invocations.
 #[derive(Debug)]
-pub enum Output {
-    /// JSON lines to a writer: standard output, or a buffer in a test.
-    Stdout(Lines),
+pub enum Destination {
+    /// Lines to a writer: standard output, or a buffer in a test.
+    Stdout(StdoutLines),
     /// A Kinesis data stream.
     #[cfg(feature = "kinesis")]
     Kinesis(Kinesis),
@@ -54,58 +55,58 @@ pub enum Output {
     /// Objects in S3.
     #[cfg(feature = "s3")]
     S3(S3),
-    /// Nowhere: the endpoint itself is what matters, or its data capture.
+    /// Discards the lines, for a function that needs only the calls or the endpoint's data capture.
     None,
 }
 
-/// What a destination is handed for one user record.
+/// The line to deliver for one user record, with the properties that some destinations need.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// What is delivered: one JSON object without a line break, or a model's answer alone.
-    pub line: String,
-    /// The partition key of the record that it is about.
+pub struct OutputLine {
+    /// The line itself, without the line break at its end: one JSON object, or the model's output alone.
+    pub text: String,
+    /// The partition key of the record.
     pub partition_key: String,
-    /// What tells the record from all others, the same for every delivery of it: its place, and behind a space the rest.
-    /// Empty where the destination makes nothing of it.
+    /// The record's unique ID, which is the same for every delivery of the record: its ID in the shard, a space, and the
+    /// origin. Empty if the destination does not use IDs.
     pub id: String,
-    /// When the stream took the record, in milliseconds since 1970; 0 where that is not known.
+    /// The record's arrival time in the stream, in milliseconds since 1970. 0 if unknown.
     pub arrival_ms: u64,
 }
 
-/// How far a delivery came.
+/// The result of a delivery.
 #[derive(Debug, Default)]
-pub struct Delivered {
-    /// The indexes of the entries that have not arrived, as far as is known, in their order.
-    pub left: Vec<usize>,
-    /// Why these have not.
+pub struct DeliveryResult {
+    /// The indexes of the lines that are not known to be delivered, in ascending order.
+    pub undelivered: Vec<usize>,
+    /// The error that left them undelivered.
     pub error: Option<DeliveryError>,
 }
 
-/// Why entries have not arrived, as far as is known.
+/// The reason why lines are not known to be delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// The destination did not take them.
-    #[error("{destination} did not take the records: {reason}")]
-    Refused {
-        /// Which one.
+    /// The destination did not accept the lines.
+    #[error("{destination} did not accept the records: {reason}")]
+    NotAccepted {
+        /// The destination's prefix in the settings.
         destination: &'static str,
-        /// Why, in words that a log may show: nothing of a record.
+        /// The reason, without any part of a record, so that a log may show it.
         reason: String,
     },
-    /// The deadline came first.
-    #[error("the records were not taken before the deadline")]
+    /// The delivery end passed first.
+    #[error("the records were not accepted before the deadline")]
     OutOfTime,
 }
 
-impl Output {
-    /// Opens a destination. What is in AWS is reached as the SDK found in the `environment`.
+impl Destination {
+    /// Opens a destination. AWS destinations use the region, credentials and connections of `environment`.
     ///
     /// # Panics
     ///
-    /// For a destination that this build leaves out: [`Config`](crate::config::Config) has none.
-    pub fn open(destination: &DestinationSetting, environment: &aws_config::SdkConfig) -> Self {
-        match destination {
-            DestinationSetting::Stdout => Self::Stdout(Lines::new(Box::new(io::stdout()))),
+    /// Panics for a destination that this build leaves out. [`Config`](crate::config::Config) never holds one.
+    pub fn open(setting: &DestinationSetting, environment: &aws_config::SdkConfig) -> Self {
+        match setting {
+            DestinationSetting::Stdout => Self::Stdout(StdoutLines::new(Box::new(io::stdout()))),
             #[cfg(feature = "kinesis")]
             DestinationSetting::Kinesis(stream) => Self::Kinesis(Kinesis::new(environment, stream.clone())),
             #[cfg(feature = "firehose")]
@@ -123,15 +124,15 @@ impl Output {
         }
     }
 
-    /// The limit in bytes that the line is too long for, where the destination has one.
-    pub fn exceeded(&self, line: &str) -> Option<usize> {
+    /// Returns the destination's line limit in bytes if the line exceeds it.
+    pub fn exceeded_limit(&self, line: &str) -> Option<usize> {
         match self {
             #[cfg(feature = "kinesis")]
-            Self::Kinesis(_) => Kinesis::exceeded(line),
+            Self::Kinesis(_) => Kinesis::exceeded_limit(line),
             #[cfg(feature = "firehose")]
-            Self::Firehose(_) => Firehose::exceeded(line),
+            Self::Firehose(_) => Firehose::exceeded_limit(line),
             #[cfg(feature = "sqs")]
-            Self::Sqs(_) => Sqs::exceeded(line),
+            Self::Sqs(_) => Sqs::exceeded_limit(line),
             #[cfg(feature = "s3")]
             Self::S3(_) => None,
             Self::Stdout(_) | Self::None => {
@@ -141,27 +142,27 @@ impl Output {
         }
     }
 
-    /// How many entries are worth a delivery of their own while more are to come.
-    pub fn worth_a_delivery(&self) -> usize {
+    /// Returns the number of lines to wait for before a delivery starts, while more outcomes are expected.
+    pub fn full_request_lines(&self) -> usize {
         match self {
             #[cfg(feature = "kinesis")]
-            Self::Kinesis(kinesis) => worth_a_delivery(kinesis),
+            Self::Kinesis(kinesis) => full_request_lines(kinesis),
             #[cfg(feature = "firehose")]
-            Self::Firehose(firehose) => worth_a_delivery(firehose),
+            Self::Firehose(firehose) => full_request_lines(firehose),
             #[cfg(feature = "sqs")]
-            Self::Sqs(sqs) => worth_a_delivery(sqs),
+            Self::Sqs(sqs) => full_request_lines(sqs),
             #[cfg(feature = "s3")]
-            Self::S3(s3) => worth_a_delivery(s3),
-            Self::Stdout(_) | Self::None => LINES_AT_ONCE,
+            Self::S3(s3) => full_request_lines(s3),
+            Self::Stdout(_) | Self::None => DEFAULT_DELIVERY_LINES,
         }
     }
 
-    /// Whether what is delivered here comes back with the events of this stream. Of an `account` that is not known,
-    /// that is taken for granted.
-    pub fn feeds(&self, stream_arn: &str, account: Option<&str>) -> bool {
+    /// Whether this destination is the stream with this ARN. If `account` is unknown, the accounts are assumed to be the
+    /// same.
+    pub fn is_source_stream(&self, stream_arn: &str, account: Option<&str>) -> bool {
         match self {
             #[cfg(feature = "kinesis")]
-            Self::Kinesis(kinesis) => kinesis.is(stream_arn, account),
+            Self::Kinesis(kinesis) => kinesis.is_source_stream(stream_arn, account),
             #[cfg(feature = "firehose")]
             Self::Firehose(_) => false,
             #[cfg(feature = "sqs")]
@@ -175,8 +176,8 @@ impl Output {
         }
     }
 
-    /// Whether the destination makes something of an entry's identity.
-    pub fn tells_by_id(&self) -> bool {
+    /// Whether the destination uses [`OutputLine::id`].
+    pub fn uses_ids(&self) -> bool {
         match self {
             #[cfg(feature = "kinesis")]
             Self::Kinesis(_) => false,
@@ -190,34 +191,34 @@ impl Output {
         }
     }
 
-    /// Delivers `entries` in their order, until `end` at the latest.
-    pub async fn deliver(&self, entries: &[Entry], end: Instant) -> Delivered {
+    /// Delivers `lines` in order. Stops at `end` at the latest.
+    pub async fn deliver(&self, lines: &[OutputLine], end: Instant) -> DeliveryResult {
         match self {
-            Self::None => Delivered::default(),
-            _ if entries.is_empty() => Delivered::default(),
-            // What is begun now may arrive, and then comes again for certain.
-            _ if Instant::now() >= end => Delivered::none_of(entries.len(), DeliveryError::OutOfTime),
-            Self::Stdout(lines) => match lines.deliver(entries, end).await {
-                Ok(()) => Delivered::default(),
-                Err(error) => Delivered::none_of(entries.len(), error),
+            Self::None => DeliveryResult::default(),
+            _ if lines.is_empty() => DeliveryResult::default(),
+            // A delivery that started now could arrive unnoticed and would then certainly be repeated.
+            _ if Instant::now() >= end => DeliveryResult::none_delivered(lines.len(), DeliveryError::OutOfTime),
+            Self::Stdout(stdout) => match stdout.deliver(lines, end).await {
+                Ok(()) => DeliveryResult::default(),
+                Err(error) => DeliveryResult::none_delivered(lines.len(), error),
             },
-            // Boxed, since the SDK's work is deep and large, and these branches are the smaller part of what comes here.
+            // Boxed, because the SDK's futures are large and most calls do not take these branches.
             #[cfg(feature = "kinesis")]
-            Self::Kinesis(kinesis) => Box::pin(deliver(kinesis, entries, end)).await,
+            Self::Kinesis(kinesis) => Box::pin(deliver(kinesis, lines, end)).await,
             #[cfg(feature = "firehose")]
-            Self::Firehose(firehose) => Box::pin(deliver(firehose, entries, end)).await,
+            Self::Firehose(firehose) => Box::pin(deliver(firehose, lines, end)).await,
             #[cfg(feature = "sqs")]
-            Self::Sqs(sqs) => Box::pin(deliver(sqs, entries, end)).await,
+            Self::Sqs(sqs) => Box::pin(deliver(sqs, lines, end)).await,
             #[cfg(feature = "s3")]
-            Self::S3(s3) => Box::pin(deliver(s3, entries, end)).await,
+            Self::S3(s3) => Box::pin(deliver(s3, lines, end)).await,
         }
     }
 }
 
-impl Delivered {
-    fn none_of(count: usize, error: DeliveryError) -> Self {
+impl DeliveryResult {
+    fn none_delivered(count: usize, error: DeliveryError) -> Self {
         Self {
-            left: (0..count).collect(),
+            undelivered: (0..count).collect(),
             error: Some(error),
         }
     }

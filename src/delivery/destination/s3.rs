@@ -7,15 +7,15 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
 
-use super::Entry;
-use super::batch_put::{Limits, Refusal, Service, client_config};
+use super::OutputLine;
+use super::batch_put::{BatchLimits, PutError, Service, client_config};
 use crate::inference::sha256;
 
 /// One request takes all: an object may have 5 GB, a batch has 6 MB.
-const LIMITS: Limits = Limits {
-    entries: usize::MAX,
+const LIMITS: BatchLimits = BatchLimits {
+    lines: usize::MAX,
     bytes: usize::MAX,
-    at_once: 1,
+    concurrent_requests: 1,
 };
 /// How many digits of the hash a key shows.
 const HASH_SHOWN: usize = 16;
@@ -42,35 +42,35 @@ impl S3 {
 impl Service for S3 {
     const NAME: &'static str = "s3:";
 
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> BatchLimits {
         LIMITS
     }
 
-    fn size(_: &Entry) -> usize {
+    fn size(_: &OutputLine) -> usize {
         0
     }
 
-    async fn put(&self, entries: &[&Entry]) -> Result<Vec<Option<String>>, Refusal> {
-        let mut body = String::with_capacity(entries.iter().map(|entry| entry.line.len() + 1).sum());
-        for entry in entries {
-            body.push_str(&entry.line);
+    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<String>>, PutError> {
+        let mut body = String::with_capacity(lines.iter().map(|line| line.text.len() + 1).sum());
+        for line in lines {
+            body.push_str(&line.text);
             body.push('\n');
         }
         let request = self.client.put_object().bucket(&self.bucket);
         let request = request
-            .key(key(&self.prefix, entries))
+            .key(key(&self.prefix, lines))
             .content_type("application/jsonl");
         let answer = request.body(ByteStream::from(body.into_bytes())).send().await;
-        answer.map_err(|error| Refusal::of(&error))?;
-        Ok(vec![None; entries.len()])
+        answer.map_err(|error| PutError::from_sdk_error(&error))?;
+        Ok(vec![None; lines.len()])
     }
 }
 
-fn key(prefix: &str, entries: &[&Entry]) -> String {
-    let ids: Vec<_> = entries.iter().map(|entry| &*entry.id).collect();
+fn key(prefix: &str, lines: &[&OutputLine]) -> String {
+    let ids: Vec<_> = lines.iter().map(|line| &*line.id).collect();
     let hash = sha256(&ids.join("\n"));
     let hash = hash.get(..HASH_SHOWN).unwrap_or(&hash);
-    let (id, arrival_ms) = entries.first().map_or(("", 0), |entry| (&*entry.id, entry.arrival_ms));
+    let (id, arrival_ms) = lines.first().map_or(("", 0), |line| (&*line.id, line.arrival_ms));
     // A key may hold anything, but only these characters are safe everywhere.
     let safe = |character: char| {
         if character.is_ascii_alphanumeric() {
@@ -98,14 +98,14 @@ mod tests {
     use super::*;
 
     fn key_of(prefix: &str, ids: &[&str], arrival_ms: u64) -> String {
-        let entry = |id: &&str| Entry {
-            line: "{}".to_owned(),
+        let line = |id: &&str| OutputLine {
+            text: "{}".to_owned(),
             partition_key: String::new(),
             id: (*id).to_owned(),
             arrival_ms,
         };
-        let entries: Vec<_> = ids.iter().map(entry).collect();
-        key(prefix, &entries.iter().collect::<Vec<_>>())
+        let lines: Vec<_> = ids.iter().map(line).collect();
+        key(prefix, &lines.iter().collect::<Vec<_>>())
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 
-use super::Entry;
-use super::batch_put::{Limits, Refusal, Service, client_config};
+use super::OutputLine;
+use super::batch_put::{BatchLimits, PutError, Service, client_config};
 use crate::inference::sha256;
 
 /// `SendMessageBatch` takes so many messages at once, and so many bytes in all:
@@ -40,18 +40,18 @@ impl Sqs {
     }
 
     /// The limit in bytes that the line is too long for.
-    pub(super) fn exceeded(line: &str) -> Option<usize> {
+    pub(super) fn exceeded_limit(line: &str) -> Option<usize> {
         (body(line).len() > BYTES_MAX).then_some(BYTES_MAX)
     }
 
-    fn message(&self, number: usize, entry: &Entry) -> SendMessageBatchRequestEntry {
+    fn message(&self, number: usize, line: &OutputLine) -> SendMessageBatchRequestEntry {
         let message = SendMessageBatchRequestEntry::builder()
             .id(number.to_string())
-            .message_body(body(&entry.line));
+            .message_body(body(&line.text));
         let message = if self.is_fifo {
             message
-                .message_group_id(identifier(&entry.partition_key))
-                .message_deduplication_id(identifier(&entry.id))
+                .message_group_id(identifier(&line.partition_key))
+                .message_deduplication_id(identifier(&line.id))
         } else {
             message
         };
@@ -64,25 +64,25 @@ impl Sqs {
 impl Service for Sqs {
     const NAME: &'static str = "sqs:";
 
-    fn limits(&self) -> Limits {
-        Limits {
-            entries: ENTRIES_MAX,
+    fn limits(&self) -> BatchLimits {
+        BatchLimits {
+            lines: ENTRIES_MAX,
             bytes: BYTES_MAX,
-            at_once: if self.is_fifo { 1 } else { REQUESTS_AT_ONCE },
+            concurrent_requests: if self.is_fifo { 1 } else { REQUESTS_AT_ONCE },
         }
     }
 
-    fn size(entry: &Entry) -> usize {
-        body(&entry.line).len()
+    fn size(line: &OutputLine) -> usize {
+        body(&line.text).len()
     }
 
-    async fn put(&self, entries: &[&Entry]) -> Result<Vec<Option<String>>, Refusal> {
-        let numbered = entries.iter().enumerate();
-        let messages = numbered.map(|(number, entry)| self.message(number, entry)).collect();
+    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<String>>, PutError> {
+        let numbered = lines.iter().enumerate();
+        let messages = numbered.map(|(number, line)| self.message(number, line)).collect();
         let request = self.client.send_message_batch().queue_url(&self.url);
         let answer = request.set_entries(Some(messages)).send().await;
-        let answer = answer.map_err(|error| Refusal::of(&error))?;
-        let mut codes = vec![Some("the answer does not tell of it".to_owned()); entries.len()];
+        let answer = answer.map_err(|error| PutError::from_sdk_error(&error))?;
+        let mut codes = vec![Some("the answer does not tell of it".to_owned()); lines.len()];
         let mut tell = |id: &str, code: Option<String>| {
             if let Some(slot) = id.parse().ok().and_then(|number: usize| codes.get_mut(number)) {
                 *slot = code;

@@ -8,15 +8,15 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-use super::{DeliveryError, Entry};
+use super::{DeliveryError, OutputLine};
 
 /// A writer that takes all lines of a delivery at once, so that those of concurrent invocations do not mix among them.
-pub struct Lines {
+pub struct StdoutLines {
     writer: Arc<Mutex<Box<dyn Write + Send>>>,
 }
 
-impl Lines {
-    /// Lines to `writer`.
+impl StdoutLines {
+    /// StdoutLines to `writer`.
     pub fn new(writer: Box<dyn Write + Send>) -> Self {
         Self {
             writer: Arc::new(Mutex::new(writer)),
@@ -27,10 +27,10 @@ impl Lines {
     ///
     /// Nobody may be reading, and a write that has begun cannot be taken back: after `end`, its lines are in the output
     /// later or never, but whole. Until then, what comes after it waits here, unwritten.
-    pub(super) async fn deliver(&self, entries: &[Entry], end: Instant) -> Result<(), DeliveryError> {
-        let mut text = String::with_capacity(entries.iter().map(|entry| entry.line.len() + 1).sum());
-        for entry in entries {
-            text.push_str(&entry.line);
+    pub(super) async fn deliver(&self, lines: &[OutputLine], end: Instant) -> Result<(), DeliveryError> {
+        let mut text = String::with_capacity(lines.iter().map(|line| line.text.len() + 1).sum());
+        for line in lines {
+            text.push_str(&line.text);
             text.push('\n');
         }
         self.write(text.into_bytes(), end).await
@@ -49,15 +49,15 @@ impl Lines {
         let written = timeout_at(end, write).await;
         written
             .map_err(|_elapsed| DeliveryError::OutOfTime)?
-            .map_err(|error| DeliveryError::Refused {
+            .map_err(|error| DeliveryError::NotAccepted {
                 destination: "stdout:",
                 reason: error.to_string(),
             })
     }
 }
 
-impl fmt::Debug for Lines {
+impl fmt::Debug for StdoutLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lines")
+        f.write_str("StdoutLines")
     }
 }

@@ -7,18 +7,18 @@ use std::sync::Mutex;
 use super::*;
 
 /// So long a call takes, and how it ends.
-type Leg = (u64, Result<(), FaultKind>);
+type ScriptedCall = (u64, Result<(), FaultKind>);
 
-const HANGS: Leg = (u64::MAX / 1_000_000, Ok(()));
+const HANGS: ScriptedCall = (u64::MAX / 1_000_000, Ok(()));
 const TIMEOUT: Duration = Duration::from_millis(400);
 
 /// An endpoint whose calls end like this, one after the other.
-struct Legs(Mutex<VecDeque<Leg>>);
+struct ScriptedEndpoint(Mutex<VecDeque<ScriptedCall>>);
 
-impl Endpoint for Legs {
+impl Endpoint for ScriptedEndpoint {
     async fn invoke(&self, _: Call<'_>) -> Result<Response, Fault> {
-        let leg = self.0.lock().unwrap().pop_front();
-        let (ms, end) = leg.expect("a call that the test knows of");
+        let call = self.0.lock().unwrap().pop_front();
+        let (ms, end) = call.expect("a call that the test knows of");
         sleep(Duration::from_millis(ms)).await;
         let response = Response {
             body: "1".into(),
@@ -36,48 +36,48 @@ impl Endpoint for Legs {
 /// Knows that a call takes 10 ms, and has seen so many first calls.
 fn hedge(first_calls: usize) -> Hedge {
     let hedge = Hedge::after(95);
-    (0..100).for_each(|_| hedge.answered(Duration::from_millis(10)));
+    (0..100).for_each(|_| hedge.record_answer(Duration::from_millis(10)));
     (0..first_calls).for_each(|_| _ = hedge.begin());
     hedge
 }
 
-fn caller(capacity: usize, is_adaptive: bool, legs: &[Leg]) -> Caller<Legs> {
-    let endpoint = Legs(Mutex::new(legs.iter().copied().collect()));
+fn invoker(capacity: usize, is_adaptive: bool, calls: &[ScriptedCall]) -> Invoker<ScriptedEndpoint> {
+    let endpoint = ScriptedEndpoint(Mutex::new(calls.iter().copied().collect()));
     let capacity = Capacity::new(NonZeroUsize::new(capacity).unwrap(), is_adaptive);
-    Caller::new(endpoint, TIMEOUT, capacity, Some(hedge(100)))
+    Invoker::new(endpoint, TIMEOUT, capacity, Some(hedge(100)))
 }
 
 struct Attempt {
-    answer: Result<Answer, Fault>,
+    answer: Result<RecordOutputs, Fault>,
     took: Duration,
     /// Attempts and second calls.
-    tally: (usize, usize),
+    stats: (usize, usize),
 }
 
-async fn attempt(caller: &Caller<Legs>) -> Attempt {
-    let request = Arc::new(InferenceRequest::alone(0, "a", ""));
-    let (tally, started) = (Tally::default(), Instant::now());
-    let mut permit = caller.capacity().acquire().await;
-    let answer = caller.attempt(&request, &mut permit, &tally).await;
-    let tally = (
-        tally.attempts.load(Ordering::Relaxed),
-        tally.hedges.load(Ordering::Relaxed),
+async fn attempt(invoker: &Invoker<ScriptedEndpoint>) -> Attempt {
+    let request = Arc::new(InferenceRequest::single(0, "a", ""));
+    let (stats, started) = (CallStats::default(), Instant::now());
+    let mut permit = invoker.capacity().acquire().await;
+    let answer = invoker.attempt(&request, &mut permit, &stats).await;
+    let stats = (
+        stats.attempts.load(Ordering::Relaxed),
+        stats.hedges.load(Ordering::Relaxed),
     );
     Attempt {
         answer,
         took: started.elapsed(),
-        tally,
+        stats,
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_second_call_is_counted_as_one_and_not_as_an_attempt() {
-    let quick = attempt(&caller(4, true, &[(10, Ok(()))])).await;
-    assert_eq!(quick.tally, (1, 0));
-    let slow = attempt(&caller(4, true, &[(300, Ok(())), (10, Ok(()))])).await;
+    let quick = attempt(&invoker(4, true, &[(10, Ok(()))])).await;
+    assert_eq!(quick.stats, (1, 0));
+    let slow = attempt(&invoker(4, true, &[(300, Ok(())), (10, Ok(()))])).await;
     assert!(slow.answer.is_ok());
     assert_eq!(
-        (slow.tally, slow.took),
+        (slow.stats, slow.took),
         ((1, 1), Duration::from_millis(25)),
         "slow from half as long again as the median on"
     );
@@ -90,10 +90,10 @@ async fn where_both_fail_for_a_while_the_first_calls_fault_counts() {
             (FaultKind::Overload, FaultKind::Suspect),
             (FaultKind::Suspect, FaultKind::Unreachable),
         ] {
-            let legs = [(first_ms, Err(first)), (second_ms, Err(second))];
-            let failed = attempt(&caller(4, true, &legs)).await;
+            let calls = [(first_ms, Err(first)), (second_ms, Err(second))];
+            let failed = attempt(&invoker(4, true, &calls)).await;
             assert_eq!(failed.answer.unwrap_err().kind, first);
-            assert_eq!((failed.tally, failed.took), ((1, 1), Duration::from_millis(took_ms)));
+            assert_eq!((failed.stats, failed.took), ((1, 1), Duration::from_millis(took_ms)));
         }
     }
 }
@@ -101,13 +101,13 @@ async fn where_both_fail_for_a_while_the_first_calls_fault_counts() {
 #[tokio::test(start_paused = true)]
 async fn what_will_not_pass_wins_whichever_call_it_ends() {
     for kind in [FaultKind::Refused, FaultKind::Misconfigured] {
-        for (legs, took_ms) in [
+        for (calls, took_ms) in [
             ([(20, Err(kind)), (100, Ok(()))], 20),
             ([(300, Ok(())), (10, Err(kind))], 25),
             ([(20, Err(FaultKind::Overload)), (10, Err(kind))], 25),
             ([(100, Err(kind)), (10, Err(FaultKind::Overload))], 100),
         ] {
-            let failed = attempt(&caller(4, true, &legs)).await;
+            let failed = attempt(&invoker(4, true, &calls)).await;
             assert_eq!(failed.answer.unwrap_err().kind, kind);
             assert_eq!(failed.took, Duration::from_millis(took_ms), "{legs:?}");
         }
@@ -116,28 +116,28 @@ async fn what_will_not_pass_wins_whichever_call_it_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn both_have_the_time_of_one_attempt() {
-    let hanging = attempt(&caller(4, true, &[HANGS, HANGS])).await;
+    let hanging = attempt(&invoker(4, true, &[HANGS, HANGS])).await;
     assert_eq!(hanging.answer.unwrap_err().kind, FaultKind::Suspect);
     assert_eq!(hanging.took, TIMEOUT, "and not that of the second call");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fault_of_the_first_call_counts_where_the_second_hangs() {
-    let failed = attempt(&caller(4, true, &[(30, Err(FaultKind::Overload)), HANGS])).await;
+    let failed = attempt(&invoker(4, true, &[(30, Err(FaultKind::Overload)), HANGS])).await;
     assert_eq!(failed.answer.unwrap_err().kind, FaultKind::Overload);
     assert_eq!(failed.took, TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_second_calls_permit_is_free_when_it_has_ended() {
-    let caller = caller(2, true, &[(300, Ok(())), (10, Err(FaultKind::Suspect))]);
+    let invoker = invoker(2, true, &[(300, Ok(())), (10, Err(FaultKind::Suspect))]);
     let permits = async {
         sleep(Duration::from_millis(20)).await;
-        let during = caller.capacity().spare().is_some();
+        let during = invoker.capacity().try_acquire_spare().is_some();
         sleep(Duration::from_millis(10)).await;
-        (during, caller.capacity().spare().is_some())
+        (during, invoker.capacity().try_acquire_spare().is_some())
     };
-    let (slow, permits) = tokio::join!(attempt(&caller), permits);
+    let (slow, permits) = tokio::join!(attempt(&invoker), permits);
     assert!(slow.answer.is_ok());
     assert_eq!(permits, (false, true));
 }
@@ -152,10 +152,10 @@ async fn no_permit_is_lost_however_two_calls_end() {
     ];
     for first in ends {
         for second in ends {
-            let caller = caller(3, false, &[first, second]);
-            attempt(&caller).await.answer.ok();
+            let invoker = invoker(3, false, &[first, second]);
+            attempt(&invoker).await.answer.ok();
             sleep(Duration::from_secs(1)).await;
-            let spare: Vec<_> = std::iter::from_fn(|| caller.capacity().spare()).collect();
+            let spare: Vec<_> = std::iter::from_fn(|| invoker.capacity().try_acquire_spare()).collect();
             assert_eq!(spare.len(), 3, "{first:?}, {second:?}");
         }
     }
@@ -163,26 +163,26 @@ async fn no_permit_is_lost_however_two_calls_end() {
 
 #[tokio::test(start_paused = true)]
 async fn how_each_of_two_calls_ended_moves_the_limit() {
-    let caller = caller(
+    let invoker = invoker(
         20,
         true,
         &[(300, Err(FaultKind::Suspect)), (10, Err(FaultKind::Overload))],
     );
     let limit = async {
         sleep(Duration::from_millis(50)).await;
-        caller.capacity().limit()
+        invoker.capacity().limit()
     };
-    let (_, limit) = tokio::join!(attempt(&caller), limit);
+    let (_, limit) = tokio::join!(attempt(&invoker), limit);
     assert!((limit - 18.0).abs() < f64::EPSILON, "{limit}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_permit_for_which_there_is_no_second_call_left_comes_back() {
-    let caller = Caller {
+    let invoker = Invoker {
         hedge: Some(hedge(0)),
-        ..caller(2, true, &[(300, Ok(()))])
+        ..invoker(2, true, &[(300, Ok(()))])
     };
-    let slow = attempt(&caller).await;
-    assert_eq!((slow.tally, slow.took), ((1, 0), Duration::from_millis(300)));
-    assert!(caller.capacity().spare().is_some());
+    let slow = attempt(&invoker).await;
+    assert_eq!((slow.stats, slow.took), ((1, 0), Duration::from_millis(300)));
+    assert!(invoker.capacity().try_acquire_spare().is_some());
 }

@@ -1,171 +1,177 @@
-//! How high the limit is: what raises it and what lowers it.
+//! The limit of calls in flight, and the steps by which it rises and falls.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lowered by this factor, where calls are in flight side by side …
-const LOWERED: f64 = 0.9;
-/// … and raised by this part of itself, one at most, in a round trip.
-const RAISED: f64 = 1.0 / 25.0;
-/// Below one, lowered by this factor …
-const LOWERED_BELOW_ONE: f64 = 0.875;
-/// … and raised by this times the square of the round trips since then.
-const RAISED_BELOW_ONE: f64 = 0.000_015;
-/// A thousand processes share what one call at a time would use up.
-const LEAST: f64 = 0.001;
-/// Below this, it is looked at how calls fare that have the endpoint to themselves, for all that this process does.
-const FEW: f64 = 3.0;
-/// So many answers tell.
-const TELLING: u32 = 20;
+/// Factor of a decrease while several calls are in flight.
+const DECREASE_FACTOR: f64 = 0.9;
+/// Increase in a round trip, as a fraction of the limit. An increase is one call at most.
+const INCREASE_FRACTION: f64 = 1.0 / 25.0;
+/// Factor of a decrease while the limit is below one.
+const DECREASE_FACTOR_BELOW_ONE: f64 = 0.875;
+/// Increase since the latest decrease while the limit is below one: calls for each squared round trip.
+const INCREASE_PER_SQUARED_ROUND_TRIP: f64 = 0.000_015;
+/// Lowest limit, in calls. A thousand processes can share an endpoint that takes only one call at a time.
+const MIN_LIMIT: f64 = 0.001;
+/// Below this limit, answered and throttled calls are counted to decide whether even one call at a time is too much. At
+/// such a limit, this process adds almost no load beside the call.
+const LOW_LIMIT: f64 = 3.0;
+/// Number of answered calls that this decision needs.
+const MIN_ANSWERED_SAMPLES: u32 = 20;
 
-/// The height of the limit, in calls.
+/// The limit, in calls, and the state that adjusts it.
 #[derive(Debug)]
-pub(super) struct Level {
+pub(super) struct Concurrency {
     /// CAPACITY.
-    most: f64,
-    calls: f64,
-    /// Up to here, it grows by one with each answer.
-    known_good: f64,
-    /// What it was before the first overload since a round trip without one.
-    before: Option<f64>,
-    alone: Alone,
-    lowered: Instant,
-    raised: Instant,
+    max: f64,
+    limit: f64,
+    /// Up to this value, each answer raises the limit by one.
+    recovery_target: f64,
+    /// The limit before the first overload after the latest round trip without overload.
+    limit_before_overload: Option<f64>,
+    low_limit_samples: LowLimitSamples,
+    lowered_at: Instant,
+    raised_at: Instant,
 }
 
-/// How calls fared lately while there were few.
+/// The results of recent calls, counted while the limit is low.
 #[derive(Debug, Default)]
-struct Alone {
+struct LowLimitSamples {
     answered: u32,
     throttled: u32,
 }
 
-impl Level {
-    pub(super) fn new(most: f64, now: Instant) -> Self {
+impl Concurrency {
+    pub(super) fn new(max: f64, now: Instant) -> Self {
         Self {
-            most,
-            calls: most,
-            known_good: most,
-            before: None,
-            alone: Alone::default(),
-            lowered: now,
-            raised: now,
+            max,
+            limit: max,
+            recovery_target: max,
+            limit_before_overload: None,
+            low_limit_samples: LowLimitSamples::default(),
+            lowered_at: now,
+            raised_at: now,
         }
     }
 
-    pub(super) fn calls(&self) -> f64 {
-        self.calls
+    pub(super) fn limit(&self) -> f64 {
+        self.limit
     }
 
-    /// After an outage, an answer raises it by one, up to what is known to be good. False if it is there.
-    pub(super) fn regain(&mut self, is_limited: bool) -> bool {
-        let is_below = self.calls < self.known_good;
-        if is_below && is_limited {
-            self.calls = (self.calls + 1.0).min(self.known_good);
+    /// After an outage, raises the limit by one for an answer, up to the recovery target. Returns false if the limit
+    /// has reached the target.
+    pub(super) fn recover(&mut self, has_reached_limit: bool) -> bool {
+        let is_below = self.limit < self.recovery_target;
+        if is_below && has_reached_limit {
+            self.limit = (self.limit + 1.0).min(self.recovery_target);
         }
         is_below
     }
 
-    /// A round trip has ended in which nothing was throttled, and more calls would have started, had it been higher.
+    /// Raises the limit after a round trip in which no call was throttled and the limit was reached.
     pub(super) fn raise(&mut self, round_trip: Duration, now: Instant) {
-        let by = if self.calls < 1.0 {
+        let increase = if self.limit < 1.0 {
             let squared = |moment: Instant| {
-                let round_trips = (moment - self.lowered).as_secs_f64() / round_trip.as_secs_f64().max(f64::EPSILON);
+                let round_trips = (moment - self.lowered_at).as_secs_f64() / round_trip.as_secs_f64().max(f64::EPSILON);
                 round_trips * round_trips
             };
-            RAISED_BELOW_ONE * (squared(now) - squared(self.raised))
+            INCREASE_PER_SQUARED_ROUND_TRIP * (squared(now) - squared(self.raised_at))
         } else {
-            self.calls * RAISED
+            self.limit * INCREASE_FRACTION
         };
-        self.raised = now;
-        self.calls = (self.calls + by.min(1.0)).min(self.most);
-        self.known_good = self.known_good.max(self.calls);
+        self.raised_at = now;
+        self.limit = (self.limit + increase.min(1.0)).min(self.max);
+        self.recovery_target = self.recovery_target.max(self.limit);
     }
 
-    /// A round trip has ended in which nothing was throttled.
-    pub(super) fn round_ended(&mut self) {
-        self.before = None;
+    /// Ends a round trip in which no call was throttled.
+    pub(super) fn on_round_ended(&mut self) {
+        self.limit_before_overload = None;
     }
 
-    /// A call was throttled, while others were in flight or not; it is the first one since an answer, or not.
-    pub(super) fn throttled(&mut self, has_others: bool, is_first: bool, now: Instant) {
-        if self.are_few() {
-            self.alone.throttled += 1;
+    /// Lowers the limit for a throttled call. `has_others` is whether other calls were in flight. `is_first` is whether
+    /// the call is the first failure since a response.
+    pub(super) fn on_throttled(&mut self, has_others: bool, is_first: bool, now: Instant) {
+        if self.check_low_limit() {
+            self.low_limit_samples.throttled += 1;
         }
-        self.before.get_or_insert(self.calls);
-        let to = if self.calls < 1.0 {
-            // Those in a row are one event: the endpoint is full until something else happens.
+        self.limit_before_overload.get_or_insert(self.limit);
+        let lowered = if self.limit < 1.0 {
+            // Consecutive throttled calls are one event: the endpoint is full until a different response arrives.
             if is_first {
-                self.calls * LOWERED_BELOW_ONE
+                self.limit * DECREASE_FACTOR_BELOW_ONE
             } else {
-                self.calls
+                self.limit
             }
-        } else if let Some(share) = self.alone.too_much() {
+        } else if let Some(share) = self.low_limit_samples.answered_share_below_half() {
             share
         } else if has_others {
-            self.calls * LOWERED
+            self.limit * DECREASE_FACTOR
         } else {
-            self.calls
+            self.limit
         };
-        if to < self.calls {
-            (self.lowered, self.raised) = (now, now);
+        if lowered < self.limit {
+            (self.lowered_at, self.raised_at) = (now, now);
         }
-        self.to(to);
+        self.set(lowered);
     }
 
-    /// It is no more than this many calls.
-    pub(super) fn settle(&mut self, most: f64) {
-        self.to(self.calls.min(most));
+    /// Lowers the limit to `max` if it is higher.
+    pub(super) fn cap_at(&mut self, max: f64) {
+        self.set(self.limit.min(max));
     }
 
-    fn to(&mut self, to: f64) {
-        self.calls = to.max(LEAST);
-        self.known_good = self.known_good.min(self.calls);
+    fn set(&mut self, limit: f64) {
+        self.limit = limit.max(MIN_LIMIT);
+        self.recovery_target = self.recovery_target.min(self.limit);
     }
 
-    /// Calls time out. They are no proof that one at a time is too much.
-    pub(super) fn lower_by_a_tenth(&mut self, now: Instant) {
-        if self.calls > 1.0 {
-            (self.lowered, self.raised) = (now, now);
-            self.to((self.calls * LOWERED).max(1.0));
-        }
-    }
-
-    /// Nothing comes through any more. That says little of how much the endpoint takes when it is back.
-    pub(super) fn goes_down(&mut self) {
-        let half = self.before.take().unwrap_or(self.calls) / 2.0;
-        self.known_good = half.max(self.calls);
-        self.calls = self.calls.min(1.0);
-    }
-
-    /// A call was answered.
-    pub(super) fn answered(&mut self) {
-        if self.are_few() {
-            self.alone.answered += 1;
-        }
-        if self.alone.answered > TELLING * 3 / 2 {
-            self.alone.answered /= 2;
-            self.alone.throttled /= 2;
+    /// Lowers the limit by a tenth, to one at least, because calls time out. Timeouts do not prove that one call at a
+    /// time is too much.
+    pub(super) fn lower_for_timeouts(&mut self, now: Instant) {
+        if self.limit > 1.0 {
+            (self.lowered_at, self.raised_at) = (now, now);
+            self.set((self.limit * DECREASE_FACTOR).max(1.0));
         }
     }
 
-    /// Whether it is worth counting how calls fare; if not, what was counted is out of date.
-    fn are_few(&mut self) -> bool {
-        let are_few = (1.0..FEW).contains(&self.calls);
-        if !are_few {
-            self.alone = Alone::default();
+    /// Lowers the limit to one because an outage has begun. An outage shows little about the endpoint's capacity after
+    /// it, so the recovery target is at least half of the limit before the overload.
+    pub(super) fn on_outage(&mut self) {
+        let half = self.limit_before_overload.take().unwrap_or(self.limit) / 2.0;
+        self.recovery_target = half.max(self.limit);
+        self.limit = self.limit.min(1.0);
+    }
+
+    /// Counts an answered call.
+    pub(super) fn on_answered(&mut self) {
+        if self.check_low_limit() {
+            self.low_limit_samples.answered += 1;
         }
-        are_few
+        if self.low_limit_samples.answered > MIN_ANSWERED_SAMPLES * 3 / 2 {
+            self.low_limit_samples.answered /= 2;
+            self.low_limit_samples.throttled /= 2;
+        }
+    }
+
+    /// Returns whether the limit is low enough to count results. If it is not, discards the counts, which are then out
+    /// of date.
+    fn check_low_limit(&mut self) -> bool {
+        let is_low = (1.0..LOW_LIMIT).contains(&self.limit);
+        if !is_low {
+            self.low_limit_samples = LowLimitSamples::default();
+        }
+        is_low
     }
 }
 
-impl Alone {
-    /// The share of the calls that were answered, if that is less than a half: then one call at a time is too much.
-    fn too_much(&self) -> Option<f64> {
+impl LowLimitSamples {
+    /// Returns the share of answered calls if it is less than a half. One call at a time is then too much.
+    fn answered_share_below_half(&self) -> Option<f64> {
         let Self { answered, throttled } = *self;
-        let is_too_much = answered >= TELLING && throttled > answered;
-        is_too_much.then(|| f64::from(answered) / f64::from(answered + throttled))
+        let is_below_half = answered >= MIN_ANSWERED_SAMPLES && throttled > answered;
+        is_below_half.then(|| f64::from(answered) / f64::from(answered + throttled))
     }
 }
 

@@ -1,270 +1,279 @@
-//! The limit of calls in flight, moved by how calls end: additive increase, multiplicative decrease, as TCP finds its
-//! share of a line (Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance", 1989).
+//! The limit of calls in flight, adjusted by the results of the calls.
 //!
-//! - **Overload while others are in flight** lowers the limit by a tenth, once a round trip. No other call starts before
-//!   an answer comes, or two round trips have passed. Where the limit had been reached, it then is no more than what was in
-//!   flight and one more, for so much the endpoint has taken.
-//! - **A round trip without one**, in which the limit was reached, raises it by a 25th, and by one at most: a share of one
-//!   or two, among many processes, is throttled seldom by this, and a share of dozens still grows.
-//! - **Below one**, calls are spaced: one a round trip divided by the limit. It goes there where, with a limit below three,
-//!   more calls are throttled than answered. There, an overload lowers it by an eighth, and the longer ago that is, the
-//!   faster it rises, as CUBIC does (RFC 9438): a rate that is known to be too high is not tried again at once.
-//! - **Too many calls a second**, as an endpoint behind a URL says it with 429, lowers the [rate](super::rate) and not the
-//!   limit; no other call starts before an answer comes, or two round trips have passed.
-//! - **Nothing but Overload or Unreachable**, three at least and nothing else in flight: the endpoint is down. The limit is
-//!   one, calls ask one by one whether it is back, up to two seconds apart, and then each answer raises it by one (those
-//!   that come together, with no call begun between them, in all), up to where it was, or to half of what it was before the
-//!   first overload.
-//! - **A rest that the endpoint asks for** is kept, for ten seconds at most, by all calls and not only the one that was
-//!   told, until an answer comes.
-//! - **Timeouts** lower it by a tenth where they are a quarter of the latest calls, down to one: a few records that hang do
-//!   not, and nobody knows whether many are the endpoint's fault.
+//! The limit is increased by addition and decreased by multiplication, as TCP finds its share of a link (Chiu and Jain,
+//! "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance", 1989).
 //!
-//! `tests/fleet/` shows what that comes to, with up to a thousand processes on one endpoint.
+//! - **Overload while other calls are in flight** lowers the limit by a tenth, once a round trip. No further call
+//!   starts until an answer arrives or two round trips have passed. If the limit had been reached, that answer then
+//!   caps the limit at the number of calls in flight plus one, because the endpoint has accepted that many.
+//! - **A round trip without overload** in which the limit was reached raises the limit by a 25th of itself, by one at
+//!   most. With this step, a process whose share is one or two calls, among many processes, is rarely throttled. A
+//!   share of dozens still grows.
+//! - **Below one**, the interval between calls is one round trip divided by the limit. The limit falls below one if it
+//!   is below three and more calls are throttled than answered. Below one, an overload lowers it by an eighth. The
+//!   limit then rises faster the longer ago the overload is, as in CUBIC (RFC 9438), so that a rate known to be too
+//!   high is not retried immediately.
+//! - **Too many calls a second**, which an endpoint behind a URL reports with 429, lowers the [rate](super::pacing) and
+//!   not the limit. No further call starts until an answer arrives or two round trips have passed.
+//! - **Overload or Unreachable only**, for at least three calls and with no other call in flight, means that the
+//!   endpoint is down. The limit becomes one, and single calls probe the endpoint, up to two seconds apart. After the
+//!   outage each answer raises the limit by one. Answers that arrive together, with no call started between them, raise
+//!   it by one in total. The limit returns in this way to its previous value, or to half of its value before the first
+//!   overload if that is higher.
+//! - **Retry-After** holds off all calls, not only the call that received it, for ten seconds at most or until an
+//!   answer arrives.
+//! - **Timeouts** lower the limit by a tenth, down to one, if they are a quarter of the latest calls. A few hanging
+//!   records do not lower it. The limit stays at one or more because the cause of many timeouts is unknown: it may be
+//!   the records.
+//!
+//! `tests/fleet/` simulates the effect with up to a thousand processes on one endpoint.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Ended;
-use super::concurrency::Level;
-use super::outage::Quiet;
-use super::pacing::Rate;
+use super::Feedback;
+use super::concurrency::Concurrency;
+use super::outage::OutageDetector;
+use super::pacing::Pacer;
 
-/// An answer of what is in flight is waited for no longer.
-const LONGEST_HOLD: Duration = Duration::from_secs(1);
-/// Spaced calls are no further apart.
-const LONGEST_GAP: Duration = Duration::from_secs(10);
-/// From this share of the latest calls on, timeouts are the endpoint's.
-const TIMED_OUT: f64 = 0.25;
-/// How many calls that share is smoothed over: those of a batch that hang end together, long after the others.
-const TIMEOUTS_AMONG: f64 = 64.0;
-/// And how many answers the round trip.
-const SMOOTHED: u32 = 16;
-/// How long after an overload there are no spare permits.
-const CALM: Duration = Duration::from_secs(1);
+/// Longest wait for an answer to the calls in flight.
+const HOLD_MAX: Duration = Duration::from_secs(1);
+/// Longest interval between two calls while the limit is below one.
+const CALL_SPACING_MAX: Duration = Duration::from_secs(10);
+/// From this share of the latest calls on, timeouts are attributed to the endpoint.
+const TIMEOUT_SHARE_THRESHOLD: f64 = 0.25;
+/// Number of calls over which the timeout share is smoothed. The hanging calls of a batch end together, long after the
+/// other calls.
+const TIMEOUT_SHARE_WINDOW_CALLS: f64 = 64.0;
+/// Number of answers over which the round trip is smoothed.
+const ROUND_TRIP_WINDOW_ANSWERS: u32 = 16;
+/// Time after an overload in which no permit is spare.
+const NO_SPARE_AFTER_OVERLOAD: Duration = Duration::from_secs(1);
 
-/// Whether a call may start.
+/// The decision on whether a call may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
-    /// It has been counted as started.
+    /// The call may start, and has been counted as started.
     Now,
-    /// Not before this moment.
+    /// The call may start at this moment.
     After(Instant),
-    /// Not before a permit comes back.
+    /// The call may start when a permit has been returned.
     WhenFreed,
 }
 
-/// The state of the limit.
+/// The limit and the state that adjusts it.
 #[derive(Debug)]
-pub(super) struct Limit {
+pub(super) struct Limiter {
     is_adaptive: bool,
-    level: Level,
-    /// Permits that are out.
+    concurrency: Concurrency,
+    /// Permits that have been handed out and not yet returned.
     permits: usize,
-    /// Calls in flight: those of the permits that have not ended.
+    /// Permits whose call has not reported its result.
     in_flight: usize,
     round: Round,
-    /// Mean time of an answer.
-    round_trip: Option<Duration>,
-    /// The next spaced call.
-    spaced: Option<Instant>,
-    quiet: Quiet,
-    rate: Rate,
+    /// Mean time from the start of a call to its answer.
+    mean_round_trip: Option<Duration>,
+    /// Earliest start of the next call while the limit is below one.
+    next_spaced_call: Option<Instant>,
+    outage: OutageDetector,
+    pacer: Pacer,
     /// Share of the latest calls that timed out.
-    timed_out: f64,
-    /// When that last lowered the limit: calls that began before say nothing more.
-    lowered_for_time: Option<Instant>,
-    /// The last overload.
-    overloaded: Option<Instant>,
+    timeout_share: f64,
+    /// The time when timeouts last lowered the limit. Timeouts of calls that started earlier are ignored.
+    lowered_for_timeouts_at: Option<Instant>,
+    /// The time of the latest overload.
+    overloaded_at: Option<Instant>,
 }
 
-/// A round trip: it ends with the first answer to a call that began in it.
+/// A round trip. It ends with the first answer to a call that started in it.
 #[derive(Debug)]
 struct Round {
     since: Instant,
-    /// Whether more calls would have started, had the limit been higher.
-    is_limited: bool,
+    /// Whether a higher limit would have allowed more calls to start.
+    has_reached_limit: bool,
 }
 
-impl Limit {
-    pub(super) fn new(most: NonZeroUsize, is_adaptive: bool) -> Self {
+impl Limiter {
+    pub(super) fn new(max: NonZeroUsize, is_adaptive: bool) -> Self {
         let now = Instant::now();
         Self {
             is_adaptive,
-            level: Level::new(float(most.get()), now),
+            concurrency: Concurrency::new(float(max.get()), now),
             permits: 0,
             in_flight: 0,
             round: Round::begin(now),
-            round_trip: None,
-            spaced: None,
-            quiet: Quiet::new(),
-            rate: Rate::new(now),
-            timed_out: 0.0,
-            lowered_for_time: None,
-            overloaded: None,
+            mean_round_trip: None,
+            next_spaced_call: None,
+            outage: OutageDetector::new(),
+            pacer: Pacer::new(now),
+            timeout_share: 0.0,
+            lowered_for_timeouts_at: None,
+            overloaded_at: None,
         }
     }
 
-    pub(super) fn calls(&self) -> f64 {
-        self.level.calls()
+    pub(super) fn limit(&self) -> f64 {
+        self.concurrency.limit()
     }
 
-    /// The same, or what the pace of the calls comes to, if that is less.
-    pub(super) fn reported(&self, now: Instant) -> f64 {
-        let paced = self.rate.per_second(now).zip(self.round_trip);
+    /// Returns the limit or, if lower, the number of calls in flight that results from the rate of the pacer.
+    pub(super) fn effective_limit(&self, now: Instant) -> f64 {
+        let paced = self.pacer.calls_per_second(now).zip(self.mean_round_trip);
         let paced = paced.map(|(rate, round_trip)| rate * round_trip.as_secs_f64());
-        self.calls().min(paced.unwrap_or(f64::INFINITY))
+        self.limit().min(paced.unwrap_or(f64::INFINITY))
     }
 
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.quiet.is_hopeless()
+    pub(super) fn is_confirmed_down(&self) -> bool {
+        self.outage.is_confirmed_down()
     }
 
     fn is_full(&self) -> bool {
-        float(self.permits + 1) > self.calls().max(1.0)
+        float(self.permits + 1) > self.limit().max(1.0)
     }
 
-    /// Starts a call, if one may start `now`.
-    pub(super) fn start(&mut self, now: Instant) -> Start {
-        let until = self.quiet.until().max(self.spaced).max(self.rate.until());
-        match until.filter(|until| *until > now) {
-            Some(until) if !self.is_full() => Start::After(until),
-            _ => self.start_at_once(now),
+    /// Starts a call if one may start `now`.
+    pub(super) fn try_start(&mut self, now: Instant) -> Start {
+        let earliest = self.outage.held_until().max(self.next_spaced_call).max(self.pacer.next_call_at());
+        match earliest.filter(|earliest| *earliest > now) {
+            Some(earliest) if !self.is_full() => Start::After(earliest),
+            _ => self.try_start_unpaced(now),
         }
     }
 
-    /// Starts a call if there is a permit, though calls are spaced or the endpoint is down.
-    pub(super) fn start_at_once(&mut self, now: Instant) -> Start {
+    /// Starts a call if a permit is available, even if calls are spaced, paced or held, or the endpoint is down.
+    pub(super) fn try_start_unpaced(&mut self, now: Instant) -> Start {
         if self.is_full() {
             return Start::WhenFreed;
         }
         self.permits += 1;
         self.in_flight += 1;
-        self.round.is_limited |= self.is_full();
-        self.spaced = (self.calls() < 1.0).then(|| now + self.gap());
-        self.rate.start(now);
-        self.quiet.asked(now, self.hold());
+        self.round.has_reached_limit |= self.is_full();
+        self.next_spaced_call = (self.limit() < 1.0).then(|| now + self.call_spacing());
+        self.pacer.on_start(now);
+        self.outage.on_start(now, self.hold_duration());
         Start::Now
     }
 
-    /// Starts a call that may be in vain, and so is no reason to raise the limit.
-    pub(super) fn start_spare(&mut self, now: Instant) -> bool {
-        let is_calm = self.overloaded.is_none_or(|overloaded| now - overloaded >= CALM);
-        let is_limited = self.round.is_limited;
-        let has_started = is_calm && !self.quiet.is_held() && self.calls() >= 1.0 && self.start(now) == Start::Now;
-        self.round.is_limited = is_limited;
+    /// Starts a hedged call if a permit is spare. The call may turn out to be unnecessary, so it never counts as a
+    /// reason to raise the limit.
+    pub(super) fn try_start_spare(&mut self, now: Instant) -> bool {
+        let is_calm = self.overloaded_at.is_none_or(|overloaded| now - overloaded >= NO_SPARE_AFTER_OVERLOAD);
+        let has_reached_limit = self.round.has_reached_limit;
+        let has_started = is_calm && !self.outage.is_held() && self.limit() >= 1.0 && self.try_start(now) == Start::Now;
+        self.round.has_reached_limit = has_reached_limit;
         has_started
     }
 
-    /// A permit comes back; its call has told how it ended, or was cut.
-    pub(super) fn give_back(&mut self, has_ended: bool) {
+    /// Takes back a permit. Without a report, the call was cancelled.
+    pub(super) fn return_permit(&mut self, has_reported: bool) {
         self.permits -= 1;
-        if !has_ended {
+        if !has_reported {
             self.in_flight -= 1;
-            self.quiet.was_cut();
+            self.outage.on_cancelled();
         }
     }
 
-    /// A call that started at `started` has ended `now`.
-    pub(super) fn ended(&mut self, started: Instant, how: Ended, now: Instant) {
+    /// Processes the result of a call that started at `started` and ended `now`.
+    pub(super) fn on_feedback(&mut self, started: Instant, feedback: Feedback, now: Instant) {
         self.in_flight -= 1;
-        let timed_out = if how == Ended::TimedOut { 1.0 } else { 0.0 };
-        self.timed_out += (timed_out - self.timed_out) / TIMEOUTS_AMONG;
-        if matches!(how, Ended::Overload | Ended::OverRate) {
-            self.overloaded = Some(now);
+        let timed_out = if feedback == Feedback::TimedOut { 1.0 } else { 0.0 };
+        self.timeout_share += (timed_out - self.timeout_share) / TIMEOUT_SHARE_WINDOW_CALLS;
+        if matches!(feedback, Feedback::Overload | Feedback::RateLimit) {
+            self.overloaded_at = Some(now);
         }
         if !self.is_adaptive {
             return;
         }
-        match how {
-            Ended::Answered => self.answered(started, now),
-            Ended::Overload => self.pushed_back(started, now),
-            Ended::OverRate => {
-                // While nothing comes through, those that ask whether anything does say nothing of the rate.
-                if !self.quiet.is_down() {
-                    self.rate.exceeded(started, now);
+        match feedback {
+            Feedback::Answered => self.on_answered(started, now),
+            Feedback::Overload => self.on_overload(started, now),
+            Feedback::RateLimit => {
+                // During an outage, the probes show nothing about the rate.
+                if !self.outage.is_down() {
+                    self.pacer.on_rate_exceeded(started, now);
                 }
-                self.failed(now, false);
+                self.on_failure(now, false);
             }
-            Ended::Unreachable => self.failed(now, false),
-            Ended::TimedOut => self.timed_out(started, now),
-            Ended::Otherwise => self.heard(),
+            Feedback::Unreachable => self.on_failure(now, false),
+            Feedback::TimedOut => self.on_timeout(started, now),
+            Feedback::OtherFault => self.on_response(),
         }
     }
 
-    /// No call starts before this moment, if the last that ended was one too many, and no answer comes.
-    pub(super) fn rest(&mut self, until: Instant) {
-        self.quiet.rest(until);
+    /// Starts no call before `until`, if the latest call to end failed for load, or until an answer arrives.
+    pub(super) fn hold_off_until(&mut self, until: Instant) {
+        self.outage.hold_off_until(until);
     }
 
-    /// One record that hangs says nothing; where many do, the endpoint may have too much to do, or they are to blame.
-    fn timed_out(&mut self, started: Instant, now: Instant) {
-        let is_new = self.lowered_for_time.is_none_or(|lowered| started >= lowered);
-        if self.timed_out >= TIMED_OUT && is_new {
-            self.lowered_for_time = Some(now);
-            self.overloaded = Some(now);
-            self.level.lower_by_a_tenth(now);
+    /// Lowers the limit if many calls time out. One hanging record proves nothing. If many calls hang, the endpoint may
+    /// be overloaded, or the records may be at fault.
+    fn on_timeout(&mut self, started: Instant, now: Instant) {
+        let is_new = self.lowered_for_timeouts_at.is_none_or(|lowered| started >= lowered);
+        if self.timeout_share >= TIMEOUT_SHARE_THRESHOLD && is_new {
+            self.lowered_for_timeouts_at = Some(now);
+            self.overloaded_at = Some(now);
+            self.concurrency.lower_for_timeouts(now);
         }
     }
 
-    fn answered(&mut self, started: Instant, now: Instant) {
+    fn on_answered(&mut self, started: Instant, now: Instant) {
         let latency = now - started;
-        let mean = self.round_trip.unwrap_or(latency);
-        let mean = (mean * (SMOOTHED - 1) + latency) / SMOOTHED;
-        self.round_trip = Some(mean);
-        self.quiet.answered();
-        self.heard();
-        self.level.answered();
-        let is_limited = self.round.is_limited;
-        let is_regaining = self.level.regain(is_limited);
+        let mean = self.mean_round_trip.unwrap_or(latency);
+        let mean = (mean * (ROUND_TRIP_WINDOW_ANSWERS - 1) + latency) / ROUND_TRIP_WINDOW_ANSWERS;
+        self.mean_round_trip = Some(mean);
+        self.outage.on_answered();
+        self.on_response();
+        self.concurrency.on_answered();
+        let has_reached_limit = self.round.has_reached_limit;
+        let is_recovering = self.concurrency.recover(has_reached_limit);
         if started >= self.round.since {
-            if is_limited && !is_regaining && self.timed_out < TIMED_OUT {
-                self.level.raise(mean, now);
+            if has_reached_limit && !is_recovering && self.timeout_share < TIMEOUT_SHARE_THRESHOLD {
+                self.concurrency.raise(mean, now);
             }
-            self.level.round_ended();
+            self.concurrency.on_round_ended();
             self.round = Round::begin(now);
         }
     }
 
-    fn pushed_back(&mut self, started: Instant, now: Instant) {
-        let is_limited = self.round.is_limited;
-        if started >= self.round.since && !self.quiet.is_down() {
-            let before = self.calls();
-            self.level.throttled(self.in_flight > 0, !self.quiet.goes_on(), now);
-            if self.calls() < before {
+    fn on_overload(&mut self, started: Instant, now: Instant) {
+        let has_reached_limit = self.round.has_reached_limit;
+        if started >= self.round.since && !self.outage.is_down() {
+            let before = self.limit();
+            self.concurrency.on_throttled(self.in_flight > 0, !self.outage.is_failing(), now);
+            if self.limit() < before {
                 self.round = Round::begin(now);
             }
         }
-        self.failed(now, is_limited);
+        self.on_failure(now, has_reached_limit);
     }
 
-    /// Something other than Overload or Unreachable came back.
-    fn heard(&mut self) {
-        if self.quiet.heard() {
-            // What is in flight, with the call that has just ended, and one more.
-            self.level.settle(float(self.in_flight + 2));
+    /// Processes a response other than Overload, RateLimit or Unreachable.
+    fn on_response(&mut self) {
+        if self.outage.on_response() {
+            // The calls in flight, the call that has just ended, and one more.
+            self.concurrency.cap_at(float(self.in_flight + 2));
         }
     }
 
-    fn failed(&mut self, now: Instant, shows_room: bool) {
-        if self.quiet.failed(now, self.in_flight, self.hold(), shows_room) {
-            self.level.goes_down();
+    fn on_failure(&mut self, now: Instant, is_conclusive: bool) {
+        if self.outage.on_failure(now, self.in_flight, self.hold_duration(), is_conclusive) {
+            self.concurrency.on_outage();
             self.round = Round::begin(now);
         }
     }
 
-    /// How long to wait for an answer of those in flight.
-    fn hold(&self) -> Duration {
-        self.round_trip
-            .map_or(LONGEST_HOLD, |mean| (mean * 2).min(LONGEST_HOLD))
+    /// Returns the time to wait for an answer to the calls in flight: two round trips.
+    fn hold_duration(&self) -> Duration {
+        self.mean_round_trip
+            .map_or(HOLD_MAX, |mean| (mean * 2).min(HOLD_MAX))
     }
 
-    /// From one spaced call to the next.
-    fn gap(&self) -> Duration {
-        let mean = self.round_trip.unwrap_or(LONGEST_HOLD);
-        mean.div_f64(self.calls()).min(LONGEST_GAP)
+    /// Returns the interval between two calls while the limit is below one.
+    fn call_spacing(&self) -> Duration {
+        let mean = self.mean_round_trip.unwrap_or(HOLD_MAX);
+        mean.div_f64(self.limit()).min(CALL_SPACING_MAX)
     }
 }
 
@@ -272,12 +281,12 @@ impl Round {
     fn begin(since: Instant) -> Self {
         Self {
             since,
-            is_limited: false,
+            has_reached_limit: false,
         }
     }
 }
 
-/// CAPACITY is 1000 at most: exact.
+/// Exact, because CAPACITY is 1000 at most.
 fn float(calls: usize) -> f64 {
     f64::from(u32::try_from(calls).unwrap_or(u32::MAX))
 }

@@ -1,46 +1,46 @@
-//! When nothing comes through: the hold after an overload, and the pauses while the endpoint is down.
+//! Detection of outages: the hold after a failed call, and the intervals between probes while the endpoint is down.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many calls in a row without an answer, and nothing in flight, make the endpoint one that is down.
-const DOWN: u32 = 3;
-/// So many leave no hope that another attempt helps, in this invocation.
-const HOPELESS: u32 = 10;
-/// Pauses between calls that ask whether it is back: each that fails doubles them, each answer halves them.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// The endpoint is down after this many consecutive failed calls with no other call in flight.
+const DOWN_AFTER_FAILURES: u32 = 3;
+/// After this many consecutive failed calls, no further attempt of this invocation is expected to succeed.
+const CONFIRMED_DOWN_AFTER_FAILURES: u32 = 10;
+/// Shortest interval between probes. Each failed probe doubles the interval, and each answer halves it.
+const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(50);
+const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(2);
 
-/// Calls in a row that ended by Overload or Unreachable, and what follows from them.
+/// Counts consecutive calls that ended with Overload, RateLimit or Unreachable, and holds calls after them.
 #[derive(Debug)]
-pub(super) struct Quiet {
-    failed: u32,
+pub(super) struct OutageDetector {
+    consecutive_failures: u32,
     hold: Option<Hold>,
-    /// The next pause while the endpoint is down.
-    pause: Duration,
+    /// The next interval between probes while the endpoint is down.
+    probe_interval: Duration,
 }
 
-/// From such a call until something else comes back.
+/// The hold after a failed call, until a different response arrives.
 #[derive(Debug)]
 struct Hold {
-    /// No call starts before; then one at a time.
+    /// No call starts before this moment. Then one call at a time starts.
     until: Instant,
-    /// Whether what is in flight when it ends shows how much the endpoint takes.
-    shows_room: bool,
+    /// Whether the number of calls in flight at the end of the hold shows the endpoint's capacity.
+    is_conclusive: bool,
     is_down: bool,
 }
 
-impl Quiet {
+impl OutageDetector {
     pub(super) fn new() -> Self {
         Self {
-            failed: 0,
+            consecutive_failures: 0,
             hold: None,
-            pause: FIRST_PAUSE,
+            probe_interval: PROBE_INTERVAL_MIN,
         }
     }
 
-    /// Whether something is waited for.
+    /// Returns whether a failed call holds the next calls.
     pub(super) fn is_held(&self) -> bool {
         self.hold.is_some()
     }
@@ -49,54 +49,55 @@ impl Quiet {
         self.hold.as_ref().is_some_and(|hold| hold.is_down)
     }
 
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.failed >= HOPELESS && self.is_down()
+    pub(super) fn is_confirmed_down(&self) -> bool {
+        self.consecutive_failures >= CONFIRMED_DOWN_AFTER_FAILURES && self.is_down()
     }
 
-    /// Whether the last call failed.
-    pub(super) fn goes_on(&self) -> bool {
-        self.failed > 0
+    /// Returns whether the latest response was a failure.
+    pub(super) fn is_failing(&self) -> bool {
+        self.consecutive_failures > 0
     }
 
-    /// No call starts before this.
-    pub(super) fn until(&self) -> Option<Instant> {
+    /// Returns the moment before which no call starts.
+    pub(super) fn held_until(&self) -> Option<Instant> {
         self.hold.as_ref().map(|hold| hold.until)
     }
 
-    /// A call has started, to see; the next one does so after this `wait`.
-    pub(super) fn asked(&mut self, now: Instant, wait: Duration) {
+    /// Counts a call that starts during a hold. The next call starts after `wait`.
+    pub(super) fn on_start(&mut self, now: Instant, wait: Duration) {
         if let Some(hold) = &mut self.hold {
             hold.until = now + wait;
         }
     }
 
-    /// No call starts before this, if something is waited for.
-    pub(super) fn rest(&mut self, until: Instant) {
+    /// Extends the hold to `until`, if there is a hold.
+    pub(super) fn hold_off_until(&mut self, until: Instant) {
         if let Some(hold) = &mut self.hold {
             hold.until = hold.until.max(until);
         }
     }
 
-    /// A call in flight was cut, so that those that are left show nothing.
-    pub(super) fn was_cut(&mut self) {
+    /// Processes the cancellation of a call. The calls that remain in flight then do not show the endpoint's capacity.
+    pub(super) fn on_cancelled(&mut self) {
         if let Some(hold) = &mut self.hold {
-            hold.shows_room = false;
+            hold.is_conclusive = false;
         }
     }
 
-    /// A call failed while others are `in_flight`, an answer to which would come within this `wait`; if the limit had been
-    /// reached, they show how much the endpoint takes. Returns whether it has just turned out to be down.
-    pub(super) fn failed(&mut self, now: Instant, in_flight: usize, wait: Duration, shows_room: bool) -> bool {
-        self.failed += 1;
-        let last = self.hold.take();
-        let shows_room = last.as_ref().map_or(shows_room, |last| last.shows_room);
-        let was_down = last.is_some_and(|last| last.is_down);
-        let is_down = was_down || in_flight == 0 && self.failed >= DOWN;
+    /// Processes a failed call while `in_flight` other calls are expected to be answered within `wait`. `is_conclusive`
+    /// is whether the limit had been reached, so that these calls show the endpoint's capacity. Returns whether the
+    /// outage begins with this call.
+    pub(super) fn on_failure(&mut self, now: Instant, in_flight: usize, wait: Duration, is_conclusive: bool) -> bool {
+        self.consecutive_failures += 1;
+        let previous = self.hold.take();
+        let is_conclusive = previous.as_ref().map_or(is_conclusive, |previous| previous.is_conclusive);
+        let was_down = previous.is_some_and(|previous| previous.is_down);
+        let is_down = was_down || in_flight == 0 && self.consecutive_failures >= DOWN_AFTER_FAILURES;
         let wait = if is_down {
-            let pause = self.pause;
-            self.pause = (pause * 2).min(LAST_PAUSE);
-            // Processes that went quiet together ask at different times.
-            pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+            let interval = self.probe_interval;
+            self.probe_interval = (interval * 2).min(PROBE_INTERVAL_MAX);
+            // The random interval lets processes that lost the endpoint together probe at different times.
+            interval.mul_f64(0.5 + fastrand::f64() / 2.0)
         } else if in_flight > 0 {
             wait
         } else {
@@ -104,21 +105,22 @@ impl Quiet {
         };
         self.hold = Some(Hold {
             until: now + wait,
-            shows_room,
+            is_conclusive,
             is_down,
         });
         is_down && !was_down
     }
 
-    /// Something else has come back. Returns whether what is in flight shows how much the endpoint takes.
-    pub(super) fn heard(&mut self) -> bool {
-        self.failed = 0;
+    /// Ends the hold because of a different response. Returns whether the number of calls in flight shows the
+    /// endpoint's capacity.
+    pub(super) fn on_response(&mut self) -> bool {
+        self.consecutive_failures = 0;
         let hold = self.hold.take();
-        hold.is_some_and(|hold| hold.shows_room && !hold.is_down)
+        hold.is_some_and(|hold| hold.is_conclusive && !hold.is_down)
     }
 
-    /// It was an answer.
-    pub(super) fn answered(&mut self) {
-        self.pause = (self.pause / 2).max(FIRST_PAUSE);
+    /// Shortens the interval between probes after an answer.
+    pub(super) fn on_answered(&mut self) {
+        self.probe_interval = (self.probe_interval / 2).max(PROBE_INTERVAL_MIN);
     }
 }

@@ -1,136 +1,139 @@
-//! Calls a second, at an endpoint that says that there are too many of them, as a usage plan does: it counts calls, and
-//! does not care how long they take or how many are in flight.
+//! The pace of calls to an endpoint that limits the number of calls a second, as a usage plan does. Such an endpoint
+//! counts calls, whatever their duration and the number in flight.
 //!
-//! Nothing is paced until then. What is refused lowers the rate by a fifth, once a round trip; from there it follows the
-//! curve of CUBIC (RFC 9438), as the clients of AWS do in adaptive mode: fast at first, slowly where it was too much, and
-//! then ever faster. When it is far above that, nothing is paced any more.
+//! Pacing begins with the first call that is throttled for the rate. A throttled call lowers the rate by a fifth, once
+//! a round trip. The rate then follows the curve of CUBIC (RFC 9438), as AWS clients do in adaptive mode. It rises fast
+//! at first, slowly near the throttled rate, and then ever faster. Pacing ends when the rate is far above the throttled
+//! rate.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-const LOWERED: f64 = 0.8;
-/// Steepness of the curve, in calls a second for each second cubed …
-const STEEPEST: f64 = 0.4;
-/// … but so that it is level after this many calls, or this many seconds: who makes few must not be over the rate with each
-/// of them, nor wait for many of them to make more.
-const CALLS: f64 = 20.0;
-const SECONDS: f64 = 15.0;
-/// So many times what was too much is as good as no limit.
-const FREE: f64 = 10.0;
-/// Fewer calls in the last second tell nothing of what would be too many.
-const TELLING: f64 = 5.0;
-/// A call every ten seconds.
-const LEAST: f64 = 0.1;
-/// How long calls are counted for.
-const WINDOW: Duration = Duration::from_secs(1);
+const DECREASE_FACTOR: f64 = 0.8;
+/// Upper limit of the curve's steepness, in calls a second for each second cubed.
+const CUBIC_C_MAX: f64 = 0.4;
+/// The curve is level after this many calls at the earliest, or after [`RECOVERY_SECONDS`] if that is sooner. So a
+/// process with few calls does not exceed the rate with each of them, and does not need many calls before its rate
+/// rises.
+const RECOVERY_CALLS: f64 = 20.0;
+const RECOVERY_SECONDS: f64 = 15.0;
+/// Pacing ends at this multiple of the throttled rate.
+const UNPACE_FACTOR: f64 = 10.0;
+/// Lower limit of the measured rate. Fewer calls in the last second do not show which rate is too high.
+const MEASURED_CALLS_PER_SECOND_MIN: f64 = 5.0;
+/// Lowest rate: one call every ten seconds.
+const CALLS_PER_SECOND_MIN: f64 = 0.1;
+/// Length of the interval in which calls are counted.
+const METER_WINDOW: Duration = Duration::from_secs(1);
 
-/// The rate of calls.
+/// Measures the rate of calls, and limits it once the endpoint has throttled it.
 #[derive(Debug)]
-pub(super) struct Rate {
-    started: Meter,
+pub(super) struct Pacer {
+    meter: Meter,
     pace: Option<Pace>,
 }
 
-/// A rate that was too much, and since when it is lower.
+/// A rate that was too high, and the time since which the rate is lower.
 #[derive(Debug)]
 struct Pace {
-    too_much: f64,
-    lowered: Instant,
-    /// The next call.
-    next: Instant,
+    throttled_rate: f64,
+    lowered_at: Instant,
+    /// The earliest start of the next call.
+    next_call_at: Instant,
 }
 
-impl Rate {
+impl Pacer {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            started: Meter::new(now),
+            meter: Meter::new(now),
             pace: None,
         }
     }
 
-    /// No call starts before this.
-    pub(super) fn until(&self) -> Option<Instant> {
-        self.pace.as_ref().map(|pace| pace.next)
+    /// Returns the earliest start of the next call, if calls are paced.
+    pub(super) fn next_call_at(&self) -> Option<Instant> {
+        self.pace.as_ref().map(|pace| pace.next_call_at)
     }
 
-    /// Calls a second, where they are paced.
-    pub(super) fn per_second(&self, now: Instant) -> Option<f64> {
-        self.pace.as_ref().map(|pace| pace.rate(now))
+    /// Returns the allowed calls a second, if calls are paced.
+    pub(super) fn calls_per_second(&self, now: Instant) -> Option<f64> {
+        self.pace.as_ref().map(|pace| pace.calls_per_second(now))
     }
 
-    /// A call starts.
-    pub(super) fn start(&mut self, now: Instant) {
-        self.started.count(now);
+    /// Counts a call that starts, and sets the earliest start of the next one.
+    pub(super) fn on_start(&mut self, now: Instant) {
+        self.meter.count(now);
         let Some(pace) = &mut self.pace else { return };
-        let rate = pace.rate(now);
-        if rate > pace.too_much * FREE {
+        let rate = pace.calls_per_second(now);
+        if rate > pace.throttled_rate * UNPACE_FACTOR {
             self.pace = None;
         } else {
-            pace.next = now + Duration::from_secs_f64(rate.recip());
+            pace.next_call_at = now + Duration::from_secs_f64(rate.recip());
         }
     }
 
-    /// A call that started at `started` was one too many. Those that began before the rate was lowered say nothing more.
-    pub(super) fn exceeded(&mut self, started: Instant, now: Instant) {
-        if self.pace.as_ref().is_some_and(|pace| started < pace.lowered) {
+    /// Lowers the rate for a call that started at `started` and was throttled. Ignores calls that started before the
+    /// rate was last lowered.
+    pub(super) fn on_rate_exceeded(&mut self, started: Instant, now: Instant) {
+        if self.pace.as_ref().is_some_and(|pace| started < pace.lowered_at) {
             return;
         }
-        let measured = self.started.per_second(now).max(TELLING);
-        let too_much = self.per_second(now).map_or(measured, |rate| rate.min(measured));
+        let measured = self.meter.calls_per_second(now).max(MEASURED_CALLS_PER_SECOND_MIN);
+        let throttled_rate = self.calls_per_second(now).map_or(measured, |rate| rate.min(measured));
         let mut pace = Pace {
-            too_much: too_much.max(LEAST),
-            lowered: now,
-            next: now,
+            throttled_rate: throttled_rate.max(CALLS_PER_SECOND_MIN),
+            lowered_at: now,
+            next_call_at: now,
         };
-        pace.next = now + Duration::from_secs_f64(pace.rate(now).recip());
+        pace.next_call_at = now + Duration::from_secs_f64(pace.calls_per_second(now).recip());
         self.pace = Some(pace);
     }
 }
 
 impl Pace {
-    fn rate(&self, now: Instant) -> f64 {
-        let lowered = self.too_much * (1.0 - LOWERED);
-        let level_after = (CALLS / self.too_much).min(SECONDS);
-        let steepness = STEEPEST.min(lowered / level_after.powi(3));
-        let past = (now - self.lowered).as_secs_f64() - (lowered / steepness).cbrt();
-        (self.too_much + steepness * past.powi(3)).max(LEAST)
+    fn calls_per_second(&self, now: Instant) -> f64 {
+        let lowered = self.throttled_rate * (1.0 - DECREASE_FACTOR);
+        let level_after = (RECOVERY_CALLS / self.throttled_rate).min(RECOVERY_SECONDS);
+        let steepness = CUBIC_C_MAX.min(lowered / level_after.powi(3));
+        let past = (now - self.lowered_at).as_secs_f64() - (lowered / steepness).cbrt();
+        (self.throttled_rate + steepness * past.powi(3)).max(CALLS_PER_SECOND_MIN)
     }
 }
 
-/// Counts calls over the latest second, as if those of the second before had been spread evenly.
+/// Counts the calls of the latest second, as if the calls of the previous window had been spread evenly.
 #[derive(Debug)]
 struct Meter {
-    since: Instant,
-    this: u32,
-    last: u32,
+    window_start: Instant,
+    current: u32,
+    previous: u32,
 }
 
 impl Meter {
     fn new(now: Instant) -> Self {
         Self {
-            since: now,
-            this: 0,
-            last: 0,
+            window_start: now,
+            current: 0,
+            previous: 0,
         }
     }
 
     fn count(&mut self, now: Instant) {
-        if now - self.since >= WINDOW * 2 {
+        if now - self.window_start >= METER_WINDOW * 2 {
             *self = Self::new(now);
-        } else if now - self.since >= WINDOW {
+        } else if now - self.window_start >= METER_WINDOW {
             *self = Self {
-                since: self.since + WINDOW,
-                this: 0,
-                last: self.this,
+                window_start: self.window_start + METER_WINDOW,
+                current: 0,
+                previous: self.current,
             };
         }
-        self.this += 1;
+        self.current += 1;
     }
 
-    fn per_second(&self, now: Instant) -> f64 {
-        let gone = (now - self.since).as_secs_f64() / WINDOW.as_secs_f64();
-        f64::from(self.this) + f64::from(self.last) * (1.0 - gone).max(0.0)
+    fn calls_per_second(&self, now: Instant) -> f64 {
+        let elapsed = (now - self.window_start).as_secs_f64() / METER_WINDOW.as_secs_f64();
+        f64::from(self.current) + f64::from(self.previous) * (1.0 - elapsed).max(0.0)
     }
 }
 

@@ -10,8 +10,8 @@ fn capacity(calls: usize) -> Capacity {
     Capacity::new(NonZeroUsize::new(calls).unwrap(), true)
 }
 
-fn spare(capacity: &Capacity) -> usize {
-    let spare: Vec<_> = std::iter::from_fn(|| capacity.spare()).collect();
+fn count_spare(capacity: &Capacity) -> usize {
+    let spare: Vec<_> = std::iter::from_fn(|| capacity.try_acquire_spare()).collect();
     spare.len()
 }
 
@@ -19,15 +19,15 @@ fn spare(capacity: &Capacity) -> usize {
 async fn a_permit_that_somebody_waits_for_is_not_spare() {
     let capacity = capacity(1);
     let permit = capacity.acquire().await;
-    let waits = tokio::spawn({
+    let waiting = tokio::spawn({
         let capacity = capacity.clone();
         async move { capacity.acquire().await }
     });
     sleep(Duration::from_millis(1)).await;
     drop(permit);
-    assert!(capacity.spare().is_none(), "who waits has not come to it yet");
-    drop(waits.await.unwrap());
-    assert_eq!(spare(&capacity), 1);
+    assert!(capacity.try_acquire_spare().is_none(), "who waits has not come to it yet");
+    drop(waiting.await.unwrap());
+    assert_eq!(count_spare(&capacity), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -38,15 +38,15 @@ async fn who_gives_up_waiting_takes_no_permit_along() {
         assert!(timeout(Duration::from_millis(1), capacity.acquire()).await.is_err());
     }
     drop(permits);
-    assert_eq!(spare(&capacity), 2);
+    assert_eq!(count_spare(&capacity), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_tells_once_how_it_ended() {
     let capacity = capacity(20);
     let [mut permit, _other] = [capacity.acquire().await, capacity.acquire().await];
-    permit.ended(Ended::Overload);
-    permit.ended(Ended::Overload);
+    permit.report(Feedback::Overload);
+    permit.report(Feedback::Overload);
     drop(permit);
     assert!((capacity.limit() - 18.0).abs() < f64::EPSILON, "{}", capacity.limit());
 }
@@ -55,7 +55,7 @@ async fn a_call_tells_once_how_it_ended() {
 async fn an_answer_lets_those_go_on_who_were_held() {
     let capacity = capacity(20);
     let [mut throttled, mut answered] = [capacity.acquire().await, capacity.acquire().await];
-    throttled.ended(Ended::Overload);
+    throttled.report(Feedback::Overload);
     drop(throttled);
     let held = tokio::spawn({
         let capacity = capacity.clone();
@@ -63,7 +63,7 @@ async fn an_answer_lets_those_go_on_who_were_held() {
     });
     sleep(Duration::from_millis(500)).await;
     assert!(!held.is_finished());
-    answered.ended(Ended::Answered);
+    answered.report(Feedback::Answered);
     drop(answered);
     sleep(Duration::from_millis(1)).await;
     assert!(held.is_finished(), "and not only when the hold is over");

@@ -7,52 +7,52 @@ use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 
 use crate::endpoint::aws_error::is_throttling;
-use crate::endpoint::sagemaker::fault::Refusal;
-use crate::endpoint::transport::Answer;
-use crate::outcome::{Fault, FaultKind, Load, container_fault};
+use crate::endpoint::sagemaker::fault::ErrorResponse;
+use crate::endpoint::transport::HttpAnswer;
+use crate::outcome::{Fault, FaultKind, LoadSignal, container_fault};
 
 /// What an answer other than 2xx, that came `now`, means for what to do next. Where the record names its model
-/// (`its_model_is_named`), a 404 may be about that.
-pub(super) fn of(answer: &Answer, its_model_is_named: bool, now: SystemTime) -> Fault {
+/// (`has_record_model`), a 404 may be about that.
+pub(super) fn from_response(answer: &HttpAnswer, has_record_model: bool, now: SystemTime) -> Fault {
     let (status, code) = (answer.status, answer.error_code());
     // What a gateway lets through of SageMaker has the container's own status inside.
     if code == "ModelError" {
-        return Refusal::read(answer).fault(its_model_is_named);
+        return ErrorResponse::read(answer).fault(has_record_model);
     }
-    let is_in_doubt = status == 404 && its_model_is_named;
-    let kind = if is_in_doubt {
+    let may_be_record_model = status == 404 && has_record_model;
+    let kind = if may_be_record_model {
         FaultKind::Refused
     } else {
         kind(status, &code)
     };
-    let retry_after = answer.header("retry-after").and_then(|value| wait(value, now));
-    let (named, remedy) = (named(&code), remedy(status, &code));
+    let retry_after = answer.header("retry-after").and_then(|value| parse_retry_after(value, now));
+    let (aws_code, remedy) = (aws_code(&code), remedy(status, &code));
     Fault {
         kind,
-        is_doubtful: is_in_doubt,
-        load: if status == 429 && is_of_a_plan(answer, &code) {
-            Load::Rate
+        needs_evidence: may_be_record_model,
+        load: if status == 429 && is_rate_limit(answer, &code) {
+            LoadSignal::RateLimit
         } else {
-            Load::AsItsKind
+            LoadSignal::FromKind
         },
         retry_after: retry_after.filter(|_| kind == FaultKind::Overload),
-        summary: format!("the endpoint answered with status {status}{named}{remedy}"),
+        summary: format!("the endpoint answered with status {status}{aws_code}{remedy}"),
         ..Fault::from_container(status, std::str::from_utf8(&answer.body).ok())
     }
 }
 
 /// Whether a 429 is about calls a second, as API Gateway's plans and quotas are: REST APIs name it, HTTP APIs have only a
 /// message. Lambda calls its limit of concurrency the same, with a reason; with others, 429 may be about anything.
-fn is_of_a_plan(answer: &Answer, code: &str) -> bool {
-    let said: Said = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let is_named = ["TooManyRequestsException", "LimitExceededException"].contains(&code);
-    let is_said = said.message.as_deref() == Some("Too Many Requests");
-    said.reason.is_none() && (is_named || is_said)
+fn is_rate_limit(answer: &HttpAnswer, code: &str) -> bool {
+    let body: ErrorBody = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let has_gateway_code = ["TooManyRequestsException", "LimitExceededException"].contains(&code);
+    let has_gateway_message = body.message.as_deref() == Some("Too Many Requests");
+    body.reason.is_none() && (has_gateway_code || has_gateway_message)
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct ErrorBody {
     message: Option<String>,
     #[serde(rename = "Reason")]
     reason: Option<String>,
@@ -72,7 +72,7 @@ fn kind(status: u16, code: &str) -> FaultKind {
 }
 
 /// The error's name, if it is one of AWS's: that of another server may be anything, and a log must not show that.
-fn named(code: &str) -> String {
+fn aws_code(code: &str) -> String {
     let is_aws = code.ends_with("Exception") && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
     if is_aws { format!(" {code}") } else { String::new() }
 }
@@ -85,11 +85,11 @@ fn remedy(status: u16, code: &str) -> &'static str {
         "ForbiddenException" => "; check ENDPOINT_API_KEY, and what may call it",
         "InvalidSignatureException" => "; check ENDPOINT_REGION and ENDPOINT_SERVICE",
         "MissingAuthenticationTokenException" => "; check the path of ENDPOINT_URL, and ENDPOINT_AUTH",
-        _ => of_status(status),
+        _ => status_remedy(status),
     }
 }
 
-fn of_status(status: u16) -> &'static str {
+fn status_remedy(status: u16) -> &'static str {
     match status {
         300..=399 => "; it is elsewhere: set ENDPOINT_URL to where that leads",
         401 | 403 => {
@@ -105,7 +105,7 @@ fn of_status(status: u16) -> &'static str {
 
 /// `Retry-After`, a number of seconds or a date: <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>. More than an
 /// hour is an hour, which no invocation has.
-fn wait(value: &str, now: SystemTime) -> Option<Duration> {
+fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let seconds = value.parse().ok().map(Duration::from_secs);
     let wait = seconds.or_else(|| {
@@ -137,15 +137,15 @@ mod tests {
             ("soon", None),
             ("99999999999999999999999", None),
         ] {
-            assert_eq!(wait(value, now), expected.map(Duration::from_secs), "{value}");
+            assert_eq!(parse_retry_after(value, now), expected.map(Duration::from_secs), "{value}");
         }
     }
 
     #[test]
     fn only_names_of_aws_are_shown() {
-        assert_eq!(named("ForbiddenException"), " ForbiddenException");
+        assert_eq!(aws_code("ForbiddenException"), " ForbiddenException");
         for other in ["", "card 4929", "Card4929Exception", "forbidden"] {
-            assert_eq!(named(other), "", "{other}");
+            assert_eq!(aws_code(other), "", "{other}");
         }
     }
 }

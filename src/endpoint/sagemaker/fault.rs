@@ -7,58 +7,58 @@
 use serde::Deserialize;
 
 use crate::endpoint::aws_error::{is_throttling, shorten};
-use crate::endpoint::transport::Answer;
-use crate::outcome::{Fault, FaultKind, Load};
+use crate::endpoint::transport::HttpAnswer;
+use crate::outcome::{Fault, FaultKind, LoadSignal};
 
 /// An error that the service answered with.
 #[derive(Debug)]
-pub(in crate::endpoint) struct Refusal {
+pub(in crate::endpoint) struct ErrorResponse {
     status: u16,
     code: String,
-    said: Said,
+    body: ErrorBody,
 }
 
 /// The body of an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct ErrorBody {
     message: Option<String>,
     #[serde(rename = "Message")]
-    message_as_some_write_it: Option<String>,
+    message_capitalized: Option<String>,
     #[serde(rename = "OriginalStatusCode")]
     original_status: Option<u16>,
     #[serde(rename = "OriginalMessage")]
     original_message: Option<String>,
 }
 
-impl Refusal {
+impl ErrorResponse {
     /// Reads an answer: anything, or nothing, where it comes from a load balancer.
-    pub(in crate::endpoint) fn read(answer: &Answer) -> Self {
+    pub(in crate::endpoint) fn read(answer: &HttpAnswer) -> Self {
         Self {
             status: answer.status,
             code: answer.error_code(),
-            said: serde_json::from_slice(&answer.body).unwrap_or_default(),
+            body: serde_json::from_slice(&answer.body).unwrap_or_default(),
         }
     }
 
     /// What the error means for what to do next.
-    /// Where `its_model_is_named` by the record, a model that there is not is the record's fault.
-    pub(in crate::endpoint) fn fault(&self, its_model_is_named: bool) -> Fault {
-        let Self { status, code, said } = self;
+    /// Where `has_record_model` by the record, a model that there is not is the record's fault.
+    pub(in crate::endpoint) fn fault(&self, has_record_model: bool) -> Fault {
+        let Self { status, code, body } = self;
         if code == "ModelError" {
-            let message = said.original_message.as_deref();
-            let fault = Fault::from_container(said.original_status.unwrap_or_default(), message);
-            return match said.original_status {
-                Some(404) if its_model_is_named => Fault {
+            let message = body.original_message.as_deref();
+            let fault = Fault::from_container(body.original_status.unwrap_or_default(), message);
+            return match body.original_status {
+                Some(404) if has_record_model => Fault {
                     kind: FaultKind::Refused,
                     ..fault
                 },
                 _ => fault,
             };
         }
-        let message = said.message.as_deref().or(said.message_as_some_write_it.as_deref());
+        let message = body.message.as_deref().or(body.message_capitalized.as_deref());
         let message = message.unwrap_or_default();
-        let verdict = judge(code, message, *status);
+        let verdict = classify(code, message, *status);
         let named = if code.is_empty() { "an error" } else { code };
         let said = shorten(message.trim_end_matches('.'));
         let words = [said.as_str(), verdict.remedy].into_iter();
@@ -66,11 +66,11 @@ impl Refusal {
         let words = words.fold(String::new(), |all, words| format!("{all}; {words}"));
         let summary = format!("SageMaker answered {named} with status {status}{words}");
         Fault {
-            is_doubtful: verdict.is_doubtful,
-            load: if its_model_is_named && code == "ModelNotReadyException" {
-                Load::OneModels
+            needs_evidence: verdict.needs_evidence,
+            load: if has_record_model && code == "ModelNotReadyException" {
+                LoadSignal::SingleModelOnly
             } else {
-                Load::AsItsKind
+                LoadSignal::FromKind
             },
             ..Fault::new(verdict.kind, summary)
         }
@@ -81,7 +81,7 @@ impl Refusal {
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {
     kind: FaultKind,
-    is_doubtful: bool,
+    needs_evidence: bool,
     remedy: &'static str,
 }
 
@@ -89,12 +89,12 @@ impl Verdict {
     fn of(kind: FaultKind) -> Self {
         Self {
             kind,
-            is_doubtful: false,
+            needs_evidence: false,
             remedy: "",
         }
     }
 
-    fn mend(remedy: &'static str) -> Self {
+    fn misconfigured(remedy: &'static str) -> Self {
         Self {
             remedy,
             ..Self::of(FaultKind::Misconfigured)
@@ -105,7 +105,7 @@ impl Verdict {
 /// By error code first, since throttling and denied access are in no service model and may come without a message;
 /// by status where a code is not known or, as from a load balancer, there is none. An error without a word is never held
 /// against a record: throttling has come that way.
-fn judge(code: &str, message: &str, status: u16) -> Verdict {
+fn classify(code: &str, message: &str, status: u16) -> Verdict {
     match code {
         "ModelNotReadyException" | "ServiceUnavailable" | "ServiceUnavailableException" => {
             Verdict::of(FaultKind::Overload)
@@ -116,43 +116,43 @@ fn judge(code: &str, message: &str, status: u16) -> Verdict {
         | "InternalDependencyException"
         | "RequestTimeout"
         | "RequestTimeoutException" => Verdict::of(FaultKind::Unreachable),
-        "ValidationError" | "ValidationException" => judge_validation(&message.to_ascii_lowercase()),
+        "ValidationError" | "ValidationException" => classify_validation(&message.to_ascii_lowercase()),
         "AccessDenied" | "AccessDeniedException" => {
-            Verdict::mend("allow sagemaker:InvokeEndpoint on the endpoint to the function's role")
+            Verdict::misconfigured("allow sagemaker:InvokeEndpoint on the endpoint to the function's role")
         }
         _ => match status {
             400 if code.is_empty() => Verdict::of(FaultKind::Suspect),
             413 => Verdict::of(FaultKind::Refused),
             429 | 503 => Verdict::of(FaultKind::Overload),
             408 | 500.. => Verdict::of(FaultKind::Unreachable),
-            _ => Verdict::mend("check the function's credentials and settings"),
+            _ => Verdict::misconfigured("check the function's credentials and settings"),
         },
     }
 }
 
 /// A validation error may be about the endpoint, the settings or the record; only its message tells. One that fits none
 /// of the known messages stays in doubt: a record must not be given up on a guess.
-fn judge_validation(message: &str) -> Verdict {
-    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+fn classify_validation(message: &str) -> Verdict {
+    let has_any = |words: &[&str]| words.iter().any(|words| message.contains(words));
     if message.is_empty() {
         Verdict::of(FaultKind::Suspect)
-    } else if says(&["no capacity"]) {
+    } else if has_any(&["no capacity"]) {
         Verdict::of(FaultKind::Overload)
-    } else if says(&[
+    } else if has_any(&[
         "not found",
         "does not exist",
         "could not find",
         "not in service",
         "inservice",
     ]) {
-        Verdict::mend("check ENDPOINT_NAME, what is named beside it, and the region")
-    } else if says(&["at 'body'"]) {
+        Verdict::misconfigured("check ENDPOINT_NAME, what is named beside it, and the region")
+    } else if has_any(&["at 'body'"]) {
         Verdict::of(FaultKind::Refused)
-    } else if says(&["failed to satisfy constraint", "header"]) {
-        Verdict::mend("check the function's settings")
+    } else if has_any(&["failed to satisfy constraint", "header"]) {
+        Verdict::misconfigured("check the function's settings")
     } else {
         Verdict {
-            is_doubtful: true,
+            needs_evidence: true,
             ..Verdict::of(FaultKind::Refused)
         }
     }

@@ -7,25 +7,25 @@ use aws_types::service_config::ServiceConfigKey;
 use super::SetUpError;
 
 /// The SDK's rule, too.
-const NOT_BOTH: &str = "AWS_ENDPOINT_URL names an endpoint that FIPS or dual stack are not for: unset it, or them";
+const ENDPOINT_URL_CONFLICT: &str = "AWS_ENDPOINT_URL names an endpoint that FIPS or dual stack are not for: unset it, or them";
 
 /// The URL of the service, without a slash at its end.
 ///
 /// # Errors
 ///
-/// [`SetUpError::NoRequest`] if there is none.
+/// [`SetUpError::InvalidRequest`] if there is none.
 pub(super) async fn url(environment: &SdkConfig, region: &str) -> Result<String, SetUpError> {
-    let is_special = environment.use_fips() == Some(true) || environment.use_dual_stack() == Some(true);
-    let url = match overridden(environment) {
-        Some(_) if is_special => return Err(SetUpError::NoRequest(NOT_BOTH.to_owned())),
+    let has_endpoint_variant = environment.use_fips() == Some(true) || environment.use_dual_stack() == Some(true);
+    let url = match url_override(environment) {
+        Some(_) if has_endpoint_variant => return Err(SetUpError::InvalidRequest(ENDPOINT_URL_CONFLICT.to_owned())),
         Some(url) => url,
-        None => by_region(environment, region).await?,
+        None => regional_url(environment, region).await?,
     };
     Ok(url.trim_end_matches('/').to_owned())
 }
 
 /// The URL that the environment names for the service, or for all of them.
-fn overridden(environment: &SdkConfig) -> Option<String> {
+fn url_override(environment: &SdkConfig) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id("SageMaker Runtime");
     let key = key.env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
     let own = environment.service_config().and_then(|config| config.load_config(key));
@@ -33,8 +33,8 @@ fn overridden(environment: &SdkConfig) -> Option<String> {
 }
 
 /// The service's own URL, by region, partition, FIPS and dual stack.
-async fn by_region(environment: &SdkConfig, region: &str) -> Result<String, SetUpError> {
-    let no_url = |error: &dyn std::error::Error| SetUpError::NoRequest(error.to_string());
+async fn regional_url(environment: &SdkConfig, region: &str) -> Result<String, SetUpError> {
+    let no_url = |error: &dyn std::error::Error| SetUpError::InvalidRequest(error.to_string());
     let params = Params::builder()
         .region(region)
         .set_use_fips(environment.use_fips())

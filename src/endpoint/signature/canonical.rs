@@ -5,9 +5,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use http::Uri;
 
 /// The hash of the canonical request's beginning.
-pub(super) fn beginning(request: &HttpRequest, first: &[(String, String)]) -> digest::Context {
+pub(super) fn hash_beginning(request: &HttpRequest, first: &[(String, String)]) -> digest::Context {
     let uri: Uri = request.uri().parse().unwrap_or_default();
-    let (method, path, query) = (request.method(), encoded(uri.path()), sorted(uri.query()));
+    let (method, path, query) = (request.method(), encode_path(uri.path()), sort_query(uri.query()));
     let mut text = format!("{method}\n{path}\n{query}\n");
     for (name, value) in first {
         text.extend([name, ":", value, "\n"]);
@@ -18,7 +18,7 @@ pub(super) fn beginning(request: &HttpRequest, first: &[(String, String)]) -> di
 }
 
 /// A path that is encoded in the URI is encoded once more.
-fn encoded(path: &str) -> String {
+fn encode_path(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
@@ -30,7 +30,7 @@ fn encoded(path: &str) -> String {
 }
 
 /// A query whose names and values are encoded as a signature wants them, in its order, each name with its value.
-fn sorted(query: Option<&str>) -> String {
+fn sort_query(query: Option<&str>) -> String {
     let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
     let mut parts: Vec<_> = parts.map(|part| part.split_once('=').unwrap_or((part, ""))).collect();
     parts.sort_unstable();
@@ -39,7 +39,7 @@ fn sorted(query: Option<&str>) -> String {
 }
 
 /// As the HTTP client writes it: without the port that is the scheme's own.
-pub(super) fn host(uri: &str) -> String {
+pub(super) fn host_header(uri: &str) -> String {
     let uri: Uri = uri.parse().unwrap_or_default();
     let host = uri.host().unwrap_or_default();
     match (uri.scheme_str(), uri.port_u16()) {
@@ -49,7 +49,7 @@ pub(super) fn host(uri: &str) -> String {
 }
 
 /// A value without spaces around it, and with one in place of several.
-pub(super) fn canonical(value: &str) -> String {
+pub(super) fn canonical_value(value: &str) -> String {
     let mut last = ' ';
     let value = value.trim_matches(' ').chars();
     value

@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use super::*;
 
 /// The header that the AWS SDK would sign this request with.
-fn by_the_sdk(request: &HttpRequest, credentials: &Credentials, place: &Place, now: SystemTime) -> String {
+fn sdk_authorization(request: &HttpRequest, credentials: &Credentials, scope: &SigningScope, now: SystemTime) -> String {
     let identity = credentials.clone().into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
-        .region(&place.region)
-        .name(&place.service)
+        .region(&scope.region)
+        .name(&scope.service)
         .time(now)
         .settings(SigningSettings::default())
         .build()
@@ -28,18 +28,18 @@ fn by_the_sdk(request: &HttpRequest, credentials: &Credentials, place: &Place, n
     authorization.to_owned()
 }
 
-fn blank(uri: &str, headers: &[(&'static str, String)]) -> HttpRequest {
-    let mut blank = HttpRequest::new(SdkBody::empty());
-    blank.set_method("POST").unwrap();
-    blank.set_uri(uri).unwrap();
+fn template(uri: &str, headers: &[(&'static str, String)]) -> HttpRequest {
+    let mut template = HttpRequest::new(SdkBody::empty());
+    template.set_method("POST").unwrap();
+    template.set_uri(uri).unwrap();
     for (name, value) in headers {
-        blank.headers_mut().insert(*name, value.clone());
+        template.headers_mut().insert(*name, value.clone());
     }
-    blank
+    template
 }
 
-fn place() -> Place {
-    Place {
+fn scope() -> SigningScope {
+    SigningScope {
         region: "eu-central-1".to_owned(),
         service: "sagemaker".to_owned(),
     }
@@ -76,13 +76,13 @@ proptest! {
     ) {
         let mut headers = vec![("accept", accept), ("user-agent", "test".to_owned())];
         headers.extend(variant.map(|variant| ("x-target-variant", variant)));
-        let signer = Signer::new(blank(uri, &headers), place(), "x-id");
+        let signer = Signer::new(template(uri, &headers), scope(), "x-id");
         let credentials = credentials(token.as_deref());
         let now = UNIX_EPOCH + Duration::from_secs(second);
-        let mut varying = vec![("x-id", id.as_str())];
-        varying.extend(model.as_deref().map(|model| ("x-target-model", model)));
-        let request = signer.sign(&credentials, now, &varying, body.into()).unwrap();
-        let expected = by_the_sdk(&request, &credentials, &place(), now);
+        let mut per_call = vec![("x-id", id.as_str())];
+        per_call.extend(model.as_deref().map(|model| ("x-target-model", model)));
+        let request = signer.sign(&credentials, now, &per_call, body.into()).unwrap();
+        let expected = sdk_authorization(&request, &credentials, &scope(), now);
         prop_assert_eq!(request.headers().get("authorization").unwrap(), expected);
         prop_assert_eq!(request.headers().get("x-amz-security-token"), token.as_deref());
     }
@@ -90,20 +90,20 @@ proptest! {
 
 #[test]
 fn other_seconds_and_other_credentials_have_signatures_of_their_own() {
-    let signer = Signer::new(blank("https://example.com/", &[]), place(), "x-id");
+    let signer = Signer::new(template("https://example.com/", &[]), scope(), "x-id");
     let [mine, others] = [credentials(None), credentials(Some("token"))];
     // The first and the last second of a day, and all in an order in which nothing that is kept fits.
     for (credentials, second) in [(&mine, 0), (&others, 0), (&mine, 86_399), (&mine, 86_400), (&mine, 0)] {
         let now = UNIX_EPOCH + Duration::from_millis(second * 1000 + 999);
         let request = signer.sign(credentials, now, &[], Bytes::new()).unwrap();
-        let expected = by_the_sdk(&request, credentials, &place(), now);
+        let expected = sdk_authorization(&request, credentials, &scope(), now);
         assert_eq!(request.headers().get("authorization").unwrap(), expected, "{second}");
     }
 }
 
 #[test]
 fn what_cannot_stand_in_a_header_is_an_error() {
-    let signer = Signer::new(blank("https://example.com/", &[]), place(), "x-id");
+    let signer = Signer::new(template("https://example.com/", &[]), scope(), "x-id");
     let sign = |value| signer.sign(&credentials(None), UNIX_EPOCH, &[("x-id", value)], Bytes::new());
     assert!(sign("a\nb").is_err());
     assert!(sign("a b").is_ok());
@@ -189,15 +189,15 @@ fn signatures_are_those_that_aws_has_published() {
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()))
             .collect();
-        let mut blank = blank(&format!("https://example.amazonaws.com{rest}"), &headers);
-        blank.set_method(method).unwrap();
-        let place = Place {
+        let mut template = template(&format!("https://example.amazonaws.com{rest}"), &headers);
+        template.set_method(method).unwrap();
+        let scope = SigningScope {
             region: "us-east-1".to_owned(),
             service: "service".to_owned(),
         };
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
         let credentials = Credentials::new("AKIDEXAMPLE", secret, token.map(ToOwned::to_owned), None, "test");
-        let signer = Signer::new(blank, place, "x-id");
+        let signer = Signer::new(template, scope, "x-id");
         let request = signer.sign(&Arc::new(credentials), now, &[], Bytes::new()).unwrap();
         let authorization = request.headers().get("authorization").unwrap();
         assert_eq!(

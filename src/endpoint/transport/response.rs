@@ -13,16 +13,16 @@ use crate::endpoint::Response;
 use crate::endpoint::call_error::CallError;
 
 /// The largest answer that is read, in bytes: `InvokeEndpoint` gives no larger one, and a server that never ends must not
-/// take the memory of all others.
-const ANSWER_MAX: usize = 25 * 1024 * 1024;
+/// take the memory of buffer others.
+const RESPONSE_BODY_MAX: usize = 25 * 1024 * 1024;
 /// And how much of an answer that tells of an error.
-const ERROR_MAX: usize = 1024 * 1024;
+const ERROR_BODY_MAX: usize = 1024 * 1024;
 /// And how long that is waited for.
-const ERROR_WAIT_MAX: Duration = Duration::from_secs(1);
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An answer.
 #[derive(Debug)]
-pub(in crate::endpoint) struct Answer {
+pub(in crate::endpoint) struct HttpAnswer {
     pub(in crate::endpoint) status: u16,
     headers: Headers,
     /// Of one that tells of an error, the beginning.
@@ -32,22 +32,22 @@ pub(in crate::endpoint) struct Answer {
 /// Where AWS's protocols for JSON have the code of an error, if not in a header.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct ErrorBody {
     code: Option<String>,
     #[serde(rename = "__type")]
     kind: Option<String>,
 }
 
-impl Answer {
-    pub(super) async fn read(mut answer: HttpResponse) -> Result<Self, CallError> {
-        let is_success = answer.status().is_success();
-        let headers = std::mem::take(answer.headers_mut());
-        let status = answer.status().as_u16();
-        let body = ByteStream::new(answer.into_body());
+impl HttpAnswer {
+    pub(super) async fn read(mut response: HttpResponse) -> Result<Self, CallError> {
+        let is_success = response.status().is_success();
+        let headers = std::mem::take(response.headers_mut());
+        let status = response.status().as_u16();
+        let body = ByteStream::new(response.into_body());
         let body = if is_success {
-            whole(body).await?
+            read_whole(body).await?
         } else {
-            beginning(body).await
+            read_beginning(body).await
         };
         Ok(Self { status, headers, body })
     }
@@ -63,8 +63,8 @@ impl Answer {
     /// The name of AWS's error, by its header `x-amzn-errortype` or its body; empty where it has none.
     pub(in crate::endpoint) fn error_code(&self) -> String {
         let code = self.header("x-amzn-errortype").map(ToOwned::to_owned).or_else(|| {
-            let said: Said = serde_json::from_slice(&self.body).unwrap_or_default();
-            said.code.or(said.kind)
+            let error: ErrorBody = serde_json::from_slice(&self.body).unwrap_or_default();
+            error.code.or(error.kind)
         });
         let code = code.unwrap_or_default();
         // `com.amazonaws…#ValidationError:http://…`, as AWS's protocols for JSON have it.
@@ -78,11 +78,11 @@ impl Answer {
     }
 
     /// Whether it may be for want of the right key.
-    pub(super) fn rejects_a_key(&self) -> bool {
+    pub(super) fn is_key_rejection(&self) -> bool {
         [401, 403].contains(&self.status)
     }
 
-    /// What the model said.
+    /// What the model error.
     pub(in crate::endpoint) fn into_response(self) -> Response {
         let header = |name: &str| self.header(name).map(ToOwned::to_owned);
         Response {
@@ -93,37 +93,37 @@ impl Answer {
     }
 }
 
-async fn whole(mut body: ByteStream) -> Result<Bytes, CallError> {
+async fn read_whole(mut body: ByteStream) -> Result<Bytes, CallError> {
     let mut next = async || body.try_next().await.map_err(|_| CallError::Unreadable);
     let Some(mut first) = next().await? else {
         return Ok(Bytes::new());
     };
     // Mostly it comes in one piece, which is not copied.
-    let mut all = None::<BytesMut>;
+    let mut buffer = None::<BytesMut>;
     while let Some(piece) = next().await? {
-        let all = all.get_or_insert_with(|| BytesMut::from(std::mem::take(&mut first)));
-        all.extend_from_slice(&piece);
-        if all.len() > ANSWER_MAX {
-            return Err(CallError::TooLarge(ANSWER_MAX));
+        let buffer = buffer.get_or_insert_with(|| BytesMut::from(std::mem::take(&mut first)));
+        buffer.extend_from_slice(&piece);
+        if buffer.len() > RESPONSE_BODY_MAX {
+            return Err(CallError::TooLarge(RESPONSE_BODY_MAX));
         }
     }
-    let all = all.map_or(first, BytesMut::freeze);
-    (all.len() <= ANSWER_MAX)
-        .then_some(all)
-        .ok_or(CallError::TooLarge(ANSWER_MAX))
+    let buffer = buffer.map_or(first, BytesMut::freeze);
+    (buffer.len() <= RESPONSE_BODY_MAX)
+        .then_some(buffer)
+        .ok_or(CallError::TooLarge(RESPONSE_BODY_MAX))
 }
 
 /// As much as comes: the status has said the rest.
-async fn beginning(mut body: ByteStream) -> Bytes {
-    let mut all = BytesMut::new();
+async fn read_beginning(mut body: ByteStream) -> Bytes {
+    let mut buffer = BytesMut::new();
     let read = async {
-        while all.len() < ERROR_MAX
+        while buffer.len() < ERROR_BODY_MAX
             && let Ok(Some(piece)) = body.try_next().await
         {
-            all.extend_from_slice(&piece);
+            buffer.extend_from_slice(&piece);
         }
     };
-    _ = timeout(ERROR_WAIT_MAX, read).await;
-    all.truncate(ERROR_MAX);
-    all.freeze()
+    _ = timeout(ERROR_BODY_TIMEOUT, read).await;
+    buffer.truncate(ERROR_BODY_MAX);
+    buffer.freeze()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use instream::endpoint::{Call, Endpoint, Response};
-use instream::outcome::{Fault, FaultKind, Load};
+use instream::outcome::{Fault, FaultKind, LoadSignal};
 
 use crate::scripted::{Behavior, ScriptedError, ScriptedModel};
 
@@ -35,11 +35,11 @@ impl Endpoint for ScriptedModel {
                 ..fault(FaultKind::Overload)
             },
             ScriptedError::NotReady => Fault {
-                load: Load::OneModels,
+                load: LoadSignal::SingleModelOnly,
                 ..fault(FaultKind::Overload)
             },
             ScriptedError::DoubtfulRefusal => Fault {
-                is_doubtful: true,
+                needs_evidence: true,
                 ..fault(FaultKind::Refused)
             },
         })?;

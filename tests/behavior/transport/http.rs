@@ -9,14 +9,14 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use futures_util::FutureExt as _;
 use instream::config::Config;
-use instream::endpoint::target::Remote;
+use instream::endpoint::target::AnyEndpoint;
 use instream::outcome::FaultKind;
 
 use crate::replay::{credentials, environment};
 use crate::scripted::{Behavior, ScriptedError, ScriptedModel};
 
 /// The endpoint that a handler under test calls.
-pub(crate) type TestedEndpoint = Remote;
+pub(crate) type TestedEndpoint = AnyEndpoint;
 
 /// The settings that name the endpoint.
 pub(crate) const ENDPOINT: [(&str, &str); 3] = [
@@ -44,7 +44,7 @@ pub(crate) fn endpoint(scripted: ScriptedModel) -> TestedEndpoint {
     let config = Config::from_lookup(setting).unwrap();
     let (environment, _) = environment(credentials(), &[]);
     let http = SharedHttpConnector::new(ModelConnector(Arc::new(scripted)));
-    let endpoint = Remote::new(http, &environment, config.endpoint, &config.parameters);
+    let endpoint = AnyEndpoint::new(http, &environment, config.endpoint, &config.parameters);
     endpoint.now_or_never().expect("it does not wait").unwrap()
 }
 

@@ -1,4 +1,4 @@
-"""A Lambda function that dies of a record whose partition key says so."""
+"""A Lambda function that exits when a record has a partition key that starts with "deadly"."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-//! Runs that are ended from outside, and gone on with.
+//! Runs that a signal ends, and that the next run continues.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::{Folder, lines, predicted, redrive, refused};
 const FOLDER: &str = "INSTREAM_REDRIVE_FOLDER";
 const LETTERS: &str = "INSTREAM_REDRIVE_LETTERS";
 
-/// Small batches, each of which takes its time: so that a run can be met in the middle.
+/// A redrive with small, slow batches, so that a signal can arrive in the middle of a run.
 fn slow(folder: &Path, letters: &Path) -> Redrive {
     let mut slow = redrive(folder, letters);
     slow.batch_size = 10;
@@ -25,17 +25,17 @@ fn slow(folder: &Path, letters: &Path) -> Redrive {
     slow
 }
 
-/// What the tests below start as a process of its own.
+/// The run that the tests below start in its own process.
 #[tokio::test]
-#[ignore = "a part of other tests"]
+#[ignore = "started by other tests"]
 async fn a_run() {
-    let [folder, letters] = [FOLDER, LETTERS].map(of_the_environment);
+    let [folder, letters] = [FOLDER, LETTERS].map(path_from_environment);
     let summary = run(slow(&folder, &letters)).await.unwrap();
     std::fs::write(folder.join("summary"), serde_json::to_string(&summary).unwrap()).unwrap();
 }
 
-/// Told to the process by the test that starts it.
-fn of_the_environment(name: &str) -> PathBuf {
+/// Reads a path that the starting test sets in the environment.
+fn path_from_environment(name: &str) -> PathBuf {
     let (_, value) = std::env::vars_os().find(|(own, _)| own == name).unwrap();
     value.into()
 }
@@ -51,11 +51,11 @@ fn start(folder: &Path, letters: &Path) -> Child {
         .unwrap()
 }
 
-/// Sends the signal once so many lines are in the journal, and waits for the end.
+/// Sends the signal when the journal has `journal_lines` lines, and waits until the run ends.
 fn end(mut run: Child, folder: &Path, signal: &str, journal_lines: usize) -> ExitStatus {
-    let begun = Instant::now();
+    let started = Instant::now();
     while journal(folder).len() < journal_lines {
-        assert!(begun.elapsed() < Duration::from_mins(1), "the run makes no progress");
+        assert!(started.elapsed() < Duration::from_mins(1), "the run makes no progress");
         std::thread::sleep(Duration::from_millis(5));
     }
     let id = run.id().to_string();
@@ -71,19 +71,19 @@ fn journal(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_run_that_is_interrupted_is_gone_on_with_and_nothing_comes_twice() {
+async fn the_next_run_continues_an_interrupted_run_and_duplicates_nothing() {
     let folder = Folder::new("interrupted");
     let letters = refused(&folder.0, 100).await;
     // In the middle of the third invocation.
     let status = end(start(&folder.0, &letters), &folder.0, "-INT", 5);
-    assert!(status.success(), "it ended by itself");
+    assert!(status.success(), "the run ended by itself");
     let summary = std::fs::read_to_string(folder.0.join("summary")).unwrap();
     let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
     assert_eq!(summary["interrupted"], true);
     let first = summary["counts"]["finished"].as_u64().unwrap();
     assert!(
         (30..=40).contains(&first),
-        "the invocation under way has ended: {summary}"
+        "the current invocation was finished: {summary}"
     );
     let rest = run(slow(&folder.0, &letters)).await.unwrap();
     assert_eq!(rest.counts.done_before as u64, first);
@@ -92,12 +92,12 @@ async fn a_run_that_is_interrupted_is_gone_on_with_and_nothing_comes_twice() {
     assert_eq!(
         predicted(&folder.0),
         super::once_each(&letters),
-        "none is lost, none came twice"
+        "no record is lost or duplicated"
     );
 }
 
 #[tokio::test]
-async fn a_run_that_is_killed_loses_nothing_and_puts_no_more_than_a_batch_twice() {
+async fn a_killed_run_loses_nothing_and_duplicates_at_most_one_batch() {
     let folder = Folder::new("killed");
     let letters = refused(&folder.0, 100).await;
     let status = end(start(&folder.0, &letters), &folder.0, "-KILL", 5);
@@ -114,7 +114,7 @@ async fn a_run_that_is_killed_loses_nothing_and_puts_no_more_than_a_batch_twice(
     assert_eq!(rest.counts.in_doubt_again, in_doubt, "{rest}");
     assert!(rest.counts.done_before >= 20 && rest.is_complete(), "{rest}");
     let predicted: BTreeMap<_, _> = predicted(&folder.0);
-    assert_eq!(predicted.len(), 100, "none is lost");
+    assert_eq!(predicted.len(), 100, "no record is lost");
     let twice = predicted.values().filter(|count| **count > 1).count();
     assert!(
         twice <= in_doubt && predicted.values().all(|count| *count <= 2),

@@ -1,11 +1,11 @@
-//! Records that never go through, and those behind them.
+//! Records that never succeed, and the records after them.
 
 use instream_redrive::{RetryLimits, Target, run};
 use serde_json::Value;
 
-use super::{Folder, lines, predicted, redrive, refused, told};
+use super::{Folder, lines, outcome, predicted, redrive, refused};
 
-/// The letter with a record that its endpoint never answers.
+/// Returns the dead letter with a record to which the endpoint always responds with an error.
 fn poisoned(letter: &str) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
@@ -18,14 +18,14 @@ fn poisoned(letter: &str) -> String {
 }
 
 #[tokio::test]
-async fn one_that_fails_for_ever_does_not_hold_up_those_behind_it() {
+async fn a_record_that_always_fails_does_not_block_the_records_after_it() {
     let folder = Folder::new("poison");
     let dead_letters = refused(&folder.0, 50).await;
     let mut text = lines(&dead_letters);
     text[7] = poisoned(&text[7]);
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
     let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
-    assert_eq!(told(&summary), (50, 49, Some(49), Some(0)), "{summary}");
+    assert_eq!(outcome(&summary), (50, 49, Some(49), Some(0)), "{summary}");
     assert_eq!((summary.counts.unfinished, summary.counts.not_tried), (1, 0));
     assert!(!summary.is_complete());
     let predicted_once = predicted(&folder.0);
@@ -34,12 +34,12 @@ async fn one_that_fails_for_ever_does_not_hold_up_those_behind_it() {
     assert_eq!(
         (again.counts.done_before, again.counts.sent),
         (49, 1),
-        "only that one comes again"
+        "only the failing record is sent again"
     );
 }
 
 #[tokio::test]
-async fn in_an_outage_the_run_ends_and_leaves_the_rest_for_the_next() {
+async fn a_run_ends_in_an_outage_and_the_next_run_sends_the_rest() {
     let folder = Folder::new("outage");
     let dead_letters = refused(&folder.0, 50).await;
     let mut outage = redrive(&folder.0, &dead_letters);
@@ -56,12 +56,12 @@ async fn in_an_outage_the_run_ends_and_leaves_the_rest_for_the_next() {
     let summary = run(outage).await.unwrap();
     assert!(summary.given_up && !summary.is_complete(), "{summary}");
     assert_eq!((summary.counts.unfinished, summary.batches), (3, 3), "{summary}");
-    let mended = run(redrive(&folder.0, &dead_letters)).await.unwrap();
-    assert_eq!(told(&mended), (50, 50, Some(50), Some(0)), "{mended}");
+    let fixed = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(outcome(&fixed), (50, 50, Some(50), Some(0)), "{fixed}");
 }
 
 #[tokio::test]
-async fn a_function_that_dies_of_one_record_loses_only_that() {
+async fn a_record_that_crashes_the_function_is_the_only_one_that_stays_unfinished() {
     let folder = Folder::new("deadly");
     let dead_letters = refused(&folder.0, 8).await;
     let mut text = lines(&dead_letters);

@@ -13,9 +13,9 @@ fn a_signature_is_for_what_the_host_tells_or_the_settings_say() {
         (&[URL, SIGNED, service], ("eu-west-1", "my-service")),
         (&[other, SIGNED, region, service], ("us-east-2", "my-service")),
     ] {
-        let signed = located(settings).signed.unwrap();
-        let place = (signed.place.region.as_str(), signed.place.service.as_str());
-        assert_eq!((place, signed.role), (expected, None));
+        let sigv4 = located(settings).sigv4.unwrap();
+        let scope = (sigv4.scope.region.as_str(), sigv4.scope.service.as_str());
+        assert_eq!((scope, sigv4.role), (expected, None));
     }
     for settings in [
         &[other, SIGNED][..],
@@ -24,7 +24,7 @@ fn a_signature_is_for_what_the_host_tells_or_the_settings_say() {
     ] {
         refused(settings, "does not tell what to sign for");
     }
-    let role = located(&[URL, SIGNED, ROLE]).signed.unwrap().role.unwrap();
+    let role = located(&[URL, SIGNED, ROLE]).sigv4.unwrap().role.unwrap();
     assert_eq!((role.arn.as_str(), role.session_name.as_str()), (ROLE.1, "instream"));
 }
 
@@ -48,7 +48,7 @@ fn what_cannot_be_signed_may_be_called_unsigned() {
         "ENDPOINT_URL",
         "https://a1.execute-api.eu-west-1.amazonaws.com/score?code=sekret==",
     );
-    assert_eq!(located(&[url]).signed, None);
+    assert_eq!(located(&[url]).sigv4, None);
     let error = refused(&[url, SIGNED], "has what no signature is made of");
     assert!(!error.contains("sekret"), "{error}");
 }

@@ -2,30 +2,30 @@
 
 use super::*;
 
-mod down;
-mod few;
-mod raised;
-mod rate;
-mod starts;
+mod below_one;
+mod increase;
+mod outage;
+mod pacing;
+mod spare_and_unpaced;
 mod timeouts;
 
 /// A limit, and calls that begin and end at given milliseconds.
 struct Calls {
-    limit: Limit,
+    limiter: Limiter,
     began: Instant,
 }
 
 impl Calls {
     /// With a limit of `settled`, at most 100.
-    fn of(settled: f64) -> Self {
-        Self::with(settled, true)
+    fn with_limit(limit: f64) -> Self {
+        Self::new(limit, true)
     }
 
-    fn with(settled: f64, is_adaptive: bool) -> Self {
-        let mut limit = Limit::new(NonZeroUsize::new(100).unwrap(), is_adaptive);
-        limit.level.settle(settled);
-        let began = limit.round.since;
-        Self { limit, began }
+    fn new(limit: f64, is_adaptive: bool) -> Self {
+        let mut limiter = Limiter::new(NonZeroUsize::new(100).unwrap(), is_adaptive);
+        limiter.concurrency.cap_at(limit);
+        let began = limiter.round.since;
+        Self { limiter, began }
     }
 
     fn at(&self, ms: u64) -> Instant {
@@ -33,12 +33,12 @@ impl Calls {
     }
 
     fn start(&mut self, ms: u64) -> Start {
-        self.limit.start(self.at(ms))
+        self.limiter.try_start(self.at(ms))
     }
 
     /// Starts one that may start.
     #[track_caller]
-    fn one(&mut self, ms: u64) {
+    fn start_one(&mut self, ms: u64) {
         assert_eq!(self.start(ms), Start::Now);
     }
 
@@ -48,123 +48,123 @@ impl Calls {
     }
 
     /// A call that began then has ended.
-    fn end(&mut self, began: u64, how: Ended, ms: u64) {
-        self.limit.ended(self.at(began), how, self.at(ms));
-        self.limit.give_back(true);
+    fn end(&mut self, began: u64, feedback: Feedback, ms: u64) {
+        self.limiter.on_feedback(self.at(began), feedback, self.at(ms));
+        self.limiter.return_permit(true);
     }
 
     /// A call ends that had the endpoint to itself.
     #[track_caller]
-    fn alone(&mut self, began: u64, how: Ended, ms: u64) {
-        self.one(began);
-        self.end(began, how, ms);
+    fn run_alone(&mut self, began: u64, feedback: Feedback, ms: u64) {
+        self.start_one(began);
+        self.end(began, feedback, ms);
     }
 
     #[track_caller]
     fn assert_limit(&self, expected: f64) {
-        let now = self.limit.calls();
+        let now = self.limiter.limit();
         assert!((now - expected).abs() < 1e-9, "{now} is not {expected}");
     }
 }
 
 #[test]
 fn an_overload_while_others_are_in_flight_lowers_it_by_a_tenth() {
-    let mut calls = Calls::of(20.0);
+    let mut calls = Calls::with_limit(20.0);
     assert_eq!(calls.fill(0), 20);
-    calls.end(0, Ended::Overload, 1);
+    calls.end(0, Feedback::Overload, 1);
     calls.assert_limit(18.0);
 }
 
 #[test]
 fn an_overload_of_a_call_that_is_alone_does_not_lower_it() {
-    let mut calls = Calls::of(20.0);
-    calls.alone(0, Ended::Overload, 1);
+    let mut calls = Calls::with_limit(20.0);
+    calls.run_alone(0, Feedback::Overload, 1);
     calls.assert_limit(20.0);
     // Nor does the next answer.
-    calls.alone(50, Ended::Answered, 60);
+    calls.run_alone(50, Feedback::Answered, 60);
     calls.assert_limit(20.0);
 }
 
 #[test]
 fn it_is_lowered_once_a_round_trip() {
-    let mut calls = Calls::of(20.0);
+    let mut calls = Calls::with_limit(20.0);
     calls.fill(0);
-    (1..=5).for_each(|ms| calls.end(0, Ended::Overload, ms));
+    (1..=5).for_each(|ms| calls.end(0, Feedback::Overload, ms));
     calls.assert_limit(18.0);
-    calls.end(0, Ended::Answered, 10);
+    calls.end(0, Feedback::Answered, 10);
     // What was in flight, and one more.
     calls.assert_limit(16.0);
     calls.fill(10);
-    calls.end(0, Ended::Overload, 11);
+    calls.end(0, Feedback::Overload, 11);
     calls.assert_limit(16.0);
-    calls.end(10, Ended::Overload, 12);
+    calls.end(10, Feedback::Overload, 12);
     calls.assert_limit(14.4);
 }
 
 #[test]
 fn after_an_overload_no_call_starts_before_an_answer_comes() {
-    let mut calls = Calls::of(20.0);
+    let mut calls = Calls::with_limit(20.0);
     calls.fill(0);
-    (1..=5).for_each(|ms| calls.end(0, Ended::Overload, ms));
+    (1..=5).for_each(|ms| calls.end(0, Feedback::Overload, ms));
     // Only so long, since what is in flight may hang.
     assert_eq!(calls.start(6), Start::After(calls.at(1005)));
-    calls.end(0, Ended::Answered, 10);
-    calls.one(10);
+    calls.end(0, Feedback::Answered, 10);
+    calls.start_one(10);
     assert_eq!(calls.start(10), Start::Now);
 }
 
 #[test]
 fn an_answer_is_waited_for_no_longer_than_two_of_them_take() {
-    let mut calls = Calls::of(20.0);
+    let mut calls = Calls::with_limit(20.0);
     calls.fill(0);
-    calls.end(0, Ended::Answered, 20);
-    (21..=25).for_each(|ms| calls.end(0, Ended::Overload, ms));
+    calls.end(0, Feedback::Answered, 20);
+    (21..=25).for_each(|ms| calls.end(0, Feedback::Overload, ms));
     assert_eq!(calls.start(26), Start::After(calls.at(65)));
     // Then one after the other.
-    calls.one(65);
+    calls.start_one(65);
     assert_eq!(calls.start(66), Start::After(calls.at(105)));
 }
 
 #[test]
 fn with_the_answer_it_is_no_more_than_what_was_in_flight_and_one_more() {
-    for comes in [Ended::Answered, Ended::Otherwise] {
-        let mut calls = Calls::of(20.0);
+    for feedback in [Feedback::Answered, Feedback::OtherFault] {
+        let mut calls = Calls::with_limit(20.0);
         calls.fill(0);
-        (0..12).for_each(|_| calls.end(0, Ended::Overload, 1));
-        calls.end(0, comes, 10);
+        (0..12).for_each(|_| calls.end(0, Feedback::Overload, 1));
+        calls.end(0, feedback, 10);
         calls.assert_limit(9.0);
     }
 }
 
 #[test]
 fn where_it_had_not_been_reached_what_was_in_flight_shows_nothing() {
-    let mut calls = Calls::of(20.0);
-    (0..12).for_each(|_| calls.one(0));
-    (0..8).for_each(|_| calls.end(0, Ended::Overload, 1));
-    calls.end(0, Ended::Answered, 10);
+    let mut calls = Calls::with_limit(20.0);
+    (0..12).for_each(|_| calls.start_one(0));
+    (0..8).for_each(|_| calls.end(0, Feedback::Overload, 1));
+    calls.end(0, Feedback::Answered, 10);
     calls.assert_limit(18.0);
 }
 
 #[test]
 fn where_calls_were_cut_those_that_are_left_show_nothing() {
-    let mut calls = Calls::of(20.0);
+    let mut calls = Calls::with_limit(20.0);
     calls.fill(0);
-    calls.end(0, Ended::Overload, 1);
-    (0..15).for_each(|_| calls.limit.give_back(false));
-    calls.end(0, Ended::Answered, 10);
+    calls.end(0, Feedback::Overload, 1);
+    (0..15).for_each(|_| calls.limiter.return_permit(false));
+    calls.end(0, Feedback::Answered, 10);
     calls.assert_limit(18.0);
 }
 
 #[test]
 fn what_says_nothing_of_how_much_the_endpoint_takes_lowers_nothing() {
-    for how in [Ended::Otherwise, Ended::Unreachable] {
-        let mut calls = Calls::of(20.0);
+    for feedback in [Feedback::OtherFault, Feedback::Unreachable] {
+        let mut calls = Calls::with_limit(20.0);
         for round in 0..50 {
             let ms = round * 10_000;
-            calls.one(ms);
-            calls.alone(ms, how, ms + 1);
-            calls.alone(ms + 2000, how, ms + 2001);
-            calls.end(ms, Ended::Answered, ms + 3000);
+            calls.start_one(ms);
+            calls.run_alone(ms, feedback, ms + 1);
+            calls.run_alone(ms + 2000, feedback, ms + 2001);
+            calls.end(ms, Feedback::Answered, ms + 3000);
         }
         calls.assert_limit(20.0);
     }
@@ -172,13 +172,13 @@ fn what_says_nothing_of_how_much_the_endpoint_takes_lowers_nothing() {
 
 #[test]
 fn where_it_is_not_adaptive_nothing_moves_it_and_no_call_waits() {
-    let mut calls = Calls::with(100.0, false);
+    let mut calls = Calls::new(100.0, false);
     for ms in 0..10 {
         assert_eq!(calls.fill(ms), 100);
-        for how in [Ended::Overload, Ended::Unreachable, Ended::TimedOut, Ended::Answered] {
-            (0..25).for_each(|_| calls.end(ms, how, ms + 1));
+        for feedback in [Feedback::Overload, Feedback::Unreachable, Feedback::TimedOut, Feedback::Answered] {
+            (0..25).for_each(|_| calls.end(ms, feedback, ms + 1));
         }
     }
     calls.assert_limit(100.0);
-    assert!(!calls.limit.is_hopeless());
+    assert!(!calls.limiter.is_confirmed_down());
 }

@@ -27,7 +27,7 @@ fn service_errors_are_told_apart_by_what_to_do_next() {
         ("SomethingNew", 400, FaultKind::Misconfigured),
         ("", 404, FaultKind::Misconfigured),
     ] {
-        assert_eq!(judge(code, "", status).kind, expected, "{code} {status}");
+        assert_eq!(classify(code, "", status).kind, expected, "{code} {status}");
     }
 }
 
@@ -55,9 +55,9 @@ fn validation_errors_are_told_apart_by_their_message() {
         ("", FaultKind::Suspect),
     ] {
         for code in ["ValidationError", "ValidationException"] {
-            let verdict = judge(code, message, 400);
-            assert_eq!((verdict.kind, verdict.is_doubtful), (expected, false), "{message}");
+            let verdict = classify(code, message, 400);
+            assert_eq!((verdict.kind, verdict.needs_evidence), (expected, false), "{message}");
         }
     }
-    assert!(judge("ValidationError", "Something that nobody has seen yet", 400).is_doubtful);
+    assert!(classify("ValidationError", "Something that nobody has seen yet", 400).needs_evidence);
 }

@@ -9,33 +9,33 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
 use crate::config::Config;
-use crate::delivery::destination::Output;
+use crate::delivery::destination::Destination;
 use crate::delivery::memo::Memo;
-use crate::delivery::{Delivery, FeedsItself, Form, Outcomes, Progress};
-use crate::dispatch::attempt::{Caller, Tally};
+use crate::delivery::{Delivery, FeedsItself, LineFormat, OutcomeStream, Progress};
+use crate::dispatch::attempt::{Invoker, CallStats};
 use crate::dispatch::capacity::Capacity;
 use crate::dispatch::hedge::Hedge;
-use crate::dispatch::retry::Budget;
-use crate::dispatch::{self, FanOut, Work};
+use crate::dispatch::retry::RetryBudget;
+use crate::dispatch::{Dispatcher, StopPolicy, Work};
 use crate::endpoint::Endpoint;
 use crate::event::{self, KinesisRecord, NotKinesis};
-use crate::event::{Batch, Unpacking, decode};
-use crate::inference::{self, Requests, Rules};
-use crate::lambda::response::{BatchResponse, Unnamable, checkpoint, nameable};
-use crate::lambda::time_budget::{Deadline, Invocation, Limits};
+use crate::event::{Batch, DecompressOptions, decode};
+use crate::inference::{self, RequestSpec, Requests};
+use crate::lambda::response::{BatchResponse, NoCheckpoint, checkpoint, checkpointable_prefix};
+use crate::lambda::time_budget::{Schedule, Invocation, TimeBudget};
 use crate::outcome::Outcome;
 use crate::telemetry::emf::{Metrics, Origin};
-use crate::telemetry::invocation_stats::Figures;
+use crate::telemetry::invocation_stats::InvocationStats;
 use crate::telemetry::summary;
 
 /// Everything that invocations share. One per process.
 #[derive(Debug)]
 pub struct Handler<E> {
-    fan_out: FanOut<E>,
+    dispatcher: Dispatcher<E>,
     delivery: Delivery,
     memo: Memo,
-    unpacking: Unpacking,
-    requests: Rules,
+    decompress: DecompressOptions,
+    requests: RequestSpec,
     times: Times,
     is_checked: AtomicBool,
     metrics: Option<Metrics>,
@@ -52,7 +52,7 @@ pub enum HandlerError {
     FeedsItself(#[from] FeedsItself),
     /// No checkpoint can be named.
     #[error(transparent)]
-    Unnamable(#[from] Unnamable),
+    NoCheckpoint(#[from] NoCheckpoint),
 }
 
 impl From<HandlerError> for Diagnostic {
@@ -60,7 +60,7 @@ impl From<HandlerError> for Diagnostic {
         let error_type = match error {
             HandlerError::NotKinesis(_) => "NotKinesis",
             HandlerError::FeedsItself(_) => "FeedsItself",
-            HandlerError::Unnamable(_) => "Unnamable",
+            HandlerError::NoCheckpoint(_) => "Unnamable",
         };
         Diagnostic {
             error_type: error_type.to_owned(),
@@ -71,33 +71,33 @@ impl From<HandlerError> for Diagnostic {
 
 impl<E: Endpoint> Handler<E> {
     /// A handler that calls `endpoint` and delivers to these outputs.
-    pub fn new(config: &Config, endpoint: E, output: Output, dead_letter: Option<Output>) -> Self {
-        let form = Form {
+    pub fn new(config: &Config, endpoint: E, output: Destination, dead_letter: Option<Destination>) -> Self {
+        let form = LineFormat {
             format: config.output_format,
-            view: config.view.clone(),
+            projection: config.projection.clone(),
         };
         let delivery = Delivery::new(output, dead_letter, form, config.output_mode);
         let memo = Memo::new(config.memo_bytes);
-        let rules = dispatch::Rules {
+        let policy = StopPolicy {
             retry: config.retry,
             rejected_fails: delivery.rejected_fails(),
-            others_go_on: memo.is_on(),
+            isolate_suspects: memo.is_on(),
         };
         let capacity = Capacity::new(config.capacity, config.adaptive_capacity);
         let hedge = config.hedge.map(Hedge::after);
-        let caller = Caller::new(endpoint, config.call_timeout, capacity, hedge);
+        let invoker = Invoker::new(endpoint, config.call_timeout, capacity, hedge);
         Self {
-            fan_out: FanOut::new(caller, Budget::new(config.capacity.get()), rules),
+            dispatcher: Dispatcher::new(invoker, RetryBudget::new(config.capacity.get()), policy),
             delivery,
             memo,
-            unpacking: config.unpacking,
+            decompress: config.decompress,
             requests: config.requests.clone(),
             times: Times {
                 call_timeout: config.call_timeout,
                 max_attempts: config.retry.max_attempts,
                 max_records: config.requests.max_records,
                 give_up_after: config.give_up_after,
-                limits: config.limits,
+                time_budget: config.time_budget,
             },
             is_checked: AtomicBool::new(false),
             metrics: None,
@@ -118,14 +118,14 @@ impl<E: Endpoint> Handler<E> {
     ///
     /// [`HandlerError`] where the batch cannot be answered record by record.
     pub async fn handle(&self, payload: &[u8], invocation: Invocation<'_>) -> Result<BatchResponse, HandlerError> {
-        let deadline = Deadline::new(invocation, self.times.limits);
+        let schedule = Schedule::new(invocation, self.times.time_budget);
         if !self.is_checked.swap(true, Ordering::Relaxed) {
-            self.times.check(deadline.left);
+            self.times.check(schedule.total);
         }
         let event = event::read(payload)?;
         let stream_arn = event.stream_arn.as_deref().unwrap_or_default();
         self.delivery.check_source(stream_arn, invocation.account())?;
-        let user_records = decode(&event.records, self.unpacking);
+        let user_records = decode(&event.records, self.decompress);
         let batch = Batch {
             records: &event.records,
             user_records: &user_records,
@@ -136,84 +136,84 @@ impl<E: Endpoint> Handler<E> {
         let is_delivered = |outcome: &&Outcome| matches!(outcome, Outcome::Delivered);
         let before = outcomes.iter().flatten().filter(is_delivered).count();
         let requests = inference::build(&batch, outcomes, &self.requests);
-        let is_old = self.times.old(&batch, invocation.now);
-        let work = (requests, is_old, invocation.trace_id);
+        let give_up_eligible = self.times.old(&batch, invocation.now);
+        let work = (requests, give_up_eligible, invocation.trace_id);
         // Boxed, since the futures inside are deep and large.
-        let (tally, progress) = Box::pin(self.call_and_deliver(batch, work, deadline)).await;
-        let figures = Figures {
+        let (call_stats, progress) = Box::pin(self.call_and_deliver(batch, work, schedule)).await;
+        let stats = InvocationStats {
             remembered,
             before,
             limit: self.limit(),
-            ..Figures::of(&batch, &progress, &tally, self.delivery.rejected_fails())
+            ..InvocationStats::of(&batch, &progress, &call_stats, self.delivery.rejected_fails())
         };
-        summary::tell(&batch, &progress, &figures);
-        let from = nameable(batch.records, progress.finished());
+        summary::log_summary(&batch, &progress, &stats);
+        let from = checkpointable_prefix(batch.records, progress.finished_prefix());
         self.remember(&batch, progress, from.as_ref().copied().unwrap_or_default());
         let batch_item_failures = checkpoint(batch.records, from?)?;
-        self.measure(figures, invocation, deadline).await;
+        self.measure(stats, invocation, schedule).await;
         Ok(BatchResponse {
             batch_item_failures,
             state: event.window_state.map(std::borrow::Cow::into_owned),
         })
     }
 
-    async fn measure(&self, figures: Figures, invocation: Invocation<'_>, deadline: Deadline) {
+    async fn measure(&self, stats: InvocationStats, invocation: Invocation<'_>, schedule: Schedule) {
         let Some(metrics) = &self.metrics else { return };
-        let spent = deadline.spent();
-        let figures = Figures {
+        let spent = schedule.elapsed();
+        let stats = InvocationStats {
             spent,
-            left: deadline.left.saturating_sub(spent),
-            ..figures
+            left: schedule.total.saturating_sub(spent),
+            ..stats
         };
         let origin = Origin {
             request_id: invocation.request_id,
-            endpoint: self.fan_out.caller().endpoint().name(),
-            now: deadline.now(),
+            endpoint: self.dispatcher.invoker().endpoint().name(),
+            now: schedule.now(),
         };
-        metrics.write(&figures, origin, deadline.metrics_end).await;
+        metrics.write(&stats, origin, schedule.metrics_end).await;
     }
 
     /// How many calls may be in flight now: CAPACITY, or what the endpoint turned out to take.
     pub fn limit(&self) -> f64 {
-        self.fan_out.caller().capacity().limit()
+        self.dispatcher.invoker().capacity().limit()
     }
 
     /// Runs the calls and the delivery of what comes of them side by side.
     async fn call_and_deliver<'b>(
         &self,
         batch: Batch<'b>,
-        (requests, is_old, trace_id): (Requests, Vec<bool>, Option<&str>),
-        deadline: Deadline,
-    ) -> (Arc<Tally>, Progress<'b>) {
+        (requests, give_up_eligible, trace_id): (Requests, Vec<bool>, Option<&str>),
+        schedule: Schedule,
+    ) -> (Arc<CallStats>, Progress<'b>) {
         let (settle, settled) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(usize::MAX);
         let work = Work {
             records: batch.user_records.len(),
             requests,
             trace_id: trace_id.map(Arc::from),
-            is_old,
+            give_up_eligible,
             outcomes: settle,
-            stop: stopped,
-            end: deadline.calls_end,
+            stop_index: stopped,
+            calls_end: schedule.calls_end,
         };
-        let outcomes = Outcomes {
+        let outcomes = OutcomeStream {
             settled,
             stop,
-            others_go_on: self.memo.is_on(),
+            isolate_suspects: self.memo.is_on(),
         };
-        let endpoint = self.fan_out.caller().endpoint().name();
-        let delivery = self.delivery.run(batch, endpoint, outcomes, deadline);
-        tokio::join!(self.fan_out.run(work), delivery)
+        let endpoint = self.dispatcher.invoker().endpoint().name();
+        let delivery = self.delivery.run(batch, endpoint, outcomes, schedule);
+        tokio::join!(self.dispatcher.run(work), delivery)
     }
 
-    /// Remembers how those ended that will be delivered again: all from the Kinesis record at position `from` on.
+    /// Remembers how those ended that will be delivered again: all from the Kinesis record at index `from` on.
     fn remember(&self, batch: &Batch<'_>, progress: Progress<'_>, from: usize) {
         if !self.memo.is_on() || from == batch.records.len() {
             return;
         }
         for (index, outcome) in progress.into_outcomes() {
             let user_record = batch.user_records.get(index);
-            if user_record.is_some_and(|user_record| user_record.position >= from) {
+            if user_record.is_some_and(|user_record| user_record.record_index >= from) {
                 self.memo.remember(batch, index, outcome);
             }
         }
@@ -227,7 +227,7 @@ struct Times {
     max_attempts: u32,
     max_records: usize,
     give_up_after: Option<Duration>,
-    limits: Limits,
+    time_budget: TimeBudget,
 }
 
 impl Times {
@@ -242,7 +242,7 @@ impl Times {
             age.is_some_and(|age| age >= give_up_after)
         };
         let user_records = batch.user_records.iter();
-        let records = user_records.map(|user_record| batch.records.get(user_record.position));
+        let records = user_records.map(|user_record| batch.records.get(user_record.record_index));
         records.map(|record| record.is_some_and(is_old)).collect()
     }
 
@@ -254,7 +254,7 @@ impl Times {
 
     /// Warns of timeouts that the function's own does not leave room for. Only the first event tells what is `left`.
     fn check(&self, left: Duration) {
-        let reserve = self.limits.reserve;
+        let reserve = self.time_budget.reserve;
         let left_ms = left.as_millis();
         if left <= reserve {
             error!(
