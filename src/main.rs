@@ -1,4 +1,4 @@
-//! The Lambda function: settings, one handler for the process, and the loop that asks Lambda for events.
+//! The Lambda function: reads the settings, creates the handler of the process, and runs the loop that fetches events.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the only place that reads our settings")]
+#[expect(clippy::disallowed_methods, reason = "the only function that reads the environment")]
 fn lookup(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
@@ -47,16 +47,16 @@ fn open_metrics(namespace: &str) -> Metrics {
 async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     if config.dead_letter.is_none() {
         tracing::warn!(
-            "DEAD_LETTER is not set: a record that can never succeed is retried until the mapping gives it up"
+            "DEAD_LETTER is not set: a record that can never succeed is redelivered until the mapping discards it"
         );
     }
     if config.metrics.is_some() && is_stdout_dropped(lookup) {
-        tracing::error!("METRICS=on, but Lambda drops the metrics at this log level: set it to INFO, or METRICS=off");
+        tracing::error!("METRICS=on, but Lambda drops the metrics at this log level: set AWS_LAMBDA_LOG_LEVEL=INFO or METRICS=off");
     }
-    if let Target::Http(located) = &config.endpoint
-        && located.url.is_unencrypted()
+    if let Target::Http(target) = &config.endpoint
+        && target.url.is_unencrypted()
     {
-        tracing::warn!("ENDPOINT_ALLOW_HTTP=1: every record goes to ENDPOINT_URL in the clear");
+        tracing::warn!("ENDPOINT_ALLOW_HTTP=1: every record goes to ENDPOINT_URL unencrypted");
     }
     let http = http_client::shared_connector();
     let environment = sdk_config::load(http_client::http_client(http.clone())).await;
@@ -69,7 +69,7 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     let handle = move |event: LambdaEvent<()>| {
         let handler = Arc::clone(&handler);
         let trace_id = event.context.xray_trace_id.as_deref();
-        // Of the highest level, so that every line of the log has it.
+        // At the highest level, so that every log line shows it.
         let span = error_span!(
             "invocation",
             requestId = event.context.request_id,

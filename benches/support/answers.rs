@@ -66,7 +66,8 @@ impl Answers {
         if self.records_each == 1 {
             return self.responses.into_iter().map(read_prediction).collect();
         }
-        let split = |response| split_response(response, self.records_each).expect("there is one prediction for each record");
+        let split =
+            |response| split_response(response, self.records_each).expect("there is one prediction for each record");
         self.responses.into_iter().flat_map(split).collect()
     }
 }

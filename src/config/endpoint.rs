@@ -1,4 +1,4 @@
-//! The settings that say which endpoint is called, how and as whom.
+//! Reads the settings for the endpoint: its name or URL, the authentication of calls, and further headers.
 
 use super::reader::Reader;
 use super::resource_name;
@@ -18,8 +18,8 @@ mod values;
 
 use values::{headers, key_header, region, role_arn, secret, service};
 
-/// Settings that mean something for a URL alone.
-const OF_A_URL: [super::Variable; 6] = [
+/// The settings that have a meaning only with `ENDPOINT_URL`.
+const URL_ONLY: [super::Variable; 6] = [
     ENDPOINT_AUTH,
     ENDPOINT_SERVICE,
     ENDPOINT_API_KEY,
@@ -29,31 +29,32 @@ const OF_A_URL: [super::Variable; 6] = [
 ];
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    /// The endpoint: by its name or by its URL.
+    /// Reads the endpoint, by its name or by its URL.
     pub(super) fn target(&mut self) -> Option<Target> {
-        let (named, located) = (self.value(ENDPOINT_NAME), self.value(ENDPOINT_URL));
-        match (named, located) {
-            (Some(_), None) => self.named().map(Target::SageMaker),
-            (None, Some(_)) => self.located().map(Target::Http),
+        let (name, url) = (self.value(ENDPOINT_NAME), self.value(ENDPOINT_URL));
+        match (name, url) {
+            (Some(_), None) => self.sagemaker_target().map(Target::SageMaker),
+            (None, Some(_)) => self.http_target().map(Target::Http),
             (None, None) => {
                 let (name, url) = (ENDPOINT_NAME.allowed, ENDPOINT_URL.allowed);
-                self.fault(format!(
+                self.fail(format!(
                     "neither ENDPOINT_NAME nor ENDPOINT_URL is set; allowed: one of them, {name}, or {url}"
                 ))
             }
             (Some(_), Some(_)) => {
-                self.fault("ENDPOINT_NAME and ENDPOINT_URL are both set; allowed: one of them".to_owned())
+                self.fail("ENDPOINT_NAME and ENDPOINT_URL are both set; allowed: one of them".to_owned())
             }
         }
     }
 
-    fn fault<T>(&mut self, fault: String) -> Option<T> {
+    /// Adds a fault. Returns `None`, so that the caller can end with it.
+    fn fail<T>(&mut self, fault: String) -> Option<T> {
         self.faults.push(fault);
         None
     }
 
-    fn named(&mut self) -> Option<SageMakerTarget> {
-        for variable in OF_A_URL {
+    fn sagemaker_target(&mut self) -> Option<SageMakerTarget> {
+        for variable in URL_ONLY {
             let value = self.value(variable);
             if value.is_some_and(|value| variable.default != Some(&value)) {
                 self.faults
@@ -70,7 +71,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         })
     }
 
-    fn located(&mut self) -> Option<HttpTarget> {
+    fn http_target(&mut self) -> Option<HttpTarget> {
         let url = self.url();
         let sigv4 = self.sigv4(url.as_ref());
         let key = self.key(matches!(sigv4, Some(Some(_))));
@@ -80,7 +81,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             .filter(|key| headers.iter().any(|(name, _)| *name == key.header))
         {
             let name = &key.header;
-            return self.fault(format!(
+            return self.fail(format!(
                 "ENDPOINT_HEADERS has {name}, which is ENDPOINT_API_KEY_HEADER; allowed: one of them"
             ));
         }
@@ -92,14 +93,14 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         })
     }
 
-    /// A value may be a secret, though it should not.
+    /// Reads the further headers. Faults do not show their values, which may be secrets although they should not be.
     fn headers(&mut self) -> Vec<(String, String)> {
         let Some(value) = self.value(ENDPOINT_HEADERS) else {
             return Vec::new();
         };
-        headers(&value).unwrap_or_else(|why| {
+        headers(&value).unwrap_or_else(|fault| {
             let allowed = ENDPOINT_HEADERS.allowed;
-            self.faults.push(format!("ENDPOINT_HEADERS {why}; allowed: {allowed}"));
+            self.faults.push(format!("ENDPOINT_HEADERS {fault}; allowed: {allowed}"));
             Vec::new()
         })
     }
@@ -117,20 +118,20 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         if url.is_sagemaker() {
             let fault =
                 format!("ENDPOINT_URL={shown:?} is SageMaker itself; allowed: the endpoint's name in ENDPOINT_NAME");
-            return self.fault(fault);
+            return self.fail(fault);
         }
         if url.is_unencrypted() && self.value(ENDPOINT_ALLOW_HTTP).is_none() {
             let fault = format!(
-                "ENDPOINT_URL={shown:?} would send every record in the clear; allowed: https, http to this machine, or \
-                 ENDPOINT_ALLOW_HTTP=1 where the network is to be trusted"
+                "ENDPOINT_URL={shown:?} would send every record unencrypted; allowed: https, http to this machine, or \
+                 ENDPOINT_ALLOW_HTTP=1 if the network is trusted"
             );
-            return self.fault(fault);
+            return self.fail(fault);
         }
         Some(url)
     }
 
-    /// Whether and how calls to the URL are signed.
-    #[expect(clippy::option_option, reason = "the outer one is settings that do not fit")]
+    /// Reads the settings for signatures of calls to the URL. `Some(None)` means that calls are not signed.
+    #[expect(clippy::option_option, reason = "the outer `None` is settings that do not fit")]
     fn sigv4(&mut self, url: Option<&EndpointUrl>) -> Option<Option<SigV4Settings>> {
         let is_signed = self.required(ENDPOINT_AUTH, |value| match value {
             "sigv4" => Some(true),
@@ -153,23 +154,23 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             return Some(None);
         }
         if !url?.is_signable() {
-            return self.fault(
-                "ENDPOINT_URL with ENDPOINT_AUTH=\"sigv4\" has what no signature is made of; allowed: a path without empty \
-                 parts and dots, a query encoded like %2F"
+            return self.fail(
+                "ENDPOINT_URL with ENDPOINT_AUTH=\"sigv4\" cannot be signed; allowed: a path without empty segments and \
+                 dot segments, a query with special characters encoded like %2F"
                     .to_owned(),
             );
         }
-        let told = url?.signing_scope();
-        let (told_region, told_service) = told.map(|scope| (scope.region, scope.service)).unzip();
-        let scope = region.or(told_region).zip(service.or(told_service));
+        let scope_of_host = url?.signing_scope();
+        let (host_region, host_service) = scope_of_host.map(|scope| (scope.region, scope.service)).unzip();
+        let scope = region.or(host_region).zip(service.or(host_service));
         let Some((region, service)) = scope else {
-            // One that is wrong has been told of.
+            // An invalid region or service has already added its fault.
             if self.value(ENDPOINT_REGION).and(self.value(ENDPOINT_SERVICE)).is_some() {
                 return None;
             }
-            return self.fault(
-                "ENDPOINT_AUTH=\"sigv4\" and the host of ENDPOINT_URL does not tell what to sign for; allowed: with \
-                 ENDPOINT_REGION and ENDPOINT_SERVICE, such as eu-central-1 and execute-api"
+            return self.fail(
+                "ENDPOINT_AUTH=\"sigv4\" and the host of ENDPOINT_URL does not name a region and a service to sign for; \
+                 allowed: with ENDPOINT_REGION and ENDPOINT_SERVICE, such as eu-central-1 and execute-api"
                     .to_owned(),
             );
         };
@@ -189,20 +190,20 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let own_header = self.value(ENDPOINT_API_KEY_HEADER);
         if self.value(ENDPOINT_API_KEY).is_none() && own_header.as_deref() != ENDPOINT_API_KEY_HEADER.default {
             own_header?;
-            return self.fault("ENDPOINT_API_KEY_HEADER without ENDPOINT_API_KEY; allowed: both or neither".to_owned());
+            return self.fail("ENDPOINT_API_KEY_HEADER without ENDPOINT_API_KEY; allowed: both or neither".to_owned());
         }
         let (secret, member) = self.optional_secret(ENDPOINT_API_KEY, secret)?;
         if !cfg!(feature = "secretsmanager") {
-            return self.fault(
-                "ENDPOINT_API_KEY is in a service that this build of the function leaves out; build it with the feature \
-                 secretsmanager"
+            return self.fail(
+                "ENDPOINT_API_KEY is in Secrets Manager, which this build of the function leaves out; build it with the \
+                 feature secretsmanager"
                     .to_owned(),
             );
         }
         if is_signed && header == "authorization" {
-            return self.fault(
-                "ENDPOINT_API_KEY_HEADER=\"authorization\" with ENDPOINT_AUTH=\"sigv4\", whose header that is; allowed: \
-                 one of them"
+            return self.fail(
+                "ENDPOINT_API_KEY_HEADER=\"authorization\" with ENDPOINT_AUTH=\"sigv4\", which sets this header itself; \
+                 allowed: one of them"
                     .to_owned(),
             );
         }

@@ -1,7 +1,8 @@
-//! Environment variables in, [`Config`] out: typed, in range, read once at start-up.
+//! Reads the settings. Environment variables enter, and a typed and validated [`Config`] leaves. Never reads a variable
+//! after start-up.
 //!
-//! Every variable is read and checked before the first event, and all that is wrong is told in one message. An empty
-//! variable is an unset one.
+//! All variables are checked before the first event, and all faults are reported in one message. An empty variable
+//! counts as unset.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -32,46 +33,47 @@ pub use variables::{VARIABLES, Variable};
 /// The function's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Which endpoint is called, and as whom.
+    /// The endpoint to call, and the identity to call it with.
     pub endpoint: Target,
-    /// What every call says.
+    /// The parameters that all calls share.
     pub parameters: InvokeParameters,
-    /// Where predictions go.
+    /// The destination for predictions.
     pub output: DestinationSetting,
-    /// Where rejected records go. Without it, a rejected record counts as failed.
+    /// The destination for rejected records. Without it, a rejected record counts as failed.
     pub dead_letter: Option<DestinationSetting>,
-    /// What a prediction is delivered as.
+    /// The format of a delivered prediction.
     pub output_format: OutputFormat,
-    /// What of a batch is delivered when.
+    /// The order in which the records of a batch are delivered.
     pub output_mode: OutputMode,
-    /// Calls in flight in this process, 1–1000.
+    /// The maximum number of calls in flight in this process, 1–1000.
     pub capacity: NonZeroUsize,
-    /// Whether fewer calls are in flight where the endpoint takes fewer.
+    /// Whether the limit of calls in flight adapts to an endpoint that accepts fewer.
     pub adaptive_capacity: bool,
-    /// The percentile of latencies, 95–99, after which a slow call has a second one; none where unset.
+    /// The percentile of latencies, 95–99, after which a slow call is hedged. `None` if calls are not hedged.
     pub hedge: Option<u8>,
-    /// Time for one attempt, 1–70,000 ms: a model may take 60 s, and AWS advises a client timeout of 70 s then.
+    /// The timeout of one attempt, 1–70,000 ms. A model may take 60 s, and for this case AWS recommends a client
+    /// timeout of 70 s.
     pub call_timeout: Duration,
-    /// When a call that failed is tried again.
+    /// The number of attempts and the delays between them.
     pub retry: RetryPolicy,
-    /// What of an invocation's time is whose.
+    /// The division of an invocation's time.
     pub time_budget: TimeBudget,
-    /// How Kinesis records are unpacked.
+    /// The decompression of Kinesis records.
     pub decompress: DecompressOptions,
-    /// How requests are made of records.
+    /// The form of requests and the way to build them from records.
     pub requests: RequestSpec,
-    /// What of a prediction and its record is delivered.
+    /// The parts of a prediction and its record that are delivered.
     pub projection: Projection,
-    /// From which age on, 1–604,800 s, a record that keeps failing by what may be its own fault is rejected; never where
-    /// unset.
+    /// The age, 1–604,800 s, from which a record is rejected if it keeps failing and may itself be the cause. `None` if
+    /// records are never given up.
     pub give_up_after: Option<Duration>,
-    /// How much is remembered of records that will be delivered again, in bytes; 0 is nothing.
+    /// The maximum size of the memo for records that will be redelivered, in bytes. 0 turns the memo off.
     pub memo_bytes: usize,
-    /// The `CloudWatch` namespace of each invocation's metrics; none where they are off.
+    /// The `CloudWatch` namespace of the metrics. `None` if metrics are off.
     pub metrics: Option<String>,
 }
 
-/// All that is wrong with the environment.
+/// All faults of the settings.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     faults: Vec<String>,
@@ -85,30 +87,31 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
-    /// How many calls a first batch may well have in flight: with several records a call, few.
+    /// Returns the expected number of calls in flight for the first batch. With several records per request, it is
+    /// small.
     pub fn initial_concurrency(&self) -> usize {
-        const FEW: usize = 4;
+        const MULTI_RECORD_CALLS: usize = 4;
         let capacity = self.capacity.get();
         if self.requests.max_records > 1 {
-            capacity.min(FEW)
+            capacity.min(MULTI_RECORD_CALLS)
         } else {
             capacity
         }
     }
 
-    /// Reads the settings by `lookup`, which is the process's environment or a test's table.
+    /// Reads the settings with `lookup`, which returns the value of a variable.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names every variable that is wrong, its value and what is allowed.
+    /// Returns a [`ConfigError`] that lists every wrong variable with its value and the allowed values.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader {
             lookup,
             faults: Vec::new(),
         };
         let endpoint = reader.target();
-        let output = reader.required(OUTPUT, DestinationSetting::read);
-        let dead_letter = reader.optional(DEAD_LETTER, DestinationSetting::read);
+        let output = reader.required(OUTPUT, DestinationSetting::parse);
+        let dead_letter = reader.optional(DEAD_LETTER, DestinationSetting::parse);
         let output_format = reader.required(OUTPUT_FORMAT, output_format);
         let output_mode = reader.required(OUTPUT_MODE, output_mode);
         reader.check_is_built(OUTPUT, output.as_ref());
@@ -123,7 +126,7 @@ impl Config {
         let time_budget = reader.time_budget();
         let give_up_after_s = reader.optional(GIVE_UP_AFTER_S, |value| whole(value, 1..=604_800));
         let memo_bytes = reader.required(MEMO_BYTES, |value| whole(value, 0..=1_073_741_824));
-        reader.check_memory(output_mode, memo_bytes);
+        reader.check_memo(output_mode, memo_bytes);
         reader.check_give_up(give_up_after_s, dead_letter.as_ref());
         let content_type = reader.required(CONTENT_TYPE, header);
         let accept = reader.required(ACCEPT, header);
@@ -173,7 +176,7 @@ impl Config {
     }
 }
 
-/// As `SageMaker` names endpoints, variants, containers and components.
+/// Parses a name in `SageMaker`'s format for endpoints, variants, containers and components.
 fn resource_name(value: &str) -> Option<String> {
     let fits = (1..=63).contains(&value.len())
         && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -182,7 +185,7 @@ fn resource_name(value: &str) -> Option<String> {
     fits.then(|| value.to_owned())
 }
 
-/// As `CloudWatch` names them, without spaces:
+/// Parses a namespace in `CloudWatch`'s format, without spaces:
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html>.
 fn namespace(value: &str) -> Option<String> {
     let fits = (1..=255).contains(&value.len())
@@ -193,14 +196,14 @@ fn namespace(value: &str) -> Option<String> {
     fits.then(|| value.to_owned())
 }
 
-/// What `InvokeEndpoint` carries in a header.
+/// Parses a value that `InvokeEndpoint` accepts in a header.
 fn header(value: &str) -> Option<String> {
     let printable = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
     (printable && (1..=1024).contains(&value.len())).then(|| value.to_owned())
 }
 
-/// Whether Lambda drops what goes to standard output: it takes a line without a level for one of level INFO, and its JSON
-/// log format is on with a higher level.
+/// Returns whether Lambda drops lines on standard output. In the JSON log format, Lambda treats a line without a level
+/// as level INFO, and drops it if the log level is higher.
 pub fn is_stdout_dropped(lookup: impl Fn(&str) -> Option<String>) -> bool {
     let set_to = |name: &str, values: &[&str]| {
         let value = lookup(name).unwrap_or_default();
@@ -225,8 +228,8 @@ fn on_off(value: &str) -> Option<bool> {
     }
 }
 
-/// `off` is none.
-#[expect(clippy::option_option, reason = "the outer one is a value that is not allowed")]
+/// Parses a percentile from `p95` to `p99`. `off` gives `Some(None)`.
+#[expect(clippy::option_option, reason = "the outer `None` is a value that is not allowed")]
 fn percentile(value: &str) -> Option<Option<u8>> {
     if value == "off" {
         return Some(None);

@@ -1,4 +1,4 @@
-//! Reading variables, each by itself and one against the other.
+//! Reads single variables, and checks values of variables that depend on each other.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -13,17 +13,17 @@ use crate::delivery::{DestinationSetting, OutputMode};
 use crate::dispatch::retry::{Backoff, RetryPolicy};
 use crate::lambda::time_budget::TimeBudget;
 
-/// How much of a wrong value an error shows, in characters.
+/// The maximum length of a wrong value in an error, in characters.
 const VALUE_SHOWN: usize = 100;
 
-/// Reads variables one by one and collects what is wrong with them, so that the user mends all of it at once.
+/// Reads variables one by one and collects all faults, so that the user can fix them in one go.
 pub(super) struct Reader<L> {
     pub(super) lookup: L,
     pub(super) faults: Vec<String>,
 }
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    /// The variable's value, or its default; a fault if there is neither.
+    /// Returns the value of the variable or its default. Adds a fault if there is neither.
     pub(super) fn required<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let Some(value) = self.value(variable) else {
             let parsed = variable.default.and_then(parse);
@@ -40,19 +40,19 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         self.parse(variable, &value, parse)
     }
 
-    /// The variable's value, if it is set.
+    /// Returns the value of the variable, or `None` if it is not set.
     pub(super) fn optional<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let value = self.value(variable)?;
         self.parse(variable, &value, parse)
     }
 
-    /// As [`optional`](Self::optional), of a value that no log may show, be it wrong or not.
+    /// Does the same as [`optional`](Self::optional) for a value that no log may show, even if it is wrong.
     pub(super) fn optional_secret<T>(&mut self, variable: Variable, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let parsed = parse(&self.value(variable)?);
         if parsed.is_none() {
             let Variable { name, allowed, .. } = variable;
             self.faults.push(format!(
-                "{name} is set to something else, not shown here; allowed: {allowed}"
+                "{name} has an invalid value, not shown here; allowed: {allowed}"
             ));
         }
         parsed
@@ -73,26 +73,26 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     pub(super) fn time_budget(&mut self) -> Option<TimeBudget> {
         let reserve = self.required(DEADLINE_RESERVE_MS, |value| whole(value, 300..=60_000));
-        let more_than_that = reserve.unwrap_or_default() + 1;
-        let fallback_total = self.required(INVOCATION_BUDGET_MS, |value| whole(value, more_than_that..=900_000));
+        let min_total = reserve.unwrap_or_default() + 1;
+        let fallback_total = self.required(INVOCATION_BUDGET_MS, |value| whole(value, min_total..=900_000));
         Some(TimeBudget {
             reserve: Duration::from_millis(reserve?),
             fallback_total: Duration::from_millis(fallback_total?),
         })
     }
 
-    /// What Lambda drops would be lost.
+    /// Adds a fault if Lambda would drop the lines on standard output.
     pub(super) fn check_log_level(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
         if destination == Some(&DestinationSetting::Stdout) && is_stdout_dropped(&self.lookup) {
             self.faults.push(format!(
-                "{}=\"stdout:\" with AWS_LAMBDA_LOG_FORMAT=JSON and AWS_LAMBDA_LOG_LEVEL above INFO, which drops its \
-                 lines; allowed: a level of INFO or below, or {}",
+                "{}=\"stdout:\" with AWS_LAMBDA_LOG_FORMAT=JSON and AWS_LAMBDA_LOG_LEVEL above INFO, so Lambda would \
+                 drop its lines; allowed: a level of INFO or below, or {}",
                 variable.name, variable.allowed
             ));
         }
     }
 
-    /// Each destination in AWS is a cargo feature, which a build may leave out.
+    /// Adds a fault if this build leaves out the destination. Each AWS destination is a cargo feature.
     pub(super) fn check_is_built(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
         if let Some(feature) = destination.and_then(DestinationSetting::missing_feature) {
             self.faults.push(format!(
@@ -102,19 +102,19 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
-    /// What lies behind an unfinished record is delivered out of order, and then comes again: without a memory it would
-    /// be delivered as often as it comes.
-    pub(super) fn check_memory(&mut self, output_mode: Option<OutputMode>, memo_bytes: Option<usize>) {
+    /// Adds a fault for unordered output without a memo. Records after an unfinished record are delivered at once and
+    /// redelivered later. Without the memo, each redelivery would deliver them to the destination again.
+    pub(super) fn check_memo(&mut self, output_mode: Option<OutputMode>, memo_bytes: Option<usize>) {
         if output_mode == Some(OutputMode::Unordered) && memo_bytes == Some(0) {
             self.faults.push(format!(
-                "{}=\"unordered\" with {}=\"0\", by which records would be delivered again and again; allowed: ordered, or \
-                 more memory",
+                "{}=\"unordered\" with {}=\"0\", so that records would be delivered repeatedly; allowed: ordered, or a \
+                 larger memo",
                 OUTPUT_MODE.name, MEMO_BYTES.name
             ));
         }
     }
 
-    /// What is given up goes to the dead letters, or it is not given up at all.
+    /// Adds a fault if records may be given up, but there is no destination for their dead letters.
     pub(super) fn check_give_up(&mut self, give_up_after_s: Option<u64>, dead_letter: Option<&DestinationSetting>) {
         if let (Some(seconds), None) = (give_up_after_s, dead_letter) {
             self.faults.push(format!(
@@ -139,7 +139,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 }
 
-/// A whole number in `range`.
+/// Parses a whole number in `range`.
 pub(super) fn whole<T: FromStr + PartialOrd>(value: &str, range: RangeInclusive<T>) -> Option<T> {
     value.parse().ok().filter(|number| range.contains(number))
 }

@@ -1,4 +1,4 @@
-//! The settings that say what records, requests and predictions look like, which must fit one another.
+//! Reads the settings for the shape of records, requests and predictions, and checks that they fit each other.
 
 use std::sync::Arc;
 
@@ -14,9 +14,61 @@ use crate::inference::format::media_type::MediaType;
 use crate::inference::projection::Projection;
 use crate::inference::{BodyTemplate, InputSpec, RequestSpec};
 
-const KNOWN: &str = "application/json, application/jsonlines or text/csv";
+/// The content types that the function can parse.
+const PARSED_TYPES: &str = "application/json, application/jsonlines or text/csv";
 
-/// The model of a multi-model endpoint.
+/// The values of `COMPRESSION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compression {
+    Auto,
+    None,
+}
+
+impl Compression {
+    fn parse(value: &str) -> Option<Self> {
+        match value {
+            "auto" => Some(Self::Auto),
+            "none" => Some(Self::None),
+            _ => None,
+        }
+    }
+}
+
+/// The values of `BATCH_STRATEGY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BatchStrategy {
+    SingleRecord,
+    MultiRecord,
+}
+
+impl BatchStrategy {
+    fn parse(value: &str) -> Option<Self> {
+        match value {
+            "SingleRecord" => Some(Self::SingleRecord),
+            "MultiRecord" => Some(Self::MultiRecord),
+            _ => None,
+        }
+    }
+}
+
+/// The values of `JOIN_SOURCE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum JoinSource {
+    None,
+    Input,
+}
+
+impl JoinSource {
+    fn parse(value: &str) -> Option<Self> {
+        match value {
+            "None" => Some(Self::None),
+            "Input" => Some(Self::Input),
+            _ => None,
+        }
+    }
+}
+
+/// The model of a multi-model endpoint: one name for all calls, or the `JSONPath` at which each record names its model.
 enum TargetModel {
     Named(String),
     InTheRecord(JsonPath),
@@ -24,15 +76,16 @@ enum TargetModel {
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn decompress(&mut self) -> Option<DecompressOptions> {
-        let enabled = self.required(COMPRESSION, |value| either(value, "none", "auto"));
+        let compression = self.required(COMPRESSION, Compression::parse);
         let limit_bytes = self.required(DECOMPRESS_LIMIT_BYTES, |value| whole(value, 1..=268_435_456));
         Some(DecompressOptions {
-            enabled: enabled?,
+            enabled: compression? == Compression::Auto,
             limit_bytes: limit_bytes?,
         })
     }
 
-    /// What the records, requests and predictions look like, as far as the settings are right.
+    /// Reads the shape of records, requests and predictions, as far as the settings are valid. Adds a fault for each
+    /// pair of settings that do not fit.
     pub(super) fn shape(&mut self, content_type: Option<&str>) -> Shape {
         let requests = content_type.and_then(MediaType::of);
         let features = self.optional(FEATURES, features).unwrap_or_default();
@@ -52,25 +105,26 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             features,
             target_model,
             model_path,
-            is_multi: self.required(BATCH_STRATEGY, |value| either(value, "SingleRecord", "MultiRecord")),
+            batch_strategy: self.required(BATCH_STRATEGY, BatchStrategy::parse),
             max_records: self.required(MAX_RECORDS_PER_REQUEST, |value| whole(value, 1..=10_000)),
             max_payload_bytes: self.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400)),
             csv_header: self.optional(CSV_HEADER, header),
             input_filter: self.required(INPUT_FILTER, JsonPath::parse),
-            join_input: self.required(JOIN_SOURCE, |value| either(value, "None", "Input")),
+            join_source: self.required(JOIN_SOURCE, JoinSource::parse),
             output_filter: self.required(OUTPUT_FILTER, JsonPath::parse),
         };
         if let Some(content_type) = content_type {
             let faults = shape.faults();
-            let with_its_value =
+            let with_content_type =
                 |fault: String| fault.replace(CONTENT_TYPE.name, &format!("{}={content_type:?}", CONTENT_TYPE.name));
-            self.faults.extend(faults.into_iter().map(with_its_value));
+            self.faults.extend(faults.into_iter().map(with_content_type));
         }
         shape
     }
 }
 
-/// What was read of the settings.
+/// The settings for the shape of records, requests and predictions. `None` if a setting is invalid, unset or of an
+/// unknown type.
 pub(super) struct Shape {
     records: Option<MediaType>,
     requests: Option<MediaType>,
@@ -78,21 +132,21 @@ pub(super) struct Shape {
     /// The model that all calls name.
     pub(super) target_model: Option<String>,
     model_path: Option<JsonPath>,
-    is_multi: Option<bool>,
+    batch_strategy: Option<BatchStrategy>,
     max_records: Option<usize>,
     max_payload_bytes: Option<usize>,
     csv_header: Option<String>,
     input_filter: Option<JsonPath>,
-    join_input: Option<bool>,
+    join_source: Option<JoinSource>,
     output_filter: Option<JsonPath>,
 }
 
 impl Shape {
-    /// How requests are made and what is shown of predictions.
+    /// Returns the specification of requests and the projection of predictions, or `None` if a setting is invalid.
     pub(super) fn assemble(self) -> Option<(RequestSpec, Projection)> {
-        let is_multi = self.is_multi?;
+        let is_multi_record = self.batch_strategy? == BatchStrategy::MultiRecord;
         let header = self.csv_header.as_deref();
-        let body_template = match self.requests.filter(|_| is_multi) {
+        let body_template = match self.requests.filter(|_| is_multi_record) {
             Some(media) => BodyTemplate::multi_record(media, header),
             None => BodyTemplate::single_record(header),
         };
@@ -102,30 +156,31 @@ impl Shape {
             features: self.features,
             input_filter: self.input_filter?,
             target_model: self.model_path,
-            is_multi_record: is_multi,
+            is_multi_record,
         };
         let request_spec = RequestSpec {
             input,
             body_template: Arc::new(body_template),
-            max_records: if is_multi { self.max_records? } else { 1 },
+            max_records: if is_multi_record { self.max_records? } else { 1 },
             max_payload_bytes: self.max_payload_bytes?,
         };
         let projection = Projection {
-            join_input: self.join_input?,
+            join_input: self.join_source? == JoinSource::Input,
             output_filter: self.output_filter?,
             record_type: self.records,
         };
         Some((request_spec, projection))
     }
 
-    /// What does not fit together. What looks into a record or packs it takes its shape for known.
+    /// Returns a fault for each pair of settings that do not fit. Settings that look into a record, or that pack
+    /// records together, need a known content type.
     fn faults(&self) -> Vec<String> {
-        let is_joined = self.join_input == Some(true);
-        let looks_in = |path: &Option<JsonPath>| path.as_ref().is_some_and(|path| !path.is_identity());
-        let by_name = |path: &Option<JsonPath>| path.as_ref().is_some_and(|path| !path.is_column_path());
-        let unknown = |variable: Variable, value: &str| {
+        let is_joined = self.join_source == Some(JoinSource::Input);
+        let looks_inside = |path: &Option<JsonPath>| path.as_ref().is_some_and(|path| !path.is_identity());
+        let selects_by_name = |path: &Option<JsonPath>| path.as_ref().is_some_and(|path| !path.is_column_path());
+        let unparsed = |variable: Variable, value: &str| {
             let (name, content_type) = (variable.name, CONTENT_TYPE.name);
-            format!("{name}{value} with {content_type}, whose records the function cannot look into; allowed: {KNOWN}")
+            format!("{name}{value} with {content_type}, whose records the function cannot parse; allowed: {PARSED_TYPES}")
         };
         let paths = [
             (INPUT_FILTER, &self.input_filter),
@@ -135,28 +190,28 @@ impl Shape {
         let mut faults = Vec::new();
         for (variable, _) in paths
             .iter()
-            .filter(|(_, path)| self.records.is_none() && looks_in(path))
+            .filter(|(_, path)| self.records.is_none() && looks_inside(path))
         {
-            faults.push(unknown(*variable, ""));
+            faults.push(unparsed(*variable, ""));
         }
         for (Variable { name, .. }, _) in paths
             .iter()
-            .filter(|(_, path)| self.records == Some(MediaType::Csv) && by_name(path))
+            .filter(|(_, path)| self.records == Some(MediaType::Csv) && selects_by_name(path))
         {
             faults.push(format!(
-                "{name} is a path by name, but CSV has columns; allowed: $, [n,…] or [a:b]"
+                "{name} selects by name, but CSV rows have only columns; allowed: $, [n,…] or [a:b]"
             ));
         }
         if self.requests.is_none() {
-            let is_multi = self.is_multi == Some(true);
-            faults.extend(is_multi.then(|| unknown(BATCH_STRATEGY, "=\"MultiRecord\"")));
-            faults.extend((!self.features.is_empty()).then(|| unknown(FEATURES, "")));
+            let is_multi_record = self.batch_strategy == Some(BatchStrategy::MultiRecord);
+            faults.extend(is_multi_record.then(|| unparsed(BATCH_STRATEGY, "=\"MultiRecord\"")));
+            faults.extend((!self.features.is_empty()).then(|| unparsed(FEATURES, "")));
         }
         if is_joined && self.records.is_none() {
-            faults.push(unknown(JOIN_SOURCE, "=\"Input\""));
+            faults.push(unparsed(JOIN_SOURCE, "=\"Input\""));
         }
-        if !self.features.is_empty() && looks_in(&self.input_filter) {
-            faults.push("FEATURES and INPUT_FILTER both say what the model gets; allowed: one of them".to_owned());
+        if !self.features.is_empty() && looks_inside(&self.input_filter) {
+            faults.push("FEATURES and INPUT_FILTER both set the model's input; allowed: one of them".to_owned());
         }
         if self.csv_header.is_some() && self.requests != Some(MediaType::Csv) {
             faults.push(format!(
@@ -166,11 +221,6 @@ impl Shape {
         }
         faults
     }
-}
-
-/// False for the first of two words, true for the second.
-fn either(value: &str, first: &str, second: &str) -> Option<bool> {
-    (value == first || value == second).then(|| value == second)
 }
 
 fn features(value: &str) -> Option<Vec<JsonPath>> {
@@ -201,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_refused_with_the_names_of_both() {
+    fn settings_that_do_not_fit_are_refused_with_the_names_of_both() {
         const IMAGE: (&str, &str) = ("CONTENT_TYPE", "image/png");
         const CSV: (&str, &str) = ("CONTENT_TYPE", "text/csv; charset=utf-8");
         for (settings, expected) in [
@@ -216,11 +266,11 @@ mod tests {
             (vec![("INPUT_FILTER", "$.a"), IMAGE], "INPUT_FILTER with CONTENT_TYPE"),
             (vec![("TARGET_MODEL", "$.a"), IMAGE], "TARGET_MODEL with CONTENT_TYPE"),
             (vec![("FEATURES", "$.a"), IMAGE], "FEATURES with CONTENT_TYPE"),
-            (vec![("INPUT_FILTER", "$.a"), CSV], "INPUT_FILTER is a path by name"),
-            (vec![("TARGET_MODEL", "$.a"), CSV], "TARGET_MODEL is a path by name"),
+            (vec![("INPUT_FILTER", "$.a"), CSV], "INPUT_FILTER selects by name"),
+            (vec![("TARGET_MODEL", "$.a"), CSV], "TARGET_MODEL selects by name"),
             (
                 vec![("OUTPUT_FILTER", "$.a"), ("JOIN_SOURCE", "Input"), CSV],
-                "OUTPUT_FILTER is a path by name",
+                "OUTPUT_FILTER selects by name",
             ),
             (
                 vec![("FEATURES", "$.a"), ("INPUT_FILTER", "$.b")],
@@ -238,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_together_is_taken() {
+    fn settings_that_fit_are_accepted() {
         for settings in [
             vec![("BATCH_STRATEGY", "MultiRecord")],
             vec![

@@ -3,11 +3,11 @@
 /// A variable that the function reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Variable {
-    /// Its name; a unit stands in it.
+    /// The variable's name, which includes the unit of its value.
     pub name: &'static str,
-    /// Its value where it is not set, `None` if it has to be set or may be left out.
+    /// The default value. `None` if the variable is required or optional.
     pub default: Option<&'static str>,
-    /// What it may be, for a person.
+    /// A description of the allowed values.
     pub allowed: &'static str,
 }
 
@@ -17,8 +17,8 @@ const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'
 
 const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
 const HEADER: &str = "1–1024 printable ASCII characters";
-const PATH: &str = "a path of $, .name, ['a','b'], [n,…], [a:b], [*]";
-const URL: &str = "https://HOST[:PORT]/PATH[?QUERY], without a user; http:// to this machine only";
+const JSON_PATH: &str = "a JSONPath of $, .name, ['a','b'], [n,…], [a:b], [*]";
+const URL: &str = "https://HOST[:PORT]/PATH[?QUERY], without a user name; http:// only to this machine";
 const DESTINATION: &str = "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:";
 
 pub(super) const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
@@ -31,17 +31,17 @@ pub(super) const ENDPOINT_ROLE_ARN: Variable = variable("ENDPOINT_ROLE_ARN", Non
 pub(super) const ENDPOINT_API_KEY: Variable = variable(
     "ENDPOINT_API_KEY",
     None,
-    "secretsmanager:SECRET or secretsmanager:SECRET#MEMBER, SECRET being a name or an ARN",
+    "secretsmanager:SECRET or secretsmanager:SECRET#MEMBER, where SECRET is a name or an ARN",
 );
 pub(super) const ENDPOINT_API_KEY_HEADER: Variable = variable(
     "ENDPOINT_API_KEY_HEADER",
     Some("x-api-key"),
-    "a header's name, or with a scheme, as in authorization: Bearer",
+    "a header name, optionally with a scheme, as in authorization: Bearer",
 );
 pub(super) const ENDPOINT_HEADERS: Variable = variable(
     "ENDPOINT_HEADERS",
     None,
-    "a JSON object of 1–20 headers, name and value, none of which another setting or HTTP makes",
+    "a JSON object of 1–20 header names and values, without headers that another setting or HTTP sets",
 );
 pub(super) const ENDPOINT_ALLOW_HTTP: Variable = variable("ENDPOINT_ALLOW_HTTP", None, "1");
 pub(super) const OUTPUT: Variable = variable("OUTPUT", None, DESTINATION);
@@ -62,7 +62,7 @@ pub(super) const DEADLINE_RESERVE_MS: Variable =
 pub(super) const INVOCATION_BUDGET_MS: Variable = variable(
     "INVOCATION_BUDGET_MS",
     Some("60000"),
-    "a whole number, more than DEADLINE_RESERVE_MS, to 900000",
+    "a whole number, more than DEADLINE_RESERVE_MS, up to 900000",
 );
 pub(super) const MAX_PAYLOAD_BYTES: Variable =
     variable("MAX_PAYLOAD_BYTES", Some("6291456"), "a whole number, 1–26214400");
@@ -72,11 +72,11 @@ pub(super) const BATCH_STRATEGY: Variable =
     variable("BATCH_STRATEGY", Some("SingleRecord"), "SingleRecord, MultiRecord");
 pub(super) const MAX_RECORDS_PER_REQUEST: Variable =
     variable("MAX_RECORDS_PER_REQUEST", Some("100"), "a whole number, 1–10000");
-pub(super) const FEATURES: Variable = variable("FEATURES", None, "paths to one value each, with commas between them");
+pub(super) const FEATURES: Variable = variable("FEATURES", None, "JSONPaths to one value each, separated by commas");
 pub(super) const CSV_HEADER: Variable = variable("CSV_HEADER", None, "1–1024 printable ASCII characters");
-pub(super) const INPUT_FILTER: Variable = variable("INPUT_FILTER", Some("$"), PATH);
+pub(super) const INPUT_FILTER: Variable = variable("INPUT_FILTER", Some("$"), JSON_PATH);
 pub(super) const JOIN_SOURCE: Variable = variable("JOIN_SOURCE", Some("None"), "None, Input");
-pub(super) const OUTPUT_FILTER: Variable = variable("OUTPUT_FILTER", Some("$"), PATH);
+pub(super) const OUTPUT_FILTER: Variable = variable("OUTPUT_FILTER", Some("$"), JSON_PATH);
 pub(super) const COMPRESSION: Variable = variable("COMPRESSION", Some("auto"), "auto, none");
 pub(super) const DECOMPRESS_LIMIT_BYTES: Variable = variable(
     "DECOMPRESS_LIMIT_BYTES",
@@ -87,7 +87,7 @@ pub(super) const CUSTOM_ATTRIBUTES: Variable = variable("CUSTOM_ATTRIBUTES", Non
 pub(super) const TARGET_MODEL: Variable = variable(
     "TARGET_MODEL",
     None,
-    "1–1024 printable ASCII characters, or a path into the record",
+    "1–1024 printable ASCII characters, or a JSONPath into the record",
 );
 pub(super) const TARGET_VARIANT: Variable = variable("TARGET_VARIANT", None, RESOURCE_NAME);
 pub(super) const TARGET_CONTAINER_HOSTNAME: Variable = variable("TARGET_CONTAINER_HOSTNAME", None, RESOURCE_NAME);
@@ -99,7 +99,7 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
     "1–255 letters, digits and . - _ / # :, not beginning with AWS/",
 );
 
-/// All variables, in the order of the README's table.
+/// All variables, in the order of the table in `docs/settings.md`.
 pub const VARIABLES: [Variable; 44] = [
     ENDPOINT_NAME,
     ENDPOINT_URL,

@@ -1,6 +1,7 @@
-//! The envelope: one JSON object a line, with the record's place in the stream and what became of it.
+//! The envelope: one JSON object per line, with the record's position in the stream and its prediction or rejection.
 //!
-//! `eventId` and `subSequenceNumber` are the same for every delivery of a record, so that a repeat can be seen.
+//! `eventId` and `subSequenceNumber` are the same for every delivery of a record, so that a consumer can detect
+//! duplicates.
 
 use base64::Engine as _;
 use base64::display::Base64Display;
@@ -15,8 +16,8 @@ use crate::inference::projection::Projected;
 use crate::outcome::ModelOutput;
 use crate::outcome::Rejection;
 
-/// What a line with a short answer takes, so that it is seldom moved while it grows.
-const LINE_BYTES: usize = 448;
+/// The initial capacity of a line. It fits a line with a short model output, so that most lines need no reallocation.
+const LINE_CAPACITY_BYTES: usize = 448;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,12 +55,12 @@ enum OutputValue<'a> {
     Base64(Base64<'a>),
 }
 
-/// Bytes that are written in base64.
+/// Bytes that serialize as base64.
 struct Base64<'a>(&'a [u8]);
 
 impl Serialize for Base64<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Written piece by piece: a second copy of what may be ten megabytes is not made.
+        // Base64 is written in pieces, because a second copy could take ten megabytes.
         serializer.collect_str(&Base64Display::new(self.0, &BASE64))
     }
 }
@@ -67,16 +68,16 @@ impl Serialize for Base64<'_> {
 #[derive(Serialize)]
 struct DeadLetterBody<'a> {
     reason: &'a Rejection,
-    /// Base64 of the original bytes.
+    /// The original bytes, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Base64<'a>>,
-    /// The entry of the event as it came, where it has no bytes that could be read.
+    /// The record's entry in the event as received, if its bytes cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<Box<RawValue>>,
 }
 
 impl<'a> OutputValue<'a> {
-    /// The value, and its encoding where it has one.
+    /// Returns the value, and its encoding if it has one.
     fn of(value: &'a ModelOutput) -> (Self, Option<&'static str>) {
         match value {
             ModelOutput::Json(json) => (Self::Json(json), None),
@@ -86,16 +87,17 @@ impl<'a> OutputValue<'a> {
     }
 }
 
-/// The line that OUTPUT gets for a predicted record: what is `shown` of it, and the `variant` that answered.
+/// Returns the OUTPUT line for a predicted record, in the `envelope` format. `variant` is the production variant that
+/// answered.
 pub fn prediction(
     record: &KinesisRecord<'_>,
     user_record: &UserRecord,
     endpoint: &str,
-    shown: &Projected<'_>,
+    projected: &Projected<'_>,
     variant: Option<&str>,
 ) -> String {
-    let (output, output_encoding) = OutputValue::of(&shown.output);
-    let (input, input_encoding) = shown.input.as_ref().map(OutputValue::of).unzip();
+    let (output, output_encoding) = OutputValue::of(&projected.output);
+    let (input, input_encoding) = projected.input.as_ref().map(OutputValue::of).unzip();
     line(
         record,
         user_record,
@@ -110,8 +112,8 @@ pub fn prediction(
     )
 }
 
-/// What OUTPUT gets in `raw` format: the model's answer alone. Text is without the line break at its end, bytes are in
-/// base64.
+/// Returns the OUTPUT line in the `raw` format: the model's output alone. Text loses the line breaks at its end, and
+/// bytes are in base64.
 pub fn raw(output: &ModelOutput) -> String {
     match output {
         ModelOutput::Json(json) => json.get().to_owned(),
@@ -120,7 +122,8 @@ pub fn raw(output: &ModelOutput) -> String {
     }
 }
 
-/// The line that `DEAD_LETTER` gets for a rejected record: its bytes, or where it has none, its entry of the event.
+/// Returns the `DEAD_LETTER` line for a rejected record. It holds the record's bytes or, if they cannot be read, its
+/// entry in the event.
 pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, reason: &Rejection) -> String {
     let data = user_record.original.as_deref().map(Base64);
     let record_json = record.raw.filter(|_| data.is_none()).map(on_one_line);
@@ -136,7 +139,7 @@ pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoin
     )
 }
 
-/// The user record's own partition key, where it was aggregated, else that of the record that is it.
+/// Returns the partition key of an aggregated user record, otherwise the partition key of its Kinesis record.
 pub fn partition_key<'r>(record: &'r KinesisRecord<'_>, user_record: &'r UserRecord) -> Option<&'r str> {
     let own = user_record.partition_key.as_deref();
     own.or(record.partition_key.as_deref())
@@ -152,15 +155,15 @@ fn line(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, bo
         endpoint,
         body,
     };
-    let mut line = Vec::with_capacity(LINE_BYTES);
-    serde_json::to_writer(&mut line, &envelope).expect("strings, numbers and JSON always serialise");
-    String::from_utf8(line).expect("JSON is text")
+    let mut line = Vec::with_capacity(LINE_CAPACITY_BYTES);
+    serde_json::to_writer(&mut line, &envelope).expect("strings, numbers and JSON always serialize");
+    String::from_utf8(line).expect("JSON is UTF-8")
 }
 
-/// Seconds with a fraction, as AWS writes times. The nearest double prints as the very milliseconds it came from.
+/// Returns seconds with a fraction, as AWS writes times. The nearest double prints with the exact milliseconds.
 #[expect(
     clippy::cast_precision_loss,
-    reason = "times before the year 9999 stay far below 2^53 ms"
+    reason = "times before the year 9999 are far below 2^53 ms"
 )]
 fn seconds(milliseconds: u64) -> f64 {
     milliseconds as f64 / 1000.0
@@ -175,6 +178,7 @@ mod tests {
     use super::*;
     use crate::endpoint::Response;
     use crate::event::{self, DecompressOptions, decode};
+    use crate::inference::read_prediction;
     use crate::outcome::Prediction;
 
     const EVENT: &str = r#"{"Records":[
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prediction_is_one_line_with_the_records_place() {
+    fn a_prediction_is_one_line_with_the_records_position() {
         with_records(|records, user_records| {
             let predict = |body: &'static [u8]| {
                 let body = Bytes::from_static(body);
@@ -204,27 +208,27 @@ mod tests {
                     variant: Some("AllTraffic".to_owned()),
                 };
                 let Prediction { output, variant } = read_prediction(response);
-                let shown = Projected {
+                let projected = Projected {
                     input: None,
                     output: Cow::Owned(output),
                 };
-                prediction(&records[0], &user_records[0], "fraud", &shown, variant.as_deref())
+                prediction(&records[0], &user_records[0], "fraud", &projected, variant.as_deref())
             };
-            let place = r#"{"eventId":"shardId-0:7","subSequenceNumber":0,"partitionKey":"a \"key\"","approximateArrivalTimestamp":1545084650.987,"endpoint":"fraud","variant":"AllTraffic","#;
+            let position = r#"{"eventId":"shardId-0:7","subSequenceNumber":0,"partitionKey":"a \"key\"","approximateArrivalTimestamp":1545084650.987,"endpoint":"fraud","variant":"AllTraffic","#;
             assert_eq!(
                 predict(b"{\"score\":\n0.90}"),
-                format!("{place}\"output\":{{\"score\": 0.90}}}}")
+                format!("{position}\"output\":{{\"score\": 0.90}}}}")
             );
-            assert_eq!(predict(b"fraud\n"), format!("{place}\"output\":\"fraud\\n\"}}"));
+            assert_eq!(predict(b"fraud\n"), format!("{position}\"output\":\"fraud\\n\"}}"));
             assert_eq!(
                 predict(b"\xff"),
-                format!("{place}\"output\":\"/w==\",\"outputEncoding\":\"base64\"}}")
+                format!("{position}\"output\":\"/w==\",\"outputEncoding\":\"base64\"}}")
             );
         });
     }
 
     #[test]
-    fn a_raw_prediction_is_the_answer_alone() {
+    fn a_raw_prediction_is_the_models_output_alone() {
         for (body, expected) in [
             (&b"{\"score\":\n0.90}"[..], r#"{"score": 0.90}"#),
             (b"fraud,high\r\n", "fraud,high"),
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_has_the_bytes_or_else_the_entry_as_it_came() {
+    fn a_dead_letter_has_the_bytes_or_otherwise_the_entry_as_received() {
         with_records(|records, user_records| {
             let reason = Rejection {
                 kind: crate::outcome::RejectionKind::Refused,

@@ -55,7 +55,7 @@ impl LineBuilder<'_> {
         })
     }
 
-    /// Whether the outcome's destination uses the line's ID. Most destinations do not.
+    /// Returns `true` if the outcome's destination uses the line's ID. Most destinations do not.
     fn is_id_used(&self, outcome: &Outcome) -> bool {
         let destination = match outcome {
             Outcome::Rejected(_) => self.dead_letter,
@@ -64,9 +64,9 @@ impl LineBuilder<'_> {
         destination.is_some_and(Destination::uses_ids)
     }
 
-    /// Returns the line's ID: the record's ID in its shard, the endpoint and the stream. The last two differ if functions
-    /// for several endpoints or streams deliver to one destination. A record without an ID gets the hash of its entry in
-    /// the event instead.
+    /// Returns the line's ID: the record's ID in its shard, the endpoint and the stream. The last two differ if
+    /// functions for several endpoints or streams deliver to one destination. A record without an ID gets the hash of
+    /// its entry in the event instead.
     fn id(&self, index: usize, record: &KinesisRecord<'_>) -> String {
         let Batch { stream_arn, .. } = self.batch;
         let record_id = self
@@ -85,7 +85,10 @@ impl LineBuilder<'_> {
         let no_bytes = Bytes::new();
         let data = user_record.data.as_ref().unwrap_or(&no_bytes);
         let in_envelope = self.line_format.format == OutputFormat::Envelope;
-        let projected = self.line_format.projection.apply(data, &prediction.output, in_envelope)?;
+        let projected = self
+            .line_format
+            .projection
+            .apply(data, &prediction.output, in_envelope)?;
         let line = if in_envelope {
             envelope::prediction(
                 record,

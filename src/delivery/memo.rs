@@ -1,7 +1,7 @@
 //! The memo: outcomes of records after the checkpoint, remembered so that their redelivery needs no calls.
 //!
-//! The memo is filled only when a batch response names a record to redeliver. It belongs to one execution environment, and
-//! Lambda may redeliver a batch to any other. So the memo saves calls and duplicates, but guarantees neither.
+//! The memo is filled only when a batch response names a record to redeliver. It belongs to one execution environment,
+//! and Lambda may redeliver a batch to any other. So the memo saves calls and duplicates, but guarantees neither.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -38,13 +38,13 @@ impl Memo {
         }
     }
 
-    /// Whether the memo remembers anything.
+    /// Returns `false` if the memo remembers nothing.
     pub fn is_on(&self) -> bool {
         self.bytes_max > 0
     }
 
-    /// Removes and returns the remembered outcome of each user record of the batch. A record that must be redelivered again
-    /// has to be remembered again.
+    /// Removes and returns the remembered outcome of each user record of the batch. A record that must be redelivered
+    /// again has to be remembered again.
     pub fn recall(&self, batch: &Batch<'_>) -> Vec<Option<Outcome>> {
         let mut state = self.state();
         let indexes = 0..batch.user_records.len();
@@ -170,12 +170,18 @@ mod tests {
             memo.remember(batch, 5, Outcome::Failed(Failure::OutOfTime));
         });
         with_batch("arn:other", |batch| {
-            assert!(memo.recall(batch).iter().all(Option::is_none), "the outcomes belong to another stream");
+            assert!(
+                memo.recall(batch).iter().all(Option::is_none),
+                "the outcomes belong to another stream"
+            );
         });
         with_batch("arn:a", |batch| {
             let expected = [Some("1"), Some("2"), Some("3"), Some("4"), Some("delivered"), None];
             assert_eq!(texts(&memo.recall(batch)), expected);
-            assert!(memo.recall(batch).iter().all(Option::is_none), "an outcome is recalled once");
+            assert!(
+                memo.recall(batch).iter().all(Option::is_none),
+                "an outcome is recalled once"
+            );
         });
         assert_eq!(memo.state().bytes, 0);
     }

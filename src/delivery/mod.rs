@@ -1,10 +1,11 @@
 //! Outcomes enter as they are settled. Predictions leave for OUTPUT and rejected records for `DEAD_LETTER`, while later
-//! calls are in flight. This room never makes an inference call and never starts a delivery after the deadline.
+//! calls are in flight. This room never makes an inference call and never starts a delivery after the schedule's
+//! delivery end.
 //!
 //! In `ordered` mode, only the finished prefix of whole Kinesis records is delivered, so that a redelivery repeats
-//! nothing. A record after the checkpoint is delivered only if a destination accepts a part of the lines that it gets. In
-//! `unordered` mode, every finished record is delivered. [`Progress`] reports the records delivered after the checkpoint,
-//! so that the [`memo`] can skip them when the batch is redelivered.
+//! nothing. A record after the checkpoint is delivered only if a destination accepts a part of the lines that it gets.
+//! In `unordered` mode, every finished record is delivered. [`Progress`] reports the records delivered after the
+//! checkpoint, so that the [`memo`] can skip them when the batch is redelivered.
 
 use std::pin::pin;
 use std::time::SystemTime;
@@ -17,7 +18,7 @@ use crate::event::Batch;
 use crate::inference::projection::Projection;
 use crate::lambda::time_budget::Schedule;
 use crate::outcome::Outcome;
-use destination::{DeliveryResult, OutputLine, Destination};
+use destination::{DeliveryResult, Destination, OutputLine};
 
 pub mod destination;
 pub mod envelope;
@@ -82,10 +83,10 @@ struct PendingLine {
 pub struct OutcomeStream {
     /// Receives each user record's index and outcome, once.
     pub settled: mpsc::UnboundedReceiver<(usize, Outcome)>,
-    /// Sends the lowest index of an undelivered record. Its redelivery includes every later record, so that no further
-    /// call is useful from this index on.
+    /// Sends the lowest index of a record that cannot be delivered. Its redelivery includes every later record, so that
+    /// no further call is useful from this index on.
     pub stop: watch::Sender<usize>,
-    /// Whether calls for other records go on after a record that may be poison.
+    /// `true` if calls for other records go on after a record that may be poison.
     pub isolate_suspects: bool,
 }
 
@@ -101,7 +102,12 @@ pub struct FeedsItself {
 
 impl Delivery {
     /// Creates a delivery of predictions to `output` and of rejected records to `dead_letter`.
-    pub fn new(output: Destination, dead_letter: Option<Destination>, line_format: LineFormat, mode: OutputMode) -> Self {
+    pub fn new(
+        output: Destination,
+        dead_letter: Option<Destination>,
+        line_format: LineFormat,
+        mode: OutputMode,
+    ) -> Self {
         Self {
             output,
             dead_letter,
@@ -110,7 +116,7 @@ impl Delivery {
         }
     }
 
-    /// Whether a rejected record is unfinished like a failed one, because there is no dead-letter destination.
+    /// Returns `true` without a dead-letter destination: a rejected record is then unfinished, like a failed one.
     pub fn rejected_fails(&self) -> bool {
         self.dead_letter.is_none()
     }
@@ -140,8 +146,8 @@ impl Delivery {
         }
     }
 
-    /// Receives outcomes until the stream ends, and delivers the deliverable ones until the `schedule`'s delivery end. Runs
-    /// one delivery at a time, and receives further outcomes meanwhile.
+    /// Receives outcomes until the stream ends, and delivers the deliverable ones until the `schedule`'s delivery end.
+    /// Runs one delivery at a time, and receives further outcomes meanwhile.
     pub async fn run<'b>(
         &self,
         batch: Batch<'b>,
@@ -184,7 +190,7 @@ impl Delivery {
         }
     }
 
-    /// Delivers lines, which are in batch order.
+    /// Delivers lines, which must be in batch order.
     async fn deliver_lines(&self, lines: Vec<PendingLine>, schedule: Schedule) -> Vec<PutResult> {
         match self.mode {
             OutputMode::Ordered => self.deliver_in_order(lines, schedule).await,
@@ -200,8 +206,9 @@ impl Delivery {
         }
     }
 
-    /// Delivers in three steps: the predictions before the first dead letter, all dead letters, then the predictions after
-    /// the first dead letter. A failed step ends or shortens the next steps, so that a redelivery repeats few lines.
+    /// Delivers in three steps: the predictions before the first dead letter, all dead letters, then the predictions
+    /// after the first dead letter. A failed step ends or shortens the next steps, so that a redelivery repeats few
+    /// lines.
     async fn deliver_in_order(&self, mut lines: Vec<PendingLine>, schedule: Schedule) -> Vec<PutResult> {
         let end = schedule.delivery_end;
         let first_dead_letter = lines.iter().position(|line| line.is_dead_letter);
@@ -213,15 +220,25 @@ impl Delivery {
         let (dead_letters, predictions): (Vec<_>, Vec<_>) = after.into_iter().partition(|line| line.is_dead_letter);
         // If DEAD_LETTER does not respond, OUTPUT still has half of the time.
         let dead_letter_end = if predictions.is_empty() { end } else { halfway(end) };
-        let indexes: Vec<_> = dead_letters.iter().map(|line| (line.index, line.record_index)).collect();
+        let indexes: Vec<_> = dead_letters
+            .iter()
+            .map(|line| (line.index, line.record_index))
+            .collect();
         let dead_letters = put_lines(self.dead_letter.as_ref(), dead_letters, dead_letter_end, schedule).await;
-        let failed = indexes.iter().find(|(index, _)| dead_letters.undelivered.contains(index));
+        let failed = indexes
+            .iter()
+            .find(|(index, _)| dead_letters.undelivered.contains(index));
         let failed_record = failed.map_or(usize::MAX, |(_, record_index)| *record_index);
         let (predictions, skipped): (Vec<_>, Vec<_>) = predictions
             .into_iter()
             .partition(|line| line.record_index < failed_record);
         let predictions = put_lines(Some(&self.output), predictions, end, schedule).await;
-        vec![before, dead_letters, predictions, PutResult::skipped(&skipped, schedule)]
+        vec![
+            before,
+            dead_letters,
+            predictions,
+            PutResult::skipped(&skipped, schedule),
+        ]
     }
 }
 
@@ -237,7 +254,7 @@ struct PutResult {
 }
 
 impl PutResult {
-    /// The result for lines that are not sent.
+    /// Returns the result for lines that are not sent.
     fn skipped(lines: &[PendingLine], schedule: Schedule) -> Self {
         let indexes: Vec<_> = lines.iter().map(|line| line.index).collect();
         let (undelivered, at) = (indexes.clone(), schedule.now());
@@ -292,7 +309,10 @@ async fn put_lines(
     if let Some(error) = error {
         warn!(%error, records = undelivered.len(), "some records were not delivered");
     }
-    let undelivered = undelivered.iter().filter_map(|line| indexes.get(*line).copied()).collect();
+    let undelivered = undelivered
+        .iter()
+        .filter_map(|line| indexes.get(*line).copied())
+        .collect();
     let at = schedule.now();
     PutResult {
         indexes,

@@ -22,7 +22,7 @@ pub struct Progress<'b> {
     next: usize,
     /// In `ordered` mode, whether the record at `next` is unfinished and so ends the prefix.
     is_blocked: bool,
-    /// Whether a delivery left lines undelivered. No other delivery starts after it.
+    /// `true` if a delivery left lines undelivered. No other delivery starts after it.
     has_delivery_failed: bool,
     delivered: DeliveredRecords,
 }
@@ -34,8 +34,8 @@ pub struct DeliveredRecords {
     pub predicted: usize,
     /// The number of user records with a delivered dead letter, by kind of rejection.
     pub rejected: HashMap<RejectionKind, usize>,
-    /// The age of the oldest predicted record when its prediction was delivered, measured from its arrival in the stream.
-    /// `None` without a delivered prediction whose record has an arrival time.
+    /// The age of the oldest predicted record when its prediction was delivered, measured from its arrival in the
+    /// stream. `None` without a delivered prediction whose record has an arrival time.
     pub oldest_age: Option<Duration>,
 }
 
@@ -55,8 +55,8 @@ impl<'b> Progress<'b> {
         }
     }
 
-    /// Records an outcome and makes the lines that it allows. Returns the index of a record that is unfinished although its
-    /// outcome was not Failed, because its line cannot be made or has no destination.
+    /// Records an outcome and makes the lines that it allows. Returns the index of a record that is unfinished although
+    /// its outcome was not Failed, because its line cannot be made or has no destination.
     pub(super) fn settle(&mut self, index: usize, outcome: Outcome, builder: &LineBuilder<'_>) -> Option<usize> {
         let slot = self.outcomes.get_mut(index).expect("the index is in this batch");
         assert!(slot.is_none(), "a record has exactly one outcome");
@@ -74,15 +74,20 @@ impl<'b> Progress<'b> {
         None
     }
 
-    /// Makes the line of a settled record. Returns `None` if the record can be finished, `Some(None)` if its outcome was
-    /// Failed, and `Some(Some(index))` if it is unfinished although its outcome was not Failed.
-    #[expect(clippy::option_option, reason = "three cases: not unfinished, known to be unfinished, newly unfinished")]
+    /// Makes the line of a settled record. Returns `None` if the record can be finished, `Some(None)` if its outcome
+    /// was Failed, and `Some(Some(index))` if it is unfinished although its outcome was not Failed.
+    #[expect(
+        clippy::option_option,
+        reason = "three cases: not unfinished, known to be unfinished, newly unfinished"
+    )]
     fn make_line(&mut self, index: usize, builder: &LineBuilder<'_>) -> Option<Option<usize>> {
         let outcome = self.outcomes.get_mut(index)?.as_mut()?;
         match outcome {
             Outcome::Failed(_) => return Some(None),
             Outcome::Delivered => {
-                self.is_delivered.get_mut(index).map(|is_delivered| *is_delivered = true)?;
+                self.is_delivered
+                    .get_mut(index)
+                    .map(|is_delivered| *is_delivered = true)?;
                 return None;
             }
             Outcome::Predicted(_) | Outcome::Rejected(_) => {}
@@ -124,7 +129,8 @@ impl<'b> Progress<'b> {
         let delivered = indexes.iter().filter(|index| !undelivered.contains(index));
         let mut oldest_ms: Option<u64> = None;
         for index in delivered {
-            if let (Some(slot), Some(is_delivered)) = (self.outcomes.get_mut(*index), self.is_delivered.get_mut(*index)) {
+            if let (Some(slot), Some(is_delivered)) = (self.outcomes.get_mut(*index), self.is_delivered.get_mut(*index))
+            {
                 // The delivered payload is no longer needed.
                 let outcome = slot.replace(Outcome::Delivered);
                 *is_delivered = true;
@@ -143,7 +149,7 @@ impl<'b> Progress<'b> {
         self.delivered.oldest_age = self.delivered.oldest_age.max(age);
     }
 
-    /// Whether a delivery left lines undelivered.
+    /// Returns `true` if a delivery left lines undelivered.
     pub fn has_delivery_failed(&self) -> bool {
         self.has_delivery_failed
     }
@@ -153,8 +159,8 @@ impl<'b> Progress<'b> {
         &self.delivered
     }
 
-    /// Returns the length of the batch's finished prefix in Kinesis records. A Kinesis record is finished when all of its
-    /// user records are delivered.
+    /// Returns the length of the batch's finished prefix in Kinesis records. A Kinesis record is finished when all of
+    /// its user records are delivered.
     pub fn finished_prefix(&self) -> usize {
         let unfinished = self.is_delivered.iter().position(|is_delivered| !is_delivered);
         let user_record = unfinished.and_then(|index| self.batch.user_records.get(index));
@@ -212,8 +218,8 @@ mod tests {
         }))
     }
 
-    /// Calls `check` with three Kinesis records of two user records each. All are predicted except the second user record
-    /// of the second Kinesis record.
+    /// Calls `check` with three Kinesis records of two user records each. All are predicted except the second user
+    /// record of the second Kinesis record.
     fn with_progress(mode: OutputMode, check: impl FnOnce(&mut Progress<'_>)) {
         let entry = |number: u32| format!(r#"{{"kinesis":{{"sequenceNumber":"{number}","data":""}}}}"#);
         let entries = [7, 8, 9].map(entry).join(",");
@@ -270,7 +276,11 @@ mod tests {
         with_progress(OutputMode::Ordered, |progress| {
             assert!(progress.take_ready(3).is_none());
             let lines = progress.take_ready(1).unwrap();
-            assert_eq!(indexes(&lines), [0, 1], "the second record would be redelivered with half of it delivered");
+            assert_eq!(
+                indexes(&lines),
+                [0, 1],
+                "the second record would be redelivered with half of it delivered"
+            );
             progress.record_result(&put_result(&[0, 1], &[]));
             assert_eq!(progress.finished_prefix(), 1);
             assert!(progress.take_ready(1).is_none());
@@ -284,7 +294,8 @@ mod tests {
             assert_eq!(indexes(&lines), [0, 1, 2, 4, 5]);
             progress.record_result(&put_result(&[0, 1, 2, 4, 5], &[1, 4]));
             assert_eq!(progress.finished_prefix(), 0);
-            let delivered = |(index, outcome): (usize, &Outcome)| matches!(outcome, Outcome::Delivered).then_some(index);
+            let delivered =
+                |(index, outcome): (usize, &Outcome)| matches!(outcome, Outcome::Delivered).then_some(index);
             assert_eq!(progress.outcomes().filter_map(delivered).collect::<Vec<_>>(), [0, 2, 5]);
             assert_eq!(progress.delivered().predicted, 3);
         });

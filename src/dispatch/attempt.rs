@@ -95,7 +95,10 @@ impl<E: Endpoint> Invoker<E> {
         }
         let started = Instant::now();
         let mut first_fault = None;
-        let calls = trace::with_trace_id(&stats.trace_id, self.call_with_hedge(request, permit, &mut first_fault, stats));
+        let calls = trace::with_trace_id(
+            &stats.trace_id,
+            self.call_with_hedge(request, permit, &mut first_fault, stats),
+        );
         match timeout(self.call_timeout, calls).await {
             Ok(Ok(response)) => {
                 let latency = started.elapsed();
@@ -118,9 +121,9 @@ impl<E: Endpoint> Invoker<E> {
         Fault::new(FaultKind::Suspect, summary)
     }
 
-    /// Makes a call, and a hedged call if the first is slow. The first answer or permanent fault wins, and the other call
-    /// is cancelled. After a transient fault of one call, the other continues. A transient fault of the first call is
-    /// stored in `first_fault`: it is the result if the attempt times out before the hedged call ends.
+    /// Makes a call, and a hedged call if the first is slow. The first answer or permanent fault wins, and the other
+    /// call is cancelled. After a transient fault of one call, the other continues. A transient fault of the first call
+    /// is stored in `first_fault`: it is the result if the attempt times out before the hedged call ends.
     async fn call_with_hedge(
         &self,
         request: &InferenceRequest,
@@ -167,8 +170,13 @@ impl<E: Endpoint> Invoker<E> {
         }
     }
 
-    /// One call, whose permit is told how it ended.
-    async fn call(&self, request: &InferenceRequest, permit: &mut Permit, stats: &CallStats) -> Result<Response, Fault> {
+    /// Makes one call and reports its result to the permit.
+    async fn call(
+        &self,
+        request: &InferenceRequest,
+        permit: &mut Permit,
+        stats: &CallStats,
+    ) -> Result<Response, Fault> {
         // Boxed, because the futures around it would otherwise be as large, and are moved with every call.
         let answer = Box::pin(self.endpoint.invoke(request.call())).await;
         if answer.as_ref().is_err_and(|fault| fault.kind == FaultKind::Overload) {
@@ -199,7 +207,10 @@ impl<E: Endpoint> Invoker<E> {
         }
         if self.recent_answers.consume_evidence_against(request) {
             let needs_evidence = false;
-            return Fault { needs_evidence, ..fault };
+            return Fault {
+                needs_evidence,
+                ..fault
+            };
         }
         let kind = FaultKind::Misconfigured;
         Fault { kind, ..fault }
@@ -210,8 +221,8 @@ impl<E: Endpoint> Invoker<E> {
         &self.recent_answers
     }
 
-    /// Returns the time to reserve for a last attempt: the call timeout, twice the median latency for each of the two
-    /// calls that may provide evidence before and after it, and a margin.
+    /// Returns the time to reserve for a last attempt: the call timeout, four times the median latency for the probes
+    /// before and after it, and a margin.
     pub fn last_attempt_reserve(&self) -> Duration {
         const MARGIN: Duration = Duration::from_millis(100);
         self.call_timeout + self.recent_answers.median_latency().unwrap_or_default() * 4 + MARGIN
@@ -222,7 +233,8 @@ impl<E: Endpoint> Invoker<E> {
     pub fn is_too_late(&self, start: Instant, end: Instant) -> bool {
         let left = end.saturating_duration_since(start);
         // No answer took longer than the timeout, so most calls do not need the median.
-        left.is_zero() || left < self.call_timeout && self.recent_answers.median_latency().is_some_and(|median| left < median)
+        left.is_zero()
+            || left < self.call_timeout && self.recent_answers.median_latency().is_some_and(|median| left < median)
     }
 }
 

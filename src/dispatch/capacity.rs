@@ -141,15 +141,19 @@ impl Permit {
     }
 
     /// Starts no other call for `time`, ten seconds at most, or until an answer arrives. The `time` is the
-    /// `Retry-After` of a call that the endpoint throttled.
+    /// `Retry-After` of a throttled call, and has an effect only after that call has been reported.
     pub fn hold_off_for(&mut self, time: Duration) {
-        self.shared.limiter().hold_off_until(Instant::now() + time.min(RETRY_AFTER_MAX));
+        self.shared
+            .limiter()
+            .hold_off_until(Instant::now() + time.min(RETRY_AFTER_MAX));
     }
 
     /// Reports the result of the call. Only the first report counts. A cancelled call reports nothing.
     pub fn report(&mut self, feedback: Feedback) {
         if !std::mem::replace(&mut self.has_reported, true) {
-            self.shared.limiter().on_feedback(self.started, feedback, Instant::now());
+            self.shared
+                .limiter()
+                .on_feedback(self.started, feedback, Instant::now());
         }
     }
 }

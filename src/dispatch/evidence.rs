@@ -1,4 +1,4 @@
-//! What the endpoint answered lately, in this process: how long that took, and whether it answers at all.
+//! The recent answers of the endpoint in this process: their latencies, and the evidence that the endpoint works.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -10,34 +10,34 @@ use tokio::time::Instant;
 
 use crate::inference::InferenceRequest;
 
-/// How many answers are kept.
+/// The number of answers that are kept.
 const ANSWER_WINDOW: usize = 64;
-/// How long an answer speaks for the endpoint.
+/// The maximum age of an answer that is evidence.
 const EVIDENCE_MAX_AGE: Duration = Duration::from_mins(1);
 
-/// For how many models the last request is kept.
+/// The maximum number of models for which a probe request is kept.
 const PROBE_MODELS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
 
-/// The latest predictions. One for the process.
+/// The latest answers. One instance for each process.
 #[derive(Debug)]
 pub struct RecentAnswers {
     samples: Mutex<VecDeque<AnswerSample>>,
-    /// For each model that records name, the request that was answered last, or the first record's part of it: enough to ask
-    /// once more.
+    /// For each model that records name, the last answered request, reduced to its first record. It can be sent again
+    /// as a probe.
     probe_requests: Mutex<LruCache<Model, Arc<InferenceRequest>>>,
 }
 
-/// One model says nothing of another. `None` where records name none.
+/// The model that a record names, if any. Answers of one model are not evidence about another.
 type Model = Option<Arc<str>>;
 
 #[derive(Debug)]
 struct AnswerSample {
-    /// The inference identifier of the request, which is that of its first record.
+    /// The inference identifier of the request, which identifies its first record.
     id: String,
     model: Model,
     at: Instant,
     latency: Duration,
-    /// Whether it has been held against a record.
+    /// True if the answer has been used as evidence against a record.
     is_consumed: bool,
 }
 
@@ -57,7 +57,7 @@ impl AnswerSample {
 }
 
 impl RecentAnswers {
-    /// Takes down that the endpoint has just answered `request`.
+    /// Records that the endpoint has just answered `request` after this `latency`.
     pub fn add(&self, request: &Arc<InferenceRequest>, latency: Duration) {
         let sample = AnswerSample {
             id: request.inference_id().to_owned(),
@@ -75,11 +75,14 @@ impl RecentAnswers {
         self.probe_requests().put(request.target_model().cloned(), lone);
     }
 
-    /// The evidence rule: a fault that may be the record's own or the endpoint's is held against the record only if the
-    /// endpoint answered another one within the last minute, and after the last fault that was held against a record.
-    /// So an outage, which nothing is answered in, costs one record at most, by what was answered just before it.
+    /// Returns whether there is evidence against the record of `request`, and consumes the evidence.
     ///
-    /// A request for several records is only split by it, and so leaves the evidence for the record that it finds.
+    /// The evidence rule: a fault of unclear cause counts against the record only if the endpoint has answered another
+    /// record within the last minute, and after the last fault that counted against a record. Nothing is answered
+    /// during an outage, so an outage costs one record at most, on the evidence of the answers just before it.
+    ///
+    /// A request for several records is only split. It does not consume the evidence, which is left for the record that
+    /// is found by splitting.
     pub fn consume_evidence_against(&self, request: &InferenceRequest) -> bool {
         let mut samples = self.samples();
         let mut evidence = samples
@@ -93,15 +96,16 @@ impl RecentAnswers {
         found
     }
 
-    /// Whether the endpoint was called with another record than that of `request` since this `moment`, and has answered.
-    /// An answer to a call that was under way says nothing of how calls fare that begin now.
+    /// Returns whether a call for another record than that of `request` started after `moment` and was answered. An
+    /// answer to a call that was already in flight is not evidence about calls that start now.
     pub fn other_answered_since(&self, moment: Instant, request: Option<&InferenceRequest>) -> bool {
         let samples = self.samples();
         let mut since = samples.iter().filter(|sample| sample.at >= moment + sample.latency);
         since.any(|sample| request.is_none_or(|request| sample.is_for_other_record(request)))
     }
 
-    /// The request to the same model that was answered last, if it is for another record than that of `request`.
+    /// Returns the last answered request to the same model, unless it is for the record of `request`. Without
+    /// `request`, returns the last answered request to any model.
     pub fn probe_request(&self, request: Option<&InferenceRequest>) -> Option<Arc<InferenceRequest>> {
         let mut last = self.probe_requests();
         let Some(request) = request else {
@@ -111,7 +115,7 @@ impl RecentAnswers {
         last.filter(|last| is_for_other_record(last.inference_id(), request))
     }
 
-    /// What half of the latest answers took at most. `None` before the first.
+    /// Returns the median latency of the recent answers, or `None` before the first answer.
     pub fn median_latency(&self) -> Option<Duration> {
         let mut latencies: Vec<_> = self.samples().iter().map(|sample| sample.latency).collect();
         let middle = latencies.len().checked_sub(1)? / 2;
@@ -143,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_recent_answer_to_another_record_speaks_against_one() {
+    async fn only_a_recent_answer_for_another_record_is_evidence() {
         let answers = RecentAnswers::default();
         assert!(!answers.consume_evidence_against(&request("a")), "nothing was answered");
         answers.add(&request("a"), Duration::ZERO);
@@ -157,11 +161,14 @@ mod tests {
         assert!(answers.consume_evidence_against(&request("b")));
         answers.add(&request("a"), Duration::ZERO);
         advance(EVIDENCE_MAX_AGE + Duration::from_millis(1)).await;
-        assert!(!answers.consume_evidence_against(&request("b")), "that was too long ago");
+        assert!(
+            !answers.consume_evidence_against(&request("b")),
+            "the answer is too old"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_answered_before_an_outage_speaks_against_one_record_only() {
+    async fn answers_before_an_outage_are_evidence_against_one_record_only() {
         let answers = RecentAnswers::default();
         for record in ["a", "b", "c"] {
             answers.add(&request(record), Duration::ZERO);
@@ -169,11 +176,14 @@ mod tests {
         assert!(answers.consume_evidence_against(&request("d")));
         assert!(!answers.consume_evidence_against(&request("e")) && !answers.consume_evidence_against(&request("d")));
         answers.add(&request("f"), Duration::ZERO);
-        assert!(answers.consume_evidence_against(&request("e")), "the endpoint answers again");
+        assert!(
+            answers.consume_evidence_against(&request("e")),
+            "the endpoint answers again"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_before_a_moment_says_nothing_of_what_came_after() {
+    async fn only_answers_to_calls_that_started_after_the_moment_are_evidence() {
         let answers = RecentAnswers::default();
         answers.add(&request("a"), Duration::ZERO);
         advance(Duration::from_millis(1)).await;
@@ -182,13 +192,13 @@ mod tests {
         answers.add(&request("b"), Duration::ZERO);
         assert!(
             !answers.other_answered_since(moment, Some(&request("b"))),
-            "that is the record itself"
+            "the answer is for the record itself"
         );
         assert!(answers.other_answered_since(moment, Some(&request("a"))));
         answers.add(&request("c"), Duration::from_millis(1));
         assert!(
             !answers.other_answered_since(moment, Some(&request("b"))),
-            "that call began before"
+            "the call started before the moment"
         );
         advance(Duration::from_millis(1)).await;
         answers.add(&request("c"), Duration::from_millis(1));
@@ -199,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_model_says_nothing_of_another() {
+    async fn an_answer_of_one_model_is_not_evidence_about_another() {
         let of = |id, model: &'static str| Arc::new(InferenceRequest::single(0, id, "").for_model(model));
         let answers = RecentAnswers::default();
         let moment = Instant::now();
@@ -216,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_a_request_keeps_nothing_of_its_batch() {
+    fn a_probe_request_does_not_keep_its_batch_in_memory() {
         let batch = Bytes::from(vec![b'1'; 1000]);
         let answers = RecentAnswers::default();
         let request = Arc::new(InferenceRequest::single(0, "a", batch.slice(..10)));
@@ -227,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_median_is_that_of_the_latest_answers() {
+    async fn the_median_covers_the_latest_answers_only() {
         let answers = RecentAnswers::default();
         assert_eq!(answers.median_latency(), None);
         for milliseconds in [30, 10, 20] {

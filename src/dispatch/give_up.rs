@@ -1,15 +1,16 @@
-//! The end of a request that keeps failing by what may be its own fault: one for several records is split, an old record is
-//! given up.
+//! The judgement of suspects: requests that keep failing and may themselves be the cause. A request for several records
+//! is split, and an old record is given up.
 //!
-//! The endpoint may be at fault as well, and an outage must never empty the stream into the dead letters. So the last
-//! attempt at such a record, its second at least, comes when all others have ended, and counts against it only if a call
-//! for another record began and was answered between the attempt before and this one, and one more after this one. Where
-//! there was none, since the others' outcomes are remembered, a record that was answered before is called to find out.
-//! What has no further attempt by its nature, a panic or a refusal in doubtful words, needs only the answer after it.
+//! The endpoint may also be the cause, and an outage must never empty the stream into the dead letters. So the last
+//! attempt at an old record, at least its second, is made after all other requests have finished. It counts against the
+//! record only if the endpoint answers other records both before and after it. The first call must start after the
+//! previous attempt, and the second after the last attempt. If there is no such call, because the outcomes of the
+//! others are remembered, the dispatcher sends a probe: a request for a record that was answered before. After a panic
+//! or a refusal of unclear cause, there is no further attempt, and only the answer after it is needed.
 //!
-//! A request is split if another call began and was answered after its last attempt, if need be one for a record of its
-//! own, any of them; the halves, which have one attempt each, are split further if another was answered since they were
-//! split off.
+//! A request for several records is split if another call started after its last attempt and was answered. If
+//! necessary, the probe for it is a request for any one of its own records. Each half has one attempt. A half that
+//! fails is split further if another call was answered since the half was split off.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +20,7 @@ use tracing::Instrument as _;
 
 use super::scheduler::Scheduler;
 use super::suspects::Suspect;
-use super::{Dispatcher, call_span, annotate_span};
+use super::{Dispatcher, annotate_span, call_span};
 use crate::dispatch::attempt::RecordOutputs;
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
@@ -27,29 +28,38 @@ use crate::outcome::Fault;
 use crate::outcome::{Outcome, Rejection, RejectionKind, catch_panic_async};
 
 impl<E: Endpoint> Dispatcher<E> {
-    /// Gives the suspects of the batch their outcomes, the lowest first. The first for which the endpoint does not speak
-    /// is the last: it speaks for none.
+    /// Settles the suspects of the batch, the lowest index first. Stops at the first suspect without evidence that the
+    /// endpoint works, because there is no evidence for the others either.
     pub(super) async fn settle_suspects(&self, scheduler: &mut Scheduler) {
         while let Some((index, suspect)) = scheduler.first_suspect() {
             let request = scheduler.request(index);
             if scheduler.has_several_records(index) {
-                if !self.obtain_evidence(scheduler, suspect.evidence_since, request.as_deref()).await {
+                if !self
+                    .obtain_evidence(scheduler, suspect.evidence_since, request.as_deref())
+                    .await
+                {
                     return;
                 }
                 scheduler.split(index, Some(Instant::now()));
                 self.drive(scheduler).await;
             } else if suspect.attempts_left > 0 {
-                if !self.obtain_evidence(scheduler, suspect.evidence_since, request.as_deref()).await {
+                if !self
+                    .obtain_evidence(scheduler, suspect.evidence_since, request.as_deref())
+                    .await
+                {
                     return;
                 }
-                let request = request.as_ref().expect("only a request has an attempt left");
+                let request = request.as_ref().expect("a suspect with an attempt left has a request");
                 scheduler.stats().retries.fetch_add(1, Ordering::Relaxed);
                 match self.attempt(scheduler, request).await {
                     Ok(Ok(answer)) => scheduler.on_answer(index, answer),
                     Ok(Err(fault)) => scheduler.on_suspect_fault(index, &suspect, fault),
                     Err(panicked) => scheduler.settle_without_answer(index, panicked),
                 }
-            } else if self.obtain_evidence(scheduler, suspect.evidence_since, request.as_deref()).await {
+            } else if self
+                .obtain_evidence(scheduler, suspect.evidence_since, request.as_deref())
+                .await
+            {
                 scheduler.settle_request(index, give_up_rejection(&suspect).into());
             } else {
                 return;
@@ -57,8 +67,14 @@ impl<E: Endpoint> Dispatcher<E> {
         }
     }
 
-    /// Whether the endpoint has answered another record since this `moment`, or does so when it is asked.
-    async fn obtain_evidence(&self, scheduler: &mut Scheduler, moment: Instant, request: Option<&InferenceRequest>) -> bool {
+    /// Returns whether the endpoint has answered a call for another record that started after `moment`. Sends a probe
+    /// if there is no such call.
+    async fn obtain_evidence(
+        &self,
+        scheduler: &mut Scheduler,
+        moment: Instant,
+        request: Option<&InferenceRequest>,
+    ) -> bool {
         let recent_answers = self.invoker.recent_answers();
         if recent_answers.other_answered_since(moment, request) {
             return true;
@@ -95,7 +111,7 @@ impl<E: Endpoint> Dispatcher<E> {
 
 fn give_up_rejection(suspect: &Suspect) -> Rejection {
     let message = format!(
-        "it is older than GIVE_UP_AFTER_S, and the endpoint answers others: {}",
+        "the record is older than GIVE_UP_AFTER_S, and the endpoint answers other records: {}",
         suspect.fault.describe()
     );
     Rejection {

@@ -1,26 +1,26 @@
-//! Second calls for requests whose first one is slow: the tail of a batch is as long as its slowest call, and a second
-//! call is seldom slow as well (Dean and Barroso, "The Tail at Scale", 2013).
+//! Hedged calls: a second call for a request whose first call is slow. A batch takes as long as its slowest call, and
+//! two calls for the same request are seldom both slow (Dean and Barroso, "The Tail at Scale", 2013).
 //!
-//! A call is slow when it has taken longer than the chosen percentile of the latest ones, and half as long again as the
-//! median: where all take about the same, one that takes a little longer is no straggler. At most one call in twenty has
-//! a second one.
+//! A call is slow if it takes longer than the chosen percentile of the latest latencies, and longer than 1.5 times
+//! their median. The second condition is for calls that all take about the same time: a call that takes slightly longer
+//! is not a straggler. At most one call in twenty is hedged.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How many latencies are looked at.
+/// The number of latencies that are kept.
 const LATENCY_WINDOW: usize = 512;
-/// And how many there must be: five beyond the 95th percentile, one beyond the 99th.
+/// The minimum number of latencies for a percentile: five are beyond the 95th percentile, and one is beyond the 99th.
 const MIN_SAMPLES: usize = 100;
-/// How many come in until the percentile is looked for again.
+/// The number of new latencies after which the percentile is computed again.
 const RECOMPUTE_EVERY: usize = 16;
-/// Second calls for each first one, at most.
+/// The maximum number of hedged calls for each first call.
 const HEDGE_RATIO: f64 = 0.05;
-/// Second calls that may be saved up: those of a thousand first ones.
+/// The maximum budget, in hedged calls: the share of a thousand first calls.
 const HEDGE_BURST: f64 = 50.0;
 
-/// When a second call is made, and how many. One for the process.
+/// Decides when a hedged call is made, and limits their number. One instance for each process.
 #[derive(Debug)]
 pub struct Hedge {
     percentile: u8,
@@ -30,14 +30,16 @@ pub struct Hedge {
 #[derive(Debug, Default)]
 struct State {
     latencies: VecDeque<Duration>,
-    /// Since the delay was looked for.
+    /// The number of latencies since `delay` was computed.
     since_recompute: usize,
+    /// The time after which a call is slow.
     delay: Option<Duration>,
+    /// The number of hedged calls that may be made now.
     budget: f64,
 }
 
 impl Hedge {
-    /// After this `percentile` of the latest latencies, 95–99.
+    /// Hedges calls that take longer than this `percentile` of the latest latencies, 95–99.
     pub fn after(percentile: u8) -> Self {
         Self {
             percentile,
@@ -45,14 +47,14 @@ impl Hedge {
         }
     }
 
-    /// A first call has begun. Returns after what time it is slow; `None` while too few have been answered.
+    /// Counts a first call. Returns the time after which it is slow, or `None` while too few calls have been answered.
     pub fn begin(&self) -> Option<Duration> {
         let mut state = self.state();
         state.budget = (state.budget + HEDGE_RATIO).min(HEDGE_BURST);
         state.delay
     }
 
-    /// Takes a second call out of what is saved up; false if there is none.
+    /// Withdraws one hedged call from the budget. Returns false if the budget is empty.
     pub fn try_withdraw(&self) -> bool {
         let mut state = self.state();
         let is_available = state.budget >= 1.0;
@@ -62,7 +64,7 @@ impl Hedge {
         is_available
     }
 
-    /// A request was answered, so long after its first call began.
+    /// Records that a request was answered, `latency` after its first call started.
     pub fn record_answer(&self, latency: Duration) {
         let mut state = self.state();
         if state.latencies.len() == LATENCY_WINDOW {
@@ -103,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn slow_is_beyond_the_percentile_of_the_latest() {
+    fn a_call_is_slow_beyond_the_percentile_of_the_latest_latencies() {
         let ms = |milliseconds| Some(Duration::from_millis(milliseconds));
-        assert_eq!(hedge(1..=99).begin(), None, "too few");
+        assert_eq!(hedge(1..=99).begin(), None, "too few latencies");
         assert_eq!(hedge(1..=100).begin(), ms(95));
         assert_eq!(
             hedge((1..=100).chain([8; 512])).begin(),
             ms(12),
-            "and half as long again as the median"
+            "at least 1.5 times the median"
         );
         assert_eq!(
             hedge((0..128).map(|call| if call % 10 == 0 { 500 } else { 10 })).begin(),
@@ -119,13 +121,17 @@ mod tests {
     }
 
     #[test]
-    fn one_call_in_twenty_has_a_second_one() {
+    fn at_most_one_call_in_twenty_is_hedged() {
         let hedge = hedge([]);
         for first in 1..=400 {
             hedge.begin();
             assert_eq!(hedge.try_withdraw(), first % 20 == 0, "{first}");
         }
         (0..10_000).for_each(|_| _ = hedge.begin());
-        assert_eq!((0..100).filter(|_| hedge.try_withdraw()).count(), 50, "no more are saved up");
+        assert_eq!(
+            (0..100).filter(|_| hedge.try_withdraw()).count(),
+            50,
+            "the budget is limited"
+        );
     }
 }

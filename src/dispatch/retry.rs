@@ -1,35 +1,39 @@
-//! Whether a call that failed is tried again within its invocation, and when.
+//! Retries within one invocation: which faults are retried, after what wait, and how many retries the process may make.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::outcome::FaultKind;
 
-/// What the budget holds at least, so that a record that fails now and then needs no others.
+/// The minimum size of the budget, so that the retry of an occasional failure does not depend on answers for other
+/// records.
 const MIN_BUDGET: usize = 10;
 
-/// The rule for further attempts.
+/// The policy for retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// `MAX_ATTEMPTS`: attempts a record in one invocation, 1–10.
+    /// `MAX_ATTEMPTS`: the maximum number of attempts for each record in one invocation, 1–10.
     pub max_attempts: u32,
-    /// The waits between them.
+    /// The wait between two attempts.
     pub backoff: Backoff,
 }
 
-/// How long to wait between attempts.
+/// The range of the random wait between two attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// `RETRY_BASE_MS`: the longest wait before the second attempt, 1–60,000 ms. It doubles with each further one …
+    /// `RETRY_BASE_MS`: the maximum wait before the second attempt, 1–60,000 ms. It doubles with each further attempt.
     pub base: Duration,
-    /// `RETRY_CAP_MS`: … up to this, at most 60,000 ms.
+    /// `RETRY_CAP_MS`: the limit of the maximum wait, `base` to 60,000 ms.
     pub cap: Duration,
 }
 
-/// How many further attempts the process may make: each answer adds one, each attempt beyond a record's first takes one. So
-/// they are half of the calls in the long run at most; a third of the first attempts may fail once in any order, though
-/// their further ones, and what these earn, come only after a wait. While most calls fail, it stays empty, and each delivery of a record is one call: else its attempts and the mapping's
-/// would multiply an outage.
+/// A token bucket for the retries of the process. Each answer deposits one retry, and each retry withdraws one.
+///
+/// In the long run, at most half of all calls are retries. Up to a third of the first attempts may fail once, in any
+/// order, and all of them are retried, although the retries and their deposits come only after a wait.
+///
+/// While most calls fail, the bucket stays empty and each delivery of a record makes one call. Otherwise the retries
+/// here and the redeliveries by the mapping would multiply the load of an outage.
 #[derive(Debug)]
 pub struct RetryBudget {
     retries: Mutex<usize>,
@@ -37,7 +41,7 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// A full one: an attempt for each call that may be in flight, and ten at least.
+    /// Creates a full budget: one retry for each call that may be in flight, and at least ten.
     pub fn new(capacity: usize) -> Self {
         let max = MIN_BUDGET.max(capacity);
         Self {
@@ -46,32 +50,32 @@ impl RetryBudget {
         }
     }
 
-    /// The endpoint has answered.
+    /// Adds one retry, after an answer of the endpoint.
     pub fn deposit(&self) {
-        let mut attempts = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
-        *attempts = (*attempts + 1).min(self.max);
+        let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
+        *retries = (*retries + 1).min(self.max);
     }
 
-    /// Takes one attempt out; false if there is none.
+    /// Withdraws one retry. Returns false if the budget is empty.
     pub fn try_withdraw(&self) -> bool {
-        let mut attempts = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = attempts.checked_sub(1);
-        *attempts = left.unwrap_or_default();
+        let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = retries.checked_sub(1);
+        *retries = left.unwrap_or_default();
         left.is_some()
     }
 }
 
 impl RetryPolicy {
-    /// How long to wait until the next attempt, when `attempts` of them have been spent and the last one ended with a
-    /// fault of this `kind`; `None` if there is no next one.
+    /// Returns the wait before the next attempt, after `attempts` attempts of which the last one ended with a fault of
+    /// this `kind`. Returns `None` if there is no next attempt.
     pub fn wait(&self, attempts: u32, kind: FaultKind) -> Option<Duration> {
         (kind.is_transient() && attempts < self.max_attempts).then(|| self.backoff.wait(attempts))
     }
 }
 
 impl Backoff {
-    /// A wait after so many `attempts`, drawn from all of its range ("full jitter"), which spreads the calls of many
-    /// clients best: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+    /// Returns a random wait after this number of `attempts`, from zero to the maximum ("full jitter"). This spreads
+    /// the calls of many clients best: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
     pub fn wait(&self, attempts: u32) -> Duration {
         self.max_wait(attempts).mul_f64(fastrand::f64())
     }
@@ -96,21 +100,21 @@ mod tests {
 
     #[test]
     fn waits_spread_over_a_range_that_doubles_up_to_the_cap() {
-        for (attempts, longest_ms) in [(1, 50), (2, 100), (3, 200), (4, 300), (9, 300)] {
-            let max_wait = Duration::from_millis(longest_ms);
+        for (attempts, max_wait_ms) in [(1, 50), (2, 100), (3, 200), (4, 300), (9, 300)] {
+            let max_wait = Duration::from_millis(max_wait_ms);
             let waits: Vec<_> = (0..1000)
                 .map(|_| POLICY.wait(attempts, FaultKind::Overload).unwrap())
                 .collect();
             assert!(waits.iter().all(|wait| *wait < max_wait), "{attempts}");
             let below = |part: u32| waits.iter().filter(|wait| **wait < max_wait / 10 * part).count();
-            // One in ten falls into each tenth; 1,000 draws miss these bounds once in a billion runs.
+            // Each tenth of the range gets one wait in ten. 1,000 draws miss these bounds once in a billion runs.
             assert!((40..180).contains(&below(1)), "{attempts}: {}", below(1));
             assert!((820..960).contains(&below(9)), "{attempts}: {}", below(9));
         }
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again_and_only_so_often() {
+    fn only_transient_faults_are_retried_up_to_max_attempts() {
         for (kind, expected) in [
             (FaultKind::Suspect, true),
             (FaultKind::Overload, true),
@@ -123,20 +127,20 @@ mod tests {
         }
     }
 
-    /// How many attempts there are.
+    /// Withdraws all retries and returns their number.
     fn drain(budget: &RetryBudget) -> usize {
         (0..10_000).find(|_| !budget.try_withdraw()).unwrap()
     }
 
     #[test]
-    fn the_budget_is_full_at_first_an_attempt_for_each_call_in_flight_and_ten_at_least() {
+    fn the_budget_starts_with_one_retry_for_each_permit_and_at_least_ten() {
         for (capacity, expected) in [(1, 10), (10, 10), (11, 11), (128, 128)] {
             assert_eq!(drain(&RetryBudget::new(capacity)), expected, "{capacity}");
         }
     }
 
     #[test]
-    fn each_answer_is_one_further_attempt() {
+    fn each_answer_deposits_one_retry() {
         let budget = RetryBudget::new(20);
         drain(&budget);
         assert!(!budget.try_withdraw());
@@ -147,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_saved_up_than_there_was_at_first() {
+    fn deposits_never_exceed_the_initial_budget() {
         for capacity in [1, 20] {
             let budget = RetryBudget::new(capacity);
             (0..1000).for_each(|_| budget.deposit());

@@ -1,6 +1,7 @@
-//! The state of one invocation's fan-out: which request is ready, in flight, waiting or ended.
+//! The state of one invocation's requests: ready, in flight, waiting for a retry, suspect or settled.
 //!
-//! A request goes by the index of its first record. That is its own, since each record is in one request at a time.
+//! A request is identified by the index of its first record. The index is unique, because each record is in one request
+//! at a time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,8 +15,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
 use super::suspects::{Suspect, Suspects};
-use super::{StopPolicy, RetryGate, Work, call_span, annotate_span};
-use crate::dispatch::attempt::{RecordOutputs, Invoker, CallStats};
+use super::{RetryGate, StopPolicy, Work, annotate_span, call_span};
+use crate::dispatch::attempt::{CallStats, Invoker, RecordOutputs};
 use crate::dispatch::capacity::Permit;
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
@@ -24,31 +25,33 @@ use crate::outcome::{Failure, Outcome, catch_panic_async};
 
 mod transitions;
 
-/// The request of this index, how the attempt at it ended, or the outcome of a panic, and its permit: given back only
-/// when all of this has been taken down, lest it start an attempt that what is to be taken down forbids.
+/// The index of a request, the result of its attempt (`Err` with the outcome after a panic), and the permit. The permit
+/// is released only after the result is processed, so that no attempt starts that this result forbids.
 type FinishedCall = (usize, Result<Result<RecordOutputs, Fault>, Outcome>, Permit);
 
 pub(super) struct Scheduler {
     policy: StopPolicy,
     retry_gate: RetryGate,
-    /// By the index of the first record.
+    /// The requests, each at the index of its first record.
     requests: Vec<Option<PendingRequest>>,
-    /// Which records have their outcomes, and where these went.
+    /// For each record, whether its outcome has been sent to `outcomes`.
     is_settled: Vec<bool>,
     outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
-    /// Indexes of the requests that wait for a permit, the lowest first.
+    /// The indexes of the requests that are ready for an attempt, the lowest first.
     ready: BinaryHeap<Reverse<usize>>,
-    /// Requests between two attempts, those first that are ready first.
+    /// The requests that wait for a retry, with the end of the wait, the earliest first.
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
     calls: JoinSet<FinishedCall>,
     suspects: Suspects,
     stats: Arc<CallStats>,
-    /// The first index that is left unfinished, and brings back all behind it: no attempt starts from here on.
+    /// The index from which on no attempt starts: the first record that is unfinished, so that the mapping redelivers
+    /// all records after it.
     stop_index: usize,
-    /// The same, without what may still be split.
+    /// Like `stop_index`, without the suspects, which may still be split.
     settled_stop_index: usize,
+    /// The first index that delivery left unfinished.
     delivery_stop_index: watch::Receiver<usize>,
-    /// Calls in flight are cut here.
+    /// The time at which calls in flight are cancelled.
     calls_end: Instant,
     is_out_of_time: bool,
 }
@@ -57,9 +60,9 @@ pub(super) struct Scheduler {
 #[derive(Clone)]
 struct PendingRequest {
     request: Arc<InferenceRequest>,
-    /// Attempts that it has spent.
+    /// The number of failed attempts.
     attempts: u32,
-    /// When it was split off a request that may be at fault itself: since then, it has one attempt.
+    /// The time at which it was split off a suspect request. Such a request has only one attempt.
     split_off_at: Option<Instant>,
 }
 
@@ -119,9 +122,10 @@ impl Scheduler {
         self.requests.get(index)?.as_ref()
     }
 
-    /// Whether the index is that of a request for several records.
+    /// Returns whether there is a request for several records at this index.
     pub(super) fn has_several_records(&self, index: usize) -> bool {
-        self.pending_request(index).is_some_and(|pending| !pending.request.has_one_record())
+        self.pending_request(index)
+            .is_some_and(|pending| !pending.request.has_one_record())
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -136,7 +140,7 @@ impl Scheduler {
     /// Starts an attempt at the ready request with the lowest position.
     pub(super) fn start<E: Endpoint>(&mut self, invoker: &Arc<Invoker<E>>, mut permit: Permit) {
         let Reverse(index) = self.ready.pop().expect("a request is ready");
-        let pending = self.pending_request(index).expect("only a request becomes ready");
+        let pending = self.pending_request(index).expect("a ready index has a request");
         if pending.attempts > 0 {
             self.stats.retries.fetch_add(1, Ordering::Relaxed);
         }
@@ -151,13 +155,13 @@ impl Scheduler {
         self.calls.spawn(call.instrument(span));
     }
 
-    /// Waits until a call ends, a wait is over or a record is left unfinished elsewhere, whichever is first; for ever if
-    /// there is nothing to wait for.
+    /// Waits for one event and handles it: a call finishes, the wait for a retry ends, or delivery leaves a record
+    /// unfinished. Waits forever if none of these can happen.
     pub(super) async fn wait_for_event(&mut self) {
-        let over = self.waiting.peek().map(|Reverse((over, _))| *over);
-        let wait_is_over = async {
-            match over {
-                Some(over) => sleep_until(over).await,
+        let retry_at = self.waiting.peek().map(|Reverse((retry_at, _))| *retry_at);
+        let next_retry = async {
+            match retry_at {
+                Some(retry_at) => sleep_until(retry_at).await,
                 None => pending().await,
             }
         };
@@ -167,55 +171,64 @@ impl Scheduler {
                 let stop_index = *self.delivery_stop_index.borrow_and_update();
                 self.stop_at(stop_index);
             }
-            Some(done) = self.calls.join_next() => self.on_finished(done),
-            () = wait_is_over => self.requeue_due(),
+            Some(finished) = self.calls.join_next() => self.on_finished(finished),
+            () = next_retry => self.requeue_due(),
         }
     }
 
+    /// Makes the requests ready whose wait for a retry is over.
     fn requeue_due(&mut self) {
         let now = Instant::now();
-        while self.waiting.peek().is_some_and(|Reverse((over, _))| *over <= now) {
-            let Reverse((_, index)) = self.waiting.pop().expect("one was seen");
+        while self
+            .waiting
+            .peek()
+            .is_some_and(|Reverse((retry_at, _))| *retry_at <= now)
+        {
+            let Reverse((_, index)) = self.waiting.pop().expect("the heap has an entry");
             self.ready.push(Reverse(index));
         }
     }
 
-    /// The suspect with the lowest position, if nothing before it brings it back anyway.
+    /// Returns the suspect with the lowest index. Returns `None` if the time is over, or if an unfinished record before
+    /// the suspect causes its redelivery anyway.
     pub(super) fn first_suspect(&self) -> Option<(usize, Suspect)> {
         let stop_index = self.stop_index.min(*self.delivery_stop_index.borrow());
         let first = self.suspects.first();
         first.filter(|(index, _)| *index <= stop_index && !self.is_out_of_time)
     }
 
-    /// Lets calls in flight end, but starts no other.
+    /// Starts no further attempt. Calls in flight can still finish.
     pub(super) fn stop_starting(&mut self) {
         self.is_out_of_time = true;
         self.waiting.clear();
     }
 
-    /// Starts no other call, and cancels those in flight.
+    /// Starts no further attempt, and cancels the calls in flight.
     pub(super) async fn cancel_all(&mut self) {
         self.stop_starting();
         self.cancel_calls().await;
     }
 
-    /// Cancels the calls in flight and waits until they are gone. One that has just ended still counts.
+    /// Cancels the calls in flight and waits until they are gone. The result of a call that has just finished still
+    /// counts.
     pub(super) async fn cancel_calls(&mut self) {
         self.calls.abort_all();
-        while let Some(done) = self.calls.join_next().await {
-            self.on_finished(done);
+        while let Some(finished) = self.calls.join_next().await {
+            self.on_finished(finished);
         }
     }
 
-    /// Gives what has no outcome yet the one that it has for want of an answer, and returns how many calls were made.
+    /// Settles all records that still have no outcome, and returns the statistics of the calls. The records of a
+    /// suspect fail with its fault. Other records fail because a record before them failed, or because the time is
+    /// over.
     pub(super) fn into_stats(mut self) -> Arc<CallStats> {
         for (index, suspect) in self.suspects.take_all() {
             self.settle_request(index, suspect.fault.into());
         }
-        let failed_first = self.stop_index;
-        let unended: Vec<_> = self.is_settled.iter().enumerate().filter(|(_, it)| !**it).collect();
-        for (index, _) in unended {
-            let failure = if index > failed_first {
+        let stop_index = self.stop_index;
+        let unsettled: Vec<_> = self.is_settled.iter().enumerate().filter(|(_, it)| !**it).collect();
+        for (index, _) in unsettled {
+            let failure = if index > stop_index {
                 Failure::AfterFailure
             } else {
                 Failure::OutOfTime

@@ -1,4 +1,4 @@
-//! Old records, and requests for several, that may be at fault themselves, and wait for the end of all others.
+//! Suspects: failed requests that may be poison. They wait until all other requests have finished.
 
 use std::collections::BTreeMap;
 
@@ -13,26 +13,29 @@ pub(super) struct Suspects {
     waiting: BTreeMap<usize, Suspect>,
 }
 
-/// An old record that may be at fault itself, or a request for several that holds one, old or not.
+/// An old record that may be poison, or a request for several records that may contain a poison record, old or not.
 #[derive(Debug, Clone)]
 pub(super) struct Suspect {
-    /// When its last attempt ended; of what was split off another request, when that was. An answer to a call that began
-    /// later speaks against it.
+    /// The end of its last attempt, or the time at which it was split off another request. An answer to a call that
+    /// started later is evidence against it.
     pub(super) evidence_since: Instant,
-    /// How.
+    /// The fault of its last attempt.
     pub(super) fault: Fault,
-    /// How many it has left.
+    /// The number of attempts that it has left.
     pub(super) attempts_left: u32,
 }
 
 impl Suspects {
-    /// None yet, of a batch in which these records are old; those that are not listed are not.
+    /// Creates an empty list. `give_up_eligible` states for each record whether it is old; a missing entry means false.
     pub(super) fn new(give_up_eligible: Vec<bool>) -> Self {
         let waiting = BTreeMap::new();
-        Self { give_up_eligible, waiting }
+        Self {
+            give_up_eligible,
+            waiting,
+        }
     }
 
-    /// Whether the record is old, and this fault may be its own.
+    /// Returns whether the record is old enough to be given up and may be the cause of this fault.
     pub(super) fn is_give_up_candidate(&self, index: usize, fault: &Fault) -> bool {
         let is_possibly_record_fault = fault.kind == FaultKind::Suspect || fault.needs_evidence;
         is_possibly_record_fault && self.is_give_up_eligible(index)
@@ -42,8 +45,8 @@ impl Suspects {
         self.give_up_eligible.get(index).is_some_and(|is_eligible| *is_eligible)
     }
 
-    /// Adds one whose last attempt has just ended, and which is judged by what was answered `since` some moment, or else
-    /// from now on.
+    /// Adds a suspect whose last attempt has just ended. The answers to calls that started after `since`, or after now
+    /// if it is `None`, are evidence against the suspect.
     pub(super) fn add(&mut self, index: usize, fault: Fault, attempts_left: u32, since: Option<Instant>) {
         let suspect = Suspect {
             evidence_since: since.unwrap_or_else(Instant::now),
@@ -53,7 +56,7 @@ impl Suspects {
         self.waiting.insert(index, suspect);
     }
 
-    /// The one with the lowest position.
+    /// Returns the suspect with the lowest index.
     pub(super) fn first(&self) -> Option<(usize, Suspect)> {
         let (index, suspect) = self.waiting.first_key_value()?;
         Some((*index, suspect.clone()))
@@ -63,7 +66,7 @@ impl Suspects {
         self.waiting.remove(&index);
     }
 
-    /// Those that are left, from the lowest position on.
+    /// Removes and returns all suspects, the lowest index first.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = (usize, Suspect)> + use<> {
         std::mem::take(&mut self.waiting).into_iter()
     }

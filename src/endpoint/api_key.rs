@@ -47,8 +47,8 @@ pub(super) struct ApiKey {
 }
 
 impl ApiKey {
-    /// Creates an empty cache. The key is fetched with the function's own credentials, from the region of the secret's ARN
-    /// or otherwise from the function's region.
+    /// Creates an empty cache. The key is fetched with the function's own credentials, from the region of the secret's
+    /// ARN or otherwise from the function's region.
     pub(super) fn new(settings: KeySettings, environment: &SdkConfig) -> Self {
         Self {
             settings,
@@ -74,8 +74,8 @@ impl ApiKey {
         self.cached.get(|| self.fetch()).await
     }
 
-    /// Returns the key that replaced the rejected `stale` key. Fetches it, unless another call already has. Returns `None`
-    /// if the key has not changed or cannot be fetched.
+    /// Returns the key that replaced the rejected `stale` key. Fetches it, unless another call already has. Returns
+    /// `None` if the key has not changed or cannot be fetched.
     pub(super) async fn refresh(&self, stale: &Arc<Secret>) -> Option<Arc<Secret>> {
         let current = self.cached.refresh(stale, || self.fetch()).await;
         current.ok().filter(|current| **current != **stale)
@@ -87,7 +87,10 @@ impl ApiKey {
             let fetched = timeout(FETCH_TIMEOUT, fetch).await;
             let late = |_| KeyError::transient(format!("no response of Secrets Manager within {FETCH_TIMEOUT:?}"));
             let value = Arc::new(fetched.map_err(late).flatten()?);
-            Ok(Cached { value, expires_at: None })
+            Ok(Cached {
+                value,
+                expires_at: None,
+            })
         };
         fetch.boxed()
     }
@@ -165,7 +168,8 @@ fn region_of(secret: &str) -> Option<&str> {
     secret.strip_prefix("arn:")?.split(':').nth(2)
 }
 
-/// Extracts the key from a secret: the `member` of its JSON object, or the whole text. Surrounding whitespace is removed.
+/// Extracts the key from a secret: the `member` of its JSON object, or the whole text. Surrounding whitespace is
+/// removed.
 fn key_of(secret: Option<&str>, member: Option<&str>) -> Result<Secret, &'static str> {
     let secret = secret.ok_or("the secret is not text")?;
     let key = match member {

@@ -1,4 +1,4 @@
-//! Why a call brought no answer at all, whatever kind of endpoint it was for.
+//! Calls that ended without a response, for all kinds of endpoint.
 
 use std::io;
 use std::sync::Arc;
@@ -10,56 +10,61 @@ use super::api_key::KeyError;
 use crate::endpoint::aws_error::{ServiceError, causes, chain, is_missing_credentials, sts_error};
 use crate::outcome::{Fault, FaultKind, LoadSignal};
 
-/// Why a call brought no answer.
+/// The reason why a call ended without a complete response.
 #[derive(Debug)]
 pub(super) enum CallError {
-    /// A value cannot stand in a header.
+    /// A header value is invalid.
     Unbuildable,
-    /// There are no credentials to sign it with.
+    /// There are no credentials for the signature.
     Credentials(Arc<CredentialsError>),
-    /// There is no key to send with it.
+    /// There is no API key.
     Key(KeyError),
-    /// No connection, or one that ended.
+    /// The connection could not be opened, or was lost.
     Connection(ConnectorError),
-    /// The answer ended too early.
+    /// The response ended too early.
     Unreadable,
-    /// The answer has more than this many bytes.
+    /// The response is larger than this limit, in bytes.
     TooLarge(usize),
 }
 
 impl CallError {
-    /// What the error means for what to do next.
+    /// Returns the fault for the call's record.
     pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Unbuildable => Fault::new(
                 FaultKind::Misconfigured,
                 "the request could not be built; check the settings that are sent in headers",
             ),
-            // Where there are none is no connection's fault.
+            // Missing credentials are a configuration error, not a network error.
             Self::Credentials(error) if is_missing_credentials(&**error) => Fault::new(
                 FaultKind::Misconfigured,
                 format!(
-                    "the call could not be signed and sent: {}; check the function's credentials, and ENDPOINT_ROLE_ARN \
-                     where that is set",
+                    "the call could not be signed and sent: {}; check the function's credentials, and \
+                     ENDPOINT_ROLE_ARN if it is set",
                     credentials_reason(error)
                 ),
             ),
             Self::Credentials(error) => Fault::new(
                 FaultKind::Unreachable,
-                format!("no credentials just now: {error}: {}", credentials_reason(error)),
+                format!(
+                    "credentials are temporarily unavailable: {error}: {}",
+                    credentials_reason(error)
+                ),
             ),
-            Self::Key(error) => Fault::new(error.kind, format!("no key to call with: {}", error.reason)),
+            Self::Key(error) => Fault::new(error.kind, format!("no API key: {}", error.reason)),
             Self::Connection(error) => Fault::new(
                 FaultKind::Unreachable,
                 format!("the connection failed: {}", causes(error)),
             ),
-            Self::Unreadable => Fault::new(FaultKind::Unreachable, "the answer could not be read"),
-            Self::TooLarge(limit) => Fault::new(FaultKind::Suspect, format!("the answer has more than {limit} bytes")),
+            Self::Unreadable => Fault::new(FaultKind::Unreachable, "the response could not be read"),
+            Self::TooLarge(limit) => {
+                Fault::new(FaultKind::Suspect, format!("the response has more than {limit} bytes"))
+            }
         }
     }
 
-    /// The same where nothing stands between here and the model that would tell its death from an outage: a request that was
-    /// sent, and never answered, may be what it died of.
+    /// As [`fault`](Self::fault), for a server that is called directly. A lost connection is Suspect, since the request
+    /// may have crashed the server. No service in between distinguishes a crash from an outage.
     pub(super) fn direct_fault(&self) -> Fault {
         let fault = self.fault();
         if self.is_lost_connection() || matches!(self, Self::Unreadable) {
@@ -72,8 +77,8 @@ impl CallError {
         fault
     }
 
-    /// Whether a connection that was there broke before an answer came, as one does that died in the pool while Lambda had
-    /// the process frozen. One that could not be made at all is another matter.
+    /// Returns whether an established connection broke before the response arrived. A pooled connection may die while
+    /// Lambda has the process frozen. A failure to connect is not a lost connection.
     pub(super) fn is_lost_connection(&self) -> bool {
         let Self::Connection(failure) = self else {
             return false;
@@ -87,7 +92,7 @@ impl CallError {
     }
 }
 
-/// What STS said, or else what happened.
+/// Describes the error that STS returned, or otherwise the error's causes.
 fn credentials_reason(error: &CredentialsError) -> String {
     match sts_error(error) {
         Some(ServiceError { status, code }) => format!("STS answered {code} with status {status}"),
@@ -95,6 +100,7 @@ fn credentials_reason(error: &CredentialsError) -> String {
     }
 }
 
+/// Returns whether the error can only occur on an established connection.
 fn is_after_connect(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     let kinds = [
@@ -114,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_provider_that_took_too_long_is_told_of() {
+    fn a_provider_that_times_out_is_named_in_the_fault() {
         let late = CredentialsError::provider_timed_out(Duration::from_secs(5));
         let fault = CallError::Credentials(Arc::new(late)).fault();
         assert_eq!(fault.kind, FaultKind::Unreachable);

@@ -1,5 +1,5 @@
-//! Any endpoint behind a URL: API Gateway, a function's own URL, a model server of one's own. It gets the same requests as
-//! `InvokeEndpoint`, and is taken at the word of its status.
+//! An endpoint behind a URL: API Gateway, a function URL, or your own model server. It receives the same requests as
+//! `InvokeEndpoint`. Its response status determines success.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use super::api_key::{ApiKey, KeySettings};
 use super::credentials::{self, CachedCredentials, Role};
 use super::request_template::{self, INFERENCE_ID, InvokeParameters};
-use super::signature::{SigningScope, Signer};
+use super::signature::{Signer, SigningScope};
 use super::transport::{Auth, Transport};
 use super::url::EndpointUrl;
 use super::{Call, Endpoint, Response, SetUpError};
@@ -17,29 +17,29 @@ use crate::outcome::Fault;
 
 mod fault;
 
-/// Which endpoint is called, and how.
+/// The endpoint to call, and the authentication of the calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpTarget {
-    /// Where it is.
+    /// The URL that is called.
     pub url: EndpointUrl,
-    /// How calls are signed; not at all where nothing is said.
+    /// The signature of the calls. If unset, calls are not signed.
     pub sigv4: Option<SigV4Settings>,
-    /// The key that calls carry.
+    /// The API key that is sent with each call.
     pub key: Option<KeySettings>,
-    /// Names, in lower case, and values of further headers.
+    /// The names, in lower case, and values of additional headers.
     pub headers: Vec<(String, String)>,
 }
 
-/// How calls are sigv4, by Signature Version 4.
+/// The settings for calls that are signed with Signature Version 4.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigV4Settings {
-    /// Where the signature is good for.
+    /// The region and service of the signature.
     pub scope: SigningScope,
-    /// The role that calls are made as, instead of the function's own.
+    /// The role whose credentials sign the calls. If unset, the function's own role.
     pub role: Option<Role>,
 }
 
-/// The endpoint.
+/// A client for one endpoint behind a URL.
 #[derive(Debug)]
 pub struct Http {
     transport: Transport,
@@ -47,11 +47,11 @@ pub struct Http {
 }
 
 impl Http {
-    /// Sets calls over `http` up, with credentials that the SDK found in the environment.
+    /// Creates a client that makes its calls over `http`, with the credentials of `environment`.
     ///
     /// # Errors
     ///
-    /// [`SetUpError`] where every call would fail.
+    /// [`SetUpError`] if every call would fail.
     pub async fn new(
         http: SharedHttpConnector,
         environment: &SdkConfig,
@@ -79,8 +79,9 @@ impl Http {
         })
     }
 
-    /// Gets ready before the first event comes: fetches credentials and the key. No connection is opened: that would take a
-    /// request, and nobody knows what requests a server that is not AWS's takes well. What failed is told by the first call.
+    /// Prepares for the first event: fetches credentials and the key. Opens no connections, because this needs a
+    /// request, and an unknown server may count or reject it. Errors are ignored here, since the first call reports
+    /// them.
     pub async fn warm_up(&self) {
         self.transport.warm_up(0).await;
     }
@@ -100,7 +101,11 @@ impl Endpoint for Http {
         if answer.is_success() {
             return Ok(answer.into_response());
         }
-        Err(fault::from_response(&answer, call.target_model.is_some(), SystemTime::now()))
+        Err(fault::from_response(
+            &answer,
+            call.target_model.is_some(),
+            SystemTime::now(),
+        ))
     }
 
     fn name(&self) -> &str {

@@ -19,8 +19,8 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The maximum time for opening a connection. The AWS SDK uses the same value.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-/// The number of consecutive calls cancelled without a response after which the connection pool is replaced. Over HTTP/2,
-/// all calls share one connection, and no call would detect that the peer is gone.
+/// The number of consecutive calls cancelled without a response after which the connection pool is replaced. Over
+/// HTTP/2, all calls share one connection, and no call would detect that the peer is gone.
 const ABANDONED_CALLS_LIMIT: usize = 4;
 
 /// Creates the connector of the process. Like the AWS SDK's own HTTP client, it trusts the machine's certificates and
@@ -75,10 +75,7 @@ impl HttpConnector for ResettableConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let pool = self.current();
         let answer = pool.connector.call(request);
-        let guard = AbandonGuard {
-            pool,
-            has_ended: false,
-        };
+        let guard = AbandonGuard { pool, has_ended: false };
         HttpConnectorFuture::new(async move {
             let answer = answer.await;
             guard.finish();
@@ -164,7 +161,7 @@ mod tests {
         assert_eq!(created(), 0, "none before the first call");
         for _ in 0..ABANDONED_CALLS_LIMIT {
             call(&connector, "/answered").await;
-            // A record may cause an occasional hanging call. It says nothing about the connection.
+            // A record may cause an occasional hanging call while the connection works.
             call(&connector, "/never").await;
         }
         assert_eq!(created(), 1);

@@ -38,7 +38,7 @@ pub trait Endpoint: Send + Sync + 'static {
 
     /// Makes one call and waits for the response without a timeout. The caller cancels the call by dropping the future.
     /// After a failure that is unrelated to the endpoint, such as a dead pooled connection or expired credentials, the
-    /// call is repeated once, immediately.
+    /// call is repeated immediately.
     fn invoke(&self, call: Call<'_>) -> impl Future<Output = Result<Response, Fault>> + Send;
 
     /// Returns the endpoint's name, as the envelope shows it.

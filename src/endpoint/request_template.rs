@@ -1,5 +1,4 @@
-//! What every request of one endpoint is like: all but the body and what differs from call to call, and how it comes by
-//! these.
+//! The request template of an endpoint: its URI and constant headers. Also adds the body and the per-call headers.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::http::HttpError;
@@ -9,27 +8,27 @@ use bytes::Bytes;
 use super::signature::PerCallHeader;
 use super::{Call, SetUpError};
 
-/// What the function calls itself.
+/// The function's name and version.
 const USER_AGENT: &str = concat!("instream/", env!("CARGO_PKG_VERSION"));
 
-/// What differs between calls, in the order of the names.
+/// The per-call headers, sorted by name.
 pub(super) const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
 const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
 
-/// The parameters of `InvokeEndpoint` that are the same for every call, each a header:
-/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>. An endpoint behind another
-/// URL gets the same ones.
+/// The parameters of `InvokeEndpoint` that are the same for every call. Each is sent as a header:
+/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>. An endpoint behind a
+/// URL receives the same headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvokeParameters {
-    /// Media type of the request bodies.
+    /// The media type of the request bodies.
     pub content_type: String,
-    /// Media type that the answer should have.
+    /// The media type that the response should have.
     pub accept: String,
-    /// Passed on to the container as it is, at most 1,024 characters.
+    /// A value that is passed to the container unchanged, at most 1,024 characters.
     pub custom_attributes: Option<String>,
     /// The model of a multi-model endpoint.
     pub target_model: Option<String>,
-    /// The production variant to call, instead of one chosen by weight.
+    /// The production variant to call. If unset, the service selects one by weight.
     pub target_variant: Option<String>,
     /// The container of a multi-container endpoint.
     pub target_container_hostname: Option<String>,
@@ -37,26 +36,30 @@ pub struct InvokeParameters {
     pub inference_component_name: Option<String>,
 }
 
-/// A request to `uri` with all that is the same for every call, unsigned and without a body.
+/// Creates the request template for `uri`: unsigned, without a body and without per-call headers.
 ///
 /// # Errors
 ///
-/// [`SetUpError::InvalidRequest`] if there is no such URL, or a value cannot stand in a header.
+/// [`SetUpError::InvalidRequest`] if the URL or a header value is invalid.
 pub(super) fn request(
     uri: &str,
     parameters: &InvokeParameters,
     extra_headers: &[(String, String)],
 ) -> Result<HttpRequest, SetUpError> {
     let mut request = HttpRequest::new(SdkBody::empty());
-    // A query may be a secret.
+    // The query may contain a secret.
     let shown = uri.split('?').next().unwrap_or_default();
     let invalid = |error: &dyn std::error::Error| SetUpError::InvalidRequest(format!("{shown:?}: {error}"));
     request.set_uri(uri.to_owned()).map_err(|error| invalid(&error))?;
     request.set_method("POST").map_err(|error| invalid(&error))?;
     if !["https://", "http://"].iter().any(|scheme| uri.starts_with(scheme)) {
-        return Err(SetUpError::InvalidRequest(format!("{shown:?} is no URL of http or https")));
+        return Err(SetUpError::InvalidRequest(format!(
+            "{shown:?} is not an http or https URL"
+        )));
     }
-    let extra_headers = extra_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let extra_headers = extra_headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in headers(parameters).chain(extra_headers) {
         let inserted = request.headers_mut().try_insert(name.to_owned(), value.to_owned());
         inserted.map_err(|error| invalid(&error))?;
@@ -92,23 +95,23 @@ fn headers(parameters: &InvokeParameters) -> impl Iterator<Item = (&str, &str)> 
     always.into_iter().chain(optional)
 }
 
-/// The headers that are a request's own.
+/// Returns the headers that differ between calls, sorted by name.
 pub(super) fn per_call_headers<'a>(call: &Call<'a>) -> Vec<PerCallHeader<'a>> {
     let mut headers = vec![(INFERENCE_ID, call.inference_id)];
     headers.extend(call.target_model.map(|model| (TARGET_MODEL, model)));
     headers
 }
 
-/// The same once more, of a request without a body.
+/// Copies a request that has no body.
 pub(super) fn copy(request: &HttpRequest) -> HttpRequest {
     request.try_clone().expect("its body is empty")
 }
 
-/// The request with this `body` and these headers.
+/// Adds this `body` and the headers `per_call` to a request.
 ///
 /// # Errors
 ///
-/// [`HttpError`] if a value cannot stand in a header.
+/// [`HttpError`] if a header value is invalid.
 pub(super) fn with_body(
     mut request: HttpRequest,
     per_call: &[PerCallHeader<'_>],
@@ -118,7 +121,7 @@ pub(super) fn with_body(
     for (name, value) in per_call {
         headers.try_insert(*name, (*value).to_owned())?;
     }
-    // The HTTP client leaves it out where the body is empty, and a service may insist on it.
+    // The HTTP client omits this header if the body is empty, but a service may require it.
     headers.try_insert("content-length", body.len().to_string())?;
     *request.body_mut() = SdkBody::from(body);
     Ok(request)

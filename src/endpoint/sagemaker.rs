@@ -1,15 +1,16 @@
 //! A `SageMaker` real-time endpoint, called with `InvokeEndpoint`.
 //!
-//! A call through the AWS SDK's client takes almost four times the instructions of one that is signed and sent here, over the
-//! same HTTP client; where the service is, the SDK's rules still say. An attempt sees the permit, the timeout and what
-//! comes after it. Only what says nothing of the endpoint is called once more at once, as part of the same attempt.
+//! This module signs and sends requests itself. A call through the AWS SDK's client, over the same HTTP client, takes
+//! almost four times as many instructions. The service's URL still follows the SDK's rules. Permits, the timeout and
+//! retries are up to the caller. After a failure that is unrelated to the endpoint, the call is repeated immediately
+//! within the same attempt.
 
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 
 use super::credentials::{self, CachedCredentials, Role};
 use super::request_template::{self, INFERENCE_ID, InvokeParameters};
-use super::signature::{SigningScope, Signer};
+use super::signature::{Signer, SigningScope};
 use super::transport::{Auth, Transport};
 use super::{Call, Endpoint, Response, SetUpError};
 use crate::outcome::Fault;
@@ -19,21 +20,21 @@ mod service_url;
 
 use fault::ErrorResponse;
 
-/// Connections that are opened before the first event, at most.
+/// The maximum number of connections that are opened before the first event.
 const PRECONNECT_MAX: usize = 64;
 
-/// Which endpoint is called.
+/// The `SageMaker` endpoint to call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SageMakerTarget {
-    /// Its name, 1 to 63 characters.
+    /// The endpoint's name, 1 to 63 characters.
     pub name: String,
-    /// Its region, where that is not the function's.
+    /// The endpoint's region. If unset, the function's region.
     pub region: Option<String>,
-    /// The role that calls are made as, instead of the function's own.
+    /// The role whose credentials sign the calls. If unset, the function's own role.
     pub role: Option<Role>,
 }
 
-/// The endpoint.
+/// A client for one `SageMaker` endpoint.
 #[derive(Debug)]
 pub struct SageMaker {
     transport: Transport,
@@ -41,11 +42,12 @@ pub struct SageMaker {
 }
 
 impl SageMaker {
-    /// Sets calls over `http` up from what the SDK found in the environment: region, credentials, an endpoint override.
+    /// Creates a client that makes its calls over `http`. Region, credentials and endpoint override come from
+    /// `environment`.
     ///
     /// # Errors
     ///
-    /// [`SetUpError`] where every call would fail.
+    /// [`SetUpError`] if every call would fail.
     pub async fn new(
         http: SharedHttpConnector,
         environment: &SdkConfig,
@@ -68,9 +70,9 @@ impl SageMaker {
         })
     }
 
-    /// Gets ready before the first event comes: fetches credentials and, if the service is behind TLS, opens connections,
-    /// up to a number that the `calls` of the first batch then need not wait for, and pay for, on the little time on
-    /// processors that an invocation has. Lambda gives a start more of it. What failed is told by the first call.
+    /// Prepares for the first event: fetches credentials and, if the service uses TLS, opens a connection for each of
+    /// the `calls` of the first batch, up to 64. Lambda gives start-up more CPU time than an invocation. Errors are
+    /// ignored here, since the first call reports them.
     pub async fn warm_up(&self, calls: usize) {
         self.transport.warm_up(calls.min(PRECONNECT_MAX)).await;
     }

@@ -11,8 +11,8 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::OnceCell;
 
-/// Loads the configuration from environment variables and profile files. It never asks a metadata service for the
-/// region. AWS clients use the `http_client`.
+/// Loads the configuration from environment variables and profile files, if there are any. It never asks a metadata
+/// service for the region. AWS clients use the `http_client`.
 pub async fn load(http_client: SharedHttpClient) -> SdkConfig {
     let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
     let loader = aws_config::from_env()

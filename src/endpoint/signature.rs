@@ -1,9 +1,9 @@
-//! Signature Version 4 of requests to one path of one service:
+//! Signature Version 4 for requests to one path of one service:
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 //!
-//! The AWS SDK signs each request from scratch: it derives the day's key, and hashes all headers with the session token,
-//! which is a kilobyte on Lambda. Here what is the same for all requests of a second is done once in it. The signatures
-//! are the SDK's, which the tests check.
+//! The AWS SDK signs each request from scratch: it derives the day's key and hashes all headers. They include the
+//! session token, about one kilobyte on Lambda. This signer computes the parts that all requests of one second share
+//! only once. The tests check that its signatures equal those of the SDK.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,54 +25,56 @@ mod canonical;
 use canonical::{canonical_value, hash_beginning, host_header, push_hex};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// Headers that something between here and the service may change, and the SDK does not sign either.
+/// Headers that are not signed, because proxies on the way may change them. The SDK does not sign them either.
 const UNSIGNED: [&str; 1] = ["user-agent"];
 
-/// Names and values, in the order and the form that are signed.
+/// Header names and canonical values, in the order of the canonical request.
 type Headers = Vec<(String, String)>;
 
-/// A header that differs from request to request.
+/// The name and value of a header that differs between requests.
 pub type PerCallHeader<'a> = (&'static str, &'a str);
 
-/// Makes signed requests of one that is the same for all of them but for its body and a few headers.
+/// Creates signed requests from a template. The requests differ only in their body and a few headers.
 #[derive(Debug)]
 pub struct Signer {
     template: HttpRequest,
     scope: SigningScope,
-    /// The lowest name that a header has which differs from request to request.
+    /// The lowest name of a per-call header, in alphabetical order.
     first_per_call_header: &'static str,
+    /// The context of the latest request.
     context: Mutex<Option<Arc<SigningContext>>>,
 }
 
-/// Where a signature is good for.
+/// The region and the service that a signature is valid for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningScope {
-    /// Such as `eu-central-1`.
+    /// The region, such as `eu-central-1`.
     pub region: String,
     /// The service's name in signatures, such as `sagemaker`.
     pub service: String,
 }
 
-/// What is the same for all requests of one second.
+/// The parts of a signature that all requests of one second share.
 struct SigningContext {
     second: u64,
     credentials: Arc<Credentials>,
     request: HttpRequest,
-    /// Of the canonical request, up to the headers that vary.
+    /// The hash of the canonical request up to the first per-call header.
     hash: digest::Context,
-    /// The names of those headers, with semicolons between them.
-    names: String,
-    /// Those that never vary, but stand behind one that does.
-    later: Headers,
+    /// The names of the headers in `hash`, separated by semicolons.
+    header_names: String,
+    /// Constant headers that may sort after a per-call header.
+    later_headers: Headers,
     key: hmac::Key,
-    /// What is signed and what the header says, up to what varies.
+    /// The beginning of the string to sign, up to the hash of the canonical request.
     to_sign: String,
+    /// The beginning of the `authorization` header, up to the names of the signed headers.
     authorization: String,
 }
 
 impl Signer {
-    /// Signs requests that are like `blank`, for `place`. None of the headers that they have beside its own has a name
-    /// below `first_per_call_header`.
+    /// Creates a signer for requests that are built from `template`. `first_per_call_header` is the lowest name, in
+    /// alphabetical order, that a per-call header may have.
     pub fn new(template: HttpRequest, scope: SigningScope, first_per_call_header: &'static str) -> Self {
         Self {
             template,
@@ -82,16 +84,16 @@ impl Signer {
         }
     }
 
-    /// A request like the blank one, unsigned and without a body.
+    /// Returns a copy of the template, unsigned and without a body.
     pub fn template(&self) -> HttpRequest {
         copy(&self.template)
     }
 
-    /// The request with this `body` and these headers, in the order of their names, signed at `now`.
+    /// Returns the request with this `body` and the headers `per_call`, signed at `now`.
     ///
     /// # Errors
     ///
-    /// [`HttpError`] if a value cannot stand in a header.
+    /// [`HttpError`] if a header value is invalid.
     pub fn sign(
         &self,
         credentials: &Arc<Credentials>,
@@ -110,7 +112,9 @@ impl Signer {
         let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut cached = self.context.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cached {
-            Some(context) if context.second == second && Arc::ptr_eq(&context.credentials, credentials) => Arc::clone(context),
+            Some(context) if context.second == second && Arc::ptr_eq(&context.credentials, credentials) => {
+                Arc::clone(context)
+            }
             _ => Arc::clone(cached.insert(Arc::new(self.build_context(credentials, second)))),
         }
     }
@@ -129,17 +133,16 @@ impl Signer {
         if let Some(token) = credentials.session_token() {
             request.headers_mut().insert("x-amz-security-token", token.to_owned());
         }
-        let (first, later) = self.signed_headers(&request);
-        let names: Vec<_> = first.iter().map(|(name, _)| name.as_str()).collect();
+        let (earlier, later_headers) = self.signed_headers(&request);
+        let names: Vec<_> = earlier.iter().map(|(name, _)| name.as_str()).collect();
         let key = generate_signing_key(credentials.secret_access_key(), time, region, service);
         SigningContext {
             second,
-            hash: hash_beginning(&request, &first),
-            names: names.join(";"),
-            later,
+            hash: hash_beginning(&request, &earlier),
+            header_names: names.join(";"),
+            later_headers,
             key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
-            to_sign: format!("{ALGORITHM}\n{date}
-{credential_scope}\n"),
+            to_sign: format!("{ALGORITHM}\n{date}\n{credential_scope}\n"),
             authorization: format!(
                 "{ALGORITHM} Credential={}/{credential_scope}, SignedHeaders=",
                 credentials.access_key_id()
@@ -149,7 +152,7 @@ impl Signer {
         }
     }
 
-    /// Those before what varies, and the others.
+    /// Splits the signed headers into those that sort before all per-call headers, and the others.
     fn signed_headers(&self, request: &HttpRequest) -> (Headers, Headers) {
         let headers = request.headers().iter();
         let headers = headers.filter(|(name, _)| !UNSIGNED.contains(name));
@@ -175,11 +178,14 @@ impl fmt::Debug for SigningContext {
 
 impl SigningContext {
     fn authorization(&self, per_call: &[PerCallHeader<'_>], body: &[u8]) -> String {
-        let later = self.later.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        let per_call = per_call.iter().map(|(name, value)| (*name, canonical_value(value)));
-        let mut headers: Vec<_> = later.chain(per_call).collect();
+        let later_headers = self
+            .later_headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()));
+        let per_call_headers = per_call.iter().map(|(name, value)| (*name, canonical_value(value)));
+        let mut headers: Vec<_> = later_headers.chain(per_call_headers).collect();
         headers.sort_unstable();
-        let mut names = self.names.clone();
+        let mut names = self.header_names.clone();
         let mut rest = String::with_capacity(512);
         for (name, value) in headers {
             rest.extend([name, ":", &value, "\n"]);

@@ -22,7 +22,7 @@ struct State<T, E> {
     fetching: Option<Fetching<T, E>>,
 }
 
-/// A shared fetch. Each waiting call polls it, and it remains when a waiting call is cancelled.
+/// A shared fetch. Each waiting call polls it, and it survives the cancellation of a waiting call.
 type Fetching<T, E> = Shared<BoxFuture<'static, Result<Cached<T>, E>>>;
 
 /// A value and its expiry. Without an expiry, it stays fresh until it is invalidated.
@@ -43,7 +43,7 @@ impl<T> Clone for Cached<T> {
 
 impl<T> Cached<T> {
     fn is_fresh(&self) -> bool {
-        self.expires_at.is_none_or(|until| SystemTime::now() < until)
+        self.expires_at.is_none_or(|expiry| SystemTime::now() < expiry)
     }
 }
 
@@ -60,7 +60,8 @@ impl<T, E> Default for SingleFlight<T, E> {
 }
 
 impl<T: Send + Sync, E: Clone + Send + Sync> SingleFlight<T, E> {
-    /// Returns the cached value if it is fresh, or fetches a new one. Concurrent calls share one fetch, including its error.
+    /// Returns the cached value if it is fresh, or fetches a new one. Concurrent calls share one fetch, including its
+    /// error.
     pub(super) async fn get(
         &self,
         fetch: impl FnOnce() -> BoxFuture<'static, Result<Cached<T>, E>>,
@@ -71,8 +72,8 @@ impl<T: Send + Sync, E: Clone + Send + Sync> SingleFlight<T, E> {
         self.fetch_shared(fetch).await
     }
 
-    /// Replaces the `stale` value with a fetched one, or returns the cached value if it is already a newer one. If the fetch
-    /// fails, the stale value stays cached.
+    /// Replaces the `stale` value with a fetched one, or returns the cached value if it is already a newer one. If the
+    /// fetch fails, the stale value stays cached.
     pub(super) async fn refresh(
         &self,
         stale: &Arc<T>,
@@ -90,7 +91,10 @@ impl<T: Send + Sync, E: Clone + Send + Sync> SingleFlight<T, E> {
         self.state().cached.take_if(|cached| Arc::ptr_eq(&cached.value, stale));
     }
 
-    async fn fetch_shared(&self, fetch: impl FnOnce() -> BoxFuture<'static, Result<Cached<T>, E>>) -> Result<Arc<T>, E> {
+    async fn fetch_shared(
+        &self,
+        fetch: impl FnOnce() -> BoxFuture<'static, Result<Cached<T>, E>>,
+    ) -> Result<Arc<T>, E> {
         let fetching = {
             let mut state = self.state();
             // A fetch that completed while no call waited may be old. Its result is discarded.

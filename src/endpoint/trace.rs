@@ -1,5 +1,5 @@
-//! The trace that a call belongs to: each carries the `X-Amzn-Trace-Id` that its invocation came with, as an AWS client in
-//! a Lambda function does: <https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader>.
+//! Adds the trace header of the invocation, `X-Amzn-Trace-Id`, to each call, as AWS clients in a Lambda function do:
+//! <https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader>.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ task_local! {
     static TRACE_ID: Option<Arc<str>>;
 }
 
-/// The calls that `work` makes carry this trace.
+/// Runs `work` with this trace ID, which is sent with each of its calls.
 pub fn with_trace_id<T>(trace_id: &Option<Arc<str>>, work: impl Future<Output = T>) -> impl Future<Output = T> {
     TRACE_ID.scope(trace_id.clone(), work)
 }
 
-/// Marks a request that is signed already with the trace of the call under way, if there is one: services along the way may
-/// change the header, and the signature leaves it out.
+/// Adds the trace header to a request, if the current task has a trace ID. The header is added after signing, because
+/// services on the way may change it.
 pub(super) fn add_header(request: &mut HttpRequest) {
     _ = TRACE_ID.try_with(|trace_id| {
         if let Some(trace_id) = trace_id {
-            // What cannot stand in a header is no trace.
+            // A trace ID that is not a valid header value is left out.
             _ = request.headers_mut().try_insert(HEADER, trace_id.to_string());
         }
     });

@@ -1,4 +1,4 @@
-//! Requests over HTTP, signed or not, and their answers: what all endpoints have in common that are not scripted.
+//! Sends requests over HTTP, signed or unsigned, and reads the responses. Used by all endpoints except scripted ones.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,14 +14,14 @@ use super::api_key::{ApiKey, Secret};
 use super::call_error::CallError;
 use super::credentials::CachedCredentials;
 use super::request_template::{copy, with_body};
-use super::signature::{Signer, PerCallHeader};
+use super::signature::{PerCallHeader, Signer};
 use super::trace;
 
 mod response;
 
 pub(super) use response::HttpAnswer;
 
-/// How long what calls need may take before the first event.
+/// The maximum time that is spent on preparations before the first event.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Makes calls to one URL.
@@ -32,19 +32,19 @@ pub(super) struct Transport {
     key: Option<ApiKey>,
 }
 
-/// Whether calls are signed.
+/// The authentication of calls.
 #[derive(Debug)]
 pub(super) enum Auth {
-    /// With Signature Version 4.
+    /// Requests are signed with Signature Version 4.
     SigV4 {
         credentials: CachedCredentials,
         signer: Box<Signer>,
     },
-    /// Not at all: requests are like this one.
+    /// Requests are not signed. Contains the request template.
     None(Box<HttpRequest>),
 }
 
-/// What of a call has been done once more already.
+/// The immediate retries that a call has already used. Each kind is allowed once.
 #[derive(Debug, Default)]
 struct RetriedOnce {
     credentials: bool,
@@ -57,33 +57,38 @@ impl Transport {
         Self { http, auth, key }
     }
 
-    /// Fetches credentials and the key, and opens connections by `connections`, so that calls need not wait for them. Whatever
-    /// is late is a call's to wait for, and what failed is told by the first one.
+    /// Fetches credentials and the key, and opens up to `connections` connections. Stops after [`WARM_UP_TIMEOUT`].
+    /// Errors are ignored here, since the first call reports them.
     pub(super) async fn warm_up(&self, connections: usize) {
-        let connections = join_all((0..connections).map(|_| self.preconnect()));
-        let warm_up = join3(self.credentials(), self.current_key(), connections);
+        let preconnects = join_all((0..connections).map(|_| self.preconnect()));
+        let warm_up = join3(self.credentials(), self.current_key(), preconnects);
         _ = timeout(WARM_UP_TIMEOUT, warm_up).await;
     }
 
-    /// Waits for what a call needs and is not the endpoint's: then the call does not.
+    /// Fetches credentials and the key, so that the next call finds them cached.
     pub(super) async fn prepare(&self) -> Result<(), CallError> {
         let (credentials, key) = join(self.credentials(), self.current_key()).await;
         credentials.and(key.map(|_| ()))
     }
 
-    /// Asks the host for a path that calls no endpoint, over a connection that stays, unless the host closes it.
+    /// Opens a connection with a request that calls no endpoint. The connection stays in the pool unless the host
+    /// closes it.
     async fn preconnect(&self) {
         if let Some(ping) = ping_request(self.template())
             && let Ok(answer) = self.http.call(ping).await
         {
-            // The connection is free for another call when the answer has been read.
+            // The connection returns to the pool after the response has been read.
             _ = HttpAnswer::read(answer).await;
         }
     }
 
-    /// Makes one call, and once more at once what says nothing of the endpoint: where a connection was lost, or the credentials
-    /// have expired, or the key is not the current one any more.
-    pub(super) async fn send_with_refresh(&self, per_call: &[PerCallHeader<'_>], body: &Bytes) -> Result<HttpAnswer, CallError> {
+    /// Makes one call. Repeats it immediately after a lost connection, expired credentials or a rotated key, once for
+    /// each of these reasons.
+    pub(super) async fn send_with_refresh(
+        &self,
+        per_call: &[PerCallHeader<'_>],
+        body: &Bytes,
+    ) -> Result<HttpAnswer, CallError> {
         let mut retried = RetriedOnce::default();
         loop {
             let credentials = self.credentials().await?;
@@ -92,8 +97,8 @@ impl Transport {
             match self.send(request).await {
                 Ok(answer) if !retried.credentials && answer.has_expired_credentials() && credentials.is_some() => {
                     retried.credentials = true;
-                    if let (Auth::SigV4 { credentials: cached, .. }, Some(stale)) = (&self.auth, credentials) {
-                        cached.invalidate(&stale);
+                    if let (Auth::SigV4 { credentials: cache, .. }, Some(stale)) = (&self.auth, credentials) {
+                        cache.invalidate(&stale);
                     }
                 }
                 Ok(answer) if !retried.key && answer.is_key_rejection() => {
@@ -146,10 +151,13 @@ impl Transport {
             _ => with_body(self.template(), per_call, body),
         };
         let mut request = request.map_err(|_| CallError::Unbuildable)?;
-        // Neither is signed: a key may change from call to call, and services along the way may change a trace.
+        // The key and the trace header are not signed: the key may change between calls, and services on the way may
+        // change the trace.
         if let (Some(api_key), Some(key)) = (&self.key, key) {
             let header = api_key.header(key);
-            let inserted = request.headers_mut().try_insert(api_key.header_name().to_owned(), header);
+            let inserted = request
+                .headers_mut()
+                .try_insert(api_key.header_name().to_owned(), header);
             inserted.map_err(|_| CallError::Unbuildable)?;
         }
         trace::add_header(&mut request);
@@ -162,8 +170,8 @@ impl Transport {
     }
 }
 
-/// A harmless request of one that calls the endpoint. None where there is no TLS: then a connection costs nothing to speak
-/// of.
+/// Turns a request template into a harmless `GET /ping` to the same host. Returns `None` without TLS, because an
+/// unencrypted connection costs almost nothing to open.
 fn ping_request(mut request: HttpRequest) -> Option<HttpRequest> {
     let host = request.uri().strip_prefix("https://")?;
     let host = host.split('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The URL of an endpoint that has one, and what its host tells of the service behind it.
+//! The URL of an endpoint, and the AWS service that its host indicates.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,10 +8,10 @@ use http::uri::Authority;
 
 use super::signature::SigningScope;
 
-/// Bytes that may stand in a query as they are signed.
+/// Bytes besides letters and digits that a signed query contains unencoded.
 const UNRESERVED: &[u8] = b"-_.~";
 
-/// A URL to call.
+/// A validated endpoint URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
     url: String,
@@ -21,8 +21,8 @@ pub struct EndpointUrl {
 }
 
 impl EndpointUrl {
-    /// Reads `https://HOST[:PORT][/PATH][?QUERY]`, or the same with `http`. It has no user or password, which would end up in
-    /// logs.
+    /// Parses `https://HOST[:PORT][/PATH][?QUERY]`, or the same with `http`. Returns `None` for any other value. A user
+    /// or password is not allowed, because it would appear in logs.
     pub fn parse(value: &str) -> Option<Self> {
         let is_http = match value.split_once("://")?.0 {
             "https" => false,
@@ -35,9 +35,9 @@ impl EndpointUrl {
         let uri: Uri = value.parse().ok().filter(|_| has_valid_bytes)?;
         let authority = uri.authority().map(Authority::as_str).filter(|it| !it.contains('@'))?;
         let host = uri.host().filter(|host| !host.is_empty())?;
-        // A port that is none is left out by the parser.
+        // The parser drops an invalid port.
         let has_valid_port = uri.port().is_some() == authority.trim_start_matches(host).starts_with(':');
-        // What is signed is the host without it, and HTTP/2 would send it.
+        // The signed host has no default port, but HTTP/2 would send it.
         let default_port = if is_http { ":80" } else { ":443" };
         let url = match authority.strip_suffix(default_port) {
             Some(host) if has_valid_port => value.replacen(authority, host, 1),
@@ -51,23 +51,23 @@ impl EndpointUrl {
         })
     }
 
-    /// Whether it is written as a signature has it: without empty parts and dots in the path, with a query whose special
-    /// characters are encoded (`%2F`).
+    /// Returns whether the URL is in the form that a signature covers: a path without empty segments and dot segments,
+    /// and a query with encoded special characters (`%2F`).
     pub fn is_signable(&self) -> bool {
         self.is_signable
     }
 
-    /// The whole of it.
+    /// Returns the whole URL, including the query.
     pub fn as_str(&self) -> &str {
         &self.url
     }
 
-    /// Without the query, which may have something in it that is nobody's business.
+    /// Returns the URL without the query, which may contain a secret.
     pub fn name(&self) -> &str {
         self.url.split('?').next().unwrap_or_default()
     }
 
-    /// Whether calls would be there for others to read: neither encrypted, nor to this machine.
+    /// Returns whether calls leave this machine unencrypted.
     pub fn is_unencrypted(&self) -> bool {
         let address = self
             .host
@@ -78,15 +78,15 @@ impl EndpointUrl {
         self.is_http && !is_loopback
     }
 
-    /// Whether it is `SageMaker`'s own, whose answers have another form.
+    /// Returns whether the host is `SageMaker` itself, whose responses have a different format.
     pub fn is_sagemaker(&self) -> bool {
         let mut services = ["runtime.sagemaker.", "runtime-fips.sagemaker."].iter();
         services.any(|service| self.host.starts_with(service) || self.host.contains(&format!(".{service}")))
     }
 
-    /// Where a signature is good for, as far as the host tells: the hosts of
-    /// [API Gateway](https://docs.aws.amazon.com/general/latest/gr/apigateway.html) and of
-    /// [functions](https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html).
+    /// Returns the region and service for signatures, if the host belongs to
+    /// [API Gateway](https://docs.aws.amazon.com/general/latest/gr/apigateway.html) or a
+    /// [function URL](https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html).
     pub fn signing_scope(&self) -> Option<SigningScope> {
         let labels: Vec<_> = self.host.split('.').collect();
         let (region, service) = match *labels.as_slice() {
@@ -110,7 +110,7 @@ impl fmt::Debug for EndpointUrl {
     }
 }
 
-/// A signature is of the path without empty parts and dots.
+/// Returns whether a path has no empty segments and no dot segments. A signature covers only such a path.
 fn is_normalized_path(path: &str) -> bool {
     let mut parts = path.split('/').skip(1).peekable();
     while let Some(part) = parts.next() {
@@ -122,7 +122,8 @@ fn is_normalized_path(path: &str) -> bool {
     true
 }
 
-/// Whether a query is written as it is signed: but for `=` and `&`, all special characters are encoded, in upper case.
+/// Returns whether a query is encoded as a signature requires: all special characters except `=` and `&` are encoded,
+/// with upper-case digits.
 fn is_encoded_query(query: &str) -> bool {
     let mut bytes = query.bytes();
     let is_digit = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_read_whole_or_not_at_all() {
+    fn a_url_is_parsed_completely_or_rejected() {
         for value in [
             "https://a1b2c3.execute-api.eu-central-1.amazonaws.com/prod/score",
             "https://example.com",
@@ -191,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_no_part_of_the_name() {
+    fn the_name_does_not_contain_the_query() {
         let url = EndpointUrl::parse("https://example.com/score?key=1").unwrap();
         assert_eq!(url.name(), "https://example.com/score");
         assert_eq!(format!("{url:?}"), "https://example.com/score");
     }
 
     #[test]
-    fn the_usual_port_is_left_out() {
+    fn the_default_port_is_removed() {
         for (value, expected) in [
             ("https://example.com:443/a:443", "https://example.com/a:443"),
             ("http://127.0.0.1:80/", "http://127.0.0.1/"),
@@ -211,16 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn sagemakers_own_hosts_are_known() {
+    fn sagemaker_hosts_are_recognized() {
         for host in [
             "runtime.sagemaker.us-east-1.amazonaws.com",
             "runtime-fips.sagemaker.us-east-1.amazonaws.com",
             "vpce-01-02.runtime.sagemaker.us-east-1.vpce.amazonaws.com",
         ] {
             assert!(
-                EndpointUrl::parse(&format!("https://{host}/"))
-                    .unwrap()
-                    .is_sagemaker(),
+                EndpointUrl::parse(&format!("https://{host}/")).unwrap().is_sagemaker(),
                 "{host}"
             );
         }
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_http_to_another_machine_is_open() {
+    fn only_http_to_another_machine_is_unencrypted() {
         let is_unencrypted = |value| EndpointUrl::parse(value).unwrap().is_unencrypted();
         for value in [
             "http://127.0.0.1/",
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_tells_what_a_signature_is_for() {
+    fn the_signing_scope_follows_from_the_host() {
         for (host, expected) in [
             (
                 "a1b2c3.execute-api.eu-central-1.amazonaws.com",

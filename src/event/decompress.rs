@@ -1,7 +1,7 @@
 //! Compressed bytes in, decompressed bytes out, up to a limit.
 //!
-//! Kinesis does not record whether data is compressed. So data that starts like a gzip member (RFC 1952) or a zstd frame
-//! (RFC 8878) is treated as compressed.
+//! Kinesis does not record whether data is compressed. So data that starts like a gzip member (RFC 1952) or a zstd
+//! frame (RFC 8878) is treated as compressed.
 
 use std::io::{self, Read};
 
@@ -40,8 +40,8 @@ impl DecompressBudget {
     ///
     /// # Errors
     ///
-    /// Returns a rejection if `data` is broken or truncated, if other bytes follow the compressed data, or if the result is
-    /// larger than the rest of the budget.
+    /// Returns a rejection if `data` is broken or truncated, if other bytes follow the compressed data, or if the
+    /// result is larger than the rest of the budget.
     pub fn decompress(&mut self, data: &[u8]) -> Result<Option<Bytes>, Rejection> {
         let (name, decompressed) = if data.starts_with(GZIP_MAGIC) {
             ("gzip", self.read_limited(MultiGzDecoder::new(data)))
@@ -73,8 +73,8 @@ impl DecompressBudget {
         Ok(Some(decompressed.into()))
     }
 
-    /// Reads at most one byte more than the budget has left, which is enough to detect that the data is too large. Returns
-    /// the bytes that were read, and the result of the last read.
+    /// Reads at most one byte more than the budget has left, which is enough to detect that the data is too large.
+    /// Returns the bytes that were read, and the result of the last read.
     fn read_limited(self, decoder: impl Read) -> (Vec<u8>, io::Result<usize>) {
         let mut decompressed = Vec::new();
         let max = u64::try_from(self.remaining).unwrap_or(u64::MAX).saturating_add(1);

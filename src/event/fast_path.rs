@@ -1,5 +1,5 @@
-//! Reads an event in one pass if all its records have the shape that AWS sends. Nearly all events do. The records of any
-//! other event are read one by one, which parses each of them three times.
+//! Reads an event in one pass if all its records have the shape that AWS sends. Nearly all events do. The records of
+//! any other event are read one by one, which parses each of them three times.
 
 use std::borrow::Cow;
 

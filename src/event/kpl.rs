@@ -14,8 +14,8 @@ use crate::outcome::{Rejection, RejectionKind};
 pub const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 /// An aggregate ends with the MD5 of its message.
 const DIGEST_BYTES: usize = 16;
-/// The maximum number of user records in one aggregate. A record of 1 MiB could hold that many of ten bytes each, and each
-/// user record takes about a hundred bytes more in memory.
+/// The maximum number of user records in one aggregate. A record of 1 MiB could hold that many of ten bytes each, and
+/// each user record takes about a hundred bytes more in memory.
 pub const USER_RECORDS_MAX: usize = 100_000;
 /// The maximum number of fields in one message: per user record its data, a partition key and an explicit hash key.
 const FIELDS_MAX: usize = 3 * USER_RECORDS_MAX;

@@ -1,8 +1,8 @@
 //! Event JSON in, Kinesis records and their user records out.
 //!
 //! AWS defines the shape of the event: <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>. Each record is
-//! read on its own: a broken record never fails the event or another record. A record from another source is not a broken
-//! record. It shows that the event is not a Kinesis event.
+//! read on its own: a broken record never fails the event or another record. A record from another source is not a
+//! broken record. It shows that the event is not a Kinesis event.
 
 use std::borrow::Cow;
 
@@ -73,8 +73,8 @@ pub struct NotKinesis {
 ///
 /// # Errors
 ///
-/// Returns [`NotKinesis`] if the event has no `Records`, or a record of another source. A broken record is not an error:
-/// it becomes a [`KinesisRecord`] whose `data` is the reason for its rejection.
+/// Returns [`NotKinesis`] if the event has no `Records`, or a record of another source. A broken record is not an
+/// error: it becomes a [`KinesisRecord`] whose `data` is the reason for its rejection.
 pub fn read(payload: &[u8]) -> Result<Event<'_>, NotKinesis> {
     let Ok(payload) = str::from_utf8(payload) else {
         let received = "bytes that are not UTF-8".to_owned();
@@ -127,7 +127,7 @@ fn read_one_by_one(payload: &str) -> Result<Event<'_>, NotKinesis> {
     })
 }
 
-/// The source of an entry, by its own account.
+/// The event source that an entry names.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
     Kinesis,
@@ -225,8 +225,8 @@ fn read_envelope<'e>(entry: &'e RawValue, envelope: RecordEnvelope<'e>) -> (Sour
     (Source::of(&envelope.event_source, true), record)
 }
 
-/// Converts seconds with a fraction, as AWS writes them, to whole milliseconds. A double holds today's time to a quarter of
-/// a microsecond, so rounding restores the exact millisecond.
+/// Converts seconds with a fraction, as AWS writes them, to whole milliseconds. A double holds today's time to a
+/// quarter of a microsecond, so rounding restores the exact millisecond.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -267,7 +267,11 @@ fn empty_state<'e>() -> Cow<'e, RawValue> {
 fn describe(payload: &str) -> String {
     match serde_json::from_str(payload) {
         Ok(serde_json::Value::Object(members)) => {
-            let names: Vec<_> = members.keys().take(LISTED_NAMES_MAX).map(|name| shorten(name)).collect();
+            let names: Vec<_> = members
+                .keys()
+                .take(LISTED_NAMES_MAX)
+                .map(|name| shorten(name))
+                .collect();
             let more = if members.len() > LISTED_NAMES_MAX { ", …" } else { "" };
             format!("an object with the members [{}{more}]", names.join(", "))
         }

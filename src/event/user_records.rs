@@ -11,8 +11,8 @@ use super::decompress::DecompressBudget;
 use super::{KinesisRecord, kpl};
 use crate::outcome::{Failure, Outcome, Rejection, catch_panic};
 
-/// The maximum size of a decoded batch, in multiples of `DECOMPRESS_LIMIT_BYTES`. Larger batches are handled in parts: the
-/// records beyond the maximum fail and are redelivered.
+/// The maximum size of a decoded batch, in multiples of `DECOMPRESS_LIMIT_BYTES`. Larger batches are handled in parts:
+/// the records beyond the maximum fail and are redelivered.
 const BATCH_LIMIT_FACTOR: usize = 4;
 /// The approximate memory of an aggregated user record, without its data.
 const USER_RECORD_OVERHEAD_BYTES: usize = 512;
@@ -60,8 +60,9 @@ impl<'b> Batch<'b> {
         self.records.get(self.user_records.get(index)?.record_index)
     }
 
-    /// Returns an ID of the user record of this index that is unique in its stream, such as `shardId-000000000000:4959…-0`.
-    /// Returns `None` if its Kinesis record has neither an event ID nor a sequence number.
+    /// Returns an ID of the user record of this index that is unique in its stream, such as
+    /// `shardId-000000000000:4959…-0`. Returns `None` if its Kinesis record has neither an event ID nor a sequence
+    /// number.
     pub fn id(&self, index: usize) -> Option<String> {
         let user_record = self.user_records.get(index)?;
         let record = self.record_of(index)?;
@@ -70,8 +71,8 @@ impl<'b> Batch<'b> {
     }
 }
 
-/// Decodes each Kinesis record into its user records, in batch order. A record that cannot be read becomes one user record
-/// with an outcome, because it needs an outcome too.
+/// Decodes each Kinesis record into its user records, in batch order. A record that cannot be read becomes one user
+/// record with an outcome, because it needs an outcome too.
 pub fn decode(records: &[KinesisRecord<'_>], options: DecompressOptions) -> Vec<UserRecord> {
     decode_with(records, options, decode_record)
 }

@@ -1,12 +1,11 @@
-//! The straight line through the stages, from one event to its answer. All branching between stages lives here.
+//! The straight line through the stages. An event's bytes enter, and the batch response leaves. All branching between
+//! stages is here. Never parses, calls or delivers anything itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lambda_runtime::Diagnostic;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, warn};
 
 use crate::config::Config;
 use crate::delivery::destination::Destination;
@@ -18,17 +17,20 @@ use crate::dispatch::hedge::Hedge;
 use crate::dispatch::retry::RetryBudget;
 use crate::dispatch::{Dispatcher, StopPolicy, Work};
 use crate::endpoint::Endpoint;
-use crate::event::{self, KinesisRecord, NotKinesis};
-use crate::event::{Batch, DecompressOptions, decode};
+use crate::event::{self, Batch, DecompressOptions, NotKinesis, decode};
 use crate::inference::{self, RequestSpec, Requests};
 use crate::lambda::response::{BatchResponse, NoCheckpoint, checkpoint, checkpointable_prefix};
-use crate::lambda::time_budget::{Schedule, Invocation, TimeBudget};
+use crate::lambda::time_budget::{Invocation, Schedule};
 use crate::outcome::Outcome;
 use crate::telemetry::emf::{Metrics, Origin};
 use crate::telemetry::invocation_stats::InvocationStats;
 use crate::telemetry::summary;
 
-/// Everything that invocations share. One per process.
+mod time_checks;
+
+use time_checks::TimeChecks;
+
+/// The state that all invocations share. One per process.
 #[derive(Debug)]
 pub struct Handler<E> {
     dispatcher: Dispatcher<E>,
@@ -36,21 +38,21 @@ pub struct Handler<E> {
     memo: Memo,
     decompress: DecompressOptions,
     requests: RequestSpec,
-    times: Times,
-    is_checked: AtomicBool,
+    time_checks: TimeChecks,
+    has_checked_time: AtomicBool,
     metrics: Option<Metrics>,
 }
 
-/// The invocation fails as a whole, and the mapping delivers the whole batch again.
+/// The invocation fails as a whole, and the mapping redelivers the whole batch.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
-    /// The event is none of Kinesis's.
+    /// The event is not a Kinesis event.
     #[error(transparent)]
     NotKinesis(#[from] NotKinesis),
-    /// A destination is the event's own stream.
+    /// A destination is the stream that the event came from.
     #[error(transparent)]
     FeedsItself(#[from] FeedsItself),
-    /// No checkpoint can be named.
+    /// No record can be named as the checkpoint.
     #[error(transparent)]
     NoCheckpoint(#[from] NoCheckpoint),
 }
@@ -60,6 +62,7 @@ impl From<HandlerError> for Diagnostic {
         let error_type = match error {
             HandlerError::NotKinesis(_) => "NotKinesis",
             HandlerError::FeedsItself(_) => "FeedsItself",
+            // Error types are an interface for alarms and log filters, so this one keeps its first name.
             HandlerError::NoCheckpoint(_) => "Unnamable",
         };
         Diagnostic {
@@ -70,13 +73,13 @@ impl From<HandlerError> for Diagnostic {
 }
 
 impl<E: Endpoint> Handler<E> {
-    /// A handler that calls `endpoint` and delivers to these outputs.
+    /// Creates a handler that calls `endpoint` and delivers to `output` and `dead_letter`.
     pub fn new(config: &Config, endpoint: E, output: Destination, dead_letter: Option<Destination>) -> Self {
-        let form = LineFormat {
+        let line_format = LineFormat {
             format: config.output_format,
             projection: config.projection.clone(),
         };
-        let delivery = Delivery::new(output, dead_letter, form, config.output_mode);
+        let delivery = Delivery::new(output, dead_letter, line_format, config.output_mode);
         let memo = Memo::new(config.memo_bytes);
         let policy = StopPolicy {
             retry: config.retry,
@@ -92,35 +95,29 @@ impl<E: Endpoint> Handler<E> {
             memo,
             decompress: config.decompress,
             requests: config.requests.clone(),
-            times: Times {
-                call_timeout: config.call_timeout,
-                max_attempts: config.retry.max_attempts,
-                max_records: config.requests.max_records,
-                give_up_after: config.give_up_after,
-                time_budget: config.time_budget,
-            },
-            is_checked: AtomicBool::new(false),
+            time_checks: TimeChecks::new(config),
+            has_checked_time: AtomicBool::new(false),
             metrics: None,
         }
     }
 
-    /// The same, with the metrics of each invocation written.
+    /// Returns the handler with a writer for the metrics of each invocation.
     #[must_use]
     pub fn with_metrics(self, metrics: Option<Metrics>) -> Self {
         Self { metrics, ..self }
     }
 
-    /// Handles one event: every record to its outcome, the finished ones delivered, the rest reported. Calls and delivery
-    /// end early enough for the answer to be in time. Nothing of the invocation runs any more when this has returned, but
-    /// for a write to standard output that nobody reads.
+    /// Handles one event: brings every record to its outcome, delivers the finished records and reports the first
+    /// unfinished one. Calls and delivery end early enough for the response to be in time. When this function returns,
+    /// nothing of the invocation is running, except a write to standard output if nobody reads it.
     ///
     /// # Errors
     ///
-    /// [`HandlerError`] where the batch cannot be answered record by record.
+    /// Returns a [`HandlerError`] if the batch cannot be answered record by record.
     pub async fn handle(&self, payload: &[u8], invocation: Invocation<'_>) -> Result<BatchResponse, HandlerError> {
-        let schedule = Schedule::new(invocation, self.times.time_budget);
-        if !self.is_checked.swap(true, Ordering::Relaxed) {
-            self.times.check(schedule.total);
+        let schedule = self.time_checks.schedule(invocation);
+        if !self.has_checked_time.swap(true, Ordering::Relaxed) {
+            self.time_checks.check(schedule.total);
         }
         let event = event::read(payload)?;
         let stream_arn = event.stream_arn.as_deref().unwrap_or_default();
@@ -134,35 +131,35 @@ impl<E: Endpoint> Handler<E> {
         let outcomes = self.memo.recall(&batch);
         let remembered = outcomes.iter().flatten().count();
         let is_delivered = |outcome: &&Outcome| matches!(outcome, Outcome::Delivered);
-        let before = outcomes.iter().flatten().filter(is_delivered).count();
+        let delivered_before = outcomes.iter().flatten().filter(is_delivered).count();
         let requests = inference::build(&batch, outcomes, &self.requests);
-        let give_up_eligible = self.times.old(&batch, invocation.now);
+        let give_up_eligible = self.time_checks.give_up_eligible(&batch, invocation.now);
         let work = (requests, give_up_eligible, invocation.trace_id);
-        // Boxed, since the futures inside are deep and large.
+        // Boxed, because the futures inside are deeply nested and large.
         let (call_stats, progress) = Box::pin(self.call_and_deliver(batch, work, schedule)).await;
         let stats = InvocationStats {
             remembered,
-            before,
+            delivered_before,
             limit: self.limit(),
             ..InvocationStats::of(&batch, &progress, &call_stats, self.delivery.rejected_fails())
         };
         summary::log_summary(&batch, &progress, &stats);
-        let from = checkpointable_prefix(batch.records, progress.finished_prefix());
-        self.remember(&batch, progress, from.as_ref().copied().unwrap_or_default());
-        let batch_item_failures = checkpoint(batch.records, from?)?;
-        self.measure(stats, invocation, schedule).await;
+        let finished = checkpointable_prefix(batch.records, progress.finished_prefix());
+        self.remember(&batch, progress, finished.as_ref().copied().unwrap_or_default());
+        let batch_item_failures = checkpoint(batch.records, finished?)?;
+        self.write_metrics(stats, invocation, schedule).await;
         Ok(BatchResponse {
             batch_item_failures,
             state: event.window_state.map(std::borrow::Cow::into_owned),
         })
     }
 
-    async fn measure(&self, stats: InvocationStats, invocation: Invocation<'_>, schedule: Schedule) {
+    async fn write_metrics(&self, stats: InvocationStats, invocation: Invocation<'_>, schedule: Schedule) {
         let Some(metrics) = &self.metrics else { return };
-        let spent = schedule.elapsed();
+        let elapsed = schedule.elapsed();
         let stats = InvocationStats {
-            spent,
-            left: schedule.total.saturating_sub(spent),
+            elapsed,
+            remaining: schedule.total.saturating_sub(elapsed),
             ..stats
         };
         let origin = Origin {
@@ -173,12 +170,12 @@ impl<E: Endpoint> Handler<E> {
         metrics.write(&stats, origin, schedule.metrics_end).await;
     }
 
-    /// How many calls may be in flight now: CAPACITY, or what the endpoint turned out to take.
+    /// Returns the current limit of calls in flight: CAPACITY, or what the endpoint was found to accept.
     pub fn limit(&self) -> f64 {
         self.dispatcher.invoker().capacity().limit()
     }
 
-    /// Runs the calls and the delivery of what comes of them side by side.
+    /// Runs the calls and the delivery of their outcomes concurrently.
     async fn call_and_deliver<'b>(
         &self,
         batch: Batch<'b>,
@@ -206,7 +203,8 @@ impl<E: Endpoint> Handler<E> {
         tokio::join!(self.dispatcher.run(work), delivery)
     }
 
-    /// Remembers how those ended that will be delivered again: all from the Kinesis record at index `from` on.
+    /// Remembers the outcomes of the records that will be redelivered: all records from the Kinesis record at index
+    /// `from` on.
     fn remember(&self, batch: &Batch<'_>, progress: Progress<'_>, from: usize) {
         if !self.memo.is_on() || from == batch.records.len() {
             return;
@@ -216,66 +214,6 @@ impl<E: Endpoint> Handler<E> {
             if user_record.is_some_and(|user_record| user_record.record_index >= from) {
                 self.memo.remember(batch, index, outcome);
             }
-        }
-    }
-}
-
-/// The settings that have to do with time.
-#[derive(Debug)]
-struct Times {
-    call_timeout: Duration,
-    max_attempts: u32,
-    max_records: usize,
-    give_up_after: Option<Duration>,
-    time_budget: TimeBudget,
-}
-
-impl Times {
-    /// Which user records are old enough to be given up, `now`.
-    fn old(&self, batch: &Batch<'_>, now: SystemTime) -> Vec<bool> {
-        let Some(give_up_after) = self.give_up_after else {
-            return Vec::new();
-        };
-        let is_old = |record: &KinesisRecord<'_>| {
-            let arrival = record.approximate_arrival_ms.map(Duration::from_millis);
-            let age = arrival.and_then(|arrival| now.duration_since(UNIX_EPOCH + arrival).ok());
-            age.is_some_and(|age| age >= give_up_after)
-        };
-        let user_records = batch.user_records.iter();
-        let records = user_records.map(|user_record| batch.records.get(user_record.record_index));
-        records.map(|record| record.is_some_and(is_old)).collect()
-    }
-
-    /// Until a record that hangs stands alone and has had its last attempt.
-    fn attempts(&self) -> u32 {
-        let halvings = self.max_records.next_power_of_two().ilog2();
-        self.max_attempts.max(2) + halvings
-    }
-
-    /// Warns of timeouts that the function's own does not leave room for. Only the first event tells what is `left`.
-    fn check(&self, left: Duration) {
-        let reserve = self.time_budget.reserve;
-        let left_ms = left.as_millis();
-        if left <= reserve {
-            error!(
-                left_ms,
-                "DEADLINE_RESERVE_MS is all of an invocation's time: no call can start; raise the function's timeout or \
-                 lower DEADLINE_RESERVE_MS"
-            );
-        } else if left < self.call_timeout + reserve {
-            warn!(
-                left_ms,
-                "CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a slow call is cut before its \
-                 timeout; raise the function's timeout or lower CALL_TIMEOUT_MS"
-            );
-        } else if self.give_up_after.is_some() && left < self.call_timeout * self.attempts() + reserve {
-            warn!(
-                left_ms,
-                attempts = self.attempts(),
-                "MAX_ATTEMPTS, and with MultiRecord one more for each halving, x CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time: a record that \
-                 hangs cannot spend its attempts, and is never given up; raise the function's timeout or lower \
-                 CALL_TIMEOUT_MS"
-            );
         }
     }
 }

@@ -1,77 +1,81 @@
-//! What stands around and between the rows of a request's body.
+//! The fixed parts of a request's body: the text before, between and after the model inputs.
 
 use bytes::Bytes;
 
-use crate::inference::format::media_type::Media;
+use crate::inference::format::media_type::MediaType;
 
-/// A body's shape.
+/// The fixed parts of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Frame {
-    before: String,
-    between: &'static str,
-    after: &'static str,
-    /// Whether there may be several rows in it.
-    pub(super) is_of_many: bool,
+pub struct BodyTemplate {
+    prefix: String,
+    separator: &'static str,
+    suffix: &'static str,
+    /// Whether the body may hold several model inputs (`BATCH_STRATEGY=MultiRecord`).
+    pub(super) is_multi_record: bool,
 }
 
-impl Frame {
-    /// Nothing but the row.
+impl BodyTemplate {
+    /// A body that consists of one model input.
     pub const NONE: Self = Self {
-        before: String::new(),
-        between: "",
-        after: "",
-        is_of_many: false,
+        prefix: String::new(),
+        separator: "",
+        suffix: "",
+        is_multi_record: false,
     };
 
-    /// One row, below the `header` where there is one.
-    pub fn of_one(header: Option<&str>) -> Self {
+    /// A body of one model input, after the CSV `header` line if there is one.
+    pub fn single_record(header: Option<&str>) -> Self {
         Self {
-            before: first_line(header),
+            prefix: header_line(header),
             ..Self::NONE
         }
     }
 
-    /// Many rows: a line each, below the `header` of CSV where there is one, or an element each of `{"instances":[…]}`.
-    pub fn of_many(media: Media, header: Option<&str>) -> Self {
-        let (before, between, after) = match media {
-            Media::Csv | Media::JsonLines => (first_line(header), "\n", ""),
-            Media::Json => ("{\"instances\":[".to_owned(), ",", "]}"),
+    /// A body of several model inputs. For CSV and JSON Lines, each is a line, after the CSV `header` line if there is
+    /// one. For JSON, each is an element of `{"instances":[…]}`.
+    pub fn multi_record(media_type: MediaType, header: Option<&str>) -> Self {
+        let (prefix, separator, suffix) = match media_type {
+            MediaType::Csv | MediaType::JsonLines => (header_line(header), "\n", ""),
+            MediaType::Json => ("{\"instances\":[".to_owned(), ",", "]}"),
         };
         Self {
-            before,
-            between,
-            after,
-            is_of_many: true,
+            prefix,
+            separator,
+            suffix,
+            is_multi_record: true,
         }
     }
 
-    pub(super) fn bytes_around(&self) -> usize {
-        self.before.len() + self.after.len()
+    /// Returns the length of the prefix and the suffix, in bytes.
+    pub(super) fn fixed_bytes(&self) -> usize {
+        self.prefix.len() + self.suffix.len()
     }
 
-    pub(super) fn bytes_between(&self) -> usize {
-        self.between.len()
+    /// Returns the length of the separator, in bytes.
+    pub(super) fn separator_bytes(&self) -> usize {
+        self.separator.len()
     }
 
-    pub(super) fn around<'r>(&self, rows: impl ExactSizeIterator<Item = &'r Bytes> + Clone) -> Bytes {
-        if self.bytes_around() == 0 && rows.len() == 1 {
-            // Nothing to add: a row is seldom copied.
-            return rows.clone().next().cloned().unwrap_or_default();
+    /// Returns the body of these model inputs.
+    pub(super) fn render<'i>(&self, inputs: impl ExactSizeIterator<Item = &'i Bytes> + Clone) -> Bytes {
+        if self.fixed_bytes() == 0 && inputs.len() == 1 {
+            // Without fixed parts, the single input is the body and is not copied.
+            return inputs.clone().next().cloned().unwrap_or_default();
         }
-        let of_rows: usize = rows.clone().map(|row| row.len() + self.between.len()).sum();
-        let mut body = Vec::with_capacity(self.bytes_around() + of_rows);
-        body.extend_from_slice(self.before.as_bytes());
-        for (place, row) in rows.enumerate() {
-            if place > 0 {
-                body.extend_from_slice(self.between.as_bytes());
+        let input_bytes: usize = inputs.clone().map(|input| input.len() + self.separator.len()).sum();
+        let mut body = Vec::with_capacity(self.fixed_bytes() + input_bytes);
+        body.extend_from_slice(self.prefix.as_bytes());
+        for (index, input) in inputs.enumerate() {
+            if index > 0 {
+                body.extend_from_slice(self.separator.as_bytes());
             }
-            body.extend_from_slice(row);
+            body.extend_from_slice(input);
         }
-        body.extend_from_slice(self.after.as_bytes());
+        body.extend_from_slice(self.suffix.as_bytes());
         body.into()
     }
 }
 
-fn first_line(header: Option<&str>) -> String {
+fn header_line(header: Option<&str>) -> String {
     header.map(|header| format!("{header}\n")).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Response bytes in, predictions out: what the endpoint said, in the form in which the envelope carries it.
+//! Response bytes in, predictions out, in the form in which the output line contains them.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::format::lazy_json::on_one_line;
 use crate::endpoint::Response;
 use crate::outcome::{ModelOutput, Prediction};
 
-/// Reads a response as one record's prediction. No response is unreadable: what is neither JSON nor text stays bytes.
+/// Reads a response as the prediction of one record. It never fails: a body that is neither JSON nor text stays bytes.
 pub fn read_prediction(response: Response) -> Prediction {
     let Response {
         body,
@@ -21,8 +21,8 @@ pub fn read_prediction(response: Response) -> Prediction {
     }
 }
 
-/// A `text/…` answer is text, even where a lucky line of CSV would pass for JSON, so that one model's predictions are
-/// all of one type.
+/// Reads a body by its content type. A `text/…` body is text even if it is valid JSON by chance, as a line of CSV can
+/// be, so that all predictions of a model have the same type.
 pub(super) fn read_body(body: Bytes, content_type: &str) -> ModelOutput {
     let Ok(text) = std::str::from_utf8(&body) else {
         return ModelOutput::Bytes(body);
@@ -35,6 +35,7 @@ pub(super) fn read_body(body: Bytes, content_type: &str) -> ModelOutput {
     ModelOutput::Text(text.to_owned())
 }
 
+/// Returns true if the content type is `text/…`.
 pub(super) fn is_text(content_type: &str) -> bool {
     content_type
         .trim_start()
@@ -55,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_json_else_text_else_bytes() {
+    fn a_response_is_json_else_text_else_bytes() {
         for (body, content_type, expected) in [
             (&b"{\"score\":0.90}"[..], "application/json", "json {\"score\":0.90}"),
             (

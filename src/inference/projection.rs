@@ -1,4 +1,4 @@
-//! What is delivered of a prediction: joined with its record and filtered, as Batch Transform does it:
+//! Predictions in, the delivered part of them out: joined with the record and filtered, as Batch Transform does:
 //! <https://docs.aws.amazon.com/sagemaker/latest/dg/batch-transform-data-processing.html>.
 
 use std::borrow::Cow;
@@ -10,116 +10,124 @@ use serde_json::value::RawValue;
 
 use super::prediction::read_body;
 use crate::inference::format::csv;
-use crate::inference::format::json_path::Path;
-use crate::inference::format::lazy_json::{Level, object};
-use crate::inference::format::media_type::Media;
+use crate::inference::format::json_path::JsonPath;
+use crate::inference::format::lazy_json::{LazyJson, object};
+use crate::inference::format::media_type::MediaType;
 use crate::outcome::{ModelOutput, Rejection, RejectionKind};
 
-/// The member that the model's answer becomes, where it is joined with its record.
+/// The member for the model's output in a joined object.
 const OUTPUT_MEMBER: &str = "SageMakerOutput";
-/// The member that a record becomes, where it is no JSON object.
+/// The member for the record in a joined object, if the record is not a JSON object.
 const INPUT_MEMBER: &str = "SageMakerInput";
 
-/// What of a prediction is shown.
+/// Selects the part of a prediction that is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// `JOIN_SOURCE=Input`: the record is shown as well.
+pub struct Projection {
+    /// `JOIN_SOURCE=Input`: whether the record is delivered too.
     pub join_input: bool,
-    /// `OUTPUT_FILTER`: what is left of both.
-    pub output_filter: Path,
-    /// What the records are.
-    pub records: Option<Media>,
+    /// `OUTPUT_FILTER`: the part of the output, or of the joined record and output, that is delivered.
+    pub output_filter: JsonPath,
+    /// The format of the records. `None` if it is not known.
+    pub record_type: Option<MediaType>,
 }
 
-/// What a prediction is delivered as.
+/// The delivered part of a prediction.
 #[derive(Debug)]
-pub struct Shown<'p> {
-    /// The record, where it stands beside the output.
+pub struct Projected<'p> {
+    /// The record, if it is delivered beside the output.
     pub input: Option<ModelOutput>,
-    /// The model's answer, or what was made of it and of the record.
+    /// The model's output, or the joined and filtered record and output.
     pub output: Cow<'p, ModelOutput>,
 }
 
-impl View {
-    /// What is shown of this `output` for this `record`. Where all of both is, and they may stand `side_by_side`, they are
-    /// not put into one another.
+impl Projection {
+    /// Returns the delivered part of this `output` for this `record`. If both are delivered in full and may be
+    /// `side_by_side`, they are not joined into one value.
     ///
     /// # Errors
     ///
-    /// A rejection if the filter finds nothing.
-    pub fn show<'p>(
+    /// Returns a rejection if the filter finds nothing.
+    pub fn apply<'p>(
         &self,
         record: &Bytes,
         output: &'p ModelOutput,
         side_by_side: bool,
-    ) -> Result<Shown<'p>, Rejection> {
-        let keeps_all = self.output_filter.is_whole();
-        if keeps_all && (side_by_side || !self.join_input) {
+    ) -> Result<Projected<'p>, Rejection> {
+        let is_unfiltered = self.output_filter.is_identity();
+        if is_unfiltered && (side_by_side || !self.join_input) {
             let input = self.join_input.then(|| self.record(record));
             let output = Cow::Borrowed(output);
-            return Ok(Shown { input, output });
+            return Ok(Projected { input, output });
         }
         let joined = if self.join_input {
             Cow::Owned(self.join(record, output))
         } else {
             Cow::Borrowed(output)
         };
-        let output = if keeps_all {
+        let output = if is_unfiltered {
             joined
         } else {
             Cow::Owned(self.filter(&joined)?)
         };
-        Ok(Shown { input: None, output })
+        Ok(Projected { input: None, output })
     }
 
     fn record(&self, record: &Bytes) -> ModelOutput {
-        let media_type = if self.records == Some(Media::Csv) {
+        let content_type = if self.record_type == Some(MediaType::Csv) {
             "text/csv"
         } else {
             ""
         };
-        read_body(record.clone(), media_type)
+        read_body(record.clone(), content_type)
     }
 
     fn join(&self, record: &Bytes, output: &ModelOutput) -> ModelOutput {
         let input = self.record(record);
-        if let (Some(Media::Csv), ModelOutput::Text(input)) = (self.records, &input) {
-            let input = csv::trimmed(input.as_bytes());
+        if let (Some(MediaType::Csv), ModelOutput::Text(input)) = (self.record_type, &input) {
+            let input = csv::trim_line_break(input.as_bytes());
             return ModelOutput::Text(format!("{},{}", String::from_utf8_lossy(input), as_columns(output)));
         }
         let (input, output) = (as_json(&input), as_json(output));
-        let joined = match Level::of(&input) {
-            Level::Object(_, members) => {
+        let joined = match LazyJson::open(&input) {
+            LazyJson::Object(_, members) => {
                 let others = members.iter().map(|(name, value)| (name.as_ref(), *value));
                 let others = others.filter(|(name, _)| *name != OUTPUT_MEMBER);
                 object(others.chain([(OUTPUT_MEMBER, &*output)]))
             }
-            Level::Array(..) | Level::Scalar(_) => {
+            LazyJson::Array(..) | LazyJson::Scalar(_) => {
                 object([(INPUT_MEMBER, &*input), (OUTPUT_MEMBER, &*output)].into_iter())
             }
         };
-        ModelOutput::Json(joined.expect("it has the output at least"))
+        ModelOutput::Json(joined.expect("the object has at least the output"))
     }
 
     fn filter(&self, joined: &ModelOutput) -> Result<ModelOutput, Rejection> {
         let path = &self.output_filter;
         let found = match joined {
             ModelOutput::Json(json) => path
-                .select(&Level::of(json))
+                .select(&LazyJson::open(json))
                 .map(|found| ModelOutput::Json(found.into_owned())),
-            ModelOutput::Text(text) => csv::pick(text, path).map(ModelOutput::Text),
+            ModelOutput::Text(text) => select_columns(text, path).map(ModelOutput::Text),
             ModelOutput::Bytes(_) => None,
         };
-        let where_ = if self.join_input {
+        let searched = if self.join_input {
             "the record and its prediction"
         } else {
             "the prediction"
         };
         found.ok_or_else(|| Rejection {
             kind: RejectionKind::WrongShape,
-            message: format!("OUTPUT_FILTER {path} finds nothing in {where_}"),
+            message: format!("OUTPUT_FILTER {path} finds nothing in {searched}"),
         })
     }
+}
+
+/// Returns a CSV row of the columns that the path selects. Returns `None` if it selects none, or if `row` is not a
+/// single CSV row.
+pub(super) fn select_columns(row: &str, path: &JsonPath) -> Option<String> {
+    let columns = csv::columns(row)?;
+    let selected = path.columns(columns.len())?;
+    Some(csv::write(selected.iter().filter_map(|index| columns.get(*index))))
 }
 
 fn as_json(value: &ModelOutput) -> Box<RawValue> {
@@ -131,10 +139,10 @@ fn as_json(value: &ModelOutput) -> Box<RawValue> {
     }
 }
 
-/// A row's columns are columns still; whatever else there is makes one.
+/// Returns the output as CSV columns. A CSV row keeps its columns. Any other output becomes one column.
 fn as_columns(output: &ModelOutput) -> String {
     match output {
-        ModelOutput::Text(text) => String::from_utf8_lossy(csv::trimmed(text.as_bytes())).into_owned(),
+        ModelOutput::Text(text) => String::from_utf8_lossy(csv::trim_line_break(text.as_bytes())).into_owned(),
         ModelOutput::Json(json) => {
             let text = serde_json::from_str::<String>(json.get());
             csv::write([text.as_deref().unwrap_or(json.get())])
@@ -147,11 +155,11 @@ fn as_columns(output: &ModelOutput) -> String {
 mod tests {
     use super::*;
 
-    fn view(join_input: bool, filter: &str, records: Media) -> View {
-        View {
+    fn projection(join_input: bool, filter: &str, record_type: MediaType) -> Projection {
+        Projection {
             join_input,
-            output_filter: Path::read(filter).unwrap(),
-            records: Some(records),
+            output_filter: JsonPath::parse(filter).unwrap(),
+            record_type: Some(record_type),
         }
     }
 
@@ -163,20 +171,25 @@ mod tests {
         }
     }
 
-    /// What is shown of this answer to this record, as a line of its own.
-    fn shown(view: &View, record: &'static str, output: &'static [u8], media_type: &str) -> Result<String, String> {
+    /// Returns the delivered part of this output for this record, if they are not side by side.
+    fn apply(
+        projection: &Projection,
+        record: &'static str,
+        output: &'static [u8],
+        media_type: &str,
+    ) -> Result<String, String> {
         let output = read_body(Bytes::from_static(output), media_type);
-        let shown = view.show(&Bytes::from_static(record.as_bytes()), &output, false);
-        shown
-            .map(|shown| text(&shown.output))
+        let projected = projection.apply(&Bytes::from_static(record.as_bytes()), &output, false);
+        projected
+            .map(|projected| text(&projected.output))
             .map_err(|rejection| rejection.message)
     }
 
     const JSON: &str = "application/json";
 
     #[test]
-    fn a_json_record_is_joined_as_batch_transform_does_it() {
-        let view = view(true, "$", Media::Json);
+    fn a_json_record_is_joined_as_in_batch_transform() {
+        let projection = projection(true, "$", MediaType::Json);
         for (record, output, media_type, expected) in [
             (
                 "{\"id\":1.50}",
@@ -205,25 +218,33 @@ mod tests {
                 r#"{"SageMakerInput":"no json","SageMakerOutput":"/w=="}"#,
             ),
         ] {
-            assert_eq!(shown(&view, record, output, media_type).unwrap(), expected, "{record}");
+            assert_eq!(
+                apply(&projection, record, output, media_type).unwrap(),
+                expected,
+                "{record}"
+            );
         }
     }
 
     #[test]
-    fn a_row_is_joined_by_its_columns() {
-        let view = view(true, "$", Media::Csv);
+    fn a_csv_row_is_joined_by_its_columns() {
+        let projection = projection(true, "$", MediaType::Csv);
         for (record, output, media_type, expected) in [
             ("1,a\r\n", &b"0.90,yes\n"[..], "text/csv", "text 1,a,0.90,yes"),
             ("1", b"0.90", JSON, "text 1,0.90"),
             ("1", b"\"a,b\"", JSON, "text 1,\"a,b\""),
             ("1", b"{\"a\":1}", JSON, "text 1,\"{\"\"a\"\":1}\""),
         ] {
-            assert_eq!(shown(&view, record, output, media_type).unwrap(), expected, "{record}");
+            assert_eq!(
+                apply(&projection, record, output, media_type).unwrap(),
+                expected,
+                "{record}"
+            );
         }
     }
 
     #[test]
-    fn the_filter_is_applied_to_what_was_joined() {
+    fn the_output_filter_is_applied_after_the_join() {
         const RECORD: &str = "{\"id\":7,\"amount\":2}";
         for (join, filter, expected) in [
             (
@@ -234,23 +255,36 @@ mod tests {
             (true, "$.SageMakerOutput.score", "0.90"),
             (false, "$.score", "0.90"),
         ] {
-            let found = shown(&view(join, filter, Media::Json), RECORD, b"{\"score\":0.90}", JSON);
+            let found = apply(
+                &projection(join, filter, MediaType::Json),
+                RECORD,
+                b"{\"score\":0.90}",
+                JSON,
+            );
             assert_eq!(found.unwrap(), expected);
         }
-        let rows = |join, filter| shown(&view(join, filter, Media::Csv), "7,2", b"0.90,\"a,b\"\n", "text/csv").unwrap();
+        let rows = |join, filter| {
+            apply(
+                &projection(join, filter, MediaType::Csv),
+                "7,2",
+                b"0.90,\"a,b\"\n",
+                "text/csv",
+            )
+            .unwrap()
+        };
         assert_eq!(rows(true, "$[0,-1]"), "text 7,\"a,b\"");
         assert_eq!(rows(false, "$[0]"), "text 0.90");
     }
 
     #[test]
-    fn a_filter_that_finds_nothing_rejects_with_its_path() {
+    fn an_output_filter_that_finds_nothing_rejects_and_is_named() {
         for (filter, output, media_type) in [
             ("$.absent", &b"{\"score\":1}"[..], JSON),
             ("$.score", b"0.9", "text/csv"),
             ("$[3]", b"0.9,1", "text/csv"),
             ("$[0]", b"\xFF", JSON),
         ] {
-            let message = shown(&view(false, filter, Media::Json), "{}", output, media_type).unwrap_err();
+            let message = apply(&projection(false, filter, MediaType::Json), "{}", output, media_type).unwrap_err();
             assert_eq!(
                 message,
                 format!("OUTPUT_FILTER {filter} finds nothing in the prediction")
@@ -259,15 +293,19 @@ mod tests {
     }
 
     #[test]
-    fn side_by_side_nothing_is_put_into_one_another() {
+    fn an_unfiltered_record_and_output_can_be_side_by_side() {
         let output = read_body(Bytes::from_static(b"0.90"), JSON);
         let record = Bytes::from_static(b"{\"id\":7}");
-        let both = view(true, "$", Media::Json).show(&record, &output, true).unwrap();
+        let both = projection(true, "$", MediaType::Json)
+            .apply(&record, &output, true)
+            .unwrap();
         assert_eq!(
             (text(&both.input.unwrap()), text(&both.output)),
             ("{\"id\":7}".to_owned(), "0.90".to_owned())
         );
-        let filtered = view(true, "$.id", Media::Json).show(&record, &output, true).unwrap();
+        let filtered = projection(true, "$.id", MediaType::Json)
+            .apply(&record, &output, true)
+            .unwrap();
         assert!(filtered.input.is_none() && text(&filtered.output) == "7");
     }
 }

@@ -1,57 +1,60 @@
-//! One call to be made, and the smaller ones that may take its place.
+//! An inference request, and the smaller requests that may replace it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Frame;
+use super::BodyTemplate;
 use crate::endpoint::Call;
 
-/// One call to be made: what differs between calls. What is the same for all of them, the endpoint holds.
+/// One inference request: the parts that differ between requests. The endpoint adds the parts that are the same in all
+/// of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InferenceRequest {
-    /// The records, one at least, in batch order.
+    /// The records, at least one, in batch order.
     pub(super) parts: Vec<Part>,
-    pub(super) frame: Arc<Frame>,
-    /// The model of a multi-model endpoint, where the records name it.
+    pub(super) body_template: Arc<BodyTemplate>,
+    /// The model of a multi-model endpoint, if the records name it.
     pub(super) target_model: Option<Arc<str>>,
 }
 
 /// One record of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Of the user record.
+    /// The index of the user record in the batch.
     pub(super) index: usize,
-    /// `SEQUENCE-SUB`: the same for every delivery of a record, so that a repeat can be seen in the data capture.
+    /// `SEQUENCE-SUB`. It is the same in every delivery of the record, so that repeated calls can be recognized in the
+    /// endpoint's data capture.
     pub(super) id: String,
-    pub(super) row: Bytes,
+    /// The model input of the record.
+    pub(super) input: Bytes,
 }
 
 impl InferenceRequest {
-    /// A request for one record, without anything around it.
-    pub fn alone(index: usize, id: impl Into<String>, row: impl Into<Bytes>) -> Self {
-        let (id, row) = (id.into(), row.into());
+    /// Creates a request for one record. Its body is the model input.
+    pub fn single(index: usize, id: impl Into<String>, input: impl Into<Bytes>) -> Self {
+        let (id, input) = (id.into(), input.into());
         Self {
-            parts: vec![Part { index, id, row }],
-            frame: Arc::new(Frame::NONE),
+            parts: vec![Part { index, id, input }],
+            body_template: Arc::new(BodyTemplate::NONE),
             target_model: None,
         }
     }
 
-    /// The same for the model of this name.
+    /// Returns the same request for the model of this name.
     #[must_use]
     pub fn for_model(self, name: impl Into<Arc<str>>) -> Self {
         let target_model = Some(name.into());
         Self { target_model, ..self }
     }
 
-    /// The body, as the model gets it. It is made for each attempt anew, so that no more of them take memory than there
-    /// are calls.
+    /// Returns the body for the model. It is built for each attempt, so that only the bodies of calls in flight take
+    /// memory.
     pub fn body(&self) -> Bytes {
-        self.frame.around(self.parts.iter().map(|part| &part.row))
+        self.body_template.render(self.parts.iter().map(|part| &part.input))
     }
 
-    /// The call that this request makes.
+    /// Returns the call of this request.
     pub fn call(&self) -> Call<'_> {
         Call {
             body: self.body(),
@@ -60,67 +63,67 @@ impl InferenceRequest {
         }
     }
 
-    /// `InferenceId`: the first record's `SEQUENCE-SUB`.
+    /// Returns the `InferenceId`: the `SEQUENCE-SUB` of the first record.
     pub fn inference_id(&self) -> &str {
         &self.first().id
     }
 
-    /// The model that the records name.
+    /// Returns the model that the records name.
     pub fn target_model(&self) -> Option<&Arc<str>> {
         self.target_model.as_ref()
     }
 
-    /// The indexes of its user records, lowest first.
+    /// Returns the indexes of its user records, in ascending order.
     pub fn records(&self) -> impl ExactSizeIterator<Item = usize> {
         self.parts.iter().map(|part| part.index)
     }
 
-    /// The lowest of them.
+    /// Returns the lowest index of its user records.
     pub fn first_record(&self) -> usize {
         self.first().index
     }
 
-    /// The highest of them.
+    /// Returns the highest index of its user records.
     pub fn last_record(&self) -> usize {
         self.parts.last().expect("a request has a record").index
     }
 
-    /// Whether it is for one record alone.
-    pub fn is_lone(&self) -> bool {
+    /// Returns true if the request is for exactly one record.
+    pub fn has_one_record(&self) -> bool {
         self.parts.len() == 1
     }
 
-    /// Whether its answer may hold a prediction for each of many records.
-    pub fn is_packed(&self) -> bool {
-        self.frame.is_of_many
+    /// Returns true if the response may hold one prediction for each of several records.
+    pub fn is_multi_record(&self) -> bool {
+        self.body_template.is_multi_record
     }
 
-    /// Two requests in place of this one, for the first and the second half of its records.
+    /// Returns two requests that replace this one: for the first and for the second half of its records.
     pub fn halves(&self) -> [Self; 2] {
         let (first, second) = self.parts.split_at(self.parts.len() / 2);
-        [first, second].map(|parts| self.of(parts))
+        [first, second].map(|parts| self.with_parts(parts))
     }
 
-    /// A request for each of its records.
-    pub fn singles(&self) -> Vec<Self> {
-        self.parts.chunks(1).map(|part| self.of(part)).collect()
+    /// Returns one request for each of its records.
+    pub fn split_each(&self) -> Vec<Self> {
+        self.parts.chunks(1).map(|part| self.with_parts(part)).collect()
     }
 
-    /// The request for its first record alone, with memory of its own: a record's is a piece of its batch's, and what is
-    /// kept would keep all of that.
+    /// Returns a request for its first record alone, with a copy of the model input. Without the copy, the request
+    /// would keep the memory of the whole batch alive.
     #[must_use]
-    pub fn only_first(&self) -> Self {
-        let mut first = self.of(std::slice::from_ref(self.first()));
+    pub fn first_only_owned(&self) -> Self {
+        let mut first = self.with_parts(std::slice::from_ref(self.first()));
         for part in &mut first.parts {
-            part.row = Bytes::copy_from_slice(&part.row);
+            part.input = Bytes::copy_from_slice(&part.input);
         }
         first
     }
 
-    /// The request for one of its records alone, any of them.
+    /// Returns a request for one of its records, chosen at random.
     #[must_use]
-    pub fn any_one(&self) -> Self {
-        self.of(std::slice::from_ref(
+    pub fn random_single(&self) -> Self {
+        self.with_parts(std::slice::from_ref(
             fastrand::choice(&self.parts).expect("a request has a record"),
         ))
     }
@@ -129,10 +132,10 @@ impl InferenceRequest {
         self.parts.first().expect("a request has a record")
     }
 
-    fn of(&self, parts: &[Part]) -> Self {
+    fn with_parts(&self, parts: &[Part]) -> Self {
         Self {
             parts: parts.to_vec(),
-            frame: Arc::clone(&self.frame),
+            body_template: Arc::clone(&self.body_template),
             target_model: self.target_model.clone(),
         }
     }

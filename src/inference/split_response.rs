@@ -1,7 +1,8 @@
-//! One response to many records in, one prediction for each of them out, by the shape in which the response came.
+//! One response to several records in, one prediction for each record out. The shape of the response decides how it is
+//! split.
 //!
-//! What can be told of a container's answer is how many predictions there are, not whose: order is all that ties them to
-//! the records. So their number must be that of the records, or the answer is not used.
+//! A response does not name the record of each prediction. Only the order assigns predictions to records. So the
+//! response is used only if it has as many predictions as there are records.
 
 use std::sync::Arc;
 
@@ -12,13 +13,15 @@ use super::prediction::{is_text, read_prediction};
 use crate::endpoint::Response;
 use crate::inference::format::csv;
 use crate::inference::format::lazy_json::on_one_line;
-use crate::inference::format::media_type::Media;
+use crate::inference::format::media_type::MediaType;
 use crate::outcome::{ModelOutput, Prediction};
 
-/// The predictions in a response to `count` records, in their order: a line of JSON or of CSV each, or an element each of
-/// a JSON array, which may be the member `predictions` of an object. The whole response for a record that was alone, where
-/// none of these shapes has one prediction. `None` if their number is another.
-pub fn split(response: Response, count: usize) -> Option<Vec<Prediction>> {
+/// Splits a response to `count` records into their predictions, in the order of the records.
+///
+/// Each prediction is a line of JSON or CSV, or an element of a JSON array. The array may be the member `predictions`
+/// of an object. If the request was for one record and no shape gives one prediction, the whole response is its
+/// prediction. Returns `None` if the number of predictions is not `count`.
+pub fn split_response(response: Response, count: usize) -> Option<Vec<Prediction>> {
     let variant: Option<Arc<str>> = response.variant.as_deref().map(Arc::from);
     let content_type = response.content_type.as_deref().unwrap_or_default();
     let outputs = outputs(&response.body, content_type, count);
@@ -38,21 +41,22 @@ pub fn split(response: Response, count: usize) -> Option<Vec<Prediction>> {
 fn outputs(body: &Bytes, content_type: &str, count: usize) -> Option<Vec<ModelOutput>> {
     let text = std::str::from_utf8(body).ok()?;
     let fits = |outputs: Vec<ModelOutput>| (outputs.len() == count).then_some(outputs);
-    match Media::of(content_type) {
-        Some(Media::Csv) => rows(text).and_then(fits).or_else(|| columns(text).and_then(fits)),
-        _ if is_text(content_type) => fits(without_the_last_break(text).lines().map(as_text).collect()),
-        Some(Media::JsonLines) => member(text)
+    match MediaType::of(content_type) {
+        Some(MediaType::Csv) => rows(text).and_then(fits).or_else(|| columns(text).and_then(fits)),
+        _ if is_text(content_type) => fits(trim_line_break(text).lines().map(as_text).collect()),
+        Some(MediaType::JsonLines) => member(text)
             .and_then(fits)
             .or_else(|| json_lines(text).and_then(fits))
             .or_else(|| elements(text).and_then(fits)),
-        Some(Media::Json) | None => member(text)
+        Some(MediaType::Json) | None => member(text)
             .and_then(fits)
             .or_else(|| elements(text).and_then(fits))
-            // One line may be all that there is of an answer that is one JSON value, on several lines.
+            // A response to one record is not split by lines: it may be one JSON value that spans several lines.
             .or_else(|| json_lines(text).filter(|_| count > 1).and_then(fits)),
     }
 }
 
+/// Splits the member `predictions` of a JSON object.
 fn member(text: &str) -> Option<Vec<ModelOutput>> {
     #[derive(serde::Deserialize)]
     struct Predictions<'a> {
@@ -64,37 +68,40 @@ fn member(text: &str) -> Option<Vec<ModelOutput>> {
     Some(found.predictions.into_iter().map(as_json).collect())
 }
 
+/// Splits a JSON array.
 fn elements(text: &str) -> Option<Vec<ModelOutput>> {
     let is_array = text.trim_start().starts_with('[');
     let elements = is_array.then(|| serde_json::from_str::<Vec<&RawValue>>(text).ok())??;
     Some(elements.into_iter().map(as_json).collect())
 }
 
-/// The built-in `XGBoost` answers the rows of a real-time request in the columns of one:
+/// Splits one row of numbers by columns. The built-in `XGBoost` returns the predictions of a real-time request as the
+/// columns of one row:
 /// <https://github.com/aws/sagemaker-xgboost-container>.
 fn columns(text: &str) -> Option<Vec<ModelOutput>> {
-    let row = without_the_last_break(text);
-    let is_one_of_numbers = row.contains(',') && !row.contains(['"', '\n', '\r']);
-    is_one_of_numbers.then(|| row.split(',').map(as_text).collect())
+    let row = trim_line_break(text);
+    let is_single_row = row.contains(',') && !row.contains(['"', '\n', '\r']);
+    is_single_row.then(|| row.split(',').map(as_text).collect())
 }
 
+/// Splits lines of JSON.
 fn json_lines(text: &str) -> Option<Vec<ModelOutput>> {
-    let lines = without_the_last_break(text).split('\n');
+    let lines = trim_line_break(text).split('\n');
     lines
         .map(|line| Some(as_json(serde_json::from_str(line).ok()?)))
         .collect()
 }
 
-/// A row may have line breaks in quotes.
+/// Splits CSV rows. A row may have line breaks in quotes.
 fn rows(text: &str) -> Option<Vec<ModelOutput>> {
-    let text = without_the_last_break(text);
+    let text = trim_line_break(text);
     let (mut rows, mut start, mut in_quotes) = (Vec::new(), 0, false);
-    for (place, byte) in text.bytes().enumerate() {
+    for (index, byte) in text.bytes().enumerate() {
         match byte {
             b'"' => in_quotes = !in_quotes,
             b'\n' if !in_quotes => {
-                rows.push(text.get(start..place)?);
-                start = place + 1;
+                rows.push(text.get(start..index)?);
+                start = index + 1;
             }
             _ => {}
         }
@@ -106,8 +113,8 @@ fn rows(text: &str) -> Option<Vec<ModelOutput>> {
     Some(rows.collect())
 }
 
-fn without_the_last_break(text: &str) -> &str {
-    std::str::from_utf8(csv::trimmed(text.as_bytes())).unwrap_or(text)
+fn trim_line_break(text: &str) -> &str {
+    std::str::from_utf8(csv::trim_line_break(text.as_bytes())).unwrap_or(text)
 }
 
 fn as_text(line: &str) -> ModelOutput {
@@ -128,7 +135,7 @@ mod tests {
             content_type: Some(content_type.to_owned()),
             variant: Some("blue".to_owned()),
         };
-        let predictions = split(response, count)?;
+        let predictions = split_response(response, count)?;
         let shown = |prediction: &Prediction| {
             assert_eq!(prediction.variant.as_deref(), Some("blue"));
             match &prediction.output {
@@ -141,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_split_by_the_shape_that_it_came_in() {
+    fn a_response_is_split_by_its_shape() {
         for (body, content_type, expected) in [
             (
                 "{\"score\":0.90}\n{\"score\":1}\n",
@@ -180,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_with_another_number_of_predictions_is_not_used() {
+    fn a_response_with_a_wrong_number_of_predictions_is_not_used() {
         for (body, content_type) in [
             ("0.1,0.2,0.3", "text/csv"),
             ("0.1\n0.2\n0.3\n", "text/csv"),
@@ -198,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_record_has_one_prediction_or_the_whole_answer() {
+    fn a_single_record_gets_its_prediction_or_the_whole_response() {
         for (body, content_type, expected) in [
             ("{\"predictions\":[0.90]}", "application/json", "json 0.90"),
             ("[0.90]", "application/json", "json 0.90"),

@@ -1,9 +1,9 @@
-//! Metrics in `CloudWatch`'s embedded metric format: one JSON object an invocation, on standard output, from which
-//! `CloudWatch` takes them without a call:
+//! Writes metrics in `CloudWatch`'s embedded metric format: one JSON object per invocation, on standard output.
+//! `CloudWatch` extracts the metrics from the log, so no call is needed:
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 //!
-//! `CloudWatch` charges for each metric with each value of its dimensions, in each hour in which it has a value. So there is
-//! one dimension, the function's name, and what seldom happens has a value only where it happens.
+//! `CloudWatch` charges for each metric and each combination of dimension values, in each hour in which it has a value.
+//! So the function's name is the only dimension, and metrics of rare events have a value only if the event happened.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -19,43 +19,44 @@ use super::invocation_stats::InvocationStats;
 use super::metric::METRICS;
 use crate::delivery::destination::stdout::StdoutLines;
 
-/// How long an answer may wait for its metrics: where nobody reads standard output, they are not worth more.
+/// The maximum time for which a response waits for its metrics to be written. If nobody reads standard output, they are
+/// lost.
 const WRITE_MAX: Duration = Duration::from_secs(1);
-/// The only dimension of all metrics.
+/// The only dimension of the metrics.
 const DIMENSION: &str = "FunctionName";
 
-/// Where an invocation's metrics come from.
+/// The origin of an invocation's metrics.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'o> {
-    /// Lambda's name for the invocation.
+    /// Lambda's identifier of the invocation.
     pub request_id: &'o str,
     /// The endpoint's name.
     pub endpoint: &'o str,
-    /// When the metrics were taken.
+    /// The time of the measurement.
     pub now: SystemTime,
 }
 
-struct Event<'e> {
-    function_name: &'e str,
-    origin: Origin<'e>,
-    stats: &'e InvocationStats,
+struct MetricsLine<'m> {
+    function_name: &'m str,
+    origin: Origin<'m>,
+    stats: &'m InvocationStats,
 }
 
-impl Entry for Event<'_> {
+impl Entry for MetricsLine<'_> {
     fn write<'a>(&'a self, writer: &mut impl EntryWriter<'a>) {
         writer.timestamp(self.origin.now);
         writer.value(DIMENSION, self.function_name);
         writer.value("Endpoint", self.origin.endpoint);
         writer.value("RequestId", self.origin.request_id);
         for metric in &METRICS {
-            if let Some(reading) = metric.read(self.stats) {
-                writer.value(metric.name, &reading);
+            if let Some(value) = metric.value(self.stats) {
+                writer.value(metric.name, &value);
             }
         }
     }
 }
 
-/// Writes metrics. One for the process.
+/// The writer of metrics. One per process.
 pub struct Metrics {
     lines: StdoutLines,
     emf: Mutex<Emf>,
@@ -63,7 +64,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics of this function in this namespace, to `lines`.
+    /// Creates the writer for this function and namespace. It writes to `lines`.
     pub fn new(lines: StdoutLines, namespace: &str, function_name: &str) -> Self {
         let dimensions = vec![vec![DIMENSION.to_owned()]];
         Self {
@@ -73,7 +74,8 @@ impl Metrics {
         }
     }
 
-    /// Writes one invocation's figures, as one line. Waits a second for it at most, and not beyond `end`: no record depends on it.
+    /// Writes the metrics of one invocation as one line. Waits for at most one second and never past `end`, because no
+    /// record depends on the metrics.
     pub async fn write(&self, stats: &InvocationStats, origin: Origin<'_>, end: Instant) {
         let Some(line) = self.line(stats, origin) else { return };
         let end = end.min(Instant::now() + WRITE_MAX);
@@ -83,14 +85,14 @@ impl Metrics {
     }
 
     fn line(&self, stats: &InvocationStats, origin: Origin<'_>) -> Option<Vec<u8>> {
-        let event = Event {
+        let content = MetricsLine {
             function_name: &self.function_name,
             origin,
             stats,
         };
         let mut line = Vec::with_capacity(4096);
         let mut emf = self.emf.lock().unwrap_or_else(PoisonError::into_inner);
-        match emf.format(&event, &mut line) {
+        match emf.format(&content, &mut line) {
             Ok(()) => Some(line),
             Err(error) => {
                 warn!(?error, "the metrics of this invocation are lost");

@@ -1,4 +1,4 @@
-//! What is measured of an invocation.
+//! The measured values of one invocation.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,55 +10,55 @@ use crate::event::Batch;
 use crate::outcome::FaultKind;
 use crate::outcome::{Failure, Outcome};
 
-/// An invocation in figures.
+/// The statistics of one invocation.
 #[derive(Debug, Clone, Default)]
 pub struct InvocationStats {
-    /// Kinesis records in the event.
+    /// The number of Kinesis records in the event.
     pub kinesis_records: usize,
-    /// User records in them.
+    /// The number of user records in them.
     pub user_records: usize,
-    /// What was delivered.
-    pub arrived: DeliveredRecords,
-    /// User records that come again, by why.
+    /// The delivered predictions and dead letters.
+    pub delivered: DeliveredRecords,
+    /// The number of user records that will be redelivered, by cause.
     pub failed: HashMap<Cause, usize>,
-    /// User records whose outcome was remembered.
+    /// The number of user records whose outcome was remembered from an earlier delivery.
     pub remembered: usize,
-    /// Those of them that had been delivered before.
-    pub before: usize,
-    /// Attempts at requests, repeated ones included.
+    /// The number of remembered user records that had already been delivered.
+    pub delivered_before: usize,
+    /// The number of attempts at requests, including retries.
     pub attempts: usize,
-    /// Second calls.
+    /// The number of hedged calls.
     pub hedges: usize,
-    /// Attempts after the first at the same request.
+    /// The number of attempts after the first for the same request.
     pub retries: usize,
-    /// Calls that ended by Overload.
+    /// The number of calls that ended with Overload.
     pub throttles: usize,
-    /// Attempts that had no answer in time.
+    /// The number of attempts without an answer within the call timeout.
     pub timeouts: usize,
-    /// Requests that were split.
+    /// The number of requests that were split.
     pub splits: usize,
-    /// How long each attempt took that was answered, in microseconds, in no order.
+    /// The duration of each answered attempt, in microseconds, in no particular order.
     pub latencies_us: Vec<u32>,
-    /// How many calls may be in flight.
+    /// The limit of calls in flight.
     pub limit: f64,
-    /// From the event to the answer.
-    pub spent: Duration,
-    /// From the answer to the deadline.
-    pub left: Duration,
+    /// The time from the event to the response.
+    pub elapsed: Duration,
+    /// The time from the response to the deadline.
+    pub remaining: Duration,
 }
 
-/// Why a user record comes again.
+/// The reason why a user record will be redelivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "as `Failure` has them")]
+#[expect(missing_docs, reason = "`Failure` documents them")]
 pub enum Cause {
     Fault(FaultKind),
     OutOfTime,
     DeadLetterTooLarge,
     BatchTooLarge,
     AfterFailure,
-    /// It has its prediction or its rejection, and a record before it has failed.
+    /// The record was predicted or rejected, but a record before it has failed.
     Waiting,
-    /// It has its prediction or its rejection, but its destination has not taken that, or there is none.
+    /// The record was predicted or rejected, but its destination has not accepted the result or is not set.
     Undelivered,
 }
 
@@ -81,8 +81,8 @@ impl Cause {
 }
 
 impl InvocationStats {
-    /// What has become of the batch, and by which calls; `rejected_fails` where there are no dead letters. What the memory
-    /// knew and the times are not known here.
+    /// Returns the statistics of the batch and its calls. `rejected_fails` is true if there is no destination for dead
+    /// letters. The remembered records, the limit and the times are left at zero for the caller to fill in.
     pub fn of(batch: &Batch<'_>, progress: &Progress<'_>, call_stats: &CallStats, rejected_fails: bool) -> Self {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         let mut failed = HashMap::new();
@@ -94,7 +94,7 @@ impl InvocationStats {
         Self {
             kinesis_records: batch.records.len(),
             user_records: batch.user_records.len(),
-            arrived: progress.delivered().clone(),
+            delivered: progress.delivered().clone(),
             failed,
             attempts: count(&call_stats.attempts),
             hedges: count(&call_stats.hedges),
@@ -107,17 +107,17 @@ impl InvocationStats {
         }
     }
 
-    /// User records whose dead letters have arrived.
+    /// Returns the number of user records with a delivered dead letter.
     pub fn rejected(&self) -> usize {
-        self.arrived.rejected.values().sum()
+        self.delivered.rejected.values().sum()
     }
 
-    /// User records that come again.
+    /// Returns the number of user records that will be redelivered.
     pub fn failed(&self) -> usize {
         self.failed.values().sum()
     }
 
-    /// All calls.
+    /// Returns the number of calls, including hedged calls.
     pub fn calls(&self) -> usize {
         self.attempts + self.hedges
     }

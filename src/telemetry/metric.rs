@@ -1,4 +1,4 @@
-//! The metrics: names, units, meanings, and what each is of an invocation's figures.
+//! The table of metrics: names, units, meanings, and the value that each has for an invocation's statistics.
 
 use super::invocation_stats::{Cause, InvocationStats};
 use super::metric_value::MetricValue;
@@ -7,51 +7,51 @@ use crate::outcome::RejectionKind::{
     BrokenRecord, GivenUp, PayloadTooLarge, PredictionTooLarge, Refused, UnpackedTooLarge, WrongShape,
 };
 
-/// A metric, as `docs/metrics.md` lists it.
+/// A metric. `docs/metrics.md` lists all of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Its name in `CloudWatch`.
+    /// The metric's name in `CloudWatch`.
     pub name: &'static str,
-    /// When it has a value.
+    /// The invocations in which the metric has a value.
     pub when: When,
-    /// What it is, for a person.
+    /// The description in the documentation.
     pub meaning: &'static str,
-    of: fn(&InvocationStats) -> MetricValue<'_>,
+    value_of: fn(&InvocationStats) -> MetricValue<'_>,
 }
 
-/// When a metric has a value.
+/// The invocations in which a metric has a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// In each invocation.
+    /// All invocations.
     Always,
-    /// Where it is more than nothing.
+    /// Invocations in which the value is not zero or empty.
     NotZero,
 }
 
-const fn always(name: &'static str, meaning: &'static str, of: fn(&InvocationStats) -> MetricValue<'_>) -> Metric {
+const fn always(name: &'static str, meaning: &'static str, value_of: fn(&InvocationStats) -> MetricValue<'_>) -> Metric {
     let when = When::Always;
     Metric {
         name,
         when,
         meaning,
-        of,
+        value_of,
     }
 }
 
-const fn not_zero(name: &'static str, meaning: &'static str, of: fn(&InvocationStats) -> MetricValue<'_>) -> Metric {
+const fn not_zero(name: &'static str, meaning: &'static str, value_of: fn(&InvocationStats) -> MetricValue<'_>) -> Metric {
     let when = When::NotZero;
     Metric {
         name,
         when,
         meaning,
-        of,
+        value_of,
     }
 }
 
 macro_rules! rejected {
     ($name:literal, $kind:expr, $meaning:literal) => {
         not_zero($name, concat!("of Rejected: ", $meaning), |it| {
-            MetricValue::Count(it.arrived.rejected.get(&$kind).copied().unwrap_or_default())
+            MetricValue::Count(it.delivered.rejected.get(&$kind).copied().unwrap_or_default())
         })
     };
 }
@@ -75,7 +75,7 @@ pub const METRICS: [Metric; 35] = [
         |it| MetricValue::Count(it.user_records),
     ),
     always("Predicted", "user records whose predictions OUTPUT has accepted", |it| {
-        MetricValue::Count(it.arrived.predicted)
+        MetricValue::Count(it.delivered.predicted)
     }),
     always(
         "Rejected",
@@ -96,12 +96,12 @@ pub const METRICS: [Metric; 35] = [
         |it| MetricValue::Number(it.limit),
     ),
     always("BatchLatency", "the time from the event to the response", |it| {
-        MetricValue::Time(Some(it.spent))
+        MetricValue::Time(Some(it.elapsed))
     }),
     always(
         "DeadlineMargin",
         "the time from the response to the moment at which Lambda would have ended the invocation",
-        |it| MetricValue::Time(Some(it.left)),
+        |it| MetricValue::Time(Some(it.remaining)),
     ),
     not_zero(
         "CallLatency",
@@ -111,7 +111,7 @@ pub const METRICS: [Metric; 35] = [
     not_zero(
         "AgeAtPrediction",
         "the age of the oldest predicted record: from its arrival in the stream until OUTPUT has its prediction",
-        |it| MetricValue::Time(it.arrived.oldest_age),
+        |it| MetricValue::Time(it.delivered.oldest_age),
     ),
     not_zero("Retries", "attempts after the first for the same request", |it| {
         MetricValue::Count(it.retries)
@@ -134,7 +134,7 @@ pub const METRICS: [Metric; 35] = [
     not_zero(
         "DeliveredBefore",
         "user records that were redelivered after a failed record, although they had already been delivered",
-        |it| MetricValue::Count(it.before),
+        |it| MetricValue::Count(it.delivered_before),
     ),
     rejected!(
         "RejectedBrokenRecord",
@@ -216,14 +216,14 @@ pub const METRICS: [Metric; 35] = [
 ];
 
 impl Metric {
-    /// Its unit in `CloudWatch`.
+    /// Returns the metric's unit in `CloudWatch`.
     pub fn unit(&self) -> &'static str {
-        (self.of)(&InvocationStats::default()).unit().name()
+        (self.value_of)(&InvocationStats::default()).unit().name()
     }
 
-    /// What it reads of these figures; nothing where it has no value.
-    pub(super) fn read<'f>(&self, stats: &'f InvocationStats) -> Option<MetricValue<'f>> {
-        let reading = (self.of)(stats);
-        (self.when == When::Always || !reading.is_nothing()).then_some(reading)
+    /// Returns the metric's value for these statistics, or `None` if it has no value.
+    pub(super) fn value<'s>(&self, stats: &'s InvocationStats) -> Option<MetricValue<'s>> {
+        let value = (self.value_of)(stats);
+        (self.when == When::Always || !value.is_zero_or_empty()).then_some(value)
     }
 }

@@ -1,4 +1,4 @@
-//! What a metric reads: a number or many, and their unit.
+//! The value of a metric: one or more numbers, and their unit.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use metrique_writer_core::{Observation, Unit, Value, ValueWriter};
 
 use super::histogram::quantize;
 
-/// What a metric reads.
+/// The value of a metric in one invocation.
 #[derive(Debug)]
-pub(super) enum MetricValue<'f> {
+pub(super) enum MetricValue<'s> {
     Count(usize),
-    /// To the hundredth.
+    /// Rounded to hundredths.
     Number(f64),
     Time(Option<Duration>),
     /// In microseconds.
-    Times(&'f [u32]),
+    Times(&'s [u32]),
 }
 
 impl MetricValue<'_> {
@@ -27,7 +27,7 @@ impl MetricValue<'_> {
         }
     }
 
-    pub(super) fn is_nothing(&self) -> bool {
+    pub(super) fn is_zero_or_empty(&self) -> bool {
         match self {
             Self::Count(count) => *count == 0,
             Self::Number(_) => false,
@@ -49,7 +49,7 @@ impl MetricValue<'_> {
     }
 }
 
-/// To the tenth.
+/// Returns the milliseconds, rounded to tenths.
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }

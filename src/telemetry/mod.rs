@@ -1,5 +1,6 @@
-//! What the function says about itself: logs and traces, to standard error and to a collector, and metrics, to standard
-//! output, beside what is delivered to `stdout:`.
+//! Logs, metrics and traces. The result of an invocation enters. Logs go to standard error, metrics to standard output
+//! (which the destination `stdout:` shares), and traces to a collector. Never writes a record, a prediction or a
+//! secret.
 
 pub mod emf;
 mod histogram;

@@ -1,6 +1,6 @@
-//! What an invocation says in the log: each reason for which records failed or were rejected, once, and a summary.
+//! Logs the result of an invocation: one line for each reason for which records failed or were rejected, and a summary.
 //!
-//! A rejection's message may quote the record, so its kind has to do.
+//! The message of a rejection may quote the record, so only its kind is logged.
 
 use tracing::{error, info, warn};
 
@@ -10,30 +10,30 @@ use crate::event::Batch;
 use crate::outcome::FaultKind;
 use crate::outcome::{Failure, Outcome};
 
-/// Reasons that are told one by one, of one invocation.
+/// The maximum number of failure reasons that get a line of their own in one invocation.
 const REASONS_MAX: usize = 10;
 
-/// Tells what became of the batch, and what stopped it where something did.
+/// Logs the result of the batch and, if it is unfinished, the reason.
 pub fn log_summary(batch: &Batch<'_>, progress: &Progress<'_>, stats: &InvocationStats) {
-    for (kind, records) in &stats.arrived.rejected {
+    for (kind, records) in &stats.delivered.rejected {
         warn!(reason = ?kind, records, "rejected");
     }
     log_failures(batch, progress);
     let (user_records, predicted, rejected, failed) = (
         stats.user_records,
-        stats.arrived.predicted,
+        stats.delivered.predicted,
         stats.rejected(),
         stats.failed(),
     );
     let InvocationStats {
         kinesis_records: records,
-        before: delivered,
+        delivered_before: delivered,
         attempts,
         hedges,
         limit,
         ..
     } = *stats;
-    // As the metric has it.
+    // Rounded like the metric.
     let limit = (limit * 100.0).round() / 100.0;
     let finished = progress.finished_prefix();
     let Some(unfinished) = batch.records.get(finished) else {
@@ -55,20 +55,21 @@ pub fn log_summary(batch: &Batch<'_>, progress: &Progress<'_>, stats: &Invocatio
         limit,
         finished,
         from = unfinished.sequence_number.as_deref(),
-        why = why(batch, progress).unwrap_or_else(|| "its delivery fell short".to_owned()),
-        "batch comes again from here"
+        why = why(batch, progress).unwrap_or_else(|| "its prediction was not delivered".to_owned()),
+        "batch is redelivered from here"
     );
 }
 
 /// A reason for which records have failed.
 struct Reason<'p> {
     failure: &'p Failure,
-    /// The first of them.
+    /// The index of the first of these user records.
     index: usize,
     records: usize,
 }
 
-/// A line for each reason for which records have failed, but not for those that were not tried since another had failed.
+/// Logs a line for each reason for which records failed. Records that were not tried because an earlier one failed are
+/// left out.
 fn log_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
     let (reasons, others) = reasons(progress);
     for Reason {
@@ -83,10 +84,10 @@ fn log_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
         if let Failure::Fault(fault) = failure
             && fault.kind == FaultKind::Misconfigured
         {
-            let what = &fault.summary;
+            let summary = &fault.summary;
             error!(
                 records,
-                first, "the endpoint cannot be called as it is configured: {what}"
+                first, "the endpoint cannot be called as it is configured: {summary}"
             );
         } else {
             warn!(records, first, "failed: {failure}");
@@ -97,7 +98,7 @@ fn log_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
     }
 }
 
-/// The reasons, and how many records have failed for none of them.
+/// Returns the reasons, and the number of records that failed for other reasons.
 fn reasons<'p>(progress: &'p Progress<'_>) -> (Vec<Reason<'p>>, usize) {
     let mut reasons: Vec<Reason<'_>> = Vec::new();
     let mut others = 0;
@@ -125,7 +126,7 @@ fn reasons<'p>(progress: &'p Progress<'_>) -> (Vec<Reason<'p>>, usize) {
     (reasons, others)
 }
 
-/// Whether a log shows the same for both: what a container said is none of its matter.
+/// Returns whether both failures give the same log line. A container's message is not logged, so it is not compared.
 fn same_log_line(one: &Failure, other: &Failure) -> bool {
     match (one, other) {
         (Failure::Fault(one), Failure::Fault(other)) => one.kind == other.kind && one.summary == other.summary,
@@ -133,7 +134,7 @@ fn same_log_line(one: &Failure, other: &Failure) -> bool {
     }
 }
 
-/// Why the first unfinished Kinesis record is unfinished.
+/// Returns the reason why the first unfinished Kinesis record is unfinished.
 fn why(batch: &Batch<'_>, progress: &Progress<'_>) -> Option<String> {
     let finished = progress.finished_prefix();
     progress.outcomes().find_map(|(index, outcome)| {
@@ -141,7 +142,7 @@ fn why(batch: &Batch<'_>, progress: &Progress<'_>) -> Option<String> {
         match outcome {
             _ if !is_its_own => None,
             Outcome::Predicted(_) | Outcome::Delivered => None,
-            Outcome::Rejected(rejection) => Some(format!("{:?}, and its dead letter has gone nowhere", rejection.kind)),
+            Outcome::Rejected(rejection) => Some(format!("{:?}, but its dead letter was not delivered", rejection.kind)),
             Outcome::Failed(failure) => Some(failure.to_string()),
         }
     })

@@ -1,9 +1,10 @@
-//! Traces: a span for each invocation, in the trace that Lambda tells of, and in it one for each attempt at a call. They go to
-//! a collector in the OpenTelemetry protocol, such as AWS's Lambda layers have one. Where it is, and what is sampled, the
-//! protocol's own variables say, as `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_TRACES_SAMPLER`:
-//! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>.
+//! Traces: a span for each invocation, in the trace that Lambda names, and in it a span for each attempt at a call.
+//! They are sent to a collector in the OpenTelemetry protocol, for example the one in AWS's Lambda layer. The
+//! protocol's own variables set its address and the sampling, such as `OTEL_EXPORTER_OTLP_ENDPOINT` and
+//! `OTEL_TRACES_SAMPLER`: <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>.
 //!
-//! Lambda's runtime crate has a layer for this, but one that cannot serve several invocations at once and knows no parent.
+//! Lambda's runtime crate has a layer for traces too, but it cannot serve several invocations at once and sets no
+//! parent span.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,15 +27,19 @@ use tokio::time::timeout;
 use tracing::{Span, Subscriber, warn};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
 
-/// How long the next invocation may wait for the export of this one's spans.
+/// The maximum time for which the next invocation waits for the export of this invocation's spans.
 const EXPORT_MAX: Duration = Duration::from_secs(1);
-/// And how long before the deadline it ends at the latest.
-const KEPT_BACK: Duration = Duration::from_millis(50);
+/// The time before the deadline at which the export ends at the latest.
+const EXPORT_MARGIN: Duration = Duration::from_millis(50);
 
-/// One for the process, since it has one subscriber.
+/// The provider of the process, which has one subscriber.
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// What takes our spans, whatever the log's level is. `None`, with the reason, where the variables make no sense.
+/// Returns the layer that collects this crate's spans at every log level.
+///
+/// # Errors
+///
+/// If the variables of the protocol are invalid.
 pub(super) fn layer<S>(service: Option<String>) -> Result<impl subscriber::Layer<S>, Error>
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
@@ -50,19 +55,19 @@ where
     Ok(subscriber::Layer::with_filter(layer, is_ours))
 }
 
-/// Puts an invocation's span, before it begins, into the trace of this `X-Amzn-Trace-Id`.
+/// Adds an invocation's span to the trace of this `X-Amzn-Trace-Id`. The span must not have begun.
 pub fn join_trace(span: &Span, trace_id: Option<&str>) {
     if let Some(parent) = trace_id.and_then(span_context_from_str) {
-        // Where nobody takes spans, there is nothing to put it into.
+        // An error means that no layer collects spans, so there is no trace to join.
         _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
     }
 }
 
-/// Has the spans of an invocation exported when it has been answered: then Lambda freezes the process.
+/// Exports the spans of an invocation after its response and before Lambda freezes the process.
 #[derive(Debug, Clone, Copy)]
 pub struct ExportSpans;
 
-/// The service behind [`ExportSpans`].
+/// The service that [`ExportSpans`] adds.
 #[derive(Debug, Clone)]
 pub struct Exporting<S>(S);
 
@@ -89,30 +94,31 @@ where
 
     fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
         let deadline_ms = invocation.context.deadline;
-        let answering = self.0.call(invocation);
+        let handling = self.0.call(invocation);
         Box::pin(async move {
-            let answered = answering.await;
-            export(time_left(deadline_ms)).await;
-            answered
+            let result = handling.await;
+            export(export_time(deadline_ms)).await;
+            result
         })
     }
 }
 
-/// What of an invocation's time the export may take: it ends with the next request for an event, not with the answer. A
-/// deadline that is past is an unknown one, as in [`Schedule`](crate::lambda::time_budget::Schedule).
-fn time_left(deadline_ms: u64) -> Duration {
+/// Returns the time that the export may take. An invocation's time ends with the next request for an event, not with
+/// the response. A deadline in the past is treated as unknown, as in
+/// [`Schedule`](crate::lambda::time_budget::Schedule).
+fn export_time(deadline_ms: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     match Duration::from_millis(deadline_ms).checked_sub(now) {
-        Some(left) => left.saturating_sub(KEPT_BACK).min(EXPORT_MAX),
+        Some(left) => left.saturating_sub(EXPORT_MARGIN).min(EXPORT_MAX),
         None => EXPORT_MAX,
     }
 }
 
 async fn export(time: Duration) {
     let Some(provider) = PROVIDER.get() else { return };
-    // The exporter itself waits for five seconds, which no setting changes.
+    // The exporter's own timeout is five seconds, which no setting changes.
     let exported = timeout(time, spawn_blocking(|| provider.force_flush())).await;
     if !matches!(exported, Ok(Ok(Ok(())))) {
-        warn!("the spans of this invocation may be lost: no collector has taken them in time");
+        warn!("the spans of this invocation may be lost: no collector accepted them in time");
     }
 }

@@ -152,12 +152,12 @@ async fn a_fault_names_the_setting_to_fix() {
         (
             403,
             DENIED,
-            "403 AccessDeniedException; allow the function's role, or that of ENDPOINT_ROLE_ARN, to call it",
+            "403 AccessDeniedException; allow the function's role, or the role of ENDPOINT_ROLE_ARN, to call the endpoint",
         ),
         (
             403,
             FORBIDDEN,
-            "403 ForbiddenException; check ENDPOINT_API_KEY, and what may call it",
+            "403 ForbiddenException; check ENDPOINT_API_KEY, and who may call the endpoint",
         ),
         (
             403,
@@ -172,11 +172,15 @@ async fn a_fault_names_the_setting_to_fix() {
         (
             401,
             OF_ANOTHER_SERVER,
-            "401; check the path of ENDPOINT_URL, ENDPOINT_AUTH, ENDPOINT_API_KEY, and what the function's role may call",
+            "401; check the path of ENDPOINT_URL, ENDPOINT_AUTH, ENDPOINT_API_KEY, and the function's permissions",
         ),
-        (302, &[], "302; it is elsewhere: set ENDPOINT_URL to where that leads"),
+        (
+            302,
+            &[],
+            "302; the endpoint redirects: set ENDPOINT_URL to the target of the redirect",
+        ),
         (404, &[], "404; check ENDPOINT_URL"),
-        (405, &[], "405; check that ENDPOINT_URL takes POST"),
+        (405, &[], "405; check that ENDPOINT_URL accepts POST"),
         (406, &[], "406; check ACCEPT"),
         (415, &[], "415; check CONTENT_TYPE"),
         (500, &[], "500"),
@@ -191,7 +195,7 @@ async fn reading_an_endless_response_stops_at_the_size_limit() {
     let (answer, _) = call(&[], &[Reply::Endless(200)]).await;
     let fault = answer.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Suspect);
-    assert_eq!(fault.summary, "the answer has more than 26214400 bytes");
+    assert_eq!(fault.summary, "the response has more than 26214400 bytes");
     let (answer, _) = call(&[], &[Reply::Endless(400)]).await;
     let fault = answer.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Refused);

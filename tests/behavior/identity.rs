@@ -139,7 +139,7 @@ async fn a_key_that_cannot_be_fetched_is_reported_and_no_call_is_made() {
         (
             Secret::Text("two\nlines"),
             FaultKind::Misconfigured,
-            "no line of printable ASCII",
+            "not one line of printable ASCII",
         ),
     ] {
         let aws = AwsStub::default();

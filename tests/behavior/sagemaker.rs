@@ -250,12 +250,12 @@ async fn a_fault_names_the_setting_to_fix() {
         (
             Reply::Http(400, INVALID, r#"{"Message":"Endpoint fraud of account 1 not found."}"#),
             "SageMaker answered ValidationError with status 400; Endpoint fraud of account 1 not found; check \
-             ENDPOINT_NAME, what is named beside it, and the region",
+             ENDPOINT_NAME, the variant, container and component in the settings, and the region",
         ),
         (
             Reply::Http(403, DENIED, "{}"),
-            "SageMaker answered AccessDeniedException with status 403; allow sagemaker:InvokeEndpoint on the endpoint to \
-             the function's role",
+            "SageMaker answered AccessDeniedException with status 403; grant the function's role \
+             sagemaker:InvokeEndpoint on the endpoint",
         ),
         (
             Reply::Http(424, MODEL_ERROR, r#"{"OriginalStatusCode":415}"#),
@@ -272,7 +272,7 @@ async fn reading_an_endless_response_stops_at_the_size_limit() {
     let fault = call(&[], &[Reply::Endless(200)]).await.0.unwrap_err();
     assert_eq!(
         (fault.kind, &*fault.summary),
-        (FaultKind::Suspect, "the answer has more than 26214400 bytes")
+        (FaultKind::Suspect, "the response has more than 26214400 bytes")
     );
     let fault = call(&[], &[Reply::Endless(400)]).await.0.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Suspect, "an error without a body");

@@ -156,6 +156,6 @@ async fn records_that_are_given_up_end_the_bench_with_the_reason() {
         error.contains("50 records were given up after 6 invocations"),
         "{error}"
     );
-    assert!(error.contains("batch comes again from here"), "{error}");
+    assert!(error.contains("batch is redelivered from here"), "{error}");
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -66,7 +66,7 @@ async fn sending_records_unencrypted_has_to_be_allowed_and_is_logged() {
     let url = ("ENDPOINT_URL".to_owned(), "http://192.0.2.1/score".to_owned());
     setup.launch.environment.extend([url]);
     let error = Function::start(&setup.launch).await.unwrap_err().to_string();
-    assert!(error.contains("in the clear"), "{error}");
+    assert!(error.contains("unencrypted"), "{error}");
     let allow = ("ENDPOINT_ALLOW_HTTP".to_owned(), "1".to_owned());
     setup.launch.environment.extend([allow]);
     while setup.lines.try_recv().is_ok() {}
@@ -76,7 +76,7 @@ async fn sending_records_unencrypted_has_to_be_allowed_and_is_logged() {
     drop(setup.launch);
     let line = setup.lines.recv().await.unwrap();
     assert!(
-        format!("{line:?}").contains("every record goes to ENDPOINT_URL in the clear"),
+        format!("{line:?}").contains("every record goes to ENDPOINT_URL unencrypted"),
         "{line:?}"
     );
 }
@@ -85,7 +85,7 @@ async fn sending_records_unencrypted_has_to_be_allowed_and_is_logged() {
 async fn a_call_timeout_that_does_not_fit_is_logged_once_at_the_first_event() {
     for (timeout_s, give_up_after_s, expected) in [
         (1, "", Some("no call can start")),
-        (30, "", Some("a slow call is cut")),
+        (30, "", Some("a slow call is cancelled")),
         (60, "", None),
         // Three attempts do not fit into 60 s.
         (60, "3600", Some("is never given up")),

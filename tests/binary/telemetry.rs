@@ -121,7 +121,7 @@ async fn each_reason_for_failed_records_is_logged_once() {
     assert_eq!(failed["records"], 1);
     assert!(failed["first"].is_string());
     let last = log.last().unwrap();
-    assert_eq!(last["message"], "batch comes again from here");
+    assert_eq!(last["message"], "batch is redelivered from here");
     assert_eq!((&last["from"], &last["failed"]), (&failed["first"], &3.into()));
 }
 

@@ -22,13 +22,15 @@ const PUT_BACKOFF: Backoff = Backoff {
     cap: Duration::from_secs(2),
 };
 
-/// The timeout of one attempt. A connection can break while Lambda has the process frozen, and must not use up all of the
-/// delivery time.
+/// The timeout of one attempt. A connection can break while Lambda has the process frozen, and must not use up all of
+/// the delivery time.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the configuration of a service's client. The SDK's retries are off, because [`deliver`] retries.
 pub(super) fn client_config(environment: &SdkConfig) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build();
     let config = environment.clone().into_builder().timeout_config(timeouts);
     let config = config.retry_config(RetryConfig::disabled());
     config
@@ -66,7 +68,7 @@ pub(super) trait Service: Sync {
 pub(super) struct PutError {
     /// The reason, without any part of a record, so that a log may show it.
     reason: String,
-    /// Whether a retry cannot succeed.
+    /// `true` if a retry cannot succeed.
     is_final: bool,
 }
 
@@ -121,7 +123,8 @@ pub(super) async fn deliver<S: Service>(service: &S, lines: &[OutputLine], end: 
     for together in requests.chunks(service.limits().concurrent_requests) {
         let delivered = join_all(together.iter().map(|request| put_with_retries(service, request, end))).await;
         for (request, DeliveryResult { undelivered, error }) in together.iter().zip(delivered) {
-            all.undelivered.extend(undelivered.into_iter().map(|index| sent + index));
+            all.undelivered
+                .extend(undelivered.into_iter().map(|index| sent + index));
             all.error = all.error.or(error);
             sent += request.len();
         }
@@ -165,7 +168,9 @@ async fn put_undelivered<S: Service>(
     let request: Vec<_> = undelivered.iter().filter_map(|index| lines.get(*index)).collect();
     let codes = service.put(&request).await?;
     if codes.len() != undelivered.len() {
-        return Err(PutError::transient("the response does not have a result for every record"));
+        return Err(PutError::transient(
+            "the response does not have a result for every record",
+        ));
     }
     let mut is_accepted = codes.iter().map(Option::is_none);
     undelivered.retain(|_| is_accepted.next() == Some(false));

@@ -1,5 +1,5 @@
-//! `firehose:STREAM`: a record of a Firehose stream for each line, with a line break at its end, since Firehose puts
-//! records together as they are.
+//! `firehose:STREAM`: one Firehose record for each line, with a line break at its end, because Firehose concatenates
+//! records as they are.
 
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::primitives::Blob;
@@ -8,14 +8,14 @@ use aws_sdk_firehose::types::Record;
 use super::OutputLine;
 use super::batch_put::{BatchLimits, PutError, Service, client_config};
 
-/// `PutRecordBatch` takes so many records at once, and so many bytes:
+/// The limits of `PutRecordBatch` for records and bytes:
 /// <https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html>.
 const LIMITS: BatchLimits = BatchLimits {
     lines: 500,
     bytes: 4 * 1024 * 1024,
     concurrent_requests: 1,
 };
-/// What it takes for one record, in bytes.
+/// The maximum size of one record, in bytes.
 const RECORD_BYTES_MAX: usize = 1000 * 1024;
 
 /// A Firehose stream in the function's account and region.
@@ -26,7 +26,7 @@ pub struct Firehose {
 }
 
 impl Firehose {
-    /// The Firehose stream of this name.
+    /// Creates a destination for the Firehose stream of this name.
     pub fn new(environment: &aws_config::SdkConfig, stream: String) -> Self {
         Self {
             client: Client::new(&client_config(environment)),
@@ -34,7 +34,7 @@ impl Firehose {
         }
     }
 
-    /// The limit in bytes that the line is too long for: a line break fits beside it.
+    /// Returns the line limit in bytes if the line exceeds it. The limit leaves room for the line break.
     pub(super) fn exceeded_limit(line: &str) -> Option<usize> {
         const MAX: usize = RECORD_BYTES_MAX - 1;
         (line.len() > MAX).then_some(MAX)
@@ -55,8 +55,10 @@ impl Service for Firehose {
     async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<String>>, PutError> {
         let records = lines.iter().map(|line| record(line)).collect();
         let request = self.client.put_record_batch().delivery_stream_name(&self.stream);
-        let answer = request.set_records(Some(records)).send().await;
-        let results = answer.map_err(|error| PutError::from_sdk_error(&error))?.request_responses;
+        let response = request.set_records(Some(records)).send().await;
+        let results = response
+            .map_err(|error| PutError::from_sdk_error(&error))?
+            .request_responses;
         Ok(results.into_iter().map(|result| result.error_code).collect())
     }
 }
@@ -66,5 +68,5 @@ fn record(line: &OutputLine) -> Record {
     Record::builder()
         .data(data)
         .build()
-        .expect("data is all that a record needs")
+        .expect("a record requires only data")
 }

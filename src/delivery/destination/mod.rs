@@ -35,7 +35,8 @@ use s3::S3;
 use sqs::Sqs;
 use stdout::StdoutLines;
 
-/// StdoutLines that are written together, where the destination does not say: a batch of 10,000 would take megabytes.
+/// The number of lines per delivery for a destination without request limits. The lines of a whole batch of 10,000
+/// records would take megabytes of memory.
 const DEFAULT_DELIVERY_LINES: usize = 500;
 
 /// One destination, opened once for the process and shared by concurrent invocations.
@@ -66,8 +67,8 @@ pub struct OutputLine {
     pub text: String,
     /// The partition key of the record.
     pub partition_key: String,
-    /// The record's unique ID, which is the same for every delivery of the record: its ID in the shard, a space, and the
-    /// origin. Empty if the destination does not use IDs.
+    /// The record's unique ID, which is the same for every delivery of the record: its ID in the shard, a space, and
+    /// the origin. Empty if the destination does not use IDs.
     pub id: String,
     /// The record's arrival time in the stream, in milliseconds since 1970. 0 if unknown.
     pub arrival_ms: u64,
@@ -157,8 +158,8 @@ impl Destination {
         }
     }
 
-    /// Whether this destination is the stream with this ARN. If `account` is unknown, the accounts are assumed to be the
-    /// same.
+    /// Returns `true` if this destination is the stream with this ARN. If `account` is unknown, the accounts are
+    /// assumed to be the same.
     pub fn is_source_stream(&self, stream_arn: &str, account: Option<&str>) -> bool {
         match self {
             #[cfg(feature = "kinesis")]
@@ -176,7 +177,7 @@ impl Destination {
         }
     }
 
-    /// Whether the destination uses [`OutputLine::id`].
+    /// Returns `true` if the destination uses [`OutputLine::id`].
     pub fn uses_ids(&self) -> bool {
         match self {
             #[cfg(feature = "kinesis")]

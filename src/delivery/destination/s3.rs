@@ -1,8 +1,8 @@
-//! `s3:BUCKET/PREFIX`: one object of JSON lines for each delivery. It takes any size.
+//! `s3:BUCKET/PREFIX`: one object of JSON lines for each delivery, of any size.
 //!
-//! An object's key follows from the records that it holds:
-//! `PREFIX/YYYY/MM/DD/HH/FIRST_RECORD-HASH.jsonl`, with the hour at which the first of them arrived in the stream, and a
-//! hash of the identities of all. So the same records delivered again take the place of what is there, and no others do.
+//! An object's key depends only on its records: `PREFIX/YYYY/MM/DD/HH/FIRST_RECORD-HASH.jsonl`, with the hour at which
+//! the first record arrived in the stream, and a hash of the IDs of all records. So a second delivery of the same
+//! records overwrites their object, and other records never do.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
@@ -11,16 +11,16 @@ use super::OutputLine;
 use super::batch_put::{BatchLimits, PutError, Service, client_config};
 use crate::inference::sha256;
 
-/// One request takes all: an object may have 5 GB, a batch has 6 MB.
+/// One request holds the whole delivery, because an object may have 5 GB and a batch has at most 6 MB.
 const LIMITS: BatchLimits = BatchLimits {
     lines: usize::MAX,
     bytes: usize::MAX,
     concurrent_requests: 1,
 };
-/// How many digits of the hash a key shows.
-const HASH_SHOWN: usize = 16;
+/// The number of hash digits in a key.
+const HASH_DIGITS: usize = 16;
 
-/// A place in a bucket.
+/// A key prefix in a bucket.
 #[derive(Debug)]
 pub struct S3 {
     client: Client,
@@ -29,7 +29,7 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// Objects in `bucket` whose keys begin with `prefix`.
+    /// Creates a destination for objects in `bucket` whose keys begin with `prefix`.
     pub fn new(environment: &aws_config::SdkConfig, bucket: String, prefix: String) -> Self {
         Self {
             client: Client::new(&client_config(environment)),
@@ -57,11 +57,9 @@ impl Service for S3 {
             body.push('\n');
         }
         let request = self.client.put_object().bucket(&self.bucket);
-        let request = request
-            .key(key(&self.prefix, lines))
-            .content_type("application/jsonl");
-        let answer = request.body(ByteStream::from(body.into_bytes())).send().await;
-        answer.map_err(|error| PutError::from_sdk_error(&error))?;
+        let request = request.key(key(&self.prefix, lines)).content_type("application/jsonl");
+        let response = request.body(ByteStream::from(body.into_bytes())).send().await;
+        response.map_err(|error| PutError::from_sdk_error(&error))?;
         Ok(vec![None; lines.len()])
     }
 }
@@ -69,23 +67,23 @@ impl Service for S3 {
 fn key(prefix: &str, lines: &[&OutputLine]) -> String {
     let ids: Vec<_> = lines.iter().map(|line| &*line.id).collect();
     let hash = sha256(&ids.join("\n"));
-    let hash = hash.get(..HASH_SHOWN).unwrap_or(&hash);
+    let hash = hash.get(..HASH_DIGITS).unwrap_or(&hash);
     let (id, arrival_ms) = lines.first().map_or(("", 0), |line| (&*line.id, line.arrival_ms));
-    // A key may hold anything, but only these characters are safe everywhere.
-    let safe = |character: char| {
+    // S3 allows any character in a key, but only these characters are safe in every tool.
+    let to_safe = |character: char| {
         if character.is_ascii_alphanumeric() {
             character
         } else {
             '-'
         }
     };
-    let place = id.split(' ').next().unwrap_or_default();
-    let id: String = place.chars().take(128).map(safe).collect();
+    let record_id = id.split(' ').next().unwrap_or_default();
+    let id: String = record_id.chars().take(128).map(to_safe).collect();
     let slash = if prefix.is_empty() { "" } else { "/" };
     format!("{prefix}{slash}{}/{id}-{hash}.jsonl", hour(arrival_ms))
 }
 
-/// `2026/11/25/20`, in UTC.
+/// Returns the UTC hour, such as `2026/11/25/20`.
 fn hour(milliseconds: u64) -> String {
     let time = DateTime::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX));
     let time = time.fmt(DateTimeFormat::DateTime).unwrap_or_default();
@@ -109,11 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn a_key_follows_from_the_records_and_from_nothing_else() {
+    fn a_key_depends_only_on_its_records() {
         let one = key_of("fraud/dead", &["shardId-0:7-0", "shardId-0:8-0"], 1_795_419_096_520);
         let (start, hash) = one.rsplit_once('-').unwrap();
         assert_eq!(start, "fraud/dead/2026/11/23/07/shardId-0-7-0");
-        assert_eq!(hash.len(), HASH_SHOWN + ".jsonl".len());
+        assert_eq!(hash.len(), HASH_DIGITS + ".jsonl".len());
         assert_eq!(
             one,
             key_of("fraud/dead", &["shardId-0:7-0", "shardId-0:8-0"], 1_795_419_096_520)

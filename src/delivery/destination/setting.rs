@@ -1,6 +1,6 @@
-//! Where records are delivered, as OUTPUT and `DEAD_LETTER` say it.
+//! The destination settings OUTPUT and `DEAD_LETTER`, parsed.
 
-/// A destination.
+/// A parsed destination setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DestinationSetting {
     /// `stdout:`, standard output.
@@ -15,15 +15,16 @@ pub enum DestinationSetting {
     S3 {
         /// The bucket's name.
         bucket: String,
-        /// What the keys begin with, without a slash at its ends.
+        /// The key prefix, without leading or trailing slashes.
         prefix: String,
     },
-    /// `none:`, nowhere.
+    /// `none:`, no destination: the lines are discarded.
     None,
 }
 
 impl DestinationSetting {
-    pub(crate) fn read(value: &str) -> Option<Self> {
+    /// Parses a setting such as `kinesis:STREAM`. Returns `None` if any part of it is invalid.
+    pub(crate) fn parse(value: &str) -> Option<Self> {
         let (kind, rest) = value.split_once(':')?;
         match (kind, rest) {
             ("stdout", "") => Some(Self::Stdout),
@@ -31,12 +32,12 @@ impl DestinationSetting {
             ("kinesis", stream) if is_name(stream, 1..=128) => Some(Self::Kinesis(stream.to_owned())),
             ("firehose", stream) if is_name(stream, 1..=64) => Some(Self::Firehose(stream.to_owned())),
             ("sqs", url) if is_queue_url(url) => Some(Self::Sqs(url.to_owned())),
-            ("s3", place) => s3(place),
+            ("s3", location) => s3(location),
             _ => None,
         }
     }
 
-    /// The cargo feature that this build would need for it and does not have.
+    /// Returns the cargo feature that the destination needs, if this build lacks it.
     pub(crate) fn missing_feature(&self) -> Option<&'static str> {
         let (feature, is_built) = match self {
             Self::Stdout | Self::None => return None,
@@ -49,7 +50,7 @@ impl DestinationSetting {
     }
 }
 
-/// Streams are named alike in
+/// Returns `true` if a stream may have this name. The same characters are allowed in
 /// [Kinesis](https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html) and
 /// [Firehose](https://docs.aws.amazon.com/firehose/latest/APIReference/API_CreateDeliveryStream.html).
 fn is_name(name: &str, lengths: std::ops::RangeInclusive<usize>) -> bool {
@@ -57,7 +58,7 @@ fn is_name(name: &str, lengths: std::ops::RangeInclusive<usize>) -> bool {
     lengths.contains(&name.len()) && name.bytes().all(allowed)
 }
 
-/// `https://HOST/ACCOUNT/NAME`; a queue on this machine may have `http`.
+/// Returns `true` for a queue URL: `https://HOST/ACCOUNT/NAME`. `http` is allowed for a queue on this machine.
 fn is_queue_url(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("https://").or(url.strip_prefix("http://")) else {
         return false;
@@ -67,10 +68,11 @@ fn is_queue_url(url: &str) -> bool {
     parts.len() == 3 && parts.iter().all(is_plain)
 }
 
+/// Parses a bucket and a prefix. Bucket names follow
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>. The prefix leaves room for the rest
-/// of a key, which has 1,024 bytes at most.
-fn s3(place: &str) -> Option<DestinationSetting> {
-    let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+/// of the key, which may have 1,024 bytes.
+fn s3(location: &str) -> Option<DestinationSetting> {
+    let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
     let prefix = prefix.trim_matches('/');
     let fits = (3..=63).contains(&bucket.len())
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_destination_is_read_whole_or_not_at_all() {
+    fn a_setting_with_any_invalid_part_is_not_parsed() {
         let s3 = |bucket: &str, prefix: &str| DestinationSetting::S3 {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
@@ -113,7 +115,7 @@ mod tests {
             ("s3:my-bucket/", s3("my-bucket", "")),
             ("s3:my-bucket/fraud/dead/", s3("my-bucket", "fraud/dead")),
         ] {
-            assert_eq!(DestinationSetting::read(value), Some(expected), "{value}");
+            assert_eq!(DestinationSetting::parse(value), Some(expected), "{value}");
         }
         for value in [
             "",
@@ -133,7 +135,7 @@ mod tests {
             "s3://my-bucket/prefix",
             "s3:my-bucket/pre fix",
         ] {
-            assert_eq!(DestinationSetting::read(value), None, "{value}");
+            assert_eq!(DestinationSetting::parse(value), None, "{value}");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! `sqs:URL`: a message for each line. In a FIFO queue, whose name ends with `.fifo`, a message's group is the partition
-//! key of its record, and its deduplication identifier is the record's own, so that the queue itself drops what comes
-//! again within five minutes.
+//! `sqs:URL`: one message for each line.
+//!
+//! The name of a FIFO queue ends with `.fifo`. There, a message's group is its record's partition key, and its
+//! deduplication ID is the record's ID, so that the queue drops duplicates within five minutes.
 
 use std::borrow::Cow;
 
@@ -11,17 +12,18 @@ use super::OutputLine;
 use super::batch_put::{BatchLimits, PutError, Service, client_config};
 use crate::inference::sha256;
 
-/// `SendMessageBatch` takes so many messages at once, and so many bytes in all:
+/// The maximum number of messages in a `SendMessageBatch` request:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>.
-const ENTRIES_MAX: usize = 10;
-/// One message may have as much, where the queue is not set up for less.
+const MESSAGES_MAX: usize = 10;
+/// The maximum size of a `SendMessageBatch` request, in bytes. One message may have the same size, unless the queue is
+/// configured for less.
 const BYTES_MAX: usize = 1024 * 1024;
-/// So few messages a request need several requests at once, where the queue keeps no order.
-const REQUESTS_AT_ONCE: usize = 8;
-/// What a message's group and deduplication identifier may have in characters.
+/// The number of concurrent requests to a queue without order. It makes up for the few messages in a request.
+const CONCURRENT_REQUESTS: usize = 8;
+/// The maximum length of a message group ID and of a message deduplication ID, in characters.
 const IDENTIFIER_MAX: usize = 128;
 
-/// A queue.
+/// An SQS queue.
 #[derive(Debug)]
 pub struct Sqs {
     client: Client,
@@ -30,7 +32,7 @@ pub struct Sqs {
 }
 
 impl Sqs {
-    /// The queue behind `url`.
+    /// Creates a destination for the queue at `url`.
     pub fn new(environment: &aws_config::SdkConfig, url: String) -> Self {
         Self {
             client: Client::new(&client_config(environment)),
@@ -39,7 +41,7 @@ impl Sqs {
         }
     }
 
-    /// The limit in bytes that the line is too long for.
+    /// Returns the line limit in bytes if the line exceeds it.
     pub(super) fn exceeded_limit(line: &str) -> Option<usize> {
         (body(line).len() > BYTES_MAX).then_some(BYTES_MAX)
     }
@@ -55,9 +57,7 @@ impl Sqs {
         } else {
             message
         };
-        message
-            .build()
-            .expect("an identifier and a body are all that a message needs")
+        message.build().expect("a message requires only an ID and a body")
     }
 }
 
@@ -66,9 +66,9 @@ impl Service for Sqs {
 
     fn limits(&self) -> BatchLimits {
         BatchLimits {
-            lines: ENTRIES_MAX,
+            lines: MESSAGES_MAX,
             bytes: BYTES_MAX,
-            concurrent_requests: if self.is_fifo { 1 } else { REQUESTS_AT_ONCE },
+            concurrent_requests: if self.is_fifo { 1 } else { CONCURRENT_REQUESTS },
         }
     }
 
@@ -80,26 +80,26 @@ impl Service for Sqs {
         let numbered = lines.iter().enumerate();
         let messages = numbered.map(|(number, line)| self.message(number, line)).collect();
         let request = self.client.send_message_batch().queue_url(&self.url);
-        let answer = request.set_entries(Some(messages)).send().await;
-        let answer = answer.map_err(|error| PutError::from_sdk_error(&error))?;
-        let mut codes = vec![Some("the answer does not tell of it".to_owned()); lines.len()];
-        let mut tell = |id: &str, code: Option<String>| {
+        let response = request.set_entries(Some(messages)).send().await;
+        let response = response.map_err(|error| PutError::from_sdk_error(&error))?;
+        let mut codes = vec![Some("the response has no result for it".to_owned()); lines.len()];
+        let mut set_code = |id: &str, code: Option<String>| {
             if let Some(slot) = id.parse().ok().and_then(|number: usize| codes.get_mut(number)) {
                 *slot = code;
             }
         };
-        for taken in answer.successful {
-            tell(&taken.id, None);
+        for accepted in response.successful {
+            set_code(&accepted.id, None);
         }
-        for refused in answer.failed {
-            tell(&refused.id, Some(refused.code));
+        for failed in response.failed {
+            set_code(&failed.id, Some(failed.code));
         }
         Ok(codes)
     }
 }
 
-/// A message may hold all but a few characters, of which only two can come in a line: in JSON these stand in strings,
-/// where they may be escaped.
+/// Returns the message body for a line. Of the few characters that SQS does not allow in a message, only two can occur
+/// in a line. JSON has them only in strings, where they can be escaped.
 fn body(line: &str) -> Cow<'_, str> {
     if line.contains(['\u{fffe}', '\u{ffff}']) {
         return Cow::Owned(line.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff"));
@@ -107,7 +107,7 @@ fn body(line: &str) -> Cow<'_, str> {
     Cow::Borrowed(line)
 }
 
-/// A group or deduplication identifier: the text itself where SQS takes it as such, else its hash.
+/// Returns a group ID or deduplication ID: the text itself if SQS allows it as an ID, otherwise its hash.
 fn identifier(text: &str) -> String {
     let fits = (1..=IDENTIFIER_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     if fits {
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identifier_is_the_text_where_sqs_takes_it() {
+    fn an_identifier_is_the_text_if_sqs_allows_it_and_its_hash_otherwise() {
         assert_eq!(identifier("card-7"), "card-7");
         for odd in ["", "two words", "é", &"9".repeat(129)] {
             let hashed = identifier(odd);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_that_sqs_refuses_are_escaped() {
+    fn characters_that_sqs_does_not_allow_are_escaped() {
         assert_eq!(body("{\"a\":\"b\"}"), "{\"a\":\"b\"}");
         let escaped = body("{\"a\":\"\u{ffff}\u{fffe}\"}");
         let value: serde_json::Value = serde_json::from_str(&escaped).unwrap();

@@ -1,4 +1,4 @@
-//! `stdout:`: a JSON object a line, for a person, a log query or the next program in a pipe.
+//! `stdout:`: one line per record, for a person, a log query or the next program in a pipe.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -10,23 +10,23 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{DeliveryError, OutputLine};
 
-/// A writer that takes all lines of a delivery at once, so that those of concurrent invocations do not mix among them.
+/// A writer that writes all lines of a delivery together, so that lines of concurrent invocations do not interleave.
 pub struct StdoutLines {
     writer: Arc<Mutex<Box<dyn Write + Send>>>,
 }
 
 impl StdoutLines {
-    /// StdoutLines to `writer`.
+    /// Creates lines that go to `writer`.
     pub fn new(writer: Box<dyn Write + Send>) -> Self {
         Self {
             writer: Arc::new(Mutex::new(writer)),
         }
     }
 
-    /// Writes all lines and flushes them, all or none.
+    /// Writes all lines and flushes them, or returns an error for all of them.
     ///
-    /// Nobody may be reading, and a write that has begun cannot be taken back: after `end`, its lines are in the output
-    /// later or never, but whole. Until then, what comes after it waits here, unwritten.
+    /// If the reader of the output is blocked, a write can outlast `end`, and a started write cannot be cancelled. Its
+    /// lines then appear in the output later or never, but whole. Later writes wait until it has ended.
     pub(super) async fn deliver(&self, lines: &[OutputLine], end: Instant) -> Result<(), DeliveryError> {
         let mut text = String::with_capacity(lines.iter().map(|line| line.text.len() + 1).sum());
         for line in lines {
@@ -36,7 +36,8 @@ impl StdoutLines {
         self.write(text.into_bytes(), end).await
     }
 
-    /// Writes whole lines and flushes them. After `end`, those of a write that has begun come later or never, as above.
+    /// Writes whole lines and flushes them. The lines of a write that outlasts `end` appear later or never, as for
+    /// [`deliver`](Self::deliver).
     pub(crate) async fn write(&self, lines: Vec<u8>, end: Instant) -> Result<(), DeliveryError> {
         let write = async {
             let mut writer = Arc::clone(&self.writer).lock_owned().await;

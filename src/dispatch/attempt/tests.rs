@@ -1,4 +1,4 @@
-//! Two calls for one request.
+//! Tests of hedged attempts, which make two calls for one request.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -6,34 +6,34 @@ use std::sync::Mutex;
 
 use super::*;
 
-/// So long a call takes, and how it ends.
+/// The duration of a call in milliseconds, and its result.
 type ScriptedCall = (u64, Result<(), FaultKind>);
 
 const HANGS: ScriptedCall = (u64::MAX / 1_000_000, Ok(()));
 const TIMEOUT: Duration = Duration::from_millis(400);
 
-/// An endpoint whose calls end like this, one after the other.
+/// An endpoint whose calls end as scripted, one after the other.
 struct ScriptedEndpoint(Mutex<VecDeque<ScriptedCall>>);
 
 impl Endpoint for ScriptedEndpoint {
     async fn invoke(&self, _: Call<'_>) -> Result<Response, Fault> {
         let call = self.0.lock().unwrap().pop_front();
-        let (ms, end) = call.expect("a call that the test knows of");
+        let (ms, end) = call.expect("a scripted call");
         sleep(Duration::from_millis(ms)).await;
         let response = Response {
             body: "1".into(),
             content_type: None,
             variant: None,
         };
-        end.map(|()| response).map_err(|kind| Fault::new(kind, "a leg's"))
+        end.map(|()| response).map_err(|kind| Fault::new(kind, "scripted"))
     }
 
     fn name(&self) -> &'static str {
-        "legs"
+        "scripted"
     }
 }
 
-/// Knows that a call takes 10 ms, and has seen so many first calls.
+/// A hedge with latencies of 10 ms and the budget after this many first calls.
 fn hedge(first_calls: usize) -> Hedge {
     let hedge = Hedge::after(95);
     (0..100).for_each(|_| hedge.record_answer(Duration::from_millis(10)));
@@ -50,7 +50,7 @@ fn invoker(capacity: usize, is_adaptive: bool, calls: &[ScriptedCall]) -> Invoke
 struct Attempt {
     answer: Result<RecordOutputs, Fault>,
     took: Duration,
-    /// Attempts and second calls.
+    /// Attempts and hedged calls.
     stats: (usize, usize),
 }
 
@@ -71,7 +71,7 @@ async fn attempt(invoker: &Invoker<ScriptedEndpoint>) -> Attempt {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_call_is_counted_as_one_and_not_as_an_attempt() {
+async fn a_hedged_call_counts_as_a_hedge_and_not_as_an_attempt() {
     let quick = attempt(&invoker(4, true, &[(10, Ok(()))])).await;
     assert_eq!(quick.stats, (1, 0));
     let slow = attempt(&invoker(4, true, &[(300, Ok(())), (10, Ok(()))])).await;
@@ -79,18 +79,18 @@ async fn a_second_call_is_counted_as_one_and_not_as_an_attempt() {
     assert_eq!(
         (slow.stats, slow.took),
         ((1, 1), Duration::from_millis(25)),
-        "slow from half as long again as the median on"
+        "a call is slow after 1.5 times the median"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_both_fail_for_a_while_the_first_calls_fault_counts() {
-    for (first_ms, second_ms, took_ms) in [(30, 100, 115), (100, 5, 100)] {
-        for (first, second) in [
+async fn if_both_calls_fail_transiently_the_first_calls_fault_is_returned() {
+    for (first_ms, hedged_ms, took_ms) in [(30, 100, 115), (100, 5, 100)] {
+        for (first, hedged) in [
             (FaultKind::Overload, FaultKind::Suspect),
             (FaultKind::Suspect, FaultKind::Unreachable),
         ] {
-            let calls = [(first_ms, Err(first)), (second_ms, Err(second))];
+            let calls = [(first_ms, Err(first)), (hedged_ms, Err(hedged))];
             let failed = attempt(&invoker(4, true, &calls)).await;
             assert_eq!(failed.answer.unwrap_err().kind, first);
             assert_eq!((failed.stats, failed.took), ((1, 1), Duration::from_millis(took_ms)));
@@ -99,7 +99,7 @@ async fn where_both_fail_for_a_while_the_first_calls_fault_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_will_not_pass_wins_whichever_call_it_ends() {
+async fn a_permanent_fault_of_either_call_ends_the_attempt() {
     for kind in [FaultKind::Refused, FaultKind::Misconfigured] {
         for (calls, took_ms) in [
             ([(20, Err(kind)), (100, Ok(()))], 20),
@@ -115,21 +115,24 @@ async fn what_will_not_pass_wins_whichever_call_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_have_the_time_of_one_attempt() {
+async fn both_calls_share_the_timeout_of_one_attempt() {
     let hanging = attempt(&invoker(4, true, &[HANGS, HANGS])).await;
     assert_eq!(hanging.answer.unwrap_err().kind, FaultKind::Suspect);
-    assert_eq!(hanging.took, TIMEOUT, "and not that of the second call");
+    assert_eq!(
+        hanging.took, TIMEOUT,
+        "the timeout does not start again with the hedged call"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_of_the_first_call_counts_where_the_second_hangs() {
+async fn the_first_calls_fault_is_returned_if_the_hedged_call_hangs() {
     let failed = attempt(&invoker(4, true, &[(30, Err(FaultKind::Overload)), HANGS])).await;
     assert_eq!(failed.answer.unwrap_err().kind, FaultKind::Overload);
     assert_eq!(failed.took, TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_calls_permit_is_free_when_it_has_ended() {
+async fn the_permit_of_a_hedged_call_is_free_when_that_call_ends() {
     let invoker = invoker(2, true, &[(300, Ok(())), (10, Err(FaultKind::Suspect))]);
     let permits = async {
         sleep(Duration::from_millis(20)).await;
@@ -143,7 +146,7 @@ async fn a_second_calls_permit_is_free_when_it_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_permit_is_lost_however_two_calls_end() {
+async fn no_permit_is_lost_for_any_results_of_the_two_calls() {
     let ends = [
         (30, Ok(())),
         (30, Err(FaultKind::Overload)),
@@ -151,18 +154,18 @@ async fn no_permit_is_lost_however_two_calls_end() {
         HANGS,
     ];
     for first in ends {
-        for second in ends {
-            let invoker = invoker(3, false, &[first, second]);
+        for hedged in ends {
+            let invoker = invoker(3, false, &[first, hedged]);
             attempt(&invoker).await.answer.ok();
             sleep(Duration::from_secs(1)).await;
             let spare: Vec<_> = std::iter::from_fn(|| invoker.capacity().try_acquire_spare()).collect();
-            assert_eq!(spare.len(), 3, "{first:?}, {second:?}");
+            assert_eq!(spare.len(), 3, "{first:?}, {hedged:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_each_of_two_calls_ended_moves_the_limit() {
+async fn the_results_of_both_calls_move_the_limit() {
     let invoker = invoker(
         20,
         true,
@@ -177,7 +180,7 @@ async fn how_each_of_two_calls_ended_moves_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permit_for_which_there_is_no_second_call_left_comes_back() {
+async fn a_spare_permit_is_returned_if_the_hedge_budget_is_empty() {
     let invoker = Invoker {
         hedge: Some(hedge(0)),
         ..invoker(2, true, &[(300, Ok(()))])

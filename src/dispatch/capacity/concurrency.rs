@@ -10,12 +10,12 @@ const DECREASE_FACTOR: f64 = 0.9;
 const INCREASE_FRACTION: f64 = 1.0 / 25.0;
 /// Factor of a decrease while the limit is below one.
 const DECREASE_FACTOR_BELOW_ONE: f64 = 0.875;
-/// Increase since the latest decrease while the limit is below one: calls for each squared round trip.
+/// Increase while the limit is below one, in calls, for the square of the round trips since the latest decrease.
 const INCREASE_PER_SQUARED_ROUND_TRIP: f64 = 0.000_015;
-/// Lowest limit, in calls. A thousand processes can share an endpoint that takes only one call at a time.
+/// Lowest limit, in calls. A thousand processes can then share an endpoint that one call at a time uses fully.
 const MIN_LIMIT: f64 = 0.001;
 /// Below this limit, answered and throttled calls are counted to decide whether even one call at a time is too much. At
-/// such a limit, this process adds almost no load beside the call.
+/// such a limit, a call hardly competes with other calls of this process.
 const LOW_LIMIT: f64 = 3.0;
 /// Number of answered calls that this decision needs.
 const MIN_ANSWERED_SAMPLES: u32 = 20;
@@ -59,8 +59,8 @@ impl Concurrency {
         self.limit
     }
 
-    /// After an outage, raises the limit by one for an answer, up to the recovery target. Returns false if the limit
-    /// has reached the target.
+    /// After an outage, raises the limit by one for an answer, up to the recovery target. Returns whether the limit was
+    /// below the target.
     pub(super) fn recover(&mut self, has_reached_limit: bool) -> bool {
         let is_below = self.limit < self.recovery_target;
         if is_below && has_reached_limit {
@@ -90,8 +90,8 @@ impl Concurrency {
         self.limit_before_overload = None;
     }
 
-    /// Lowers the limit for a throttled call. `has_others` is whether other calls were in flight. `is_first` is whether
-    /// the call is the first failure since a response.
+    /// Lowers the limit for a throttled call. `has_others` is true if other calls were in flight. `is_first` is true if
+    /// the call is the first failure since a different response.
     pub(super) fn on_throttled(&mut self, has_others: bool, is_first: bool, now: Instant) {
         if self.check_low_limit() {
             self.low_limit_samples.throttled += 1;

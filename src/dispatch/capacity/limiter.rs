@@ -15,11 +15,11 @@
 //!   high is not retried immediately.
 //! - **Too many calls a second**, which an endpoint behind a URL reports with 429, lowers the [rate](super::pacing) and
 //!   not the limit. No further call starts until an answer arrives or two round trips have passed.
-//! - **Overload or Unreachable only**, for at least three calls and with no other call in flight, means that the
-//!   endpoint is down. The limit becomes one, and single calls probe the endpoint, up to two seconds apart. After the
-//!   outage each answer raises the limit by one. Answers that arrive together, with no call started between them, raise
-//!   it by one in total. The limit returns in this way to its previous value, or to half of its value before the first
-//!   overload if that is higher.
+//! - **Overload, RateLimit or Unreachable only**, for at least three calls and with no other call in flight, means that
+//!   the endpoint is down. The limit becomes one, and single calls probe the endpoint, up to two seconds apart. After
+//!   the outage, each answer raises the limit by one. Answers that arrive together, with no call started between them,
+//!   raise it by one in total. In this way the limit returns to its value before the outage, or to half of its value
+//!   before the first overload if that is higher.
 //! - **Retry-After** holds off all calls, not only the call that received it, for ten seconds at most or until an
 //!   answer arrives.
 //! - **Timeouts** lower the limit by a tenth, down to one, if they are a quarter of the latest calls. A few hanging
@@ -135,7 +135,11 @@ impl Limiter {
 
     /// Starts a call if one may start `now`.
     pub(super) fn try_start(&mut self, now: Instant) -> Start {
-        let earliest = self.outage.held_until().max(self.next_spaced_call).max(self.pacer.next_call_at());
+        let earliest = self
+            .outage
+            .held_until()
+            .max(self.next_spaced_call)
+            .max(self.pacer.next_call_at());
         match earliest.filter(|earliest| *earliest > now) {
             Some(earliest) if !self.is_full() => Start::After(earliest),
             _ => self.try_start_unpaced(now),
@@ -159,7 +163,9 @@ impl Limiter {
     /// Starts a hedged call if a permit is spare. The call may turn out to be unnecessary, so it never counts as a
     /// reason to raise the limit.
     pub(super) fn try_start_spare(&mut self, now: Instant) -> bool {
-        let is_calm = self.overloaded_at.is_none_or(|overloaded| now - overloaded >= NO_SPARE_AFTER_OVERLOAD);
+        let is_calm = self
+            .overloaded_at
+            .is_none_or(|overloaded| now - overloaded >= NO_SPARE_AFTER_OVERLOAD);
         let has_reached_limit = self.round.has_reached_limit;
         let has_started = is_calm && !self.outage.is_held() && self.limit() >= 1.0 && self.try_start(now) == Start::Now;
         self.round.has_reached_limit = has_reached_limit;
@@ -202,7 +208,7 @@ impl Limiter {
         }
     }
 
-    /// Starts no call before `until`, if the latest call to end failed for load, or until an answer arrives.
+    /// Extends the hold after a failed call to `until`. A different response still ends the hold earlier.
     pub(super) fn hold_off_until(&mut self, until: Instant) {
         self.outage.hold_off_until(until);
     }
@@ -241,7 +247,8 @@ impl Limiter {
         let has_reached_limit = self.round.has_reached_limit;
         if started >= self.round.since && !self.outage.is_down() {
             let before = self.limit();
-            self.concurrency.on_throttled(self.in_flight > 0, !self.outage.is_failing(), now);
+            self.concurrency
+                .on_throttled(self.in_flight > 0, !self.outage.is_failing(), now);
             if self.limit() < before {
                 self.round = Round::begin(now);
             }
@@ -258,7 +265,10 @@ impl Limiter {
     }
 
     fn on_failure(&mut self, now: Instant, is_conclusive: bool) {
-        if self.outage.on_failure(now, self.in_flight, self.hold_duration(), is_conclusive) {
+        if self
+            .outage
+            .on_failure(now, self.in_flight, self.hold_duration(), is_conclusive)
+        {
             self.concurrency.on_outage();
             self.round = Round::begin(now);
         }
@@ -266,8 +276,7 @@ impl Limiter {
 
     /// Returns the time to wait for an answer to the calls in flight: two round trips.
     fn hold_duration(&self) -> Duration {
-        self.mean_round_trip
-            .map_or(HOLD_MAX, |mean| (mean * 2).min(HOLD_MAX))
+        self.mean_round_trip.map_or(HOLD_MAX, |mean| (mean * 2).min(HOLD_MAX))
     }
 
     /// Returns the interval between two calls while the limit is below one.

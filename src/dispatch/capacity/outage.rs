@@ -8,11 +8,14 @@ use tokio::time::Instant;
 const DOWN_AFTER_FAILURES: u32 = 3;
 /// After this many consecutive failed calls, no further attempt of this invocation is expected to succeed.
 const CONFIRMED_DOWN_AFTER_FAILURES: u32 = 10;
-/// Shortest interval between probes. Each failed probe doubles the interval, and each answer halves it.
+/// Shortest interval between probes of an endpoint that is down. Each failed probe doubles the interval, and each
+/// answer halves it.
 const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// Longest interval between probes.
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(2);
 
-/// Counts consecutive calls that ended with Overload, RateLimit or Unreachable, and holds calls after them.
+/// Counts consecutive failed calls, and holds further calls after them. A call fails with Overload, RateLimit or
+/// Unreachable. Timeouts and cancelled calls are not counted.
 #[derive(Debug)]
 pub(super) struct OutageDetector {
     consecutive_failures: u32,
@@ -53,7 +56,7 @@ impl OutageDetector {
         self.consecutive_failures >= CONFIRMED_DOWN_AFTER_FAILURES && self.is_down()
     }
 
-    /// Returns whether the latest response was a failure.
+    /// Returns whether the latest call to end, timeouts aside, failed.
     pub(super) fn is_failing(&self) -> bool {
         self.consecutive_failures > 0
     }
@@ -85,12 +88,14 @@ impl OutageDetector {
     }
 
     /// Processes a failed call while `in_flight` other calls are expected to be answered within `wait`. `is_conclusive`
-    /// is whether the limit had been reached, so that these calls show the endpoint's capacity. Returns whether the
+    /// is true if the limit had been reached, so that these calls show the endpoint's capacity. Returns whether the
     /// outage begins with this call.
     pub(super) fn on_failure(&mut self, now: Instant, in_flight: usize, wait: Duration, is_conclusive: bool) -> bool {
         self.consecutive_failures += 1;
         let previous = self.hold.take();
-        let is_conclusive = previous.as_ref().map_or(is_conclusive, |previous| previous.is_conclusive);
+        let is_conclusive = previous
+            .as_ref()
+            .map_or(is_conclusive, |previous| previous.is_conclusive);
         let was_down = previous.is_some_and(|previous| previous.is_down);
         let is_down = was_down || in_flight == 0 && self.consecutive_failures >= DOWN_AFTER_FAILURES;
         let wait = if is_down {

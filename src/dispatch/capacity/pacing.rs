@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// Factor by which a throttled call lowers the rate.
 const DECREASE_FACTOR: f64 = 0.8;
 /// Upper limit of the curve's steepness, in calls a second for each second cubed.
 const CUBIC_C_MAX: f64 = 0.4;
-/// The curve is level after this many calls at the earliest, or after [`RECOVERY_SECONDS`] if that is sooner. So a
-/// process with few calls does not exceed the rate with each of them, and does not need many calls before its rate
-/// rises.
+/// The curve is level after this many calls at the earliest, so that a process with few calls does not exceed the rate
+/// with each of them.
 const RECOVERY_CALLS: f64 = 20.0;
+/// Upper limit, in seconds, of the time that these calls take, so that a low rate rises again soon enough.
 const RECOVERY_SECONDS: f64 = 15.0;
 /// Pacing ends at this multiple of the throttled rate.
 const UNPACE_FACTOR: f64 = 10.0;

@@ -1,4 +1,4 @@
-//! Who gets a permit.
+//! Tests of the order in which tasks get permits.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn count_spare(capacity: &Capacity) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permit_that_somebody_waits_for_is_not_spare() {
+async fn a_permit_that_a_task_waits_for_is_not_spare() {
     let capacity = capacity(1);
     let permit = capacity.acquire().await;
     let waiting = tokio::spawn({
@@ -25,13 +25,16 @@ async fn a_permit_that_somebody_waits_for_is_not_spare() {
     });
     sleep(Duration::from_millis(1)).await;
     drop(permit);
-    assert!(capacity.try_acquire_spare().is_none(), "who waits has not come to it yet");
+    assert!(
+        capacity.try_acquire_spare().is_none(),
+        "the waiting task has not run yet"
+    );
     drop(waiting.await.unwrap());
     assert_eq!(count_spare(&capacity), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_waiting_takes_no_permit_along() {
+async fn a_cancelled_wait_takes_no_permit() {
     let capacity = capacity(2);
     let permits = [capacity.acquire().await, capacity.acquire().await];
     for _ in 0..10 {
@@ -42,7 +45,7 @@ async fn who_gives_up_waiting_takes_no_permit_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_tells_once_how_it_ended() {
+async fn only_the_first_report_of_a_call_counts() {
     let capacity = capacity(20);
     let [mut permit, _other] = [capacity.acquire().await, capacity.acquire().await];
     permit.report(Feedback::Overload);
@@ -52,7 +55,7 @@ async fn a_call_tells_once_how_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_lets_those_go_on_who_were_held() {
+async fn an_answer_releases_the_held_tasks() {
     let capacity = capacity(20);
     let [mut throttled, mut answered] = [capacity.acquire().await, capacity.acquire().await];
     throttled.report(Feedback::Overload);
@@ -66,5 +69,5 @@ async fn an_answer_lets_those_go_on_who_were_held() {
     answered.report(Feedback::Answered);
     drop(answered);
     sleep(Duration::from_millis(1)).await;
-    assert!(held.is_finished(), "and not only when the hold is over");
+    assert!(held.is_finished(), "the answer ends the hold early");
 }

@@ -1,4 +1,4 @@
-//! How a call ended, and what follows from it: another attempt, two requests in the place of one, or outcomes.
+//! The reactions to a finished call: a retry, a split into two requests, or outcomes.
 
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
@@ -7,26 +7,30 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Scheduler, FinishedCall, Suspect};
+use super::{FinishedCall, Scheduler, Suspect};
 use crate::dispatch::attempt::RecordOutputs;
 use crate::outcome::{Failure, Outcome};
 use crate::outcome::{Fault, FaultKind};
 
 impl Scheduler {
-    /// Takes down how a call ended. One that was cancelled has not: its record was not attempted in time.
-    pub(super) fn on_finished(&mut self, done: Result<FinishedCall, JoinError>) {
-        match done {
+    /// Handles a finished call. A cancelled call is ignored: its records have no outcome yet.
+    pub(super) fn on_finished(&mut self, finished: Result<FinishedCall, JoinError>) {
+        match finished {
             Ok((index, Ok(Ok(answer)), _permit)) => self.on_answer(index, answer),
             Ok((index, Ok(Err(fault)), _permit)) => self.on_fault(index, fault),
             Ok((index, Err(panicked), _permit)) => self.settle_without_answer(index, panicked),
-            Err(error) => assert!(error.is_cancelled(), "a call's panic is its outcome"),
+            Err(error) => assert!(
+                error.is_cancelled(),
+                "a panic of a call is caught and becomes an outcome"
+            ),
         }
     }
 
-    /// Gives the records of a request their predictions, or lets each of them go alone.
+    /// Handles an answer. Gives the records their predictions, or replaces the request with one request for each record
+    /// if the predictions cannot be assigned.
     pub(in crate::dispatch) fn on_answer(&mut self, index: usize, answer: RecordOutputs) {
         self.retry_gate.budget.deposit();
-        let request = self.request(index).expect("only a request is answered");
+        let request = self.request(index).expect("an answered index has a request");
         match answer {
             RecordOutputs::Predictions(predictions) => {
                 self.suspects.remove(index);
@@ -38,7 +42,7 @@ impl Scheduler {
                 let records = request.records().len();
                 warn!(
                     records,
-                    "an answer has not one prediction for each record: called one by one"
+                    "the number of predictions differs from the number of records: calling the endpoint for each record"
                 );
                 for single in request.split_each() {
                     self.add(single, None);
@@ -47,86 +51,94 @@ impl Scheduler {
         }
     }
 
-    /// Lets the request wait for its next attempt, or ends it with `fault` where it has none.
+    /// Handles a fault. Splits a refused request for several records, schedules a retry, adds a suspect, or settles the
+    /// request with `fault`.
     fn on_fault(&mut self, index: usize, fault: Fault) {
         if fault.kind == FaultKind::Refused && self.has_several_records(index) {
-            return self.split(index, self.pending_request(index).and_then(|pending| pending.split_off_at));
+            return self.split(
+                index,
+                self.pending_request(index).and_then(|pending| pending.split_off_at),
+            );
         }
         let max_attempts = self.policy.retry.max_attempts;
         let pending = self.requests.get_mut(index).and_then(Option::as_mut);
-        let pending = pending.expect("only a request is tried");
+        let pending = pending.expect("an attempted index has a request");
         pending.attempts += 1;
         let is_split_off = pending.split_off_at.is_some();
         let attempts = if is_split_off { max_attempts } else { pending.attempts };
-        // What may be given up has a last attempt when all others have ended, and so needs two at least.
+        // The last attempt at a record that may be given up waits for all other requests, so there are at least two
+        // attempts.
         let only_last_attempt_left = is_split_off || attempts == max_attempts.max(2) - 1;
         let is_suspect = fault.kind == FaultKind::Suspect;
-        let is_lone = !self.has_several_records(index);
-        let is_give_up_candidate = is_lone && is_suspect && self.suspects.is_give_up_candidate(index, &fault);
+        let has_one_record = !self.has_several_records(index);
+        let is_give_up_candidate = has_one_record && is_suspect && self.suspects.is_give_up_candidate(index, &fault);
         if only_last_attempt_left && is_give_up_candidate {
             return self.add_suspect(index, fault, 1);
         }
         let Some(wait) = self.policy.retry.wait(attempts, fault.kind) else {
-            // The attempt before may have failed by the endpoint's fault: such a record is not given up this time.
-            if is_suspect && is_lone {
+            // The endpoint may have caused the fault of the previous attempt, so this delivery does not give the record
+            // up.
+            if is_suspect && has_one_record {
                 return self.settle_request(index, fault.into());
             }
-            return self.exhausted(index, fault);
+            return self.on_exhausted(index, fault);
         };
-        let over = Instant::now() + wait.max(fault.retry_after.unwrap_or_default());
-        if over >= self.calls_end || index >= self.stop_index || self.is_out_of_time {
+        let retry_at = Instant::now() + wait.max(fault.retry_after.unwrap_or_default());
+        if retry_at >= self.calls_end || index >= self.stop_index || self.is_out_of_time {
             self.settle_request(index, fault.into());
         } else if self.retry_gate.try_withdraw() {
-            self.waiting.push(Reverse((over, index)));
+            self.waiting.push(Reverse((retry_at, index)));
         } else if is_give_up_candidate {
-            // These are none of the budget's: each comes only if the endpoint answers others.
+            // These attempts need no budget, because each is made only if the endpoint answers other records.
             self.add_suspect(index, fault, max_attempts.max(2) - attempts);
         } else {
-            self.exhausted(index, fault);
+            self.on_exhausted(index, fault);
         }
     }
 
-    /// Takes down that one more attempt at what may be given up has failed.
+    /// Handles a fault of an attempt at a suspect record.
     pub(in crate::dispatch) fn on_suspect_fault(&mut self, index: usize, suspect: &Suspect, fault: Fault) {
         match suspect.attempts_left {
             2.. if fault.kind == FaultKind::Suspect => self.add_suspect(index, fault, suspect.attempts_left - 1),
-            _ => self.exhausted(index, fault),
+            _ => self.on_exhausted(index, fault),
         }
     }
 
-    /// The endpoint has answered another record than those of this batch.
+    /// Handles an answered probe, which earns a retry like any other answer.
     pub(in crate::dispatch) fn on_probe_answer(&self) {
         self.retry_gate.budget.deposit();
     }
 
-    /// Puts two halves in the place of a request. Where it was split off one that may be at fault itself, or is now, each
-    /// has one attempt.
+    /// Replaces a request with two halves. `split_off_at` is set if the request is suspect or was split off a suspect
+    /// request. Each half then has one attempt.
     pub(in crate::dispatch) fn split(&mut self, index: usize, split_off_at: Option<Instant>) {
         self.suspects.remove(index);
-        let request = self.request(index).expect("only a request is split");
+        let request = self.request(index).expect("a split index has a request");
         self.stats.splits.fetch_add(1, Ordering::Relaxed);
         if self.stop_index == index {
-            // It stopped what is behind it, and has come back to life.
-            let elsewhere = *self.delivery_stop_index.borrow();
-            self.stop_index = (request.last_record() + 1).min(self.settled_stop_index).min(elsewhere);
+            // The request stopped itself and all records after it. Its own records are now attempted again.
+            let delivery_stop_index = *self.delivery_stop_index.borrow();
+            self.stop_index = (request.last_record() + 1)
+                .min(self.settled_stop_index)
+                .min(delivery_stop_index);
         }
         for half in request.halves() {
             self.add(half, split_off_at);
         }
     }
 
-    /// Ends a request with an outcome that it has without an answer.
+    /// Handles an outcome that is not the result of a call: after a panic, or of a record that is in no request.
     pub(in crate::dispatch) fn settle_without_answer(&mut self, index: usize, outcome: Outcome) {
         if let Outcome::Failed(Failure::Fault(fault)) = outcome {
-            self.exhausted(index, fault);
+            self.on_exhausted(index, fault);
         } else {
             self.settle_request(index, outcome);
         }
     }
 
-    /// Ends a request with a fault that no further attempt follows. Whether one for several records is split, or an old
-    /// record is given up, is seen when all others have ended.
-    pub(in crate::dispatch) fn exhausted(&mut self, index: usize, fault: Fault) {
+    /// Handles the fault of a request without further attempts. A request that may be split, or a record that may be
+    /// given up, becomes a suspect and is settled after all other requests. Any other request is settled with `fault`.
+    pub(in crate::dispatch) fn on_exhausted(&mut self, index: usize, fault: Fault) {
         let is_split = fault.kind == FaultKind::Suspect && self.has_several_records(index);
         if is_split || self.suspects.is_give_up_candidate(index, &fault) {
             self.add_suspect(index, fault, 0);
@@ -135,17 +147,17 @@ impl Scheduler {
         }
     }
 
-    fn add_suspect(&mut self, index: usize, fault: Fault, attempts: u32) {
+    fn add_suspect(&mut self, index: usize, fault: Fault, attempts_left: u32) {
         if self.is_stop_reason(&fault.clone().into()) {
             self.stop_at(index);
         }
-        // Halves of one request speak for one another from when they were split off.
+        // From the split on, an answer to one half is evidence about the other.
         let split_off_at = self.pending_request(index).and_then(|pending| pending.split_off_at);
         let since = split_off_at.filter(|_| self.has_several_records(index));
-        self.suspects.add(index, fault, attempts, since);
+        self.suspects.add(index, fault, attempts_left, since);
     }
 
-    /// Whether what lies behind a record with this outcome must not go on.
+    /// Returns whether no attempt may start for the records after a record with this outcome.
     fn is_stop_reason(&self, outcome: &Outcome) -> bool {
         let isolate_suspects = self.policy.isolate_suspects;
         match outcome {
@@ -155,7 +167,7 @@ impl Scheduler {
         }
     }
 
-    /// Gives all records of a request their outcome, or the one record that has no request.
+    /// Gives all records of a request the same outcome, or the one record at an index without a request.
     pub(in crate::dispatch) fn settle_request(&mut self, index: usize, outcome: Outcome) {
         self.suspects.remove(index);
         let request = self.request(index);
@@ -166,8 +178,8 @@ impl Scheduler {
         self.settle_record(index, outcome);
     }
 
-    /// Gives a record its outcome. One that leaves it unfinished brings back all records behind it, so that no attempt
-    /// starts for them any more, unless theirs are remembered.
+    /// Gives a record its outcome. The mapping redelivers all records after an unfinished record, so no attempt starts
+    /// for them, unless their outcomes are remembered.
     fn settle_record(&mut self, index: usize, outcome: Outcome) {
         if self.is_stop_reason(&outcome) {
             self.settled_stop_index = self.settled_stop_index.min(index);
@@ -176,10 +188,11 @@ impl Scheduler {
         let is_settled = self.is_settled.get_mut(index).expect("an index of this batch");
         assert!(!*is_settled, "a record has one outcome");
         *is_settled = true;
-        // Whoever does not listen any more has no use for it.
+        // The receiver may be gone. Then nobody needs the outcome.
         _ = self.outcomes.send((index, outcome));
     }
 
+    /// Starts no attempt at or after `index`, and drops the waiting requests there.
     pub(super) fn stop_at(&mut self, index: usize) {
         if index < self.stop_index {
             self.stop_index = index;

@@ -1,4 +1,4 @@
-//! The one place where the status of an endpoint behind a URL becomes a [`Fault`].
+//! Converts an error response of an endpoint behind a URL into a [`Fault`]. No other module does.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,21 +11,23 @@ use crate::endpoint::sagemaker::fault::ErrorResponse;
 use crate::endpoint::transport::HttpAnswer;
 use crate::outcome::{Fault, FaultKind, LoadSignal, container_fault};
 
-/// What an answer other than 2xx, that came `now`, means for what to do next. Where the record names its model
-/// (`has_record_model`), a 404 may be about that.
-pub(super) fn from_response(answer: &HttpAnswer, has_record_model: bool, now: SystemTime) -> Fault {
+/// Returns the fault for a response other than 2xx that arrived at `now`. If the record names the model
+/// (`is_model_from_record`), a 404 may mean that the model does not exist.
+pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now: SystemTime) -> Fault {
     let (status, code) = (answer.status, answer.error_code());
-    // What a gateway lets through of SageMaker has the container's own status inside.
+    // A gateway may pass on SageMaker's response, whose body contains the container's own status.
     if code == "ModelError" {
-        return ErrorResponse::read(answer).fault(has_record_model);
+        return ErrorResponse::read(answer).fault(is_model_from_record);
     }
-    let may_be_record_model = status == 404 && has_record_model;
+    let may_be_record_model = status == 404 && is_model_from_record;
     let kind = if may_be_record_model {
         FaultKind::Refused
     } else {
         kind(status, &code)
     };
-    let retry_after = answer.header("retry-after").and_then(|value| parse_retry_after(value, now));
+    let retry_after = answer
+        .header("retry-after")
+        .and_then(|value| parse_retry_after(value, now));
     let (aws_code, remedy) = (aws_code(&code), remedy(status, &code));
     Fault {
         kind,
@@ -41,8 +43,9 @@ pub(super) fn from_response(answer: &HttpAnswer, has_record_model: bool, now: Sy
     }
 }
 
-/// Whether a 429 is about calls a second, as API Gateway's plans and quotas are: REST APIs name it, HTTP APIs have only a
-/// message. Lambda calls its limit of concurrency the same, with a reason; with others, 429 may be about anything.
+/// Returns whether a 429 comes from a limit on calls per second, such as API Gateway's usage plans and quotas. REST
+/// APIs send an error code, HTTP APIs only a message. Lambda uses the same code for its concurrency limit, but adds a
+/// reason. The 429 of other servers can have any cause.
 fn is_rate_limit(answer: &HttpAnswer, code: &str) -> bool {
     let body: ErrorBody = serde_json::from_slice(&answer.body).unwrap_or_default();
     let has_gateway_code = ["TooManyRequestsException", "LimitExceededException"].contains(&code);
@@ -50,6 +53,7 @@ fn is_rate_limit(answer: &HttpAnswer, code: &str) -> bool {
     body.reason.is_none() && (has_gateway_code || has_gateway_message)
 }
 
+/// The body of a 429.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ErrorBody {
@@ -58,8 +62,9 @@ struct ErrorBody {
     reason: Option<String>,
 }
 
-/// By the status, unless AWS names what has nothing to do with the record: its services answer that with 400 as well, as
-/// told in [Common Errors](https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html).
+/// Returns the fault kind by the error code or otherwise the status. AWS services also send status 400 with error codes
+/// that are unrelated to the record. They are listed in [Common
+/// Errors](https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html).
 fn kind(status: u16, code: &str) -> FaultKind {
     match code {
         _ if is_throttling(code) => FaultKind::Overload,
@@ -71,18 +76,21 @@ fn kind(status: u16, code: &str) -> FaultKind {
     }
 }
 
-/// The error's name, if it is one of AWS's: that of another server may be anything, and a log must not show that.
+/// Returns the error code after a space, if it looks like an AWS code. Another server's code may contain any text,
+/// which a log must not show.
 fn aws_code(code: &str) -> String {
     let is_aws = code.ends_with("Exception") && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
     if is_aws { format!(" {code}") } else { String::new() }
 }
 
-/// What to mend, by the names that API Gateway and Lambda give to what they refuse, or else the status.
+/// Returns the suggested fix for an error code of API Gateway or Lambda, or otherwise for the status.
 fn remedy(status: u16, code: &str) -> &'static str {
     match code {
-        "AccessDeniedException" => "; allow the function's role, or that of ENDPOINT_ROLE_ARN, to call it",
+        "AccessDeniedException" => {
+            "; allow the function's role, or the role of ENDPOINT_ROLE_ARN, to call the endpoint"
+        }
         "ExpiredTokenException" | "UnrecognizedClientException" => "; check the function's credentials",
-        "ForbiddenException" => "; check ENDPOINT_API_KEY, and what may call it",
+        "ForbiddenException" => "; check ENDPOINT_API_KEY, and who may call the endpoint",
         "InvalidSignatureException" => "; check ENDPOINT_REGION and ENDPOINT_SERVICE",
         "MissingAuthenticationTokenException" => "; check the path of ENDPOINT_URL, and ENDPOINT_AUTH",
         _ => status_remedy(status),
@@ -91,20 +99,20 @@ fn remedy(status: u16, code: &str) -> &'static str {
 
 fn status_remedy(status: u16) -> &'static str {
     match status {
-        300..=399 => "; it is elsewhere: set ENDPOINT_URL to where that leads",
+        300..=399 => "; the endpoint redirects: set ENDPOINT_URL to the target of the redirect",
         401 | 403 => {
-            "; check the path of ENDPOINT_URL, ENDPOINT_AUTH, ENDPOINT_API_KEY, and what the function's role may call"
+            "; check the path of ENDPOINT_URL, ENDPOINT_AUTH, ENDPOINT_API_KEY, and the function's permissions"
         }
         404 => "; check ENDPOINT_URL",
-        405 => "; check that ENDPOINT_URL takes POST",
+        405 => "; check that ENDPOINT_URL accepts POST",
         406 => "; check ACCEPT",
         415 => "; check CONTENT_TYPE",
         _ => "",
     }
 }
 
-/// `Retry-After`, a number of seconds or a date: <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>. More than an
-/// hour is an hour, which no invocation has.
+/// Parses `Retry-After`, a number of seconds or a date: <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>. The
+/// result is at most one hour, which is longer than any invocation.
 fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let seconds = value.parse().ok().map(Duration::from_secs);
@@ -137,12 +145,16 @@ mod tests {
             ("soon", None),
             ("99999999999999999999999", None),
         ] {
-            assert_eq!(parse_retry_after(value, now), expected.map(Duration::from_secs), "{value}");
+            assert_eq!(
+                parse_retry_after(value, now),
+                expected.map(Duration::from_secs),
+                "{value}"
+            );
         }
     }
 
     #[test]
-    fn only_names_of_aws_are_shown() {
+    fn only_aws_error_codes_are_shown() {
         assert_eq!(aws_code("ForbiddenException"), " ForbiddenException");
         for other in ["", "card 4929", "Card4929Exception", "forbidden"] {
             assert_eq!(aws_code(other), "", "{other}");

@@ -1,8 +1,9 @@
-//! The one place where an error that the service answered with becomes a [`Fault`].
+//! Converts an error response of `SageMaker` into a [`Fault`]. No other module does.
 //!
-//! The service's errors are listed with
-//! [InvokeEndpoint](https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html), those that
-//! all of AWS shares in [Common Errors](https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html).
+//! The service's errors are listed in
+//! [InvokeEndpoint](https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html). The
+//! errors of all AWS services are listed in [Common
+//! Errors](https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html).
 
 use serde::Deserialize;
 
@@ -10,7 +11,7 @@ use crate::endpoint::aws_error::{is_throttling, shorten};
 use crate::endpoint::transport::HttpAnswer;
 use crate::outcome::{Fault, FaultKind, LoadSignal};
 
-/// An error that the service answered with.
+/// An error response of `SageMaker`.
 #[derive(Debug)]
 pub(in crate::endpoint) struct ErrorResponse {
     status: u16,
@@ -18,7 +19,7 @@ pub(in crate::endpoint) struct ErrorResponse {
     body: ErrorBody,
 }
 
-/// The body of an error.
+/// The body of an error response.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ErrorBody {
@@ -32,7 +33,7 @@ struct ErrorBody {
 }
 
 impl ErrorResponse {
-    /// Reads an answer: anything, or nothing, where it comes from a load balancer.
+    /// Reads an error response. A load balancer may send any body, or none.
     pub(in crate::endpoint) fn read(answer: &HttpAnswer) -> Self {
         Self {
             status: answer.status,
@@ -41,15 +42,15 @@ impl ErrorResponse {
         }
     }
 
-    /// What the error means for what to do next.
-    /// Where `has_record_model` by the record, a model that there is not is the record's fault.
-    pub(in crate::endpoint) fn fault(&self, has_record_model: bool) -> Fault {
+    /// Returns the fault for the record. If the record names the model (`is_model_from_record`), a missing model is the
+    /// record's fault.
+    pub(in crate::endpoint) fn fault(&self, is_model_from_record: bool) -> Fault {
         let Self { status, code, body } = self;
         if code == "ModelError" {
             let message = body.original_message.as_deref();
             let fault = Fault::from_container(body.original_status.unwrap_or_default(), message);
             return match body.original_status {
-                Some(404) if has_record_model => Fault {
+                Some(404) if is_model_from_record => Fault {
                     kind: FaultKind::Refused,
                     ..fault
                 },
@@ -59,15 +60,15 @@ impl ErrorResponse {
         let message = body.message.as_deref().or(body.message_capitalized.as_deref());
         let message = message.unwrap_or_default();
         let verdict = classify(code, message, *status);
-        let named = if code.is_empty() { "an error" } else { code };
-        let said = shorten(message.trim_end_matches('.'));
-        let words = [said.as_str(), verdict.remedy].into_iter();
-        let words = words.filter(|words| !words.is_empty());
-        let words = words.fold(String::new(), |all, words| format!("{all}; {words}"));
-        let summary = format!("SageMaker answered {named} with status {status}{words}");
+        let code = if code.is_empty() { "an error" } else { code };
+        let message = shorten(message.trim_end_matches('.'));
+        let details = [message.as_str(), verdict.remedy].into_iter();
+        let details = details.filter(|detail| !detail.is_empty());
+        let details = details.fold(String::new(), |all, detail| format!("{all}; {detail}"));
+        let summary = format!("SageMaker answered {code} with status {status}{details}");
         Fault {
             needs_evidence: verdict.needs_evidence,
-            load: if has_record_model && code == "ModelNotReadyException" {
+            load: if is_model_from_record && code == "ModelNotReadyException" {
                 LoadSignal::SingleModelOnly
             } else {
                 LoadSignal::FromKind
@@ -77,7 +78,7 @@ impl ErrorResponse {
     }
 }
 
-/// What an error of the service's means, and what to mend.
+/// The fault kind of a service error, and the suggested fix.
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {
     kind: FaultKind,
@@ -102,9 +103,10 @@ impl Verdict {
     }
 }
 
-/// By error code first, since throttling and denied access are in no service model and may come without a message;
-/// by status where a code is not known or, as from a load balancer, there is none. An error without a word is never held
-/// against a record: throttling has come that way.
+/// Classifies an error by its code, or by its status if the code is unknown or missing, as from a load balancer. The
+/// code comes first because throttling and denied access are not part of the service model and may have no message. A
+/// 400 without a code, and a validation error without a message, are Suspect instead of Refused: throttling has been
+/// observed in this form.
 fn classify(code: &str, message: &str, status: u16) -> Verdict {
     match code {
         "ModelNotReadyException" | "ServiceUnavailable" | "ServiceUnavailableException" => {
@@ -118,7 +120,7 @@ fn classify(code: &str, message: &str, status: u16) -> Verdict {
         | "RequestTimeoutException" => Verdict::of(FaultKind::Unreachable),
         "ValidationError" | "ValidationException" => classify_validation(&message.to_ascii_lowercase()),
         "AccessDenied" | "AccessDeniedException" => {
-            Verdict::misconfigured("allow sagemaker:InvokeEndpoint on the endpoint to the function's role")
+            Verdict::misconfigured("grant the function's role sagemaker:InvokeEndpoint on the endpoint")
         }
         _ => match status {
             400 if code.is_empty() => Verdict::of(FaultKind::Suspect),
@@ -130,8 +132,8 @@ fn classify(code: &str, message: &str, status: u16) -> Verdict {
     }
 }
 
-/// A validation error may be about the endpoint, the settings or the record; only its message tells. One that fits none
-/// of the known messages stays in doubt: a record must not be given up on a guess.
+/// Classifies a validation error by its message. It can be about the endpoint, the settings or the record. An error
+/// with an unknown message needs evidence, because a record must not be rejected on a guess.
 fn classify_validation(message: &str) -> Verdict {
     let has_any = |words: &[&str]| words.iter().any(|words| message.contains(words));
     if message.is_empty() {
@@ -145,7 +147,9 @@ fn classify_validation(message: &str) -> Verdict {
         "not in service",
         "inservice",
     ]) {
-        Verdict::misconfigured("check ENDPOINT_NAME, what is named beside it, and the region")
+        Verdict::misconfigured(
+            "check ENDPOINT_NAME, the variant, container and component in the settings, and the region",
+        )
     } else if has_any(&["at 'body'"]) {
         Verdict::of(FaultKind::Refused)
     } else if has_any(&["failed to satisfy constraint", "header"]) {

@@ -1,15 +1,15 @@
-//! The form in which requests are signed.
+//! The canonical form of requests, which is what a signature covers.
 
 use aws_lc_rs::digest;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use http::Uri;
 
-/// The hash of the canonical request's beginning.
-pub(super) fn hash_beginning(request: &HttpRequest, first: &[(String, String)]) -> digest::Context {
+/// Hashes the beginning of the canonical request: method, path, query and these headers.
+pub(super) fn hash_beginning(request: &HttpRequest, headers: &[(String, String)]) -> digest::Context {
     let uri: Uri = request.uri().parse().unwrap_or_default();
     let (method, path, query) = (request.method(), encode_path(uri.path()), sort_query(uri.query()));
     let mut text = format!("{method}\n{path}\n{query}\n");
-    for (name, value) in first {
+    for (name, value) in headers {
         text.extend([name, ":", value, "\n"]);
     }
     let mut hash = digest::Context::new(&digest::SHA256);
@@ -17,7 +17,8 @@ pub(super) fn hash_beginning(request: &HttpRequest, first: &[(String, String)]) 
     hash
 }
 
-/// A path that is encoded in the URI is encoded once more.
+/// Percent-encodes a path. A path that is already encoded in the URI is encoded a second time, as the signature
+/// requires.
 fn encode_path(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {
@@ -29,7 +30,7 @@ fn encode_path(path: &str) -> String {
     encoded
 }
 
-/// A query whose names and values are encoded as a signature wants them, in its order, each name with its value.
+/// Sorts a query by name and value, and adds `=` to names without a value. The query must be encoded already.
 fn sort_query(query: Option<&str>) -> String {
     let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
     let mut parts: Vec<_> = parts.map(|part| part.split_once('=').unwrap_or((part, ""))).collect();
@@ -38,7 +39,7 @@ fn sort_query(query: Option<&str>) -> String {
     parts.join("&")
 }
 
-/// As the HTTP client writes it: without the port that is the scheme's own.
+/// Returns the `host` header as the HTTP client sends it: without the scheme's default port.
 pub(super) fn host_header(uri: &str) -> String {
     let uri: Uri = uri.parse().unwrap_or_default();
     let host = uri.host().unwrap_or_default();
@@ -48,7 +49,7 @@ pub(super) fn host_header(uri: &str) -> String {
     }
 }
 
-/// A value without spaces around it, and with one in place of several.
+/// Trims spaces around a header value, and replaces repeated spaces by one.
 pub(super) fn canonical_value(value: &str) -> String {
     let mut last = ' ';
     let value = value.trim_matches(' ').chars();
@@ -57,6 +58,7 @@ pub(super) fn canonical_value(value: &str) -> String {
         .collect()
 }
 
+/// Appends bytes as lowercase hexadecimal digits.
 pub(super) fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: [char; 16] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',

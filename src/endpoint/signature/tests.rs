@@ -7,8 +7,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The header that the AWS SDK would sign this request with.
-fn sdk_authorization(request: &HttpRequest, credentials: &Credentials, scope: &SigningScope, now: SystemTime) -> String {
+/// Returns the `authorization` header that the AWS SDK creates for this request.
+fn sdk_authorization(
+    request: &HttpRequest,
+    credentials: &Credentials,
+    scope: &SigningScope,
+    now: SystemTime,
+) -> String {
     let identity = credentials.clone().into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
@@ -58,7 +63,7 @@ fn credentials(token: Option<&str>) -> Arc<Credentials> {
 
 proptest! {
     #[test]
-    fn signatures_are_those_of_the_sdk(
+    fn signatures_equal_those_of_the_sdk(
         uri in prop::sample::select(vec![
             "https://runtime.sagemaker.eu-central-1.amazonaws.com/endpoints/fraud/invocations",
             "http://127.0.0.1:9001/endpoints/a%20b%2Bc/invocations",
@@ -89,10 +94,10 @@ proptest! {
 }
 
 #[test]
-fn other_seconds_and_other_credentials_have_signatures_of_their_own() {
+fn a_cached_context_is_not_used_for_another_second_or_other_credentials() {
     let signer = Signer::new(template("https://example.com/", &[]), scope(), "x-id");
     let [mine, others] = [credentials(None), credentials(Some("token"))];
-    // The first and the last second of a day, and all in an order in which nothing that is kept fits.
+    // The first and the last second of a day. No request can use the context of the one before it.
     for (credentials, second) in [(&mine, 0), (&others, 0), (&mine, 86_399), (&mine, 86_400), (&mine, 0)] {
         let now = UNIX_EPOCH + Duration::from_millis(second * 1000 + 999);
         let request = signer.sign(credentials, now, &[], Bytes::new()).unwrap();
@@ -102,14 +107,14 @@ fn other_seconds_and_other_credentials_have_signatures_of_their_own() {
 }
 
 #[test]
-fn what_cannot_stand_in_a_header_is_an_error() {
+fn an_invalid_header_value_is_an_error() {
     let signer = Signer::new(template("https://example.com/", &[]), scope(), "x-id");
     let sign = |value| signer.sign(&credentials(None), UNIX_EPOCH, &[("x-id", value)], Bytes::new());
     assert!(sign("a\nb").is_err());
     assert!(sign("a b").is_ok());
 }
 
-/// Out of AWS's published test suite for Signature Version 4: a method, what is behind the host, headers, a token and the
+/// A case of AWS's published test suite for Signature Version 4: method, path and query, headers, session token and
 /// signature.
 type Published = (
     &'static str,
@@ -119,8 +124,8 @@ type Published = (
     &'static str,
 );
 
-/// post-vanilla, post-vanilla-query, get-vanilla-query-order-encoded, get-vanilla-query-unreserved, get-unreserved,
-/// post-header-value-case, get-header-value-trim, get-vanilla-with-session-token.
+/// The cases post-vanilla, post-vanilla-query, get-vanilla-query-order-encoded, get-vanilla-query-unreserved,
+/// get-unreserved, post-header-value-case, get-header-value-trim, get-vanilla-with-session-token.
 const PUBLISHED: [Published; 8] = [
     (
         "POST",
@@ -182,14 +187,14 @@ const PUBLISHED: [Published; 8] = [
 ];
 
 #[test]
-fn signatures_are_those_that_aws_has_published() {
+fn signatures_equal_those_that_aws_published() {
     let now = UNIX_EPOCH + Duration::from_mins(24_015_636);
-    for (method, rest, headers, token, expected) in PUBLISHED {
+    for (method, path_and_query, headers, token, expected) in PUBLISHED {
         let headers: Vec<_> = headers
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()))
             .collect();
-        let mut template = template(&format!("https://example.amazonaws.com{rest}"), &headers);
+        let mut template = template(&format!("https://example.amazonaws.com{path_and_query}"), &headers);
         template.set_method(method).unwrap();
         let scope = SigningScope {
             region: "us-east-1".to_owned(),
@@ -203,7 +208,7 @@ fn signatures_are_those_that_aws_has_published() {
         assert_eq!(
             authorization.split("Signature=").nth(1),
             Some(expected),
-            "{method} {rest}"
+            "{method} {path_and_query}"
         );
     }
 }

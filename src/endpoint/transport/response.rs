@@ -1,4 +1,4 @@
-//! What came back, whatever its status.
+//! An HTTP response with any status.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use tokio::time::timeout;
 use crate::endpoint::Response;
 use crate::endpoint::call_error::CallError;
 
-/// The largest answer that is read, in bytes: `InvokeEndpoint` gives no larger one, and a server that never ends must not
-/// take the memory of buffer others.
+/// The maximum size of a response body, in bytes. `InvokeEndpoint` returns no larger body. The limit also keeps an
+/// endless response from using up the memory.
 const RESPONSE_BODY_MAX: usize = 25 * 1024 * 1024;
-/// And how much of an answer that tells of an error.
+/// The maximum number of bytes read of an error response.
 const ERROR_BODY_MAX: usize = 1024 * 1024;
-/// And how long that is waited for.
+/// The maximum time for reading the body of an error response.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An answer.
+/// An HTTP response whose body has been read.
 #[derive(Debug)]
 pub(in crate::endpoint) struct HttpAnswer {
     pub(in crate::endpoint) status: u16,
     headers: Headers,
-    /// Of one that tells of an error, the beginning.
+    /// The body. Of an error response, up to [`ERROR_BODY_MAX`] bytes.
     pub(in crate::endpoint) body: Bytes,
 }
 
-/// Where AWS's protocols for JSON have the code of an error, if not in a header.
+/// The error code in the body, where AWS's JSON protocols put it if no header contains it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ErrorBody {
@@ -60,29 +60,29 @@ impl HttpAnswer {
         self.headers.get(name)
     }
 
-    /// The name of AWS's error, by its header `x-amzn-errortype` or its body; empty where it has none.
+    /// Returns the AWS error code from the header `x-amzn-errortype` or the body. Returns an empty string without one.
     pub(in crate::endpoint) fn error_code(&self) -> String {
         let code = self.header("x-amzn-errortype").map(ToOwned::to_owned).or_else(|| {
             let error: ErrorBody = serde_json::from_slice(&self.body).unwrap_or_default();
             error.code.or(error.kind)
         });
         let code = code.unwrap_or_default();
-        // `com.amazonaws…#ValidationError:http://…`, as AWS's protocols for JSON have it.
+        // AWS's JSON protocols allow `com.amazonaws…#ValidationError:http://…`.
         let code = code.split(':').next().unwrap_or_default();
         code.rsplit('#').next().unwrap_or_default().to_owned()
     }
 
-    /// Whether the service finds the credentials expired, which new ones settle.
+    /// Returns whether the service rejected the credentials as expired.
     pub(super) fn has_expired_credentials(&self) -> bool {
         !self.is_success() && ["ExpiredToken", "ExpiredTokenException"].contains(&&*self.error_code())
     }
 
-    /// Whether it may be for want of the right key.
+    /// Returns whether the endpoint may have rejected the API key.
     pub(super) fn is_key_rejection(&self) -> bool {
         [401, 403].contains(&self.status)
     }
 
-    /// What the model error.
+    /// Converts this into the response of the model.
     pub(in crate::endpoint) fn into_response(self) -> Response {
         let header = |name: &str| self.header(name).map(ToOwned::to_owned);
         Response {
@@ -98,7 +98,7 @@ async fn read_whole(mut body: ByteStream) -> Result<Bytes, CallError> {
     let Some(mut first) = next().await? else {
         return Ok(Bytes::new());
     };
-    // Mostly it comes in one piece, which is not copied.
+    // Most bodies arrive in one piece, which is not copied.
     let mut buffer = None::<BytesMut>;
     while let Some(piece) = next().await? {
         let buffer = buffer.get_or_insert_with(|| BytesMut::from(std::mem::take(&mut first)));
@@ -113,7 +113,7 @@ async fn read_whole(mut body: ByteStream) -> Result<Bytes, CallError> {
         .ok_or(CallError::TooLarge(RESPONSE_BODY_MAX))
 }
 
-/// As much as comes: the status has said the rest.
+/// Reads as much of an error body as arrives in time. An incomplete body is not an error, since the status is known.
 async fn read_beginning(mut body: ByteStream) -> Bytes {
     let mut buffer = BytesMut::new();
     let read = async {

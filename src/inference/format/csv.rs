@@ -1,66 +1,59 @@
-//! CSV rows (RFC 4180): what is one, its columns, and how one is made.
+//! Reads and writes single CSV rows (RFC 4180).
 
 use std::io::Read as _;
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord, Terminator, WriterBuilder};
 
-use crate::inference::format::json_path::Path;
-
-/// A row without the line break at its end.
-pub fn trimmed(row: &[u8]) -> &[u8] {
+/// Returns the row without the line break at its end.
+pub fn trim_line_break(row: &[u8]) -> &[u8] {
     let row = row.strip_suffix(b"\n").unwrap_or(row);
     row.strip_suffix(b"\r").unwrap_or(row)
 }
 
-/// Whether it is one row: not empty, its quotes closed, without a line break outside of them.
-pub fn is_one(row: &[u8]) -> bool {
-    // Nearly every row is seen to be one by this alone.
-    let may_be_more = || memchr::memchr3(b'"', b'\n', b'\r', row).is_some();
-    !row.trim_ascii().is_empty() && (!may_be_more() || read(row).is_some())
+/// Returns true if `row` is exactly one row: it is not empty, its quotes are closed, and it has no line break outside
+/// of quotes.
+pub fn is_single_row(row: &[u8]) -> bool {
+    // Nearly all rows have neither quotes nor line breaks and need not be parsed.
+    let needs_parsing = || memchr::memchr3(b'"', b'\n', b'\r', row).is_some();
+    !row.trim_ascii().is_empty() && (!needs_parsing() || parse_row(row).is_some())
 }
 
-/// Its columns, quotes undone, whether a line break follows or not; `None` if it is no single row.
+/// Returns the columns of a row, without their quotes. A line break at the end is allowed. Returns `None` if `row` is
+/// not a single row.
 pub fn columns(row: &str) -> Option<Vec<String>> {
-    let record = StringRecord::from_byte_record(read(trimmed(row.as_bytes()))?).ok()?;
+    let record = StringRecord::from_byte_record(parse_row(trim_line_break(row.as_bytes()))?).ok()?;
     Some(record.iter().map(str::to_owned).collect())
 }
 
-/// A row of the columns that the path selects; `None` if it selects none, or there is no single row.
-pub fn pick(row: &str, path: &Path) -> Option<String> {
-    let columns = columns(row)?;
-    let chosen = path.columns(columns.len())?;
-    Some(write(chosen.iter().filter_map(|place| columns.get(*place))))
-}
-
-/// The row of these columns, with quotes where they are needed, and no line break at its end.
+/// Returns a row of these columns, with quotes where they are needed, and without a line break at the end.
 pub fn write<C: AsRef<str>>(columns: impl IntoIterator<Item = C>) -> String {
     let mut writer = WriterBuilder::new()
         .terminator(Terminator::Any(b'\n'))
         .from_writer(Vec::new());
     let columns = columns.into_iter().map(|column| column.as_ref().as_bytes().to_vec());
-    writer.write_record(columns).expect("memory takes everything");
-    let row = writer.into_inner().expect("memory takes everything");
-    String::from_utf8(trimmed(&row).to_vec()).expect("columns of text make text")
+    writer.write_record(columns).expect("a write to memory cannot fail");
+    let row = writer.into_inner().expect("a write to memory cannot fail");
+    String::from_utf8(trim_line_break(&row).to_vec()).expect("a row of text columns is text")
 }
 
-/// What comes after a row shows whether the row ends where it should: a quote that is not closed takes it in, a line break
-/// makes it the third.
-fn read(row: &[u8]) -> Option<ByteRecord> {
-    const NEXT: &[u8] = b"\nnext";
-    // The reader passes over empty lines.
-    let ends_in = |end: Option<&u8>| matches!(end, Some(b'\n' | b'\r'));
-    if ends_in(row.first()) || ends_in(row.last()) {
+/// Parses a single row. To check that it is exactly one, appends a sentinel line. If the sentinel is not exactly the
+/// second record, the row has an unclosed quote or a line break.
+fn parse_row(row: &[u8]) -> Option<ByteRecord> {
+    const SENTINEL: &[u8] = b"\nnext";
+    // The reader would skip empty lines.
+    let is_line_break = |byte: Option<&u8>| matches!(byte, Some(b'\n' | b'\r'));
+    if is_line_break(row.first()) || is_line_break(row.last()) {
         return None;
     }
     let mut records = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
-        .buffer_capacity(row.len() + NEXT.len())
-        .from_reader(row.chain(NEXT))
+        .buffer_capacity(row.len() + SENTINEL.len())
+        .from_reader(row.chain(SENTINEL))
         .into_byte_records();
     let record = records.next()?.ok()?;
-    let next = records.next()?.ok()?;
-    (next.as_slice() == b"next" && next.len() == 1 && records.next().is_none()).then_some(record)
+    let second = records.next()?.ok()?;
+    (second.as_slice() == b"next" && second.len() == 1 && records.next().is_none()).then_some(record)
 }
 
 #[cfg(test)]
@@ -68,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_ends_where_its_bytes_end() {
+    fn only_a_single_complete_row_is_accepted() {
         for row in [
             "1,2",
             "",
@@ -80,7 +73,7 @@ mod tests {
             "\"\"",
             ",",
         ] {
-            assert_eq!(is_one(row.as_bytes()), !row.trim().is_empty(), "{row:?}");
+            assert_eq!(is_single_row(row.as_bytes()), !row.trim().is_empty(), "{row:?}");
         }
         for rows in [
             "1\n2",
@@ -92,18 +85,18 @@ mod tests {
             "1,\"a\"\"",
             "\n",
         ] {
-            assert!(!is_one(rows.as_bytes()), "{rows:?}");
+            assert!(!is_single_row(rows.as_bytes()), "{rows:?}");
             assert_eq!(columns(rows), None, "{rows:?}");
         }
-        assert!(is_one(b"\xE9,1"), "Latin-1 has rows as well");
+        assert!(is_single_row(b"\xE9,1"), "a row may be Latin-1");
     }
 
     #[test]
-    fn columns_are_read_as_they_were_written() {
+    fn columns_are_read_back_as_written() {
         let columns_in = ["a", "", "1,5", "say \"hi\"", "two\nlines", "é"];
         let row = write(columns_in);
         assert_eq!(row, "a,,\"1,5\",\"say \"\"hi\"\"\",\"two\nlines\",é");
         assert_eq!(columns(&row).unwrap(), columns_in);
-        assert_eq!(trimmed(b"1,2\r\n"), b"1,2");
+        assert_eq!(trim_line_break(b"1,2\r\n"), b"1,2");
     }
 }

@@ -1,28 +1,29 @@
-//! Paths into a record or an answer: the part of `JSONPath` that Batch Transform's filters have:
-//! <https://docs.aws.amazon.com/sagemaker/latest/dg/batch-transform-data-processing.html>.
+//! Selects parts of a record or a prediction. The syntax is the subset of `JSONPath` that the filters of Batch
+//! Transform have: <https://docs.aws.amazon.com/sagemaker/latest/dg/batch-transform-data-processing.html>.
 //!
 //! | step | selects |
 //! |---|---|
-//! | `.name`, `['name']` | that member |
-//! | `['a','b']` | an object of these members; only as the last step |
-//! | `[n]` | an element, or a column of a CSV row; from the end where n is negative |
-//! | `[n,m]`, `[a:b]` | an array of those elements, or a row of those columns |
+//! | `.name`, `['name']` | this member |
+//! | `['a','b']` | an object of these members; only allowed as the last step |
+//! | `[n]` | an element, or a column of a CSV row; counted from the end if n is negative |
+//! | `[n,m]`, `[a:b]` | an array of these elements, or a row of these columns |
 //! | `.*`, `[*]` | all elements or members |
 //!
-//! This is no RFC 9535: there, a path finds a list of values, and here it keeps the shape of what it finds.
+//! This is not RFC 9535. There, a `JSONPath` returns a list of values. Here, the result keeps the shape of the selected
+//! value.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::value::RawValue;
 
-use crate::inference::format::lazy_json::{Level, array, object};
+use crate::inference::format::lazy_json::{LazyJson, array, object};
 
 mod parse;
 
-/// A path, and how it was written.
+/// A parsed `JSONPath`, with its original text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path {
+pub struct JsonPath {
     text: String,
     steps: Vec<Step>,
 }
@@ -37,93 +38,95 @@ enum Step {
     All,
 }
 
-impl Path {
-    /// Whether it is `$`, which selects everything.
-    pub fn is_whole(&self) -> bool {
+impl JsonPath {
+    /// Returns true if the path is `$`, which selects the whole document.
+    pub fn is_identity(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Whether it selects one value, whatever it looks into.
-    pub fn is_of_one_value(&self) -> bool {
+    /// Returns true if the path selects at most one value in any document.
+    pub fn is_singular(&self) -> bool {
         let one = |step: &Step| matches!(step, Step::Member(_) | Step::Element(_));
         self.steps.iter().all(one)
     }
 
-    /// Whether it makes sense of a CSV row, whose columns have numbers and no names.
-    pub fn is_by_column(&self) -> bool {
+    /// Returns true if the path can select columns of a CSV row. Columns have numbers, but no names.
+    pub fn is_column_path(&self) -> bool {
         let by_name = |step: &Step| matches!(step, Step::Member(_) | Step::Members(_));
         self.steps.len() <= 1 && !self.steps.iter().any(by_name)
     }
 
-    /// What it selects, in the shape that it has or that the path gives it; `None` if there is nothing.
-    pub fn select<'j>(&self, document: &Level<'j>) -> Option<Cow<'j, RawValue>> {
+    /// Returns the selected part of the document, in its own shape or in the shape that the path gives it. Returns
+    /// `None` if the path finds nothing.
+    pub fn select<'j>(&self, document: &LazyJson<'j>) -> Option<Cow<'j, RawValue>> {
         select(&self.steps, document)
     }
 
-    /// The columns that it selects in a row of so many; `None` if there are none, or it is not by column.
+    /// Returns the indexes of the selected columns in a row of `count` columns. Returns `None` if the path selects
+    /// none, or cannot select columns.
     pub fn columns(&self, count: usize) -> Option<Vec<usize>> {
-        if !self.is_by_column() {
+        if !self.is_column_path() {
             return None;
         }
         let columns = match self.steps.first() {
             None | Some(Step::All) => (0..count).collect(),
-            Some(step) => step.places(count),
+            Some(step) => step.indexes(count),
         };
         Some(columns).filter(|columns| !columns.is_empty())
     }
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for JsonPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-fn select<'j>(steps: &[Step], level: &Level<'j>) -> Option<Cow<'j, RawValue>> {
+fn select<'j>(steps: &[Step], json: &LazyJson<'j>) -> Option<Cow<'j, RawValue>> {
     let Some((step, rest)) = steps.split_first() else {
-        return Some(Cow::Borrowed(level.raw()));
+        return Some(Cow::Borrowed(json.raw()));
     };
     let inside = |value: &'j RawValue| match rest {
         [] => Some(Cow::Borrowed(value)),
-        _ => select(rest, &Level::of(value)),
+        _ => select(rest, &LazyJson::open(value)),
     };
-    match (step, level) {
-        (Step::Member(name), _) => inside(level.member(name)?),
+    match (step, json) {
+        (Step::Member(name), _) => inside(json.member(name)?),
         (Step::Members(names), _) => {
             let found = names
                 .iter()
-                .filter_map(|name| Some((name.as_str(), level.member(name)?)));
+                .filter_map(|name| Some((name.as_str(), json.member(name)?)));
             object(found).map(Cow::Owned)
         }
-        (Step::Element(_), Level::Array(_, elements)) => {
-            let place = step.places(elements.len()).first().copied()?;
-            inside(elements.get(place)?)
+        (Step::Element(_), LazyJson::Array(_, elements)) => {
+            let index = step.indexes(elements.len()).first().copied()?;
+            inside(elements.get(index)?)
         }
-        (Step::Elements(_) | Step::Slice(..), Level::Array(_, elements)) => {
-            let places = step.places(elements.len());
-            let chosen = places.iter().filter_map(|place| elements.get(*place));
-            array(chosen.filter_map(|element| inside(element))).map(Cow::Owned)
+        (Step::Elements(_) | Step::Slice(..), LazyJson::Array(_, elements)) => {
+            let indexes = step.indexes(elements.len());
+            let selected = indexes.iter().filter_map(|index| elements.get(*index));
+            array(selected.filter_map(|element| inside(element))).map(Cow::Owned)
         }
-        (Step::All, _) => array(level.values().filter_map(inside)).map(Cow::Owned),
+        (Step::All, _) => array(json.values().filter_map(inside)).map(Cow::Owned),
         (Step::Element(_) | Step::Elements(_) | Step::Slice(..), _) => None,
     }
 }
 
 impl Step {
-    /// The places in a list of so many that the step selects. Those that are not there are left out.
-    fn places(&self, count: usize) -> Vec<usize> {
+    /// Returns the indexes that the step selects in a list of `count` elements, without those that do not exist.
+    fn indexes(&self, count: usize) -> Vec<usize> {
         let from_start = |number: i64| match number {
             0.. => usize::try_from(number).ok(),
             _ => count.checked_sub(usize::try_from(number.unsigned_abs()).ok()?),
         };
-        let place = |number: &i64| from_start(*number).filter(|place| *place < count);
+        let index = |number: &i64| from_start(*number).filter(|index| *index < count);
         match self {
-            Self::Element(number) => place(number).into_iter().collect(),
-            Self::Elements(numbers) => numbers.iter().filter_map(place).collect(),
+            Self::Element(number) => index(number).into_iter().collect(),
+            Self::Elements(numbers) => numbers.iter().filter_map(index).collect(),
             Self::Slice(start, end) => {
-                let bound = |number: Option<i64>, else_| match number {
-                    None => else_,
-                    // One before the first element is the first.
+                let bound = |number: Option<i64>, default| match number {
+                    None => default,
+                    // A bound before the first element is moved to the first element.
                     Some(number) => from_start(number).unwrap_or(0).min(count),
                 };
                 (bound(*start, 0)..bound(*end, count)).collect()
@@ -137,12 +140,12 @@ impl Step {
 mod tests {
     use super::*;
 
-    fn path(text: &str) -> Path {
-        Path::read(text).unwrap_or_else(|| panic!("{text} is a path"))
+    fn path(text: &str) -> JsonPath {
+        JsonPath::parse(text).unwrap_or_else(|| panic!("{text} is not a JSONPath"))
     }
 
     #[test]
-    fn a_path_keeps_the_shape_of_what_it_finds() {
+    fn a_json_path_keeps_the_shape_of_the_selected_value() {
         const RECORD: &str = r#"{"id":"a\"b","amount":2731.360,"nested":{"x":[1,2,3],"y":null},
             "items":[{"p":1,"q":2},{"p":3}],"name.with.dots":true,"id":"last"}"#;
         let raw: &RawValue = serde_json::from_str(RECORD).unwrap();
@@ -175,14 +178,14 @@ mod tests {
             ("$.amount.x", None),
             ("$.amount.*", None),
         ] {
-            let found = path(text).select(&Level::of(raw));
+            let found = path(text).select(&LazyJson::open(raw));
             assert_eq!(found.as_deref().map(RawValue::get), expected, "{text}");
         }
-        assert_eq!(path("$").select(&Level::of(raw)).unwrap().get(), RECORD);
+        assert_eq!(path("$").select(&LazyJson::open(raw)).unwrap().get(), RECORD);
     }
 
     #[test]
-    fn columns_go_by_number_alone() {
+    fn columns_are_selected_only_by_number() {
         for (text, expected) in [
             ("$", Some(vec![0, 1, 2, 3])),
             ("$[*]", Some(vec![0, 1, 2, 3])),

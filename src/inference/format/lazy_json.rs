@@ -1,4 +1,4 @@
-//! One level of a JSON document at a time, its numbers and strings just as they were written.
+//! Reads a JSON document one level at a time. Numbers and strings stay exactly as they were written.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,38 +7,39 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// A JSON value, opened by one level.
+/// A JSON value of which only the top level is parsed.
 #[derive(Debug)]
-pub enum Level<'j> {
-    /// Its members, in their order. Of several with one name the last one counts, as it does for most readers.
+pub enum LazyJson<'j> {
+    /// An object and its members, in their order. If several members have the same name, the last one is used, as most
+    /// JSON parsers do.
     Object(&'j RawValue, Vec<(Cow<'j, str>, &'j RawValue)>),
-    /// Its elements.
+    /// An array and its elements.
     Array(&'j RawValue, Vec<&'j RawValue>),
     /// A string, a number, a boolean or null.
     Scalar(&'j RawValue),
 }
 
-impl<'j> Level<'j> {
-    /// Opens a value.
-    pub fn of(raw: &'j RawValue) -> Self {
+impl<'j> LazyJson<'j> {
+    /// Parses the top level of a value.
+    pub fn open(raw: &'j RawValue) -> Self {
         let text = raw.get();
         let opened = match text.trim_start().as_bytes().first() {
             Some(b'{') => serde_json::from_str(text).map(|Members(members)| Self::Object(raw, members)),
             Some(b'[') => serde_json::from_str(text).map(|elements| Self::Array(raw, elements)),
             _ => Ok(Self::Scalar(raw)),
         };
-        // A name that is no Unicode, by half of a surrogate pair, is all that this can fall over.
+        // Parsing fails only if a name has half of a surrogate pair, which is not Unicode.
         opened.unwrap_or(Self::Scalar(raw))
     }
 
-    /// The value itself.
+    /// Returns the value itself.
     pub fn raw(&self) -> &'j RawValue {
         match self {
             Self::Object(raw, _) | Self::Array(raw, _) | Self::Scalar(raw) => raw,
         }
     }
 
-    /// The member of this name.
+    /// Returns the value of the member with this name.
     pub fn member(&self, name: &str) -> Option<&'j RawValue> {
         let Self::Object(_, members) = self else {
             return None;
@@ -47,7 +48,7 @@ impl<'j> Level<'j> {
         found.map(|(_, value)| *value)
     }
 
-    /// The values in it, without their names.
+    /// Returns the values of the members or elements.
     pub fn values(&self) -> impl Iterator<Item = &'j RawValue> {
         let (members, elements) = match self {
             Self::Object(_, members) => (members.as_slice(), [].as_slice()),
@@ -87,14 +88,14 @@ impl<'de: 'j, 'j> Deserialize<'de> for Members<'j> {
     }
 }
 
-/// An array of these; `None` if there are none.
+/// Returns an array of these values. Returns `None` if there are none.
 pub fn array<'v>(values: impl Iterator<Item = Cow<'v, RawValue>>) -> Option<Box<RawValue>> {
     let values: Vec<_> = values.collect();
     let texts: Vec<_> = values.iter().map(|value| value.get()).collect();
     (!texts.is_empty()).then(|| value(format!("[{}]", texts.join(","))))
 }
 
-/// An object of these members; `None` if there are none.
+/// Returns an object of these members. Returns `None` if there are none.
 pub fn object<'v>(members: impl Iterator<Item = (&'v str, &'v RawValue)>) -> Option<Box<RawValue>> {
     let quoted = |name: &str| serde_json::Value::from(name).to_string();
     let texts: Vec<_> = members
@@ -104,10 +105,11 @@ pub fn object<'v>(members: impl Iterator<Item = (&'v str, &'v RawValue)>) -> Opt
 }
 
 fn value(text: String) -> Box<RawValue> {
-    RawValue::from_string(text).expect("it is made of JSON values")
+    RawValue::from_string(text).expect("the text consists of JSON values")
 }
 
-/// The value on one line: inside a JSON string a line break is always escaped, so the bare ones are only white space.
+/// Returns the value on one line. Line breaks inside JSON strings are always escaped, so any other line break is white
+/// space.
 pub fn on_one_line(json: &RawValue) -> Box<RawValue> {
     if memchr::memchr2(b'\n', b'\r', json.get().as_bytes()).is_none() {
         return json.to_owned();

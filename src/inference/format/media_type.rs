@@ -1,18 +1,18 @@
-//! The media types whose shape the function knows.
+//! The media types whose format the function can read and write.
 
-/// What a body is, by its media type.
+/// The format of a record or a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Media {
+pub enum MediaType {
     /// `application/json`.
     Json,
-    /// A JSON value a line: `application/jsonlines`, as `SageMaker` calls it, and its other names.
+    /// One JSON value per line: `application/jsonlines`, the name that `SageMaker` uses, and its other names.
     JsonLines,
     /// `text/csv`.
     Csv,
 }
 
-impl Media {
-    /// What a media type stands for, whatever its parameters; `None` if the function does not know its shape.
+impl MediaType {
+    /// Returns the format of a media type, ignoring its parameters. Returns `None` if the format is not known.
     pub fn of(media_type: &str) -> Option<Self> {
         let name = media_type.split(';').next().unwrap_or_default().trim();
         let is = |names: &[&str]| names.iter().any(|it| name.eq_ignore_ascii_case(it));

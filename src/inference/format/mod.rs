@@ -1,4 +1,5 @@
-//! The formats of records, requests and responses: media types, JSON, CSV and `JSONPath`. Knows nothing of records.
+//! The formats of records, requests and responses: media types, JSON, CSV and `JSONPath`. Independent of records and
+//! requests themselves.
 
 pub mod csv;
 pub mod json_path;

@@ -1,4 +1,4 @@
-//! How far each event moves the concurrency.
+//! Tests of the steps by which each event moves the limit.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn assert_limit(concurrency: &Concurrency, expected: f64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_begins_with_all_that_there_may_be_and_is_never_more() {
+async fn the_limit_begins_at_its_maximum_and_never_exceeds_it() {
     let (mut concurrency, start) = concurrency(20.0, 19.9);
     concurrency.raise(ROUND_TRIP, start);
     assert_limit(&concurrency, 20.0);
@@ -30,7 +30,7 @@ async fn it_begins_with_all_that_there_may_be_and_is_never_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenth_less_beside_others_and_nothing_alone() {
+async fn a_throttled_call_lowers_the_limit_by_a_tenth_only_if_others_are_in_flight() {
     let (mut concurrency, start) = concurrency(20.0, 10.0);
     concurrency.on_throttled(false, true, start);
     assert_limit(&concurrency, 10.0);
@@ -40,8 +40,8 @@ async fn a_tenth_less_beside_others_and_nothing_alone() {
     assert_limit(&concurrency, 8.1);
 }
 
-/// What it comes to when one more call is throttled after so many that had the endpoint nearly to themselves.
-fn one_more_throttled(calls: f64, answered: u32, throttled: u32) -> f64 {
+/// Returns the limit after one more throttled call, with these samples of calls made at a low limit.
+fn limit_after_one_more_throttled(calls: f64, answered: u32, throttled: u32) -> f64 {
     let (mut concurrency, start) = concurrency(20.0, calls);
     concurrency.low_limit_samples = LowLimitSamples { answered, throttled };
     concurrency.on_throttled(false, true, start);
@@ -49,17 +49,17 @@ fn one_more_throttled(calls: f64, answered: u32, throttled: u32) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_three_the_share_that_was_answered_where_that_is_less_than_a_half() {
+async fn below_three_the_limit_falls_to_the_answered_share_if_that_is_less_than_a_half() {
     for (calls, answered, throttled, expected) in [
         (2.9, 20, 20, 20.0 / 41.0),
         (1.0, 25, 74, 0.25),
-        // As many as were throttled do not tell, nor do nineteen.
+        // As many answered as throttled calls are not enough, nor are nineteen answered calls.
         (2.9, 20, 19, 2.9),
         (2.9, 19, 60, 2.9),
-        // Above, others of this process are in flight as well.
+        // From three on, other calls of this process are in flight as well.
         (3.0, 20, 60, 3.0),
     ] {
-        let now = one_more_throttled(calls, answered, throttled);
+        let now = limit_after_one_more_throttled(calls, answered, throttled);
         assert!(
             (now - expected).abs() < 1e-9,
             "{answered}, {throttled}: {now} is not {expected}"
@@ -68,7 +68,7 @@ async fn below_three_the_share_that_was_answered_where_that_is_less_than_a_half(
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_are_counted_while_they_are_few() {
+async fn results_are_counted_while_the_limit_is_low() {
     let (mut concurrency, start) = concurrency(20.0, 2.0);
     (0..20).for_each(|_| concurrency.on_answered());
     (0..20).for_each(|_| concurrency.on_throttled(false, true, start));
@@ -78,7 +78,7 @@ async fn calls_are_counted_while_they_are_few() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_calls_fared_is_forgotten_in_time() {
+async fn old_results_are_discarded() {
     let (mut concurrency, start) = concurrency(20.0, 2.0);
     concurrency.low_limit_samples = LowLimitSamples {
         answered: 20,
@@ -87,7 +87,7 @@ async fn how_calls_fared_is_forgotten_in_time() {
     (0..100).for_each(|_| concurrency.on_answered());
     concurrency.on_throttled(false, true, start);
     assert_limit(&concurrency, 2.0);
-    // And at once when there are more.
+    // A higher limit discards the samples immediately.
     concurrency.low_limit_samples.throttled = 60;
     concurrency.limit = 3.0;
     concurrency.on_answered();
@@ -97,7 +97,7 @@ async fn how_calls_fared_is_forgotten_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_one_an_eighth_less_for_each_time_that_it_is_throttled_anew() {
+async fn below_one_the_first_of_several_throttled_calls_lowers_the_limit_by_an_eighth() {
     let (mut concurrency, start) = concurrency(20.0, 0.8);
     concurrency.on_throttled(false, true, start);
     assert_limit(&concurrency, 0.7);
@@ -106,7 +106,7 @@ async fn below_one_an_eighth_less_for_each_time_that_it_is_throttled_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_processes_find_room_and_it_never_ends() {
+async fn the_lowest_limit_is_a_thousandth() {
     let (mut concurrency, start) = concurrency(20.0, 0.5);
     (0..1000).for_each(|_| concurrency.on_throttled(false, true, start));
     assert_limit(&concurrency, 0.001);
@@ -115,7 +115,7 @@ async fn a_thousand_processes_find_room_and_it_never_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_one_it_rises_by_the_square_of_the_round_trips_since_it_was_lowered() {
+async fn below_one_the_limit_rises_with_the_square_of_the_round_trips_since_the_decrease() {
     let (mut concurrency, start) = concurrency(20.0, 0.6);
     concurrency.on_throttled(false, true, start);
     let lowered = concurrency.limit();
@@ -126,7 +126,7 @@ async fn below_one_it_rises_by_the_square_of_the_round_trips_since_it_was_lowere
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_rises_by_one_at_most_however_long_it_was_not_lowered() {
+async fn the_limit_rises_by_one_at_most_even_long_after_a_decrease() {
     let (mut concurrency, start) = concurrency(20.0, 0.6);
     concurrency.raise(ROUND_TRIP, start + Duration::from_hours(1));
     assert_limit(&concurrency, 1.6);
@@ -135,7 +135,7 @@ async fn it_rises_by_one_at_most_however_long_it_was_not_lowered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_regains_half_of_what_it_was_before_the_calls_that_showed_the_endpoint_down() {
+async fn after_an_outage_the_limit_recovers_to_half_of_its_value_before_the_overload() {
     let (mut concurrency, start) = concurrency(20.0, 20.0);
     concurrency.on_throttled(true, true, start);
     concurrency.cap_at(6.0);
@@ -143,7 +143,7 @@ async fn it_regains_half_of_what_it_was_before_the_calls_that_showed_the_endpoin
     assert_limit(&concurrency, 1.0);
     assert!(
         concurrency.recover(false),
-        "it is below what is known to be good, and not reached"
+        "the limit is below the recovery target, and was not reached"
     );
     assert_limit(&concurrency, 1.0);
     (2..=10).for_each(|calls| {
@@ -155,7 +155,7 @@ async fn it_regains_half_of_what_it_was_before_the_calls_that_showed_the_endpoin
 }
 
 #[tokio::test(start_paused = true)]
-async fn timeouts_lower_it_by_a_tenth_down_to_one() {
+async fn timeouts_lower_the_limit_by_a_tenth_down_to_one() {
     let (mut concurrency, start) = concurrency(20.0, 2.0);
     concurrency.lower_for_timeouts(start);
     assert_limit(&concurrency, 1.8);
@@ -167,7 +167,7 @@ async fn timeouts_lower_it_by_a_tenth_down_to_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_before_a_calm_round_trip_is_not_regained() {
+async fn the_limit_does_not_recover_to_a_value_before_a_round_trip_without_overload() {
     let (mut concurrency, start) = concurrency(20.0, 20.0);
     concurrency.on_throttled(true, true, start);
     concurrency.cap_at(6.0);
@@ -178,7 +178,7 @@ async fn what_was_before_a_calm_round_trip_is_not_regained() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_throttled_on_the_way_back_is_too_much() {
+async fn a_throttled_call_during_recovery_ends_the_recovery() {
     let (mut concurrency, start) = concurrency(20.0, 20.0);
     concurrency.on_outage();
     (0..4).for_each(|_| _ = concurrency.recover(true));

@@ -1,4 +1,4 @@
-//! A test for each sentence of the module's documentation.
+//! One test for each statement of the module documentation.
 
 use super::*;
 
@@ -9,14 +9,14 @@ mod pacing;
 mod spare_and_unpaced;
 mod timeouts;
 
-/// A limit, and calls that begin and end at given milliseconds.
+/// A limiter, and calls that begin and end at given milliseconds.
 struct Calls {
     limiter: Limiter,
     began: Instant,
 }
 
 impl Calls {
-    /// With a limit of `settled`, at most 100.
+    /// Starts with this limit, at most 100.
     fn with_limit(limit: f64) -> Self {
         Self::new(limit, true)
     }
@@ -36,24 +36,24 @@ impl Calls {
         self.limiter.try_start(self.at(ms))
     }
 
-    /// Starts one that may start.
+    /// Starts a call, and asserts that it may start.
     #[track_caller]
     fn start_one(&mut self, ms: u64) {
         assert_eq!(self.start(ms), Start::Now);
     }
 
-    /// Starts as many as may start, and returns how many.
+    /// Starts as many calls as the limiter allows, and returns their number.
     fn fill(&mut self, ms: u64) -> usize {
         (0..1000).find(|_| self.start(ms) != Start::Now).unwrap()
     }
 
-    /// A call that began then has ended.
+    /// Ends a call that began at `began`.
     fn end(&mut self, began: u64, feedback: Feedback, ms: u64) {
         self.limiter.on_feedback(self.at(began), feedback, self.at(ms));
         self.limiter.return_permit(true);
     }
 
-    /// A call ends that had the endpoint to itself.
+    /// Starts and ends a call with no other call in between.
     #[track_caller]
     fn run_alone(&mut self, began: u64, feedback: Feedback, ms: u64) {
         self.start_one(began);
@@ -68,7 +68,7 @@ impl Calls {
 }
 
 #[test]
-fn an_overload_while_others_are_in_flight_lowers_it_by_a_tenth() {
+fn an_overload_while_others_are_in_flight_lowers_the_limit_by_a_tenth() {
     let mut calls = Calls::with_limit(20.0);
     assert_eq!(calls.fill(0), 20);
     calls.end(0, Feedback::Overload, 1);
@@ -76,23 +76,23 @@ fn an_overload_while_others_are_in_flight_lowers_it_by_a_tenth() {
 }
 
 #[test]
-fn an_overload_of_a_call_that_is_alone_does_not_lower_it() {
+fn an_overload_of_a_single_call_does_not_lower_the_limit() {
     let mut calls = Calls::with_limit(20.0);
     calls.run_alone(0, Feedback::Overload, 1);
     calls.assert_limit(20.0);
-    // Nor does the next answer.
+    // The next answer does not lower it either.
     calls.run_alone(50, Feedback::Answered, 60);
     calls.assert_limit(20.0);
 }
 
 #[test]
-fn it_is_lowered_once_a_round_trip() {
+fn the_limit_is_lowered_once_a_round_trip() {
     let mut calls = Calls::with_limit(20.0);
     calls.fill(0);
     (1..=5).for_each(|ms| calls.end(0, Feedback::Overload, ms));
     calls.assert_limit(18.0);
     calls.end(0, Feedback::Answered, 10);
-    // What was in flight, and one more.
+    // The calls in flight, and one more.
     calls.assert_limit(16.0);
     calls.fill(10);
     calls.end(0, Feedback::Overload, 11);
@@ -102,11 +102,11 @@ fn it_is_lowered_once_a_round_trip() {
 }
 
 #[test]
-fn after_an_overload_no_call_starts_before_an_answer_comes() {
+fn after_an_overload_no_call_starts_before_an_answer() {
     let mut calls = Calls::with_limit(20.0);
     calls.fill(0);
     (1..=5).for_each(|ms| calls.end(0, Feedback::Overload, ms));
-    // Only so long, since what is in flight may hang.
+    // The hold has a limit because the calls in flight may hang.
     assert_eq!(calls.start(6), Start::After(calls.at(1005)));
     calls.end(0, Feedback::Answered, 10);
     calls.start_one(10);
@@ -114,19 +114,19 @@ fn after_an_overload_no_call_starts_before_an_answer_comes() {
 }
 
 #[test]
-fn an_answer_is_waited_for_no_longer_than_two_of_them_take() {
+fn the_hold_after_an_overload_lasts_two_round_trips_at_most() {
     let mut calls = Calls::with_limit(20.0);
     calls.fill(0);
     calls.end(0, Feedback::Answered, 20);
     (21..=25).for_each(|ms| calls.end(0, Feedback::Overload, ms));
     assert_eq!(calls.start(26), Start::After(calls.at(65)));
-    // Then one after the other.
+    // After that, one call at a time starts.
     calls.start_one(65);
     assert_eq!(calls.start(66), Start::After(calls.at(105)));
 }
 
 #[test]
-fn with_the_answer_it_is_no_more_than_what_was_in_flight_and_one_more() {
+fn a_response_after_an_overload_caps_the_limit_at_the_calls_in_flight_and_one() {
     for feedback in [Feedback::Answered, Feedback::OtherFault] {
         let mut calls = Calls::with_limit(20.0);
         calls.fill(0);
@@ -137,7 +137,7 @@ fn with_the_answer_it_is_no_more_than_what_was_in_flight_and_one_more() {
 }
 
 #[test]
-fn where_it_had_not_been_reached_what_was_in_flight_shows_nothing() {
+fn a_limit_that_was_not_reached_is_not_capped_at_the_calls_in_flight() {
     let mut calls = Calls::with_limit(20.0);
     (0..12).for_each(|_| calls.start_one(0));
     (0..8).for_each(|_| calls.end(0, Feedback::Overload, 1));
@@ -146,7 +146,7 @@ fn where_it_had_not_been_reached_what_was_in_flight_shows_nothing() {
 }
 
 #[test]
-fn where_calls_were_cut_those_that_are_left_show_nothing() {
+fn after_a_cancellation_the_limit_is_not_capped_at_the_calls_in_flight() {
     let mut calls = Calls::with_limit(20.0);
     calls.fill(0);
     calls.end(0, Feedback::Overload, 1);
@@ -156,7 +156,7 @@ fn where_calls_were_cut_those_that_are_left_show_nothing() {
 }
 
 #[test]
-fn what_says_nothing_of_how_much_the_endpoint_takes_lowers_nothing() {
+fn faults_unrelated_to_load_do_not_lower_the_limit() {
     for feedback in [Feedback::OtherFault, Feedback::Unreachable] {
         let mut calls = Calls::with_limit(20.0);
         for round in 0..50 {
@@ -171,11 +171,16 @@ fn what_says_nothing_of_how_much_the_endpoint_takes_lowers_nothing() {
 }
 
 #[test]
-fn where_it_is_not_adaptive_nothing_moves_it_and_no_call_waits() {
+fn a_fixed_limit_never_moves_and_no_call_waits() {
     let mut calls = Calls::new(100.0, false);
     for ms in 0..10 {
         assert_eq!(calls.fill(ms), 100);
-        for feedback in [Feedback::Overload, Feedback::Unreachable, Feedback::TimedOut, Feedback::Answered] {
+        for feedback in [
+            Feedback::Overload,
+            Feedback::Unreachable,
+            Feedback::TimedOut,
+            Feedback::Answered,
+        ] {
             (0..25).for_each(|_| calls.end(ms, feedback, ms + 1));
         }
     }

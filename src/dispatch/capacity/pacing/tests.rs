@@ -1,6 +1,6 @@
 use super::*;
 
-/// A rate, and so many calls a second that have started for so many seconds.
+/// Returns a pacer after `seconds` with `calls_per_second` started calls, and the current time.
 async fn pacer_after(seconds: u32, calls_per_second: u32) -> (Pacer, Instant) {
     let mut pacer = Pacer::new(Instant::now());
     for _ in 0..seconds * calls_per_second {
@@ -20,19 +20,19 @@ fn assert_rate(pacer: &Pacer, expected: f64, now: Instant) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_paced_until_there_was_one_too_many() {
+async fn calls_are_not_paced_until_one_is_throttled() {
     let (pacer, now) = pacer_after(5, 1000).await;
     assert_eq!((pacer.next_call_at(), pacer.calls_per_second(now)), (None, None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_lowered_by_a_fifth_of_the_calls_of_the_last_second() {
+async fn a_throttled_call_lowers_the_rate_to_four_fifths_of_the_last_second() {
     let (mut pacer, now) = pacer_after(3, 50).await;
     pacer.on_rate_exceeded(now, now);
     assert_rate(&pacer, 40.0, now);
     let gap = pacer.next_call_at().unwrap() - now;
     assert!((24..=26).contains(&gap.as_millis()), "{gap:?}");
-    // Long after them, they do not count; and fewer than five tell nothing.
+    // Calls older than that do not count, and a measured rate below five is raised to five.
     let (mut pacer, now) = pacer_after(3, 50).await;
     let later = now + METER_WINDOW * 2;
     pacer.on_start(later);
@@ -41,7 +41,7 @@ async fn it_is_lowered_by_a_fifth_of_the_calls_of_the_last_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_began_before_it_was_lowered_say_nothing_more() {
+async fn calls_that_began_before_the_decrease_do_not_lower_the_rate_again() {
     let (mut pacer, now) = pacer_after(3, 50).await;
     pacer.on_rate_exceeded(now, now);
     pacer.on_rate_exceeded(now - Duration::from_millis(1), now + Duration::from_millis(1));
@@ -51,7 +51,7 @@ async fn calls_that_began_before_it_was_lowered_say_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_level_where_it_was_too_much_and_then_rises_ever_faster() {
+async fn the_rate_levels_off_at_the_throttled_rate_and_then_rises_ever_faster() {
     let (mut pacer, now) = pacer_after(3, 50).await;
     pacer.on_rate_exceeded(now, now);
     // 50 calls a second less 0.4 times the cube of 2.92 s are 40.
@@ -63,7 +63,7 @@ async fn it_is_level_where_it_was_too_much_and_then_rises_ever_faster() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn far_above_that_nothing_is_paced_any_more() {
+async fn pacing_ends_far_above_the_throttled_rate() {
     let (mut pacer, now) = pacer_after(3, 50).await;
     pacer.on_rate_exceeded(now, now);
     pacer.on_start(now + Duration::from_secs(12));
@@ -73,10 +73,10 @@ async fn far_above_that_nothing_is_paced_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_used_is_not_taken_for_good() {
+async fn an_unused_allowance_does_not_count_as_the_measured_rate() {
     let (mut pacer, now) = pacer_after(3, 50).await;
     pacer.on_rate_exceeded(now, now);
-    // A minute later one call is too many, though hundreds would have been allowed.
+    // Twelve seconds later, one call is throttled, though hundreds would have been allowed.
     let later = now + Duration::from_secs(12);
     pacer.on_start(later);
     pacer.on_rate_exceeded(later, later);
@@ -84,7 +84,7 @@ async fn what_is_not_used_is_not_taken_for_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_every_ten_seconds_is_the_least() {
+async fn the_lowest_rate_is_one_call_every_ten_seconds() {
     let now = Instant::now();
     let mut pacer = Pacer::new(now);
     for _ in 0..100 {
@@ -95,7 +95,7 @@ async fn a_call_every_ten_seconds_is_the_least() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_calls_are_few_it_is_level_after_twenty_of_them_or_fifteen_seconds() {
+async fn a_low_rate_levels_off_after_twenty_calls_or_fifteen_seconds() {
     let (mut pacer, at) = pacer_after(3, 2).await;
     pacer.on_rate_exceeded(at, at);
     assert_rate(&pacer, 4.0, at);

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn service_errors_are_told_apart_by_what_to_do_next() {
+fn service_errors_are_classified_by_code_and_status() {
     for (code, status, expected) in [
         ("ThrottlingException", 400, FaultKind::Overload),
         ("Throttling", 429, FaultKind::Overload),
@@ -32,7 +32,7 @@ fn service_errors_are_told_apart_by_what_to_do_next() {
 }
 
 #[test]
-fn validation_errors_are_told_apart_by_their_message() {
+fn validation_errors_are_classified_by_message() {
     for (message, expected) in [
         (
             "Inference Component has no capacity to process this request. ApplicationAutoScaling may be in-progress",
@@ -59,5 +59,5 @@ fn validation_errors_are_told_apart_by_their_message() {
             assert_eq!((verdict.kind, verdict.needs_evidence), (expected, false), "{message}");
         }
     }
-    assert!(classify("ValidationError", "Something that nobody has seen yet", 400).needs_evidence);
+    assert!(classify("ValidationError", "An unknown message", 400).needs_evidence);
 }

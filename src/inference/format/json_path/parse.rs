@@ -1,29 +1,29 @@
-//! Text in, paths out.
+//! Parses the text of a `JSONPath`.
 
-use super::{Path, Step};
+use super::{JsonPath, Step};
 
-/// Longest path, in characters: as deep as a path can be, so deep goes what follows it.
-const LENGTH_MAX: usize = 1000;
-/// What a name without quotes does not hold.
-const NOT_IN_NAMES: &[char] = &[
+/// The maximum length of a `JSONPath`, in bytes. It bounds the recursion depth of `select`.
+const LENGTH_MAX_BYTES: usize = 1000;
+/// The characters that a name without quotes must not contain.
+const RESERVED_CHARS: &[char] = &[
     '.', '[', ']', '\'', '"', '*', '?', '@', '$', '(', ')', ',', ':', ' ', '\t',
 ];
 
-impl Path {
-    /// Reads a path; `None` if it is none.
-    pub fn read(text: &str) -> Option<Self> {
-        let steps = (text.len() <= LENGTH_MAX).then(|| steps(text.strip_prefix('$')?))??;
+impl JsonPath {
+    /// Parses a `JSONPath`. Returns `None` if `text` is not a valid `JSONPath`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let steps = (text.len() <= LENGTH_MAX_BYTES).then(|| steps(text.strip_prefix('$')?))??;
         let text = text.to_owned();
         Some(Self { text, steps })
     }
 
-    /// Reads paths with commas between them, one at least. A comma in brackets belongs to its path.
-    pub fn read_list(text: &str) -> Option<Vec<Self>> {
+    /// Parses a comma-separated list of at least one `JSONPath`. A comma in brackets does not separate.
+    pub fn parse_list(text: &str) -> Option<Vec<Self>> {
         let mut paths = Vec::new();
         let mut rest = text;
         loop {
             let end = end_of_path(rest);
-            paths.push(Self::read(rest.get(..end)?.trim())?);
+            paths.push(Self::parse(rest.get(..end)?.trim())?);
             match rest.get(end..)?.strip_prefix(',') {
                 Some(more) => rest = more,
                 None => return Some(paths),
@@ -32,10 +32,10 @@ impl Path {
     }
 }
 
-/// Where the first comma outside brackets is, or the end.
+/// Returns the index of the first comma outside brackets, or the length of the text.
 fn end_of_path(text: &str) -> usize {
     let (mut quote, mut in_brackets, mut is_escaped) = (None, false, false);
-    for (place, character) in text.char_indices() {
+    for (index, character) in text.char_indices() {
         match (quote, character) {
             _ if is_escaped => is_escaped = false,
             (Some(_), '\\') => is_escaped = true,
@@ -43,7 +43,7 @@ fn end_of_path(text: &str) -> usize {
             (None, '\'' | '"') if in_brackets => quote = Some(character),
             (None, '[') => in_brackets = true,
             (None, ']') => in_brackets = false,
-            (None, ',') if !in_brackets => return place,
+            (None, ',') if !in_brackets => return index,
             _ => {}
         }
     }
@@ -71,7 +71,7 @@ fn name(text: &str) -> Option<(Step, &str)> {
     if let Some(after) = text.strip_prefix('*') {
         return Some((Step::All, after));
     }
-    let (name, after) = text.split_at(text.find(NOT_IN_NAMES).unwrap_or(text.len()));
+    let (name, after) = text.split_at(text.find(RESERVED_CHARS).unwrap_or(text.len()));
     (!name.is_empty()).then(|| (Step::Member(name.to_owned()), after))
 }
 
@@ -114,7 +114,7 @@ fn members(mut rest: &str) -> Option<(Step, &str)> {
     }
 }
 
-/// A text in quotes, in which a backslash stands before a quote or a backslash.
+/// Parses a text in quotes. A backslash escapes a quote or a backslash. Returns the text and the rest after it.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut characters = text.chars();
     let quote = characters.next().filter(|it| matches!(it, '\'' | '"'))?;
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_outside_the_subset_is_no_path() {
+    fn syntax_outside_the_subset_is_rejected() {
         for text in [
             "",
             "amount",
@@ -163,26 +163,26 @@ mod tests {
             "$.$",
             "$['\\n']",
         ] {
-            assert_eq!(Path::read(text), None, "{text}");
+            assert_eq!(JsonPath::parse(text), None, "{text}");
         }
         assert_eq!(
-            Path::read(&format!("${}", ".a".repeat(500))),
+            JsonPath::parse(&format!("${}", ".a".repeat(500))),
             None,
             "longer than allowed"
         );
     }
 
     #[test]
-    fn names_in_quotes_may_hold_anything() {
-        let path = Path::read(r#"$['it\'s, a [b]' , "c\\d"]"#).unwrap();
+    fn quoted_names_may_contain_any_character() {
+        let path = JsonPath::parse(r#"$['it\'s, a [b]' , "c\\d"]"#).unwrap();
         let names = ["it's, a [b]", "c\\d"].map(str::to_owned).to_vec();
         assert_eq!(path.steps, [Step::Members(names)]);
     }
 
     #[test]
-    fn a_list_is_cut_at_its_own_commas() {
+    fn a_list_is_split_only_at_commas_outside_brackets() {
         let texts = |list| {
-            let paths = Path::read_list(list)?;
+            let paths = JsonPath::parse_list(list)?;
             Some(paths.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         let expected = ["$.amount", "$['a,b']", "$.x[0]"].map(str::to_owned).to_vec();

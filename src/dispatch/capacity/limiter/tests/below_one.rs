@@ -1,17 +1,17 @@
-//! Less than one call at a time.
+//! Tests of limits below one.
 
 use super::*;
 
-/// A limit below one, at an endpoint that takes 20 ms a call.
-fn spaced(settled: f64) -> Calls {
+/// Returns a limit below one, for an endpoint that takes 20 ms a call.
+fn spaced(limit: f64) -> Calls {
     let mut calls = Calls::with_limit(20.0);
     calls.run_alone(0, Feedback::Answered, 20);
-    calls.limiter.concurrency.cap_at(settled);
+    calls.limiter.concurrency.cap_at(limit);
     calls
 }
 
 #[test]
-fn calls_are_spaced_a_round_trip_divided_by_the_limit_apart() {
+fn the_interval_between_calls_is_a_round_trip_divided_by_the_limit() {
     let mut calls = spaced(0.25);
     calls.run_alone(100, Feedback::Answered, 120);
     assert_eq!(calls.start(121), Start::After(calls.at(180)));
@@ -20,20 +20,20 @@ fn calls_are_spaced_a_round_trip_divided_by_the_limit_apart() {
 }
 
 #[test]
-fn one_that_takes_longer_is_waited_for_all_the_same() {
+fn the_next_call_waits_for_a_call_that_takes_longer_than_the_interval() {
     let mut calls = spaced(0.25);
     calls.start_one(100);
     assert_eq!(calls.start(180), Start::WhenFreed);
 }
 
 #[test]
-fn calls_are_no_further_apart_than_ten_seconds() {
+fn the_interval_between_calls_is_ten_seconds_at_most() {
     let mut calls = spaced(0.0);
     calls.run_alone(100, Feedback::Answered, 120);
     assert_eq!(calls.start(121), Start::After(calls.at(10_100)));
 }
 
-/// Calls that have the endpoint to themselves, answered and throttled in turn, and then one that is throttled once more.
+/// Makes single calls that are throttled and answered in turn, and then one more throttled call.
 fn more_throttled_than_answered(pairs: u64) -> Calls {
     let mut calls = Calls::with_limit(2.5);
     for pair in 0..pairs {
@@ -46,14 +46,14 @@ fn more_throttled_than_answered(pairs: u64) -> Calls {
 }
 
 #[test]
-fn it_goes_below_one_where_more_calls_are_throttled_than_answered() {
+fn the_limit_falls_below_one_if_more_calls_are_throttled_than_answered() {
     more_throttled_than_answered(20).assert_limit(20.0 / 41.0);
-    // Too few to tell.
+    // Nineteen answered calls are too few for the decision.
     more_throttled_than_answered(19).assert_limit(2.5);
 }
 
 #[test]
-fn as_many_throttled_as_answered_do_not_take_it_below_one() {
+fn the_limit_stays_above_one_if_as_many_calls_are_throttled_as_answered() {
     let mut calls = more_throttled_than_answered(19);
     calls.run_alone(20_000, Feedback::Answered, 20_020);
     calls.run_alone(20_100, Feedback::Answered, 20_120);
@@ -62,17 +62,17 @@ fn as_many_throttled_as_answered_do_not_take_it_below_one() {
 }
 
 #[test]
-fn an_overload_lowers_it_by_an_eighth() {
+fn below_one_an_overload_lowers_the_limit_by_an_eighth() {
     let mut calls = spaced(0.8);
     calls.run_alone(1000, Feedback::Overload, 1001);
     calls.assert_limit(0.7);
-    // The endpoint is still full: that is the same event.
+    // The endpoint is still full, so this is the same event.
     calls.run_alone(2000, Feedback::Overload, 2001);
     calls.assert_limit(0.7);
 }
 
 #[test]
-fn it_rises_the_faster_the_longer_ago_that_is() {
+fn below_one_the_limit_rises_faster_the_longer_ago_the_overload_is() {
     let mut calls = spaced(0.8);
     calls.run_alone(1000, Feedback::Overload, 1001);
     let mut limits = vec![calls.limiter.limit()];

@@ -1,14 +1,14 @@
-//! A round trip without an overload raises the limit.
+//! Tests of round trips without overload, which raise the limit.
 
 use super::*;
 
 #[test]
-fn a_round_trip_in_which_it_was_reached_raises_it_by_a_25th() {
+fn a_round_trip_in_which_the_limit_was_reached_raises_it_by_a_25th() {
     let mut calls = Calls::with_limit(10.0);
     calls.fill(0);
     calls.end(0, Feedback::Answered, 10);
     calls.assert_limit(10.4);
-    // Those began in the same round trip.
+    // These calls began in the same round trip.
     (11..20).for_each(|ms| calls.end(0, Feedback::Answered, ms));
     calls.assert_limit(10.4);
     calls.fill(20);
@@ -17,7 +17,7 @@ fn a_round_trip_in_which_it_was_reached_raises_it_by_a_25th() {
 }
 
 #[test]
-fn it_is_raised_by_one_at_most() {
+fn a_round_trip_raises_the_limit_by_one_at_most() {
     let mut calls = Calls::with_limit(50.0);
     calls.fill(0);
     calls.end(0, Feedback::Answered, 10);
@@ -25,7 +25,7 @@ fn it_is_raised_by_one_at_most() {
 }
 
 #[test]
-fn a_round_trip_in_which_it_was_not_reached_does_not_raise_it() {
+fn a_round_trip_in_which_the_limit_was_not_reached_does_not_raise_it() {
     let mut calls = Calls::with_limit(10.0);
     (0..9).for_each(|_| calls.start_one(0));
     (0..9).for_each(|_| calls.end(0, Feedback::Answered, 10));
@@ -33,7 +33,7 @@ fn a_round_trip_in_which_it_was_not_reached_does_not_raise_it() {
 }
 
 #[test]
-fn a_round_trip_with_an_overload_does_not_raise_it() {
+fn a_round_trip_with_an_overload_does_not_raise_the_limit() {
     let mut calls = Calls::with_limit(10.0);
     calls.fill(0);
     calls.end(0, Feedback::Overload, 1);
@@ -47,7 +47,7 @@ fn a_round_trip_with_an_overload_does_not_raise_it() {
 }
 
 #[test]
-fn it_is_never_more_than_there_may_be() {
+fn the_limit_never_exceeds_its_maximum() {
     let mut calls = Calls::with_limit(100.0);
     for ms in 0..100 {
         calls.fill(ms);

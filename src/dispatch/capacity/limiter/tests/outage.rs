@@ -1,16 +1,16 @@
-//! An endpoint that is down.
+//! Tests of an endpoint that is down.
 
 use super::*;
 
-const NOTHING: [Feedback; 2] = [Feedback::Overload, Feedback::Unreachable];
-/// Longer than any pause, in milliseconds.
-const APART: u64 = 3000;
+const FAILURES: [Feedback; 2] = [Feedback::Overload, Feedback::Unreachable];
+/// Interval between calls in milliseconds, longer than any interval between probes.
+const CALL_INTERVAL_MS: u64 = 3000;
 
-/// So many calls fail one after the other, at an endpoint that took 20 calls.
+/// Lets `times` calls fail one after the other, at an endpoint that took 20 calls.
 fn failed(times: u64, feedback: Feedback) -> Calls {
     let mut calls = Calls::with_limit(20.0);
     for time in 0..times {
-        calls.run_alone(time * APART, feedback, time * APART + 1);
+        calls.run_alone(time * CALL_INTERVAL_MS, feedback, time * CALL_INTERVAL_MS + 1);
     }
     calls
 }
@@ -20,8 +20,8 @@ fn is_down(calls: &Calls) -> bool {
 }
 
 #[test]
-fn three_calls_in_a_row_without_an_answer_show_that_it_is_down() {
-    for feedback in NOTHING {
+fn the_endpoint_is_down_after_three_failed_calls_in_a_row() {
+    for feedback in FAILURES {
         assert!(!is_down(&failed(2, feedback)), "{feedback:?}");
         let calls = failed(3, feedback);
         assert!(is_down(&calls), "{feedback:?}");
@@ -30,7 +30,7 @@ fn three_calls_in_a_row_without_an_answer_show_that_it_is_down() {
 }
 
 #[test]
-fn anything_else_between_them_shows_that_it_is_not() {
+fn another_response_in_between_means_that_the_endpoint_is_not_down() {
     for feedback in [Feedback::Answered, Feedback::OtherFault] {
         let mut calls = failed(2, Feedback::Unreachable);
         calls.run_alone(7000, feedback, 7001);
@@ -42,7 +42,7 @@ fn anything_else_between_them_shows_that_it_is_not() {
 }
 
 #[test]
-fn a_timeout_between_them_shows_nothing() {
+fn a_timeout_in_between_does_not_interrupt_the_failed_calls() {
     let mut calls = failed(2, Feedback::Unreachable);
     calls.run_alone(7000, Feedback::TimedOut, 7500);
     assert!(!is_down(&calls));
@@ -51,8 +51,8 @@ fn a_timeout_between_them_shows_nothing() {
 }
 
 #[test]
-fn while_another_is_in_flight_it_is_not_known_to_be_down() {
-    for feedback in NOTHING {
+fn the_endpoint_is_not_down_while_another_call_is_in_flight() {
+    for feedback in FAILURES {
         let mut calls = Calls::with_limit(20.0);
         (0..4).for_each(|_| calls.start_one(0));
         (0..3).for_each(|_| calls.end(0, feedback, 1));
@@ -63,47 +63,49 @@ fn while_another_is_in_flight_it_is_not_known_to_be_down() {
 }
 
 #[test]
-fn calls_ask_one_by_one_whether_it_is_back() {
+fn during_an_outage_probes_run_one_at_a_time() {
     let mut calls = failed(3, Feedback::Unreachable);
     calls.start_one(10_000);
     assert_eq!(calls.start(10_000), Start::WhenFreed);
-    assert_eq!(calls.start(100_000), Start::WhenFreed, "however long that takes");
+    assert_eq!(calls.start(100_000), Start::WhenFreed, "even if the probe takes long");
 }
 
-/// The pause that now comes first.
+/// Returns the time until the next call may start.
 #[track_caller]
-fn pause(calls: &mut Calls, ms: u64) -> Duration {
+fn next_interval(calls: &mut Calls, ms: u64) -> Duration {
     let Start::After(moment) = calls.start(ms) else {
-        panic!("a pause comes first");
+        panic!("a probe waits first");
     };
     moment - calls.at(ms)
 }
 
 #[test]
-fn they_ask_up_to_two_seconds_apart() {
+fn the_interval_between_probes_grows_to_two_seconds() {
     let mut calls = failed(3, Feedback::Overload);
     let mut ms = 6001;
     for longest in [50, 100, 200, 400, 800, 1600, 2000, 2000, 2000] {
-        let pause = pause(&mut calls, ms);
-        // Drawn, so that processes ask at different times.
+        let interval = next_interval(&mut calls, ms);
+        // The interval is random, so that processes probe at different times.
         let bounds = Duration::from_millis(longest / 2)..=Duration::from_millis(longest);
-        assert!(bounds.contains(&pause), "{pause:?} is not in {bounds:?}");
+        assert!(bounds.contains(&interval), "{interval:?} is not in {bounds:?}");
         ms += longest + 1;
         calls.run_alone(ms - 1, Feedback::Overload, ms);
     }
 }
 
 #[test]
-fn processes_that_went_quiet_together_ask_at_different_times() {
+fn processes_with_the_same_outage_probe_at_different_times() {
     fastrand::seed(0);
-    let mut pauses: Vec<_> = (0..100).map(|_| pause(&mut failed(3, Feedback::Overload), 6001)).collect();
-    pauses.sort_unstable();
-    pauses.dedup();
-    assert_eq!(pauses.len(), 100);
+    let mut intervals: Vec<_> = (0..100)
+        .map(|_| next_interval(&mut failed(3, Feedback::Overload), 6001))
+        .collect();
+    intervals.sort_unstable();
+    intervals.dedup();
+    assert_eq!(intervals.len(), 100);
 }
 
-/// The endpoint is back, and has all the calls that it may have. Returns the limit after so many answers, each followed
-/// by new calls.
+/// Ends the outage and starts as many calls as the limiter allows. Returns the limit after `answers` answers, with new
+/// calls before each of them.
 fn answered(calls: &mut Calls, answers: u64) -> f64 {
     for ms in 100_000..100_000 + answers {
         calls.fill(ms);
@@ -113,9 +115,9 @@ fn answered(calls: &mut Calls, answers: u64) -> f64 {
 }
 
 #[test]
-fn each_answer_raises_it_by_one() {
-    for feedback in NOTHING {
-        // However often it was asked in vain.
+fn after_an_outage_each_answer_raises_the_limit_by_one() {
+    for feedback in FAILURES {
+        // The number of failed probes makes no difference.
         for times in [3, 4, 20] {
             for (answers, expected) in [(0, 1.0), (1, 2.0), (2, 3.0), (5, 6.0), (9, 10.0)] {
                 let mut calls = failed(times, feedback);
@@ -127,8 +129,8 @@ fn each_answer_raises_it_by_one() {
 }
 
 #[test]
-fn up_to_where_it_was() {
-    for feedback in NOTHING {
+fn the_limit_recovers_to_its_value_before_the_outage() {
+    for feedback in FAILURES {
         let mut calls = failed(20, feedback);
         answered(&mut calls, 18);
         calls.assert_limit(19.0);
@@ -141,11 +143,11 @@ fn up_to_where_it_was() {
 }
 
 #[test]
-fn or_to_half_of_what_it_was_before_the_first_overload() {
+fn the_limit_recovers_to_half_of_its_value_before_the_first_overload() {
     let mut calls = Calls::with_limit(20.0);
     calls.fill(0);
     (0..17).for_each(|_| calls.end(0, Feedback::Overload, 1));
-    // An answer, to settle at four; the rest fails as well.
+    // An answer caps the limit at four. The remaining calls fail as well.
     calls.end(0, Feedback::Answered, 2);
     calls.assert_limit(4.0);
     (0..2).for_each(|_| calls.end(0, Feedback::Overload, 3));
@@ -156,7 +158,7 @@ fn or_to_half_of_what_it_was_before_the_first_overload() {
 }
 
 #[test]
-fn ten_in_a_row_leave_no_hope_until_something_comes_back() {
+fn ten_failed_calls_in_a_row_confirm_the_outage_until_a_response_arrives() {
     assert!(!failed(9, Feedback::Unreachable).limit.is_confirmed_down());
     let mut calls = failed(10, Feedback::Unreachable);
     assert!(calls.limiter.is_confirmed_down());
@@ -165,7 +167,7 @@ fn ten_in_a_row_leave_no_hope_until_something_comes_back() {
 }
 
 #[test]
-fn a_call_that_was_cut_does_not_tell_that_it_is_back() {
+fn a_cancelled_probe_does_not_end_the_outage() {
     let mut calls = failed(10, Feedback::Overload);
     calls.start_one(50_000);
     calls.limiter.return_permit(false);
@@ -174,7 +176,7 @@ fn a_call_that_was_cut_does_not_tell_that_it_is_back() {
 }
 
 #[test]
-fn ten_in_a_row_beside_one_that_is_still_in_flight_leave_hope() {
+fn ten_failed_calls_do_not_confirm_an_outage_while_another_is_in_flight() {
     let mut calls = Calls::with_limit(20.0);
     (0..12).for_each(|_| calls.start_one(0));
     (0..11).for_each(|_| calls.end(0, Feedback::Unreachable, 1));
@@ -182,7 +184,7 @@ fn ten_in_a_row_beside_one_that_is_still_in_flight_leave_hope() {
 }
 
 #[test]
-fn the_pauses_are_short_again_when_it_is_back() {
+fn the_interval_between_probes_is_short_again_after_answers() {
     let mut calls = failed(20, Feedback::Overload);
     for answer in 0..10 {
         calls.run_alone(100_000 + answer * 100, Feedback::Answered, 100_020 + answer * 100);
@@ -191,5 +193,5 @@ fn the_pauses_are_short_again_when_it_is_back() {
         calls.run_alone(ms, Feedback::Overload, ms + 1);
     }
     assert!(is_down(&calls));
-    assert!(pause(&mut calls, 206_001) <= Duration::from_millis(50));
+    assert!(next_interval(&mut calls, 206_001) <= Duration::from_millis(50));
 }

@@ -1,9 +1,9 @@
-//! Calls that start out of turn, or do not end by themselves.
+//! Tests of unpaced, cancelled and spare calls.
 
 use super::*;
 
 #[test]
-fn a_last_attempt_waits_for_a_permit_and_for_nothing_else() {
+fn an_unpaced_call_waits_only_for_a_permit() {
     let mut calls = Calls::with_limit(0.001);
     calls.run_alone(0, Feedback::Overload, 1);
     assert!(matches!(calls.start(2), Start::After(_)));
@@ -12,7 +12,7 @@ fn a_last_attempt_waits_for_a_permit_and_for_nothing_else() {
 }
 
 #[test]
-fn a_call_that_was_cut_says_nothing() {
+fn cancelled_calls_do_not_change_the_limit() {
     let mut calls = Calls::with_limit(20.0);
     for _ in 0..10 {
         assert_eq!(calls.fill(0), 20);
@@ -23,7 +23,7 @@ fn a_call_that_was_cut_says_nothing() {
 }
 
 #[test]
-fn a_spare_call_starts_only_where_one_may_start_and_nothing_was_throttled_within_a_second() {
+fn a_spare_call_starts_only_within_the_limit_and_a_second_after_an_overload() {
     for is_adaptive in [true, false] {
         let mut calls = Calls::new(100.0, is_adaptive);
         assert!(calls.limiter.try_start_spare(calls.at(0)));
@@ -38,7 +38,7 @@ fn a_spare_call_starts_only_where_one_may_start_and_nothing_was_throttled_within
 }
 
 #[test]
-fn no_spare_call_starts_while_nothing_comes_back_or_calls_are_spaced() {
+fn no_spare_call_starts_during_a_hold_or_with_a_limit_below_one() {
     let mut calls = Calls::with_limit(20.0);
     calls.run_alone(0, Feedback::Unreachable, 1);
     assert!(!calls.limiter.try_start_spare(calls.at(5000)));
@@ -47,7 +47,7 @@ fn no_spare_call_starts_while_nothing_comes_back_or_calls_are_spaced() {
 }
 
 #[test]
-fn a_spare_call_shows_no_need_of_more() {
+fn a_spare_call_is_no_reason_to_raise_the_limit() {
     let mut calls = Calls::with_limit(5.0);
     (0..4).for_each(|_| calls.start_one(0));
     assert!(calls.limiter.try_start_spare(calls.at(5)));

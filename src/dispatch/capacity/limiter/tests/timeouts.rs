@@ -1,22 +1,22 @@
-//! Timeouts lower it where they are many.
+//! Tests of frequent timeouts, which lower the limit.
 
 use super::*;
 
-/// So many calls of those that may be in flight time out together.
+/// Lets `times` of the calls in flight time out together.
 fn timed_out(calls: &mut Calls, times: usize, began: u64) {
     (0..times).for_each(|_| calls.end(began, Feedback::TimedOut, began + 30_000));
 }
 
 #[test]
-fn timeouts_lower_it_by_a_tenth_where_they_are_a_quarter_of_the_latest_calls() {
-    // Eighteen calls in a row are less than a quarter of 64, smoothed; nineteen are more.
+fn timeouts_lower_the_limit_by_a_tenth_if_they_are_a_quarter_of_the_latest_calls() {
+    // With smoothing over 64 calls, 18 timeouts in a row are less than a quarter, and 19 are more.
     let mut calls = Calls::with_limit(50.0);
     calls.fill(0);
     timed_out(&mut calls, 18, 0);
     calls.assert_limit(50.0);
     timed_out(&mut calls, 1, 0);
     calls.assert_limit(45.0);
-    // Those that began before say nothing more.
+    // Timeouts of calls that began before the decrease do not count.
     timed_out(&mut calls, 31, 0);
     calls.assert_limit(45.0);
     calls.fill(40_000);
@@ -25,7 +25,7 @@ fn timeouts_lower_it_by_a_tenth_where_they_are_a_quarter_of_the_latest_calls() {
 }
 
 #[test]
-fn timeouts_lower_it_to_one_and_hold_up_nothing() {
+fn timeouts_lower_the_limit_to_one_and_hold_no_call() {
     let mut calls = Calls::with_limit(20.0);
     for round in 0..100 {
         let ms = round * 40_000;
@@ -38,7 +38,7 @@ fn timeouts_lower_it_to_one_and_hold_up_nothing() {
 }
 
 #[test]
-fn while_many_time_out_an_answer_does_not_raise_it() {
+fn an_answer_does_not_raise_the_limit_while_many_calls_time_out() {
     let mut calls = Calls::with_limit(50.0);
     calls.fill(0);
     timed_out(&mut calls, 25, 0);
@@ -56,7 +56,7 @@ fn while_many_time_out_an_answer_does_not_raise_it() {
 }
 
 #[test]
-fn as_after_an_overload_there_is_no_spare_call_while_many_time_out() {
+fn while_many_calls_time_out_no_spare_call_starts_for_a_second() {
     let mut calls = Calls::with_limit(50.0);
     calls.fill(0);
     timed_out(&mut calls, 19, 0);
@@ -65,7 +65,7 @@ fn as_after_an_overload_there_is_no_spare_call_while_many_time_out() {
 }
 
 #[test]
-fn one_record_that_hangs_lowers_nothing() {
+fn one_hanging_record_does_not_lower_the_limit() {
     for others in [5, 10, 50] {
         let mut calls = Calls::with_limit(20.0);
         calls.start_one(0);
@@ -82,7 +82,7 @@ fn one_record_that_hangs_lowers_nothing() {
 }
 
 #[test]
-fn one_record_that_hangs_and_comes_again_and_again_lowers_it_no_further_than_to_one() {
+fn one_hanging_record_that_is_redelivered_often_lowers_the_limit_to_one_at_most() {
     let mut calls = Calls::with_limit(20.0);
     for delivery in 0..200 {
         calls.run_alone(delivery * 60_000, Feedback::TimedOut, delivery * 60_000 + 30_000);

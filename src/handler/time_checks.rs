@@ -1,0 +1,88 @@
+//! Checks that depend on time: whether the time settings fit the function's timeout, and which records are old enough
+//! to be given up.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::{error, warn};
+
+use crate::config::Config;
+use crate::event::{Batch, KinesisRecord};
+use crate::lambda::time_budget::{Invocation, Schedule, TimeBudget};
+
+/// The settings that concern time.
+#[derive(Debug)]
+pub(super) struct TimeChecks {
+    call_timeout: Duration,
+    max_attempts: u32,
+    max_records: usize,
+    give_up_after: Option<Duration>,
+    time_budget: TimeBudget,
+}
+
+impl TimeChecks {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            call_timeout: config.call_timeout,
+            max_attempts: config.retry.max_attempts,
+            max_records: config.requests.max_records,
+            give_up_after: config.give_up_after,
+            time_budget: config.time_budget,
+        }
+    }
+
+    /// Returns the schedule of an invocation that starts now.
+    pub(super) fn schedule(&self, invocation: Invocation<'_>) -> Schedule {
+        Schedule::new(invocation, self.time_budget)
+    }
+
+    /// Returns, for each user record, whether it is old enough to be given up. The result is empty if no record is ever
+    /// given up.
+    pub(super) fn give_up_eligible(&self, batch: &Batch<'_>, now: SystemTime) -> Vec<bool> {
+        let Some(give_up_after) = self.give_up_after else {
+            return Vec::new();
+        };
+        let is_old_enough = |record: &KinesisRecord<'_>| {
+            let arrival = record.approximate_arrival_ms.map(Duration::from_millis);
+            let age = arrival.and_then(|arrival| now.duration_since(UNIX_EPOCH + arrival).ok());
+            age.is_some_and(|age| age >= give_up_after)
+        };
+        let user_records = batch.user_records.iter();
+        let records = user_records.map(|user_record| batch.records.get(user_record.record_index));
+        records.map(|record| record.is_some_and(is_old_enough)).collect()
+    }
+
+    /// Returns the number of attempts after which a record that hangs is given up: until it is alone in a request, and
+    /// has had its last attempt.
+    fn attempts_to_give_up(&self) -> u32 {
+        let halvings = self.max_records.next_power_of_two().ilog2();
+        self.max_attempts.max(2) + halvings
+    }
+
+    /// Logs a warning if the time settings do not fit into the time of an invocation. Runs at the first event, because
+    /// the function's timeout is unknown before.
+    pub(super) fn check(&self, invocation_time: Duration) {
+        let reserve = self.time_budget.reserve;
+        let left_ms = invocation_time.as_millis();
+        if invocation_time <= reserve {
+            error!(
+                left_ms,
+                "DEADLINE_RESERVE_MS takes all of an invocation's time, so no call can start: raise the function's \
+                 timeout or lower DEADLINE_RESERVE_MS"
+            );
+        } else if invocation_time < self.call_timeout + reserve {
+            warn!(
+                left_ms,
+                "CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time, so a slow call is cancelled \
+                 before its timeout: raise the function's timeout or lower CALL_TIMEOUT_MS"
+            );
+        } else if self.give_up_after.is_some() && invocation_time < self.call_timeout * self.attempts_to_give_up() + reserve {
+            warn!(
+                left_ms,
+                attempts = self.attempts_to_give_up(),
+                "the attempts (MAX_ATTEMPTS, and with MultiRecord one more for each halving) x CALL_TIMEOUT_MS + \
+                 DEADLINE_RESERVE_MS are more than an invocation's time, so a record that hangs cannot use all its \
+                 attempts and is never given up: raise the function's timeout or lower CALL_TIMEOUT_MS"
+            );
+        }
+    }
+}

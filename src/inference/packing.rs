@@ -1,0 +1,294 @@
+//! Packs user records into inference requests. Makes no calls.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::event::{Batch, UserRecord};
+use crate::outcome::{Outcome, Rejection, RejectionKind, catch_panic};
+
+use super::body_template::BodyTemplate;
+use super::model_input::{InputSpec, ModelInput};
+use super::request::{InferenceRequest, Part};
+
+/// The maximum length of `InferenceId`, in characters:
+/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
+const INFERENCE_ID_CHARS_MAX: usize = 64;
+
+/// The rules by which requests are built from records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestSpec {
+    /// The rules by which a record becomes a model input.
+    pub input: InputSpec,
+    /// The fixed parts of the body.
+    pub body_template: Arc<BodyTemplate>,
+    /// The maximum number of records in one request, 1–10,000. It is 1 with `SingleRecord`.
+    pub max_records: usize,
+    /// The maximum size of a body, 1–26,214,400 bytes.
+    pub max_payload_bytes: usize,
+}
+
+/// The requests of a batch, and the outcomes that need no request.
+#[derive(Debug, Default)]
+pub struct Requests {
+    /// The requests to send, in the order of their first records.
+    pub to_send: Vec<InferenceRequest>,
+    /// The outcomes of user records that need no request, each with the index of its user record.
+    pub settled: Vec<(usize, Outcome)>,
+}
+
+/// Builds the requests of a batch. With `SingleRecord`, each user record has its own request. With `MultiRecord`, each
+/// request holds as many records as the limits allow, all for the same model. Records keep their order. A record that
+/// cannot be in any request is settled, and so is a record with a `remembered` outcome.
+pub fn build(batch: &Batch<'_>, remembered: Vec<Option<Outcome>>, request_spec: &RequestSpec) -> Requests {
+    let mut packing = Packing {
+        request_spec,
+        requests: Vec::new(),
+        open: HashMap::new(),
+    };
+    let mut settled = Vec::new();
+    let user_records = batch.user_records.iter().zip(remembered).enumerate();
+    for (index, (user_record, remembered)) in user_records {
+        let part = match remembered {
+            Some(outcome) => Err(outcome),
+            None => catch_panic(|| request_spec.part(batch, index, user_record)).flatten(),
+        };
+        match part {
+            Ok((part, target_model)) => packing.add(part, target_model),
+            Err(outcome) => settled.push((index, outcome)),
+        }
+    }
+    Requests {
+        to_send: packing.requests.into_iter().map(|(request, _)| request).collect(),
+        settled,
+    }
+}
+
+/// The requests so far.
+struct Packing<'r> {
+    request_spec: &'r RequestSpec,
+    /// Each request, with the size of its body in bytes.
+    requests: Vec<(InferenceRequest, usize)>,
+    /// The index of the last request for each model.
+    open: HashMap<Option<Arc<str>>, usize>,
+}
+
+impl Packing<'_> {
+    fn add(&mut self, part: Part, target_model: Option<Arc<str>>) {
+        let RequestSpec {
+            body_template,
+            max_records,
+            max_payload_bytes,
+            ..
+        } = self.request_spec;
+        let last = self.open.get(&target_model);
+        if let Some((request, bytes)) = last.and_then(|index| self.requests.get_mut(*index)) {
+            let with_part = *bytes + body_template.separator_bytes() + part.input.len();
+            if request.parts.len() < *max_records && with_part <= *max_payload_bytes {
+                request.parts.push(part);
+                *bytes = with_part;
+                return;
+            }
+        }
+        self.open.insert(target_model.clone(), self.requests.len());
+        let bytes = body_template.fixed_bytes() + part.input.len();
+        let request = InferenceRequest {
+            parts: vec![part],
+            body_template: Arc::clone(body_template),
+            target_model,
+        };
+        self.requests.push((request, bytes));
+    }
+}
+
+impl RequestSpec {
+    fn part(
+        &self,
+        batch: &Batch<'_>,
+        index: usize,
+        user_record: &UserRecord,
+    ) -> Result<(Part, Option<Arc<str>>), Outcome> {
+        let ModelInput { data, target_model } = self
+            .input
+            .model_input(user_record.data.as_ref().map_err(Clone::clone)?)?;
+        self.check_size(data.len())?;
+        let record = batch.records.get(user_record.record_index);
+        let sequence_number = record.and_then(|record| record.sequence_number.as_deref());
+        let id = inference_id(sequence_number.unwrap_or_default(), user_record.sub_sequence_number);
+        Ok((Part { index, id, input: data }, target_model))
+    }
+
+    fn check_size(&self, input_bytes: usize) -> Result<(), Rejection> {
+        let size = self.body_template.fixed_bytes() + input_bytes;
+        let max_payload_bytes = self.max_payload_bytes;
+        if size <= max_payload_bytes {
+            return Ok(());
+        }
+        Err(Rejection {
+            kind: RejectionKind::PayloadTooLarge,
+            message: format!("the body has {size} bytes, but MAX_PAYLOAD_BYTES allows only {max_payload_bytes}"),
+        })
+    }
+}
+
+/// Returns `SEQUENCE-SUB`, or its hash if it is not a valid value of the header that carries it.
+fn inference_id(sequence_number: &str, sub_sequence_number: u64) -> String {
+    let mut id = String::with_capacity(INFERENCE_ID_CHARS_MAX);
+    write!(id, "{sequence_number}-{sub_sequence_number}").expect("a write to memory cannot fail");
+    if id.len() <= INFERENCE_ID_CHARS_MAX && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return id;
+    }
+    sha256(&id)
+}
+
+/// Returns the SHA-256 of the text in hexadecimal, 64 characters.
+pub(crate) fn sha256(text: &str) -> String {
+    format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference::format::json_path::JsonPath;
+    use crate::inference::format::media_type::MediaType;
+
+    const SEQUENCE: &str = "49590338271490256608559692538361571095921575989136588898";
+
+    #[test]
+    fn an_inference_id_is_the_sequence_number_or_a_hash() {
+        assert_eq!(inference_id(SEQUENCE, 3), format!("{SEQUENCE}-3"));
+        for odd in ["9".repeat(128), "1\r\nX-Evil: 1".to_owned(), "é".to_owned()] {
+            let id = inference_id(&odd, 0);
+            assert_eq!(id.len(), 64, "{odd}");
+            assert!(id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+            assert_ne!(id, inference_id(&odd, 1));
+        }
+    }
+
+    fn request_spec(media_type: Option<MediaType>, max_records: usize, max_payload_bytes: usize) -> RequestSpec {
+        RequestSpec {
+            input: InputSpec {
+                record_type: media_type,
+                request_type: media_type,
+                features: Vec::new(),
+                input_filter: JsonPath::parse("$").unwrap(),
+                target_model: None,
+                is_multi_record: media_type.is_some(),
+            },
+            body_template: Arc::new(media_type.map_or(BodyTemplate::NONE, |it| BodyTemplate::multi_record(it, None))),
+            max_records,
+            max_payload_bytes,
+        }
+    }
+
+    fn requests(data: &[&str], request_spec: &RequestSpec) -> Requests {
+        let user_record = |data: &&str| UserRecord {
+            record_index: 0,
+            sub_sequence_number: 0,
+            partition_key: None,
+            explicit_hash_key: None,
+            original: None,
+            data: Ok(Bytes::copy_from_slice(data.as_bytes())),
+        };
+        let user_records: Vec<_> = data.iter().map(user_record).collect();
+        let batch = Batch {
+            records: &[],
+            user_records: &user_records,
+            stream_arn: "",
+        };
+        let remembered = user_records.iter().map(|_| None).collect();
+        build(&batch, remembered, request_spec)
+    }
+
+    fn bodies(requests: &Requests) -> Vec<String> {
+        let bodies = requests.to_send.iter().map(InferenceRequest::body);
+        bodies.map(|body| String::from_utf8(body.to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_body_has_at_most_max_payload_bytes() {
+        let ten = "x".repeat(10);
+        let built = requests(&[&ten, &format!("{ten}x")], &request_spec(None, 1, 10));
+        assert_eq!(bodies(&built), [ten]);
+        let [(1, Outcome::Rejected(rejection))] = built.settled.as_slice() else {
+            panic!("not rejected");
+        };
+        assert_eq!(rejection.kind, RejectionKind::PayloadTooLarge);
+        assert_eq!(
+            rejection.message,
+            "the body has 11 bytes, but MAX_PAYLOAD_BYTES allows only 10"
+        );
+        let instances = requests(
+            &["1", "12"],
+            &request_spec(Some(MediaType::Json), 9, r#"{"instances":[1]}"#.len()),
+        );
+        assert_eq!(
+            (bodies(&instances).len(), instances.settled.len()),
+            (1, 1),
+            "the bytes around an input count"
+        );
+    }
+
+    #[test]
+    fn records_are_packed_in_order_up_to_both_limits() {
+        let numbers = ["1", "22", "3", "44", "5"];
+        let packed = |media_type, max_records, max_bytes| {
+            bodies(&requests(
+                &numbers,
+                &request_spec(Some(media_type), max_records, max_bytes),
+            ))
+        };
+        assert_eq!(packed(MediaType::JsonLines, 2, 100), ["1\n22", "3\n44", "5"]);
+        assert_eq!(
+            packed(MediaType::Csv, 100, 6),
+            ["1\n22\n3", "44\n5"],
+            "six bytes and four bytes"
+        );
+        assert_eq!(
+            packed(MediaType::Json, 4, 100),
+            [r#"{"instances":[1,22,3,44]}"#, r#"{"instances":[5]}"#]
+        );
+        let header = RequestSpec {
+            body_template: Arc::new(BodyTemplate::multi_record(MediaType::Csv, Some("n"))),
+            ..request_spec(Some(MediaType::Csv), 3, 6)
+        };
+        assert_eq!(bodies(&requests(&numbers, &header)), ["n\n1\n22", "n\n3\n44", "n\n5"]);
+    }
+
+    #[test]
+    fn each_model_has_its_own_requests() {
+        let by_model = RequestSpec {
+            input: InputSpec {
+                target_model: JsonPath::parse("$[0]"),
+                ..request_spec(Some(MediaType::Csv), 2, 100).input
+            },
+            ..request_spec(Some(MediaType::Csv), 2, 100)
+        };
+        let built = requests(&["a,1", "b,2", "a,3", "a,4", "b,5"], &by_model);
+        assert_eq!(bodies(&built), ["a,1\na,3", "b,2\nb,5", "a,4"]);
+        let targets = built.to_send.iter().filter_map(InferenceRequest::target_model);
+        let targets: Vec<_> = targets.map(|name| &**name).collect();
+        assert_eq!(targets, ["a", "b", "a"]);
+        let records: Vec<Vec<_>> = built
+            .to_send
+            .iter()
+            .map(|request| request.records().collect())
+            .collect();
+        assert_eq!(records, [vec![0, 2], vec![1, 4], vec![3]]);
+    }
+
+    #[test]
+    fn halves_and_single_requests_hold_each_record_exactly_once() {
+        let built = requests(&["1", "2", "3", "4", "5"], &request_spec(Some(MediaType::Csv), 5, 100));
+        let whole = &built.to_send[0];
+        let records = |requests: &[InferenceRequest]| -> Vec<Vec<usize>> {
+            requests.iter().map(|request| request.records().collect()).collect()
+        };
+        assert_eq!(records(&whole.halves()), [vec![0, 1], vec![2, 3, 4]]);
+        assert_eq!(records(&whole.split_each()).concat(), [0, 1, 2, 3, 4]);
+        assert_eq!(whole.first_only_owned().body(), "1");
+    }
+}
