@@ -51,7 +51,9 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
         );
     }
     if config.metrics.is_some() && is_stdout_dropped(lookup) {
-        tracing::error!("METRICS=on, but Lambda drops the metrics at this log level: set AWS_LAMBDA_LOG_LEVEL=INFO or METRICS=off");
+        tracing::error!(
+            "METRICS=on, but Lambda drops the metrics at this log level: set AWS_LAMBDA_LOG_LEVEL=INFO or METRICS=off"
+        );
     }
     if let Target::Http(target) = &config.endpoint
         && target.url.is_unencrypted()

@@ -140,7 +140,8 @@ fn the_templates_settings_start_the_function() {
 fn the_templates_timeout_leaves_room_for_all_attempts_at_a_record() {
     let config = Config::from_lookup(settings).unwrap();
     let attempts = config.retry.max_attempts;
-    let longest = config.call_timeout * attempts + config.retry.backoff.cap * (attempts - 1) + config.time_budget.reserve;
+    let longest =
+        config.call_timeout * attempts + config.retry.backoff.cap * (attempts - 1) + config.time_budget.reserve;
     let timeout = default("TimeoutSeconds").parse().unwrap();
     assert!(longest < Duration::from_secs(timeout), "{longest:?}");
 }

@@ -31,7 +31,12 @@ pub(crate) fn start(settings: Settings) -> &'static Handling {
     let runtime = Builder::new_current_thread().enable_all().build();
     let handling = Handling {
         runtime: runtime.expect("the runtime can be built"),
-        handler: Handler::new(&config, ImmediateEndpoint::new(), Destination::None, Some(Destination::None)),
+        handler: Handler::new(
+            &config,
+            ImmediateEndpoint::new(),
+            Destination::None,
+            Some(Destination::None),
+        ),
         payload: payload(Form::Plain),
     };
     let response = handling.handle();

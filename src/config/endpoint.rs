@@ -100,7 +100,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         };
         headers(&value).unwrap_or_else(|fault| {
             let allowed = ENDPOINT_HEADERS.allowed;
-            self.faults.push(format!("ENDPOINT_HEADERS {fault}; allowed: {allowed}"));
+            self.faults
+                .push(format!("ENDPOINT_HEADERS {fault}; allowed: {allowed}"));
             Vec::new()
         })
     }
@@ -169,7 +170,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 return None;
             }
             return self.fail(
-                "ENDPOINT_AUTH=\"sigv4\" and the host of ENDPOINT_URL does not name a region and a service to sign for; \
+                "ENDPOINT_AUTH=\"sigv4\", but the host of ENDPOINT_URL does not name a region and a service to sign for; \
                  allowed: with ENDPOINT_REGION and ENDPOINT_SERVICE, such as eu-central-1 and execute-api"
                     .to_owned(),
             );

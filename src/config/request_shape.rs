@@ -180,7 +180,9 @@ impl Shape {
         let selects_by_name = |path: &Option<JsonPath>| path.as_ref().is_some_and(|path| !path.is_column_path());
         let unparsed = |variable: Variable, value: &str| {
             let (name, content_type) = (variable.name, CONTENT_TYPE.name);
-            format!("{name}{value} with {content_type}, whose records the function cannot parse; allowed: {PARSED_TYPES}")
+            format!(
+                "{name}{value} with {content_type}, whose records the function cannot parse; allowed: {PARSED_TYPES}"
+            )
         };
         let paths = [
             (INPUT_FILTER, &self.input_filter),

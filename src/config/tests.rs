@@ -20,10 +20,10 @@ fn read_with(name: &str, value: &str) -> Result<Config, ConfigError> {
 #[test]
 fn two_settings_are_enough() {
     let config = read(&MINIMAL).unwrap();
-    let Target::SageMaker(named) = &config.endpoint else {
+    let Target::SageMaker(target) = &config.endpoint else {
         panic!("{config:?}")
     };
-    assert_eq!((&*named.name, &named.region, &named.role), ("fraud", &None, &None));
+    assert_eq!((&*target.name, &target.region, &target.role), ("fraud", &None, &None));
     assert_eq!(config.parameters.content_type, "application/json");
     assert_eq!(config.parameters.accept, "application/json");
     assert_eq!(config.output, DestinationSetting::Stdout);
@@ -69,14 +69,14 @@ fn every_wrong_variable_is_named_in_one_message() {
 }
 
 #[test]
-fn a_default_that_another_variable_rules_out_is_called_so() {
+fn an_error_shows_a_default_that_another_variable_rules_out() {
     let error = read_with("RETRY_BASE_MS", "5000").unwrap_err().to_string();
     let expected = "RETRY_CAP_MS is not set and its default is 2000; allowed: a whole number, RETRY_BASE_MS–60000";
     assert!(error.contains(expected), "{error}");
 }
 
 #[test]
-fn ranges_end_where_they_say() {
+fn values_are_accepted_exactly_in_the_documented_range() {
     for (name, allowed, refused) in [
         (
             "CAPACITY",
@@ -133,7 +133,7 @@ fn ranges_end_where_they_say() {
 }
 
 #[test]
-fn unordered_output_without_a_memory_is_refused() {
+fn unordered_output_without_a_memo_is_refused() {
     let read_with = |mode, bytes| read(&[MINIMAL[0], MINIMAL[1], ("OUTPUT_MODE", mode), ("MEMO_BYTES", bytes)]);
     let error = read_with("unordered", "0").unwrap_err().to_string();
     assert!(
@@ -161,7 +161,7 @@ fn giving_up_without_dead_letters_is_refused() {
 }
 
 #[test]
-fn stdout_is_refused_where_lambda_would_drop_its_lines() {
+fn stdout_is_refused_if_lambda_would_drop_its_lines() {
     let read_at = |format: &str, level: &str, output: &str| {
         let settings = [("AWS_LAMBDA_LOG_FORMAT", format), ("AWS_LAMBDA_LOG_LEVEL", level)];
         read(&[MINIMAL[0], ("OUTPUT", output), settings[0], settings[1]])
@@ -193,7 +193,7 @@ fn stdout_is_refused_where_lambda_would_drop_its_lines() {
 }
 
 #[test]
-fn an_empty_variable_is_an_unset_one() {
+fn an_empty_variable_counts_as_unset() {
     assert_eq!(read_with("CAPACITY", "").unwrap().capacity.get(), 20);
     assert_eq!(read_with("DEAD_LETTER", "").unwrap().dead_letter, None);
     assert!(
@@ -205,7 +205,7 @@ fn an_empty_variable_is_an_unset_one() {
 }
 
 #[test]
-fn a_wrong_value_is_shown_cut_and_escaped() {
+fn a_wrong_value_is_shown_shortened_and_escaped() {
     let error = read_with("CAPACITY", &format!("1\n{}", "9".repeat(500)))
         .unwrap_err()
         .to_string();

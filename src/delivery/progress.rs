@@ -241,7 +241,7 @@ mod tests {
             projection: Projection {
                 join_input: false,
                 output_filter: JsonPath::parse("$").unwrap(),
-                records: None,
+                record_type: None,
             },
         };
         let builder = LineBuilder {

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::delivery::destination::Destination;
 use crate::delivery::memo::Memo;
 use crate::delivery::{Delivery, FeedsItself, LineFormat, OutcomeStream, Progress};
-use crate::dispatch::attempt::{Invoker, CallStats};
+use crate::dispatch::attempt::{CallStats, Invoker};
 use crate::dispatch::capacity::Capacity;
 use crate::dispatch::hedge::Hedge;
 use crate::dispatch::retry::RetryBudget;

@@ -75,7 +75,9 @@ impl TimeChecks {
                 "CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time, so a slow call is cancelled \
                  before its timeout: raise the function's timeout or lower CALL_TIMEOUT_MS"
             );
-        } else if self.give_up_after.is_some() && invocation_time < self.call_timeout * self.attempts_to_give_up() + reserve {
+        } else if self.give_up_after.is_some()
+            && invocation_time < self.call_timeout * self.attempts_to_give_up() + reserve
+        {
             warn!(
                 left_ms,
                 attempts = self.attempts_to_give_up(),

@@ -56,7 +56,7 @@ pub struct Schedule {
     pub delivery_end: Instant,
     /// The wait for the metrics to be written ends at this time.
     pub metrics_end: Instant,
-    /// The time from the start of the invocation to its deadline.
+    /// The time from the start of the invocation to its deadline, or [`TimeBudget::fallback_total`].
     pub total: Duration,
     started: Instant,
     started_at: SystemTime,

@@ -108,7 +108,7 @@ pub enum RejectionKind {
     /// The record decompresses to more than `DECOMPRESS_LIMIT_BYTES`, or de-aggregates to too many user records.
     UnpackedTooLarge,
     /// The record does not have the shape that a setting expects: it is not JSON, not a CSV row, or has no value at a
-    /// JSONPath.
+    /// `JSONPath`.
     WrongShape,
     /// The request's body would be larger than `MAX_PAYLOAD_BYTES`.
     PayloadTooLarge,

@@ -15,7 +15,9 @@ pub(super) fn quantize(latencies_us: &[u32]) -> Vec<Observation> {
     let mut sorted = latencies_us.to_vec();
     sorted.sort_unstable();
     let groups = |digits: u32| sorted.chunk_by(move |one, next| leading(*one, digits) == leading(*next, digits));
-    let few_enough = (1..=DIGITS_MAX).rev().find(|digits| groups(*digits).count() <= VALUES_MAX);
+    let few_enough = (1..=DIGITS_MAX)
+        .rev()
+        .find(|digits| groups(*digits).count() <= VALUES_MAX);
     groups(few_enough.unwrap_or(1)).map(observation).collect()
 }
 

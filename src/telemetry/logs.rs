@@ -59,7 +59,8 @@ fn filter(lookup: impl Fn(&str) -> Option<String>) -> EnvFilter {
         Some(level) if level.eq_ignore_ascii_case("fatal") => Some(LevelFilter::ERROR),
         level => level.and_then(|level| level.parse().ok()),
     };
-    let with_sdk_errors_only = |level: LevelFilter| EnvFilter::builder().parse_lossy(format!("{level},{SDK_DIRECTIVE}"));
+    let with_sdk_errors_only =
+        |level: LevelFilter| EnvFilter::builder().parse_lossy(format!("{level},{SDK_DIRECTIVE}"));
     match (level, lookup("RUST_LOG").filter(|own| !own.is_empty())) {
         (Some(level), _) if level >= LevelFilter::DEBUG => EnvFilter::default().add_directive(level.into()),
         (Some(level), _) => with_sdk_errors_only(level),

@@ -28,7 +28,11 @@ pub enum When {
     NotZero,
 }
 
-const fn always(name: &'static str, meaning: &'static str, value_of: fn(&InvocationStats) -> MetricValue<'_>) -> Metric {
+const fn always(
+    name: &'static str,
+    meaning: &'static str,
+    value_of: fn(&InvocationStats) -> MetricValue<'_>,
+) -> Metric {
     let when = When::Always;
     Metric {
         name,
@@ -38,7 +42,11 @@ const fn always(name: &'static str, meaning: &'static str, value_of: fn(&Invocat
     }
 }
 
-const fn not_zero(name: &'static str, meaning: &'static str, value_of: fn(&InvocationStats) -> MetricValue<'_>) -> Metric {
+const fn not_zero(
+    name: &'static str,
+    meaning: &'static str,
+    value_of: fn(&InvocationStats) -> MetricValue<'_>,
+) -> Metric {
     let when = When::NotZero;
     Metric {
         name,
@@ -74,17 +82,21 @@ pub const METRICS: [Metric; 35] = [
         "user records in them: more than Kinesis records if these are aggregated",
         |it| MetricValue::Count(it.user_records),
     ),
-    always("Predicted", "user records whose predictions OUTPUT has accepted", |it| {
-        MetricValue::Count(it.delivered.predicted)
-    }),
+    always(
+        "Predicted",
+        "user records whose predictions OUTPUT has accepted",
+        |it| MetricValue::Count(it.delivered.predicted),
+    ),
     always(
         "Rejected",
         "user records that can never succeed, whose dead letters DEAD_LETTER has accepted",
         |it| MetricValue::Count(it.rejected()),
     ),
-    always("Failed", "user records that will be redelivered, counted in each delivery", |it| {
-        MetricValue::Count(it.failed())
-    }),
+    always(
+        "Failed",
+        "user records that will be redelivered, counted in each delivery",
+        |it| MetricValue::Count(it.failed()),
+    ),
     always(
         "Calls",
         "calls to the endpoint, retries and hedged calls included, without a call repeated at once after a lost connection",
@@ -128,9 +140,11 @@ pub const METRICS: [Metric; 35] = [
         "requests for several records that were split into halves",
         |it| MetricValue::Count(it.splits),
     ),
-    not_zero("MemoHits", "user records whose outcome was remembered from an earlier delivery", |it| {
-        MetricValue::Count(it.remembered)
-    }),
+    not_zero(
+        "MemoHits",
+        "user records whose outcome was remembered from an earlier delivery",
+        |it| MetricValue::Count(it.remembered),
+    ),
     not_zero(
         "DeliveredBefore",
         "user records that were redelivered after a failed record, although they had already been delivered",
@@ -172,11 +186,7 @@ pub const METRICS: [Metric; 35] = [
         Cause::Fault(Suspect),
         "caused by the record or the container, such as no answer in time"
     ),
-    failed!(
-        "FailedOverload",
-        Cause::Fault(Overload),
-        "the endpoint is overloaded"
-    ),
+    failed!("FailedOverload", Cause::Fault(Overload), "the endpoint is overloaded"),
     failed!(
         "FailedUnreachable",
         Cause::Fault(Unreachable),
@@ -187,7 +197,11 @@ pub const METRICS: [Metric; 35] = [
         Cause::Fault(Misconfigured),
         "the endpoint, the permissions or the settings must be fixed"
     ),
-    failed!("FailedOutOfTime", Cause::OutOfTime, "the deadline passed before it was finished"),
+    failed!(
+        "FailedOutOfTime",
+        Cause::OutOfTime,
+        "the deadline passed before it was finished"
+    ),
     failed!(
         "FailedBehind",
         Cause::AfterFailure,

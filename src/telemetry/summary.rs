@@ -107,10 +107,7 @@ fn reasons<'p>(progress: &'p Progress<'_>) -> (Vec<Reason<'p>>, usize) {
         if *failure == Failure::AfterFailure {
             continue;
         }
-        if let Some(reason) = reasons
-            .iter_mut()
-            .find(|reason| same_log_line(reason.failure, failure))
-        {
+        if let Some(reason) = reasons.iter_mut().find(|reason| same_log_line(reason.failure, failure)) {
             reason.records += 1;
         } else if reasons.len() < REASONS_MAX {
             let records = 1;
@@ -142,7 +139,9 @@ fn why(batch: &Batch<'_>, progress: &Progress<'_>) -> Option<String> {
         match outcome {
             _ if !is_its_own => None,
             Outcome::Predicted(_) | Outcome::Delivered => None,
-            Outcome::Rejected(rejection) => Some(format!("{:?}, but its dead letter was not delivered", rejection.kind)),
+            Outcome::Rejected(rejection) => {
+                Some(format!("{:?}, but its dead letter was not delivered", rejection.kind))
+            }
             Outcome::Failed(failure) => Some(failure.to_string()),
         }
     })

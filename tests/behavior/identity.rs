@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use instream::dispatch::attempt::{RecordOutputs, Invoker, CallStats};
+use instream::dispatch::attempt::{CallStats, Invoker, RecordOutputs};
 use instream::dispatch::capacity::Capacity;
 use instream::endpoint::Endpoint as _;
 use instream::endpoint::target::AnyEndpoint;

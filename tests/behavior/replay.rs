@@ -139,7 +139,7 @@ pub(crate) async fn call_with(
     answers: &[Reply],
 ) -> (Result<Response, Fault>, Vec<HttpRequest>) {
     let (endpoint, requests) = endpoint(credentials(), settings, answers).await;
-    let answer = endpoint.invoke(request).await;
+    let answer = endpoint.invoke(request.call()).await;
     let requests = std::mem::take(&mut *requests.lock().unwrap());
     (answer, requests)
 }

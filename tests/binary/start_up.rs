@@ -42,7 +42,10 @@ async fn no_request_can_be_made_of_the_aws_settings() {
         let name = "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned();
         setup.launch.environment.extend([(name, url.to_owned())]);
         let error = Function::start(&setup.launch).await.unwrap_err().to_string();
-        assert!(error.contains("no request can be built from the AWS settings"), "{error}");
+        assert!(
+            error.contains("no request can be built from the AWS settings"),
+            "{error}"
+        );
         assert!(error.contains(url), "{error}");
     }
 }

@@ -23,9 +23,9 @@ fn read(settings: &[(&str, &str)]) -> Result<Target, ConfigError> {
     Config::from_lookup(value).map(|config| config.endpoint)
 }
 
-fn located(settings: &[(&str, &str)]) -> HttpTarget {
+fn http_target(settings: &[(&str, &str)]) -> HttpTarget {
     match read(settings) {
-        Ok(Target::Http(located)) => located,
+        Ok(Target::Http(target)) => target,
         other => panic!("{other:?}"),
     }
 }
@@ -44,23 +44,23 @@ fn exactly_one_of_name_and_url_is_set() {
         &[URL, ("ENDPOINT_NAME", "fraud")],
         "ENDPOINT_NAME and ENDPOINT_URL are both set",
     );
-    assert_eq!(located(&[URL, ("ENDPOINT_NAME", "")]).url.as_str(), URL.1);
+    assert_eq!(http_target(&[URL, ("ENDPOINT_NAME", "")]).url.as_str(), URL.1);
 }
 
 #[test]
-fn a_url_is_called_as_it_is_unless_more_is_said() {
+fn with_a_url_alone_calls_are_unsigned_and_without_further_headers() {
     let HttpTarget {
         url,
         sigv4,
         key,
         headers,
-    } = located(&[URL]);
+    } = http_target(&[URL]);
     assert_eq!(url.as_str(), URL.1);
     assert_eq!((sigv4, key, headers), (None, None, vec![]));
 }
 
 #[test]
-fn what_is_for_a_url_alone_is_refused_beside_a_name_unless_it_is_the_default() {
+fn settings_for_a_url_are_refused_with_a_name_unless_they_are_the_default() {
     for (name, value) in [
         SIGNED,
         ("ENDPOINT_SERVICE", "execute-api"),
@@ -88,35 +88,39 @@ fn a_named_endpoint_may_be_in_another_region_and_account() {
         arn: ROLE.1.to_owned(),
         session_name: "scores".to_owned(),
     };
-    let named = SageMakerTarget {
+    let target = SageMakerTarget {
         name: "fraud".to_owned(),
         region: Some("us-gov-west-1".to_owned()),
         role: Some(role),
     };
-    assert_eq!(read(&settings), Ok(Target::SageMaker(named)));
+    assert_eq!(read(&settings), Ok(Target::SageMaker(target)));
 }
 
 #[test]
-fn nothing_is_sent_in_the_clear_unless_that_is_allowed() {
-    let open = ("ENDPOINT_URL", "http://10.0.0.7/score");
+fn an_unencrypted_url_is_refused_unless_it_is_allowed() {
+    let unencrypted = ("ENDPOINT_URL", "http://10.0.0.7/score");
     refused(
-        &[open],
-        "ENDPOINT_URL=\"http://10.0.0.7/score\" would send every record in the clear",
+        &[unencrypted],
+        "ENDPOINT_URL=\"http://10.0.0.7/score\" would send every record unencrypted",
     );
-    assert!(located(&[open, ("ENDPOINT_ALLOW_HTTP", "1")]).url.is_unencrypted());
     assert!(
-        !located(&[("ENDPOINT_URL", "http://127.0.0.1:9001/score")])
+        http_target(&[unencrypted, ("ENDPOINT_ALLOW_HTTP", "1")])
+            .url
+            .is_unencrypted()
+    );
+    assert!(
+        !http_target(&[("ENDPOINT_URL", "http://127.0.0.1:9001/score")])
             .url
             .is_unencrypted()
     );
     refused(
-        &[open, ("ENDPOINT_ALLOW_HTTP", "yes")],
+        &[unencrypted, ("ENDPOINT_ALLOW_HTTP", "yes")],
         "ENDPOINT_ALLOW_HTTP=\"yes\"; allowed: 1",
     );
 }
 
 #[test]
-fn sagemaker_itself_is_called_by_name() {
+fn a_url_of_sagemaker_itself_is_refused() {
     let url = "https://runtime.sagemaker.us-east-1.amazonaws.com/endpoints/fraud/invocations";
     refused(&[("ENDPOINT_URL", url)], "is SageMaker itself");
 }
@@ -125,10 +129,10 @@ fn sagemaker_itself_is_called_by_name() {
 fn one_mistake_is_one_error() {
     let other = ("ENDPOINT_URL", "https://api.example.com/score");
     let service = ("ENDPOINT_SERVICE", "execute-api");
-    let open = ("ENDPOINT_URL", "http://example.com/score");
+    let unencrypted = ("ENDPOINT_URL", "http://example.com/score");
     for settings in [
         &[other, SIGNED, service, ("ENDPOINT_REGION", "frankfurt")][..],
-        &[open, ("ENDPOINT_ALLOW_HTTP", "true")],
+        &[unencrypted, ("ENDPOINT_ALLOW_HTTP", "true")],
     ] {
         let error = refused(settings, "allowed");
         assert_eq!(error.lines().count(), 2, "{error}");

@@ -1,4 +1,4 @@
-//! The values of single settings.
+//! Parses the values of single settings.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::config::header;
 
-/// Headers that another setting, the signature or HTTP itself makes.
-const TAKEN: [&str; 16] = [
+/// The headers that another setting, the signature or HTTP itself sets.
+const RESERVED_HEADERS: [&str; 16] = [
     "accept",
     "authorization",
     "connection",
@@ -37,7 +37,7 @@ pub(super) fn service(value: &str) -> Option<String> {
     ((1..=63).contains(&value.len()) && value.bytes().all(allowed)).then(|| value.to_owned())
 }
 
-/// `arn:aws:iam::123456789012:role/path/name`, in any partition.
+/// Parses a role's ARN, such as `arn:aws:iam::123456789012:role/path/name`, in any partition.
 pub(super) fn role_arn(value: &str) -> Option<String> {
     let parts: Vec<_> = value.split(':').collect();
     let ["arn", partition, "iam", "", account, role] = *parts.as_slice() else {
@@ -49,7 +49,7 @@ pub(super) fn role_arn(value: &str) -> Option<String> {
     (partition.starts_with("aws") && is_account && is_name).then(|| value.to_owned())
 }
 
-/// A secret's name or ARN, and the member of it that is the key.
+/// Parses the name or ARN of a secret, and the member of the secret that holds the key, if one is given.
 pub(super) fn secret(value: &str) -> Option<(String, Option<String>)> {
     let reference = value.strip_prefix("secretsmanager:")?;
     let (secret, member) = match reference.split_once('#') {
@@ -64,31 +64,35 @@ pub(super) fn secret(value: &str) -> Option<(String, Option<String>)> {
     fits.then(|| (secret.to_owned(), member))
 }
 
-/// The name of the key's header, in lower case, and its scheme.
+/// Parses the name of the header that carries the key, and its scheme, if one is given. Returns the name in lower case.
 pub(super) fn key_header(value: &str) -> Option<(String, Option<String>)> {
     let (name, scheme) = match value.split_once(": ") {
         Some((name, scheme)) => (name, Some(scheme.to_owned())),
         None => (value, None),
     };
     let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-    let is_free = name == "authorization" || is_free(name.as_str());
+    let is_allowed = name == "authorization" || !is_reserved(name.as_str());
     let is_word = |scheme: &String| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_graphic());
-    (is_free && scheme.as_ref().is_none_or(is_word)).then(|| (name.to_string(), scheme))
+    (is_allowed && scheme.as_ref().is_none_or(is_word)).then(|| (name.to_string(), scheme))
 }
 
-/// Names, in lower case, and values; or what is wrong, without any value.
+/// Parses the names and values of headers, and returns the names in lower case.
+///
+/// # Errors
+///
+/// Returns a description of the fault, which never shows a value.
 pub(super) fn headers(value: &str) -> Result<Vec<(String, String)>, String> {
-    let members: Map<String, Value> = serde_json::from_str(value).map_err(|_| "is no JSON object".to_owned())?;
+    let members: Map<String, Value> = serde_json::from_str(value).map_err(|_| "is not a JSON object".to_owned())?;
     let mut headers = BTreeMap::new();
     for (name, value) in members {
         let lower =
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("has {name:?}, which names no header"))?;
-        if !is_free(lower.as_str()) {
-            return Err(format!("has {lower}, which is not for it to set"));
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("has {name:?}, which is not a header name"))?;
+        if is_reserved(lower.as_str()) {
+            return Err(format!("has {lower}, which it must not set"));
         }
         let value = value.as_str().and_then(header);
-        let value = value
-            .ok_or_else(|| format!("has a value of {lower} that is no text of 1–1024 printable ASCII characters"))?;
+        let value =
+            value.ok_or_else(|| format!("has a value of {lower} that is not 1–1024 printable ASCII characters"))?;
         if headers.insert(lower.to_string(), value).is_some() {
             return Err(format!("has {lower} twice"));
         }
@@ -99,6 +103,6 @@ pub(super) fn headers(value: &str) -> Result<Vec<(String, String)>, String> {
     }
 }
 
-fn is_free(name: &str) -> bool {
-    !TAKEN.contains(&name) && !name.starts_with("x-amzn-sagemaker-")
+fn is_reserved(name: &str) -> bool {
+    RESERVED_HEADERS.contains(&name) || name.starts_with("x-amzn-sagemaker-")
 }

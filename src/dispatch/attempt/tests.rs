@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
 use super::*;
+use crate::endpoint::Call;
 
 /// The duration of a call in milliseconds, and its result.
 type ScriptedCall = (u64, Result<(), FaultKind>);
@@ -109,7 +110,7 @@ async fn a_permanent_fault_of_either_call_ends_the_attempt() {
         ] {
             let failed = attempt(&invoker(4, true, &calls)).await;
             assert_eq!(failed.answer.unwrap_err().kind, kind);
-            assert_eq!(failed.took, Duration::from_millis(took_ms), "{legs:?}");
+            assert_eq!(failed.took, Duration::from_millis(took_ms), "{calls:?}");
         }
     }
 }

@@ -159,7 +159,7 @@ fn the_limit_recovers_to_half_of_its_value_before_the_first_overload() {
 
 #[test]
 fn ten_failed_calls_in_a_row_confirm_the_outage_until_a_response_arrives() {
-    assert!(!failed(9, Feedback::Unreachable).limit.is_confirmed_down());
+    assert!(!failed(9, Feedback::Unreachable).limiter.is_confirmed_down());
     let mut calls = failed(10, Feedback::Unreachable);
     assert!(calls.limiter.is_confirmed_down());
     calls.run_alone(50_000, Feedback::OtherFault, 50_001);

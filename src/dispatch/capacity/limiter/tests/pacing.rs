@@ -37,7 +37,7 @@ fn the_effective_limit_follows_from_the_rate() {
         (0.35..0.45).contains(&limit),
         "41 calls a second of 10 ms each: {limit}"
     );
-    assert!(Calls::with_limit(20.0).limit.effective_limit(Instant::now()) > 19.9);
+    assert!(Calls::with_limit(20.0).limiter.effective_limit(Instant::now()) > 19.9);
 }
 
 #[test]
