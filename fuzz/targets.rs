@@ -8,8 +8,7 @@ use std::iter::{from_fn, once};
 use bytes::Bytes;
 use flate2::{Compression, bufread::GzEncoder};
 use instream::endpoint::Response;
-use instream::event::{self, KinesisRecord};
-use instream::event::{DecompressOptions, UserRecord, decode, decompress::DecompressBudget, kpl};
+use instream::event::{self, DecompressOptions, KinesisRecord, UserRecord, decode, decompress::DecompressBudget, kpl};
 use instream::inference::split_response;
 use instream::outcome::{Failure, ModelOutput, Outcome, RejectionKind};
 use md5::{Digest as _, Md5};
@@ -162,8 +161,8 @@ pub(crate) fn answer(data: &[u8]) {
     }
 }
 
-/// Returns the part of the body after the prediction. A JSON prediction is on one line, even if it has line breaks in the
-/// body.
+/// Returns the part of the body after the prediction. A JSON prediction is on one line, even if it has line breaks in
+/// the body.
 fn after<'b>(body: &'b [u8], prediction: &[u8], json: bool) -> &'b [u8] {
     let flat = |byte: &u8| if json && b"\r\n".contains(byte) { b' ' } else { *byte };
     let flat: Vec<_> = body.iter().map(flat).collect();

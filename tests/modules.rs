@@ -36,8 +36,8 @@ fn leaves_the_module(line: &str, depth: usize) -> bool {
     paths.map(count_supers).any(|supers| supers >= depth)
 }
 
-/// The lines of a file that import a module below its own in the list `modules`, or several modules in one group. `path` is
-/// relative to `src/`.
+/// The lines of a file that import a module below its own in the list `modules`, or several modules in one group.
+/// `path` is relative to `src/`.
 fn upward_imports(path: &Path, source: &str, modules: &[&str]) -> Vec<String> {
     let parts: Vec<_> = path.iter().map(|part| part.to_str().unwrap()).collect();
     let own = parts[0].trim_end_matches(".rs");

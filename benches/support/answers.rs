@@ -4,10 +4,8 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use instream::endpoint::{Call, Endpoint, Response};
-use instream::inference::read_prediction;
-use instream::inference::split_response;
-use instream::outcome::Fault;
-use instream::outcome::Prediction;
+use instream::inference::{read_prediction, split_response};
+use instream::outcome::{Fault, Prediction};
 
 use super::{GROUP_SIZE, RECORDS};
 

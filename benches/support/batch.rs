@@ -2,8 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream::event::{self, Event, KinesisRecord};
-use instream::event::{Batch, DecompressOptions, UserRecord, decode};
+use instream::event::{self, Batch, DecompressOptions, Event, KinesisRecord, UserRecord, decode};
 use instream::inference::{RequestSpec, Requests, build};
 use instream::lambda::response::{BatchResponse, checkpoint, checkpointable_prefix};
 use instream::outcome::Outcome;

@@ -13,13 +13,13 @@
 //!
 //! - The commands: [`cli`] has the arguments of `cargo local`. [`stream_command`], [`event_command`] and
 //!   [`bench_command`] run its commands; [`bench`] has the measurements of the last.
-//! - Starting the function: [`setup`] prepares what every command needs. [`build`] compiles the function, [`environment`]
-//!   sets its variables, [`function`] starts one process, and [`processes`] keeps as many as there are invocations.
-//!   [`cargo_lambda`] invokes a function that runs under `cargo lambda watch` instead, and [`lambda`] hides the
-//!   difference. [`runtime_api`] is the API from which a process gets its events.
+//! - Starting the function: [`setup`] prepares what every command needs. [`build`] compiles the function,
+//!   [`environment`] sets its variables, [`function`] starts one process, and [`processes`] keeps as many as there are
+//!   invocations. [`cargo_lambda`] invokes a function that runs under `cargo lambda watch` instead, and [`lambda`]
+//!   hides the difference. [`runtime_api`] is the API from which a process gets its events.
 //! - The stream: [`stream`] has the records and the events built from them, [`source`] reads them from a file or, with
-//!   [`kinesis`], from a Kinesis API. [`packing`] and [`aggregate`] pack records as a producer does. [`esm`] is the event
-//!   source mapping, and [`on_failure`] is its destination for discarded batches.
+//!   [`kinesis`], from a Kinesis API. [`packing`] and [`aggregate`] pack records as a producer does. [`esm`] is the
+//!   event source mapping, and [`on_failure`] is its destination for discarded batches.
 //! - The endpoint: [`sagemaker`] is SageMaker Runtime, and [`gateway`] puts an API Gateway in front of it. [`faults`]
 //!   injects faults. [`bodies`] splits requests into records for the built-in [`model`], and [`model_server`] forwards
 //!   them to a model server instead. [`transactions`] generates the records that the built-in model scores.

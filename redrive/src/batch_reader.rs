@@ -106,8 +106,8 @@ pub(super) struct BatchRead {
 
 impl BatchRead {
     /// Checks whether the batch is complete. The count alone proves nothing, because records of other batches can be
-    /// between its first and its last record. A stream loses its oldest records first, so a batch with its first and its
-    /// last record is complete.
+    /// between its first and its last record. A stream loses its oldest records first, so a batch with its first and
+    /// its last record is complete.
     fn of(batch: &BatchInfo, letters: Vec<DeadLetter>) -> Self {
         let ends = BTreeSet::from([&batch.start_sequence_number, &batch.end_sequence_number]);
         let is_present = |number: &&String| letters.iter().any(|letter| letter.sequence_number == **number);
@@ -121,8 +121,8 @@ impl BatchRead {
     }
 }
 
-/// Returns an iterator at the start of the batch, or `None` if the stream or the shard no longer exists or the position has
-/// expired.
+/// Returns an iterator at the start of the batch, or `None` if the stream or the shard no longer exists or the position
+/// has expired.
 async fn shard_iterator(client: &Client, batch: &BatchInfo) -> Result<Option<String>> {
     let request = client.get_shard_iterator().stream_arn(&batch.stream_arn);
     let request = request

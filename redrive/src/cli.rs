@@ -7,12 +7,14 @@ use clap::{Args, Parser};
 use instream_local::cli::{FunctionArgs, LOCAL_ENDPOINT_FLAGS, settings};
 use instream_redrive::{Redrive, RetryLimits, Selection, Source, Target, folder};
 
-/// Redrives dead letters, and batches that the event source mapping discarded: through the function, or back to a stream.
+/// Redrives dead letters, and batches that the event source mapping discarded: through the function, or back to a
+/// stream.
 ///
 /// Without --yes, it only reads and prints what it would do. Each record is sent with its original bytes, partition key
-/// and arrival time. A function also gets the original event identifier, so that it delivers the same eventId. A journal
-/// records which records have succeeded, so that the same command continues a run that was stopped. Ctrl-C lets the
-/// current invocation finish. Files and objects are never changed. A message is deleted when its records have succeeded.
+/// and arrival time. A function also gets the original event identifier, so that it delivers the same eventId. A
+/// journal records which records have succeeded, so that the same command continues a run that was stopped. Ctrl-C lets
+/// the current invocation finish. Files and objects are never changed. A message is deleted when its records have
+/// succeeded.
 ///
 /// By default, the function runs on this machine as in `cargo local`. Its settings come from the environment. `OUTPUT`
 /// and `DEAD_LETTER` are `stdout:` by default, and each run appends those lines to the files in target/local/redrive/.
@@ -70,7 +72,8 @@ pub(crate) struct RedriveArgs {
 #[derive(Args)]
 #[group(skip)]
 struct SelectionArgs {
-    /// Select only dead letters with this reason, such as `Refused` or `RetryAttemptsExhausted`; may be given several times
+    /// Select only dead letters with this reason, such as `Refused` or `RetryAttemptsExhausted`; may be given several
+    /// times
     #[arg(long = "reason", value_name = "KIND")]
     reasons: Vec<String>,
     /// Select only the first N records
@@ -106,8 +109,8 @@ const DEPLOYED_INVOCATION_MAX_S: u64 = 16 * 60;
 const TARGET_FLAGS: &str = "--function-name, --to-stream, --endpoint, --model-server or --function";
 
 impl RedriveArgs {
-    /// Checks that sources in S3 and SQS have an explicit target. They hold production data, and messages must not be deleted
-    /// because the built-in model has scored their records.
+    /// Checks that sources in S3 and SQS have an explicit target. They hold production data, and messages must not be
+    /// deleted because the built-in model has scored their records.
     fn check_target(&self) -> Result<()> {
         let is_a_file = |source: &Source| matches!(source, Source::Path(_));
         let names = [

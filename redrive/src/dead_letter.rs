@@ -1,12 +1,12 @@
 //! A record to redrive: a dead letter of the function, or an entry of an event that the mapping discarded.
 //!
-//! Its [`key`](DeadLetter::key) is the `eventId` and the `subSequenceNumber`, such as `shardId-000000000000:4959…224#3`.
-//! The key is not unique: records of two files that are replayed as a stream can share one. So the journal uses the
-//! [`id`](DeadLetter::id), which adds a hash of the bytes.
+//! Its [`key`](DeadLetter::key) is the `eventId` and the `subSequenceNumber`, such as
+//! `shardId-000000000000:4959…224#3`. The key is not unique: records of two files that are replayed as a stream can
+//! share one. So the journal uses the [`id`](DeadLetter::id), which adds a hash of the bytes.
 //!
-//! A user record of an aggregate is sent alone. Its event identifier and sequence number in the event end with its number,
-//! such as `#3`. So they are unique in the event and the same in every run. A record that was not aggregated, and the
-//! first user record of an aggregate, keep theirs.
+//! A user record of an aggregate is sent alone. Its event identifier and sequence number in the event end with its
+//! number, such as `#3`. So they are unique in the event and the same in every run. A record that was not aggregated,
+//! and the first user record of an aggregate, keep theirs.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,7 +30,8 @@ pub(crate) use identity::{key_of, md5_hex, record_id, record_key};
 const PLACEHOLDER_STREAM_ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/redrive";
 /// The size of an event entry without its data and its keys, in bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 700;
-/// The first bytes of data that may hold several user records: an aggregate of the Kinesis Producer Library, gzip, zstd.
+/// The first bytes of data that may hold several user records: an aggregate of the Kinesis Producer Library, gzip,
+/// zstd.
 const PACKED_PREFIXES: [&[u8]; 3] = [&[0xF3, 0x89, 0x9A, 0xC2], &[0x1F, 0x8B], &[0x28, 0xB5, 0x2F, 0xFD]];
 
 /// A record to redrive.
@@ -144,8 +145,8 @@ impl DeadLetter {
         }
     }
 
-    /// Creates a dead letter from an entry of an event. Returns `None` if the entry has no sequence number, which a batch
-    /// response must name, or if it is not a Kinesis record.
+    /// Creates a dead letter from an entry of an event. Returns `None` if the entry has no sequence number, which a
+    /// batch response must name, or if it is not a Kinesis record.
     pub(super) fn with_entry(raw: &RawValue, kind: &str, origin: Origin) -> Option<Self> {
         let entry: Entry = serde_json::from_str(raw.get()).ok()?;
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);

@@ -1,5 +1,5 @@
-//! Stores the lines that the function on this machine delivers to `stdout:`. The files are only appended to, so that a run
-//! that continues another one adds to its lines.
+//! Stores the lines that the function on this machine delivers to `stdout:`. The files are only appended to, so that a
+//! run that continues another one adds to its lines.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
@@ -74,7 +74,8 @@ struct Envelope<'l> {
 }
 
 impl Delivered {
-    /// Appends to the files in `folder`, if there is one. `shows` is whether predictions and dead letters are among `lines`.
+    /// Appends to the files in `folder`, if there is one. `shows` is whether predictions and dead letters are among
+    /// `lines`.
     pub(super) fn open(
         lines: mpsc::UnboundedReceiver<Line>,
         folder: Option<&Path>,

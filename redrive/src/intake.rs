@@ -66,8 +66,8 @@ impl Intake {
         self.reader.finish().await
     }
 
-    /// Returns the next batch: up to `size` dead letters that fit into an event, all of one stream, with different sequence
-    /// numbers. It is empty at the end.
+    /// Returns the next batch: up to `size` dead letters that fit into an event, all of one stream, with different
+    /// sequence numbers. It is empty at the end.
     pub(super) async fn batch(&mut self, size: usize, journal: &Journal, summary: &mut Summary) -> Vec<DeadLetter> {
         let mut batch: Vec<DeadLetter> = Vec::new();
         let mut numbers = HashSet::new();

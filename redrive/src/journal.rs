@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dead_letter::{DeadLetter, Version, md5_hex};
 
-/// The maximum difference of two clocks. A dead letter that seems to be written this long before its record was sent may
-/// have been written afterwards.
+/// The maximum difference of two clocks. A dead letter that seems to be written this long before its record was sent
+/// may have been written afterwards.
 const CLOCK_SKEW_MAX_MS: u64 = 5 * 60 * 1000;
 
 /// The journal of one target. It is locked while this value exists.
@@ -108,7 +108,8 @@ impl Journal {
         &self.in_doubt
     }
 
-    /// Returns the status of a dead letter. A dead letter that was written after its record was sent is a new rejection.
+    /// Returns the status of a dead letter. A dead letter that was written after its record was sent is a new
+    /// rejection.
     pub(super) fn status(&self, letter: &DeadLetter) -> JournalStatus {
         if self.in_doubt.contains(&letter.id()) {
             return JournalStatus::InDoubt;

@@ -6,9 +6,9 @@
 //!     without their records)                   └──── journal ◀───┴─ delivered
 //! ```
 //!
-//! A record *succeeds* when the target has finished it without rejecting it again. The journal records each record before
-//! it is sent and after it has succeeded. So the same command continues a run that was stopped, and after a kill sends at
-//! most one batch twice.
+//! A record *succeeds* when the target has finished it without rejecting it again. The journal records each record
+//! before it is sent and after it has succeeded. So the same command continues a run that was stopped, and after a kill
+//! sends at most one batch twice.
 
 use std::path::PathBuf;
 

@@ -17,8 +17,8 @@ use super::source::SourceItem;
 
 /// The maximum number of messages in a batch request.
 const BATCH_MAX: usize = 10;
-/// The wait time of a receive, in seconds. With a wait, SQS asks all servers of the queue, so an empty response means that
-/// the queue is empty.
+/// The wait time of a receive, in seconds. With a wait, SQS asks all servers of the queue, so an empty response means
+/// that the queue is empty.
 const RECEIVE_WAIT_S: i32 = 1;
 /// The number of consecutive receives that return only known messages after which the queue counts as read.
 const REPEATED_RECEIVES_MAX: usize = 20;
@@ -229,8 +229,8 @@ pub(super) async fn extend_visibility(
 }
 
 impl Shared {
-    /// Replaces the receipt of a message that was received again. If it is no longer in flight, makes it visible again at
-    /// the end of the run.
+    /// Replaces the receipt of a message that was received again. If it is no longer in flight, makes it visible again
+    /// at the end of the run.
     fn renew_receipt(&self, held_message: &Weak<HeldMessage>, message: Message) {
         let receipt = message.receipt_handle.unwrap_or_default();
         match held_message.upgrade() {
@@ -239,8 +239,8 @@ impl Shared {
         }
     }
 
-    /// Sets the visibility timeout of messages. Failures of single messages are ignored: such a message has become visible
-    /// meanwhile.
+    /// Sets the visibility timeout of messages. Failures of single messages are ignored: such a message has become
+    /// visible meanwhile.
     async fn set_visibility_timeout(&self, receipts: &[String], visibility_timeout_s: i32) -> Result<()> {
         for receipts in receipts.chunks(BATCH_MAX) {
             let entries = receipts.iter().enumerate().map(|(number, receipt)| {

@@ -146,8 +146,8 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Gives up the first record and continues with the others. If it is unknown which record makes the batch fail, returns
-    /// both halves instead, to be sent once each.
+    /// Gives up the first record and continues with the others. If it is unknown which record makes the batch fail,
+    /// returns both halves instead, to be sent once each.
     fn give_up(&mut self, mut letters: Vec<DeadLetter>, is_batch_failure: bool, counts: &mut Counts) -> Vec<SubBatch> {
         let why = self.last_failure.as_deref().unwrap_or_default();
         if is_batch_failure && letters.len() > 1 {

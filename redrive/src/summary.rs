@@ -23,8 +23,8 @@ pub struct Summary {
     pub counts: Counts,
     /// The number of predicted user records. Unknown if predictions do not go to standard output on this machine.
     pub predicted: Option<u64>,
-    /// The number of user records that were rejected again. Unknown if dead letters do not go to standard output on this
-    /// machine.
+    /// The number of user records that were rejected again. Unknown if dead letters do not go to standard output on
+    /// this machine.
     pub rejected_again: Option<u64>,
     /// The number of invocations, or of requests to the stream.
     pub batches: usize,

@@ -48,8 +48,8 @@ pub(super) struct Attempt {
 }
 
 impl Target {
-    /// Returns an identity that differs between targets: a record that succeeded at one target has not succeeded at another.
-    /// It includes the location, because the stages of a product often use the same names.
+    /// Returns an identity that differs between targets: a record that succeeded at one target has not succeeded at
+    /// another. It includes the location, because the stages of a product often use the same names.
     pub(super) async fn identity(&self, services: &Services) -> Result<String> {
         let place = match self {
             Self::Local(options) => match options.user_endpoint {
@@ -108,8 +108,8 @@ impl Target {
         }
     }
 
-    /// Starts the function on this machine, or opens the target in AWS. Also returns the lines that the function writes, if
-    /// it runs on this machine.
+    /// Starts the function on this machine, or opens the target in AWS. Also returns the lines that the function
+    /// writes, if it runs on this machine.
     pub(super) async fn open(self, services: &Services) -> Result<(OpenTarget, mpsc::UnboundedReceiver<Line>)> {
         let no_lines = || mpsc::unbounded_channel().1;
         Ok(match self {

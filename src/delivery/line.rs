@@ -4,13 +4,10 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::destination::{Destination, OutputLine};
-use super::envelope;
-use super::{LineFormat, OutputFormat, PendingLine};
-use crate::event::KinesisRecord;
-use crate::event::{Batch, UserRecord};
+use super::{LineFormat, OutputFormat, PendingLine, envelope};
+use crate::event::{Batch, KinesisRecord, UserRecord};
 use crate::inference::sha256;
-use crate::outcome::Prediction;
-use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, catch_panic};
+use crate::outcome::{Failure, Outcome, Prediction, Rejection, RejectionKind, catch_panic};
 
 /// Builds the lines of one invocation.
 #[derive(Debug)]

@@ -8,8 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 
 use crate::event::Batch;
-use crate::outcome::ModelOutput;
-use crate::outcome::Outcome;
+use crate::outcome::{ModelOutput, Outcome};
 
 /// The approximate size of an entry without its key and its prediction: its share of the map and of the list, and the
 /// fixed-size values.

@@ -1,5 +1,5 @@
 //! Outcomes enter as they are settled. Predictions leave for OUTPUT and rejected records for `DEAD_LETTER`, while later
-//! calls are in flight. This room never makes an inference call and never starts a delivery after the schedule's
+//! calls are in flight. Never makes an inference call and never starts a delivery after the schedule's
 //! delivery end.
 //!
 //! In `ordered` mode, only the finished prefix of whole Kinesis records is delivered, so that a redelivery repeats

@@ -8,15 +8,12 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::dispatch::capacity::{Capacity, Feedback, Permit};
-use crate::dispatch::evidence::RecentAnswers;
-use crate::dispatch::hedge::Hedge;
+use super::capacity::{Capacity, Feedback, Permit};
+use super::evidence::RecentAnswers;
+use super::hedge::Hedge;
 use crate::endpoint::{Endpoint, Response, trace};
-use crate::inference::InferenceRequest;
-use crate::inference::read_prediction;
-use crate::inference::split_response;
-use crate::outcome::Prediction;
-use crate::outcome::{Fault, FaultKind, LoadSignal};
+use crate::inference::{InferenceRequest, read_prediction, split_response};
+use crate::outcome::{Fault, FaultKind, LoadSignal, Prediction};
 
 pub use super::call_stats::CallStats;
 

@@ -18,14 +18,13 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use super::attempt::RecordOutputs;
 use super::scheduler::Scheduler;
 use super::suspects::Suspect;
 use super::{Dispatcher, annotate_span, call_span};
-use crate::dispatch::attempt::RecordOutputs;
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
-use crate::outcome::Fault;
-use crate::outcome::{Outcome, Rejection, RejectionKind, catch_panic_async};
+use crate::outcome::{Fault, Outcome, Rejection, RejectionKind, catch_panic_async};
 
 impl<E: Endpoint> Dispatcher<E> {
     /// Settles the suspects of the batch, the lowest index first. Stops at the first suspect without evidence that the

@@ -19,13 +19,12 @@ use tokio::time::{Instant, timeout_at};
 use tracing::field::Empty;
 use tracing::{Span, debug_span};
 
-use crate::dispatch::attempt::{CallStats, Invoker, RecordOutputs};
-use crate::dispatch::capacity::{Capacity, Permit};
-use crate::dispatch::retry::{RetryBudget, RetryPolicy};
 use crate::endpoint::Endpoint;
 use crate::inference::{InferenceRequest, Requests};
-use crate::outcome::Fault;
-use crate::outcome::Outcome;
+use crate::outcome::{Fault, Outcome};
+use attempt::{CallStats, Invoker, RecordOutputs};
+use capacity::{Capacity, Permit};
+use retry::{RetryBudget, RetryPolicy};
 
 pub mod attempt;
 mod call_stats;

@@ -14,14 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
+use super::attempt::{CallStats, Invoker, RecordOutputs};
+use super::capacity::Permit;
 use super::suspects::{Suspect, Suspects};
 use super::{RetryGate, StopPolicy, Work, annotate_span, call_span};
-use crate::dispatch::attempt::{CallStats, Invoker, RecordOutputs};
-use crate::dispatch::capacity::Permit;
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
-use crate::outcome::Fault;
-use crate::outcome::{Failure, Outcome, catch_panic_async};
+use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
 
 mod transitions;
 

@@ -7,7 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use super::api_key::KeyError;
-use crate::endpoint::aws_error::{ServiceError, causes, chain, is_missing_credentials, sts_error};
+use super::aws_error::{ServiceError, causes, chain, is_missing_credentials, sts_error};
 use crate::outcome::{Fault, FaultKind, LoadSignal};
 
 /// The reason why a call ended without a complete response.

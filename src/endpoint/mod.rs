@@ -2,7 +2,7 @@
 //!
 //! A service adds error types without notice. Each implementation of [`Endpoint`] therefore maps them once into a
 //! [`FaultKind`](crate::outcome::FaultKind), which is named by the caller's next action. All other code matches
-//! exhaustively. This room never limits concurrency, never waits for a backoff and never interprets a prediction.
+//! exhaustively. Never limits concurrency, never waits for a backoff and never interprets a prediction.
 
 use std::future::Future;
 

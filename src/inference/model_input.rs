@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::format::csv;
+use super::format::json_path::JsonPath;
+use super::format::lazy_json::{LazyJson, array, on_one_line};
+use super::format::media_type::MediaType;
 use super::projection::select_columns;
-use crate::inference::format::csv;
-use crate::inference::format::json_path::JsonPath;
-use crate::inference::format::lazy_json::{LazyJson, array, on_one_line};
-use crate::inference::format::media_type::MediaType;
 use crate::outcome::{Rejection, RejectionKind};
 
 /// The rules by which a record becomes a model input.
@@ -143,7 +143,7 @@ impl Document<'_> {
             }),
         };
         let name: String =
-            found.ok_or_else(|| wrong_shape(format!("TARGET_MODEL {path} does not find a string in the record")))?;
+            found.ok_or_else(|| wrong_shape(format!("TARGET_MODEL {path} finds no string in the record")))?;
         let fits = name.bytes().all(|byte| byte.is_ascii_graphic()) && (1..=1024).contains(&name.len());
         if !fits {
             let message = format!("TARGET_MODEL {path} finds a string that is not 1–1024 printable ASCII characters");
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(target(&by("$[-1]", CSV), "1,b.tar.gz").unwrap(), "b.tar.gz");
         for record in ["{}", r#"{"m":7}"#, r#"{"m":null}"#] {
             let message = target(&by("$.m", JSON), record).unwrap_err();
-            assert_eq!(message, "TARGET_MODEL $.m does not find a string in the record");
+            assert_eq!(message, "TARGET_MODEL $.m finds no string in the record");
         }
         assert!(
             target(&by("$.m", JSON), r#"{"m":"a\nb"}"#)

@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::format::csv;
+use super::format::json_path::JsonPath;
+use super::format::lazy_json::{LazyJson, object};
+use super::format::media_type::MediaType;
 use super::prediction::read_body;
-use crate::inference::format::csv;
-use crate::inference::format::json_path::JsonPath;
-use crate::inference::format::lazy_json::{LazyJson, object};
-use crate::inference::format::media_type::MediaType;
 use crate::outcome::{ModelOutput, Rejection, RejectionKind};
 
 /// The member for the model's output in a joined object.

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::format::csv;
+use super::format::lazy_json::on_one_line;
+use super::format::media_type::MediaType;
 use super::prediction::{is_text, read_prediction};
 use crate::endpoint::Response;
-use crate::inference::format::csv;
-use crate::inference::format::lazy_json::on_one_line;
-use crate::inference::format::media_type::MediaType;
 use crate::outcome::{ModelOutput, Prediction};
 
 /// Splits a response to `count` records into their predictions, in the order of the records.

@@ -7,8 +7,7 @@ use std::time::Duration;
 use crate::delivery::{DeliveredRecords, Progress};
 use crate::dispatch::attempt::CallStats;
 use crate::event::Batch;
-use crate::outcome::FaultKind;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, FaultKind, Outcome};
 
 /// The statistics of one invocation.
 #[derive(Debug, Clone, Default)]

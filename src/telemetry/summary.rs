@@ -7,8 +7,7 @@ use tracing::{error, info, warn};
 use super::invocation_stats::InvocationStats;
 use crate::delivery::Progress;
 use crate::event::Batch;
-use crate::outcome::FaultKind;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, FaultKind, Outcome};
 
 /// The maximum number of failure reasons that get a line of their own in one invocation.
 const REASONS_MAX: usize = 10;

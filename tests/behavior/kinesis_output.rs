@@ -255,7 +255,7 @@ async fn output_or_dead_letter_is_the_events_own_stream() {
         for own in &owns {
             let error = running.invoke_event(own).await.unwrap_err().to_string();
             assert!(
-                error.starts_with(&format!("{variable} is the stream that the event comes from")),
+                error.starts_with(&format!("{variable} is the event's source stream")),
                 "{error}"
             );
         }

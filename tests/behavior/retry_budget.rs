@@ -7,7 +7,7 @@ use crate::support::{Behavior, Scenario};
 
 const TRANSIENT: [FaultKind; 3] = [FaultKind::Suspect, FaultKind::Overload, FaultKind::Unreachable];
 
-/// Returns a scenario with this fixed capacity. With its MAX_ATTEMPTS, only the retry budget limits retries.
+/// Returns a scenario with this fixed capacity. With its `MAX_ATTEMPTS`, only the retry budget limits retries.
 fn process(capacity: usize) -> Scenario {
     fastrand::seed(7);
     let scenario = Scenario::of(0).with("CAPACITY", &capacity.to_string());

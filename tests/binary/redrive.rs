@@ -1,5 +1,5 @@
-//! `cargo redrive`: dead letters of a refusing endpoint, and batches that the mapping discarded, redriven through the real
-//! binary.
+//! `cargo redrive`: dead letters of a refusing endpoint, and batches that the mapping discarded, redriven through the
+//! real binary.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,8 +37,8 @@ impl Drop for Folder {
     }
 }
 
-/// Streams transactions through the function. `break_it` changes its options so that records fail. Returns the files with
-/// the dead letters and with the batches that the mapping discarded.
+/// Streams transactions through the function. `break_it` changes its options so that records fail. Returns the files
+/// with the dead letters and with the batches that the mapping discarded.
 async fn broken(folder: &Path, count: usize, packing: Packing, break_it: impl Fn(&mut Options)) -> [PathBuf; 2] {
     let mapping = Mapping {
         batch_size: 40,

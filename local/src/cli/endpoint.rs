@@ -10,8 +10,8 @@ use crate::faults::{Rates, Slow};
 use crate::gateway::{GatewayOptions, UsagePlan};
 use crate::setup::EndpointOptions;
 
-/// The flags that only a local endpoint has: they conflict with flags that name another endpoint. `--seed` is not one of
-/// them, because it is also the seed of killed processes.
+/// The flags that only a local endpoint has: they conflict with flags that name another endpoint. `--seed` is not one
+/// of them, because it is also the seed of killed processes.
 pub const LOCAL_ENDPOINT_FLAGS: [&str; 12] = [
     "model_server",
     "latency",

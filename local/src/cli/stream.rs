@@ -73,8 +73,8 @@ struct MappingArgs {
     /// Time to gather records for a batch, at most 300s
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = window)]
     batch_window: Duration,
-    /// Number of redeliveries of a batch without any progress before the rest of it is discarded, up to 10000; -1 for no
-    /// limit, which is the default in AWS
+    /// Number of redeliveries of a batch without any progress before the rest of it is discarded, up to 10000; -1 for
+    /// no limit, which is the default in AWS
     #[arg(
         long,
         value_name = "N",

@@ -22,8 +22,8 @@ pub(super) fn split_number(event_id: &str, sub_sequence_number: u64) -> (&str, u
     number.unwrap_or((event_id, sub_sequence_number))
 }
 
-/// Returns the identity by which the journal and the deduplication distinguish records. It adds a hash of the bytes to the
-/// key, because two replayed files give their lines the same event identifiers.
+/// Returns the identity by which the journal and the deduplication distinguish records. It adds a hash of the bytes to
+/// the key, because two replayed files give their lines the same event identifiers.
 pub(crate) fn record_id(key: &str, content: u64) -> String {
     format!("{key}@{content:016x}")
 }

@@ -104,7 +104,7 @@ impl Destination {
     ///
     /// # Panics
     ///
-    /// Panics for a destination that this build leaves out. [`Config`](crate::config::Config) never holds one.
+    /// Panics for a destination that this build leaves out. The configuration never holds one.
     pub fn open(setting: &DestinationSetting, environment: &aws_config::SdkConfig) -> Self {
         match setting {
             DestinationSetting::Stdout => Self::Stdout(StdoutLines::new(Box::new(io::stdout()))),

@@ -15,11 +15,11 @@
 //!   high is not retried immediately.
 //! - **Too many calls a second**, which an endpoint behind a URL reports with 429, lowers the [rate](super::pacing) and
 //!   not the limit. No further call starts until an answer arrives or two round trips have passed.
-//! - **Overload, RateLimit or Unreachable only**, for at least three calls and with no other call in flight, means that
-//!   the endpoint is down. The limit becomes one, and single calls probe the endpoint, up to two seconds apart. After
-//!   the outage, each answer raises the limit by one. Answers that arrive together, with no call started between them,
-//!   raise it by one in total. In this way the limit returns to its value before the outage, or to half of its value
-//!   before the first overload if that is higher.
+//! - **Overload, `RateLimit` or Unreachable only**, for at least three calls and with no other call in flight, means
+//!   that the endpoint is down. The limit becomes one, and single calls probe the endpoint, up to two seconds apart.
+//!   After the outage, each answer raises the limit by one. Answers that arrive together, with no call started between
+//!   them, raise it by one in total. In this way the limit returns to its value before the outage, or to half of its
+//!   value before the first overload if that is higher.
 //! - **Retry-After** holds off all calls, not only the call that received it, for ten seconds at most or until an
 //!   answer arrives.
 //! - **Timeouts** lower the limit by a tenth, down to one, if they are a quarter of the latest calls. A few hanging
@@ -256,7 +256,7 @@ impl Limiter {
         self.on_failure(now, has_reached_limit);
     }
 
-    /// Processes a response other than Overload, RateLimit or Unreachable.
+    /// Processes a response other than Overload, `RateLimit` or Unreachable.
     fn on_response(&mut self) {
         if self.outage.on_response() {
             // The calls in flight, the call that has just ended, and one more.

@@ -14,7 +14,7 @@ const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// Longest interval between probes.
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(2);
 
-/// Counts consecutive failed calls, and holds further calls after them. A call fails with Overload, RateLimit or
+/// Counts consecutive failed calls, and holds further calls after them. A call fails with Overload, `RateLimit` or
 /// Unreachable. Timeouts and cancelled calls are not counted.
 #[derive(Debug)]
 pub(super) struct OutageDetector {

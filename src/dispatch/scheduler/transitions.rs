@@ -9,8 +9,7 @@ use tracing::warn;
 
 use super::{FinishedCall, Scheduler, Suspect};
 use crate::dispatch::attempt::RecordOutputs;
-use crate::outcome::{Failure, Outcome};
-use crate::outcome::{Fault, FaultKind};
+use crate::outcome::{Failure, Fault, FaultKind, Outcome};
 
 impl Scheduler {
     /// Handles a finished call. A cancelled call is ignored: its records have no outcome yet.
