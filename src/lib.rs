@@ -6,8 +6,8 @@
 //! ```text
 //! event bytes ─ event ─▶ user records ─ inference ─▶ requests ─ dispatch ─▶ outcomes ─ delivery ─▶ destinations
 //!                                                       │                                │
-//!                                                    endpoint      lambda: the checkpoint, which is the sequence
-//!                                                                  number of the first unfinished record
+//!                                                    endpoint                         lambda: the batch response
+//!                                     {"batchItemFailures":[{"itemIdentifier": first unfinished sequence number}]}
 //! ```
 //!
 //! # The modules
@@ -30,8 +30,8 @@
 //! # Invariants
 //!
 //! - Every user record ends with exactly one [`Outcome`](outcome::Outcome).
-//! - After a record that failed through the endpoint's fault, no new call starts. When the response is sent, no call is
-//!   in flight. The response is sent before the deadline.
+//! - If a record failed and the endpoint may be the cause, no call starts for any later record of the batch. When the
+//!   response is sent, no call is in flight. The response is sent before the deadline.
 //! - A record is read and decoded by itself, and is alone in a request before it is rejected for a fault of the
 //!   request. So neither a broken record nor a call that panics makes another record fail for good.
 //! - At most CAPACITY calls are in flight in the process, however many invocations share it.

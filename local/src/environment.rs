@@ -62,7 +62,7 @@ pub async fn for_function(own: Settings, target: &Target) -> Result<Settings> {
         Target::User(UserEndpoint::Url(url)) => {
             // A function that does not call AWS needs no login. The search for one could wait for a metadata service
             // that does not exist.
-            let login = if needs_credentials(&own) {
+            let login = if has_calls_to_aws(&own) {
                 Some(AwsLogin::find().await?)
             } else {
                 None
@@ -173,7 +173,7 @@ fn check_destinations(environment: &Settings) -> Result<()> {
 }
 
 /// Returns whether a function that calls a URL also calls AWS, and so needs AWS credentials.
-fn needs_credentials(own: &Settings) -> bool {
+fn has_calls_to_aws(own: &Settings) -> bool {
     let signs = own.get("ENDPOINT_AUTH").is_some_and(|auth| auth.trim() == "sigv4");
     let delivers = ["OUTPUT", "DEAD_LETTER"].iter().any(|name| {
         let destination = own.get(*name).map(|value| value.trim()).unwrap_or_default();

@@ -137,7 +137,7 @@ impl Faults {
             let earlier = seen.count_call(hash);
             match marker {
                 Some(marker) => marker.fault_after(earlier),
-                None if self.rates.refuses(hash) => Some(InjectedFault::Refuse),
+                None if self.rates.is_refused(hash) => Some(InjectedFault::Refuse),
                 None if index == 0 => self.rates.draw(hash, earlier),
                 None => None,
             }
@@ -196,7 +196,7 @@ impl Seen {
 }
 
 impl Rates {
-    fn refuses(&self, record: u64) -> bool {
+    fn is_refused(&self, record: u64) -> bool {
         // No call is drawn with this salt.
         self.random_share(record, u64::MAX) < self.refuse
     }

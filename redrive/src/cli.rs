@@ -76,7 +76,7 @@ struct SelectionArgs {
     /// times
     #[arg(long = "reason", value_name = "KIND")]
     reasons: Vec<String>,
-    /// Select only the first N records
+    /// Select only the first N of the records that would be sent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Also send records that succeeded in an earlier run according to the journal

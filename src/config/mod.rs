@@ -22,7 +22,7 @@ mod reader;
 mod request_shape;
 mod variables;
 
-use reader::{Reader, whole};
+use reader::{Reader, parse_whole_number};
 use variables::{
     ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER,
     GIVE_UP_AFTER_S, HEDGE, INFERENCE_COMPONENT_NAME, MEMO_BYTES, METRICS, METRICS_NAMESPACE, OUTPUT, OUTPUT_FORMAT,
@@ -90,10 +90,10 @@ impl Config {
     /// Returns the expected number of calls in flight for the first batch. With several records per request, it is
     /// small.
     pub fn initial_concurrency(&self) -> usize {
-        const MULTI_RECORD_CALLS: usize = 4;
+        const INITIAL_MULTI_RECORD_CALLS: usize = 4;
         let capacity = self.capacity.get();
         if self.requests.max_records > 1 {
-            capacity.min(MULTI_RECORD_CALLS)
+            capacity.min(INITIAL_MULTI_RECORD_CALLS)
         } else {
             capacity
         }
@@ -118,14 +118,16 @@ impl Config {
         reader.check_is_built(DEAD_LETTER, dead_letter.as_ref());
         reader.check_log_level(OUTPUT, output.as_ref());
         reader.check_log_level(DEAD_LETTER, dead_letter.as_ref());
-        let capacity = reader.required(CAPACITY, |value| whole(value, 1..=1000).and_then(NonZeroUsize::new));
+        let capacity = reader.required(CAPACITY, |value| {
+            parse_whole_number(value, 1..=1000).and_then(NonZeroUsize::new)
+        });
         let adaptive_capacity = reader.required(ADAPTIVE_CAPACITY, on_off);
         let hedge = reader.required(HEDGE, percentile);
-        let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| whole(value, 1..=70_000));
+        let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| parse_whole_number(value, 1..=70_000));
         let retry = reader.retry();
         let time_budget = reader.time_budget();
-        let give_up_after_s = reader.optional(GIVE_UP_AFTER_S, |value| whole(value, 1..=604_800));
-        let memo_bytes = reader.required(MEMO_BYTES, |value| whole(value, 0..=1_073_741_824));
+        let give_up_after_s = reader.optional(GIVE_UP_AFTER_S, |value| parse_whole_number(value, 1..=604_800));
+        let memo_bytes = reader.required(MEMO_BYTES, |value| parse_whole_number(value, 0..=1_073_741_824));
         reader.check_memo(output_mode, memo_bytes);
         reader.check_give_up(give_up_after_s, dead_letter.as_ref());
         let content_type = reader.required(CONTENT_TYPE, header);
@@ -234,7 +236,9 @@ fn percentile(value: &str) -> Option<Option<u8>> {
     if value == "off" {
         return Some(None);
     }
-    let percentile = value.strip_prefix('p').and_then(|number| whole(number, 95..=99))?;
+    let percentile = value
+        .strip_prefix('p')
+        .and_then(|number| parse_whole_number(number, 95..=99))?;
     Some(Some(percentile))
 }
 

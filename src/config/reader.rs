@@ -59,9 +59,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     pub(super) fn retry(&mut self) -> Option<RetryPolicy> {
-        let max_attempts = self.required(MAX_ATTEMPTS, |value| whole(value, 1..=10));
-        let base = self.required(RETRY_BASE_MS, |value| whole(value, 1..=60_000));
-        let cap = self.required(RETRY_CAP_MS, |value| whole(value, base.unwrap_or(1)..=60_000));
+        let max_attempts = self.required(MAX_ATTEMPTS, |value| parse_whole_number(value, 1..=10));
+        let base = self.required(RETRY_BASE_MS, |value| parse_whole_number(value, 1..=60_000));
+        let cap = self.required(RETRY_CAP_MS, |value| {
+            parse_whole_number(value, base.unwrap_or(1)..=60_000)
+        });
         Some(RetryPolicy {
             max_attempts: max_attempts?,
             backoff: Backoff {
@@ -72,9 +74,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     pub(super) fn time_budget(&mut self) -> Option<TimeBudget> {
-        let reserve = self.required(DEADLINE_RESERVE_MS, |value| whole(value, 300..=60_000));
+        let reserve = self.required(DEADLINE_RESERVE_MS, |value| parse_whole_number(value, 300..=60_000));
         let min_total = reserve.unwrap_or_default() + 1;
-        let fallback_total = self.required(INVOCATION_BUDGET_MS, |value| whole(value, min_total..=900_000));
+        let fallback_total = self.required(INVOCATION_BUDGET_MS, |value| {
+            parse_whole_number(value, min_total..=900_000)
+        });
         Some(TimeBudget {
             reserve: Duration::from_millis(reserve?),
             fallback_total: Duration::from_millis(fallback_total?),
@@ -140,6 +144,6 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 }
 
 /// Parses a whole number in `range`.
-pub(super) fn whole<T: FromStr + PartialOrd>(value: &str, range: RangeInclusive<T>) -> Option<T> {
+pub(super) fn parse_whole_number<T: FromStr + PartialOrd>(value: &str, range: RangeInclusive<T>) -> Option<T> {
     value.parse().ok().filter(|number| range.contains(number))
 }

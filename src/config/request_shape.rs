@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::header;
-use super::reader::{Reader, whole};
+use super::reader::{Reader, parse_whole_number};
 use super::variables::{
     BATCH_STRATEGY, COMPRESSION, CONTENT_TYPE, CSV_HEADER, DECOMPRESS_LIMIT_BYTES, FEATURES, INPUT_FILTER, JOIN_SOURCE,
     MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, TARGET_MODEL, Variable,
@@ -77,7 +77,9 @@ enum TargetModel {
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn decompress(&mut self) -> Option<DecompressOptions> {
         let compression = self.required(COMPRESSION, Compression::parse);
-        let limit_bytes = self.required(DECOMPRESS_LIMIT_BYTES, |value| whole(value, 1..=268_435_456));
+        let limit_bytes = self.required(DECOMPRESS_LIMIT_BYTES, |value| {
+            parse_whole_number(value, 1..=268_435_456)
+        });
         Some(DecompressOptions {
             enabled: compression? == Compression::Auto,
             limit_bytes: limit_bytes?,
@@ -106,8 +108,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             target_model,
             model_path,
             batch_strategy: self.required(BATCH_STRATEGY, BatchStrategy::parse),
-            max_records: self.required(MAX_RECORDS_PER_REQUEST, |value| whole(value, 1..=10_000)),
-            max_payload_bytes: self.required(MAX_PAYLOAD_BYTES, |value| whole(value, 1..=26_214_400)),
+            max_records: self.required(MAX_RECORDS_PER_REQUEST, |value| parse_whole_number(value, 1..=10_000)),
+            max_payload_bytes: self.required(MAX_PAYLOAD_BYTES, |value| parse_whole_number(value, 1..=26_214_400)),
             csv_header: self.optional(CSV_HEADER, header),
             input_filter: self.required(INPUT_FILTER, JsonPath::parse),
             join_source: self.required(JOIN_SOURCE, JoinSource::parse),

@@ -58,12 +58,12 @@ impl LineBuilder<'_> {
             Outcome::Rejected(_) => self.dead_letter,
             Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered => Some(self.output),
         };
-        destination.is_some_and(Destination::uses_ids)
+        destination.is_some_and(Destination::has_line_ids)
     }
 
-    /// Returns the line's ID: the record's ID in its shard, the endpoint and the stream. The last two differ if
-    /// functions for several endpoints or streams deliver to one destination. A record without an ID gets the hash of
-    /// its entry in the event instead.
+    /// Returns the line's ID: the record's ID in its shard, the endpoint and the stream. The endpoint and the stream
+    /// distinguish lines if several functions deliver to one destination. A record without an ID gets the hash of its
+    /// entry in the event instead.
     fn id(&self, index: usize, record: &KinesisRecord<'_>) -> String {
         let Batch { stream_arn, .. } = self.batch;
         let record_id = self

@@ -1,11 +1,10 @@
 //! Outcomes enter as they are settled. Predictions leave for OUTPUT and rejected records for `DEAD_LETTER`, while later
-//! calls are in flight. Never makes an inference call and never starts a delivery after the schedule's
-//! delivery end.
+//! calls are in flight. Never makes an inference call and never starts a delivery after the schedule's delivery end.
 //!
-//! In `ordered` mode, only the finished prefix of whole Kinesis records is delivered, so that a redelivery repeats
-//! nothing. A record after the checkpoint is delivered only if a destination accepts a part of the lines that it gets.
-//! In `unordered` mode, every finished record is delivered. [`Progress`] reports the records delivered after the
-//! checkpoint, so that the [`memo`] can skip them when the batch is redelivered.
+//! In `ordered` mode, only the finished prefix of whole Kinesis records is delivered, so that no record before the
+//! checkpoint is repeated. A record after the checkpoint is delivered only if a destination accepts a part of the lines
+//! that it gets. In `unordered` mode, every finished record is delivered. [`Progress`] reports the records delivered
+//! after the checkpoint, so that the [`memo`] can skip them when the batch is redelivered.
 
 use std::pin::pin;
 use std::time::SystemTime;
@@ -117,7 +116,7 @@ impl Delivery {
     }
 
     /// Returns `true` without a dead-letter destination: a rejected record is then unfinished, like a failed one.
-    pub fn rejected_fails(&self) -> bool {
+    pub fn is_rejected_unfinished(&self) -> bool {
         self.dead_letter.is_none()
     }
 
@@ -207,8 +206,8 @@ impl Delivery {
     }
 
     /// Delivers in three steps: the predictions before the first dead letter, all dead letters, then the predictions
-    /// after the first dead letter. A failed step ends or shortens the next steps, so that a redelivery repeats few
-    /// lines.
+    /// after the first dead letter. After a failed step, the next steps deliver only the lines before the
+    /// first undelivered one, or nothing, so that a redelivery repeats few lines.
     async fn deliver_in_order(&self, mut lines: Vec<PendingLine>, schedule: Schedule) -> Vec<PutResult> {
         let end = schedule.delivery_end;
         let first_dead_letter = lines.iter().position(|line| line.is_dead_letter);

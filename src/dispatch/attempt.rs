@@ -103,7 +103,7 @@ impl<E: Endpoint> Invoker<E> {
                 stats.record_answer(latency);
                 Ok(RecordOutputs::from_response(response, request))
             }
-            Ok(Err(fault)) => Err(self.resolve_doubt(fault, request)),
+            Ok(Err(fault)) => Err(self.apply_evidence(fault, request)),
             Err(_elapsed) => {
                 permit.report(Feedback::TimedOut);
                 stats.timeouts.fetch_add(1, Ordering::Relaxed);
@@ -158,7 +158,7 @@ impl<E: Endpoint> Invoker<E> {
         sleep(delay).await;
         loop {
             // Takes the permit first, because it is returned if the hedge budget is empty.
-            if let Some(permit) = self.capacity.try_acquire_spare()
+            if let Some(permit) = self.capacity.try_acquire_for_hedge()
                 && hedge.try_withdraw()
             {
                 return permit;
@@ -192,13 +192,13 @@ impl<E: Endpoint> Invoker<E> {
             },
         });
         if let Some(time) = answer.as_ref().err().and_then(|fault| fault.retry_after) {
-            permit.hold_off_for(time);
+            permit.hold_other_calls(time);
         }
         answer
     }
 
     /// Decides whether a fault that needs evidence counts against the record.
-    fn resolve_doubt(&self, fault: Fault, request: &InferenceRequest) -> Fault {
+    fn apply_evidence(&self, fault: Fault, request: &InferenceRequest) -> Fault {
         if !fault.needs_evidence {
             return fault;
         }

@@ -82,8 +82,8 @@ impl Capacity {
 
     /// Like [`acquire`](Self::acquire), but waits only for a permit. It ignores pacing and the pauses after an overload
     /// or during an outage. This is for the few calls that decide the outcome of a record.
-    pub async fn acquire_unpaced(&self) -> Permit {
-        self.acquire_with(Limiter::try_start_unpaced).await
+    pub async fn acquire_immediately(&self) -> Permit {
+        self.acquire_with(Limiter::try_start_immediately).await
     }
 
     async fn acquire_with(&self, try_start: impl Fn(&mut Limiter, Instant) -> Start) -> Permit {
@@ -105,9 +105,9 @@ impl Capacity {
 
     /// Returns a permit that no other task is waiting for, to be used for a hedged call. Returns `None` under
     /// back-pressure, because a hedged call may turn out to be unnecessary.
-    pub fn try_acquire_spare(&self) -> Option<Permit> {
+    pub fn try_acquire_for_hedge(&self) -> Option<Permit> {
         let _turn = self.shared.turn.try_lock().ok()?;
-        let is_spare = self.shared.limiter().try_start_spare(Instant::now());
+        let is_spare = self.shared.limiter().try_start_hedge(Instant::now());
         is_spare.then(|| Permit::new(&self.shared))
     }
 
@@ -142,7 +142,7 @@ impl Permit {
 
     /// Starts no other call for `time`, ten seconds at most, or until an answer arrives. The `time` is the
     /// `Retry-After` of a throttled call, and has an effect only after that call has been reported.
-    pub fn hold_off_for(&mut self, time: Duration) {
+    pub fn hold_other_calls(&mut self, time: Duration) {
         self.shared
             .limiter()
             .hold_off_until(Instant::now() + time.min(RETRY_AFTER_MAX));

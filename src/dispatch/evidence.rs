@@ -71,7 +71,7 @@ impl RecentAnswers {
             samples.pop_front();
         }
         samples.push_back(sample);
-        let lone = Arc::new(request.first_only_owned());
+        let lone = Arc::new(request.copy_of_first());
         self.probe_requests().put(request.target_model().cloned(), lone);
     }
 
@@ -98,7 +98,7 @@ impl RecentAnswers {
 
     /// Returns whether a call for another record than that of `request` started after `moment` and was answered. An
     /// answer to a call that was already in flight is not evidence about calls that start now.
-    pub fn other_answered_since(&self, moment: Instant, request: Option<&InferenceRequest>) -> bool {
+    pub fn has_other_answered_since(&self, moment: Instant, request: Option<&InferenceRequest>) -> bool {
         let samples = self.samples();
         let mut since = samples.iter().filter(|sample| sample.at >= moment + sample.latency);
         since.any(|sample| request.is_none_or(|request| sample.is_for_other_record(request)))
@@ -188,21 +188,21 @@ mod tests {
         answers.add(&request("a"), Duration::ZERO);
         advance(Duration::from_millis(1)).await;
         let moment = Instant::now();
-        assert!(!answers.other_answered_since(moment, Some(&request("b"))));
+        assert!(!answers.has_other_answered_since(moment, Some(&request("b"))));
         answers.add(&request("b"), Duration::ZERO);
         assert!(
-            !answers.other_answered_since(moment, Some(&request("b"))),
+            !answers.has_other_answered_since(moment, Some(&request("b"))),
             "the answer is for the record itself"
         );
-        assert!(answers.other_answered_since(moment, Some(&request("a"))));
+        assert!(answers.has_other_answered_since(moment, Some(&request("a"))));
         answers.add(&request("c"), Duration::from_millis(1));
         assert!(
-            !answers.other_answered_since(moment, Some(&request("b"))),
+            !answers.has_other_answered_since(moment, Some(&request("b"))),
             "the call started before the moment"
         );
         advance(Duration::from_millis(1)).await;
         answers.add(&request("c"), Duration::from_millis(1));
-        assert!(answers.other_answered_since(moment, Some(&request("b"))));
+        assert!(answers.has_other_answered_since(moment, Some(&request("b"))));
         answers.add(&request("b"), Duration::ZERO);
         assert_eq!(answers.probe_request(Some(&request("a"))), Some(request("b")));
         assert_eq!(answers.probe_request(Some(&request("b"))), None);
@@ -215,11 +215,11 @@ mod tests {
         let moment = Instant::now();
         answers.add(&of("a", "A"), Duration::ZERO);
         let of_b = of("b", "B");
-        assert!(!answers.other_answered_since(moment, Some(&of_b)));
+        assert!(!answers.has_other_answered_since(moment, Some(&of_b)));
         assert!(!answers.consume_evidence_against(&of_b));
         assert_eq!(answers.probe_request(Some(&of_b)), None);
         answers.add(&of("c", "B"), Duration::ZERO);
-        assert!(answers.other_answered_since(moment, Some(&of_b)));
+        assert!(answers.has_other_answered_since(moment, Some(&of_b)));
         assert_eq!(answers.probe_request(Some(&of_b)), Some(of("c", "B")));
         assert_eq!(answers.probe_request(Some(&of("b", "A"))), Some(of("a", "A")));
         assert!(answers.consume_evidence_against(&of_b));

@@ -3,8 +3,9 @@
 //!
 //! The endpoint may also be the cause, and an outage must never empty the stream into the dead letters. So the last
 //! attempt at an old record, at least its second, is made after all other requests have finished. It counts against the
-//! record only if the endpoint answers other records both before and after it. The first call must start after the
-//! previous attempt, and the second after the last attempt. If there is no such call, because the outcomes of the
+//! record only if the endpoint answers other records both before and after it. So two other calls must be
+//! answered: one that starts between the previous attempt and the last attempt, and one that starts after the last
+//! attempt. If there is no such call, because the outcomes of the
 //! others are remembered, the dispatcher sends a probe: a request for a record that was answered before. After a panic
 //! or a refusal of unclear cause, there is no further attempt, and only the answer after it is needed.
 //!
@@ -75,7 +76,7 @@ impl<E: Endpoint> Dispatcher<E> {
         request: Option<&InferenceRequest>,
     ) -> bool {
         let recent_answers = self.invoker.recent_answers();
-        if recent_answers.other_answered_since(moment, request) {
+        if recent_answers.has_other_answered_since(moment, request) {
             return true;
         }
         let own_record = || {
@@ -97,7 +98,7 @@ impl<E: Endpoint> Dispatcher<E> {
         scheduler: &mut Scheduler,
         request: &Arc<InferenceRequest>,
     ) -> Result<Result<RecordOutputs, Fault>, Outcome> {
-        let mut permit = self.invoker.capacity().acquire_unpaced().await;
+        let mut permit = self.invoker.capacity().acquire_immediately().await;
         let call = self.invoker.attempt(request, &mut permit, scheduler.stats());
         let call = async {
             let ended = catch_panic_async(call).await;

@@ -2,7 +2,7 @@
 //! dispatcher has returned or was dropped.
 //!
 //! Each invocation runs one scheduler. It waits for one process-wide permit at a time and gives the permit to the ready
-//! request with the lowest position. Each attempt is a separate task, so a panic fails one record and not the batch.
+//! request with the lowest index. Each attempt is a separate task, so a panic fails one record and not the batch.
 //! There are never more tasks than permits, whatever the size of the batch. After a transient fault, a request waits
 //! without a permit and is then ready again. A refused request for several records is split in halves until the refused
 //! record is alone.
@@ -49,18 +49,18 @@ const STARTS_PER_YIELD: usize = 8;
 pub struct Dispatcher<E> {
     invoker: Arc<Invoker<E>>,
     budget: Arc<RetryBudget>,
-    policy: StopPolicy,
+    policy: DispatchPolicy,
 }
 
 /// The policy for retries, and for the records after an unfinished one.
 #[derive(Debug, Clone, Copy)]
-pub struct StopPolicy {
+pub struct DispatchPolicy {
     /// The policy for retries.
     pub retry: RetryPolicy,
     /// Makes a rejected record unfinished, like a failed one. True if there is no dead-letter destination.
-    pub rejected_fails: bool,
-    /// Attempts the records after a failed record that may be poison. True if the memo keeps their outcomes for the
-    /// redelivery.
+    pub is_rejected_unfinished: bool,
+    /// Whether attempts continue for the records after a failed record that may be poison. True if there is a memo,
+    /// which keeps their outcomes for the redelivery.
     pub isolate_suspects: bool,
 }
 
@@ -124,7 +124,7 @@ fn annotate_span(ended: &Result<Result<RecordOutputs, Fault>, Outcome>) {
 
 impl<E: Endpoint> Dispatcher<E> {
     /// Creates a dispatcher that makes its attempts with `invoker` and takes its retries from `budget`.
-    pub fn new(invoker: Invoker<E>, budget: RetryBudget, policy: StopPolicy) -> Self {
+    pub fn new(invoker: Invoker<E>, budget: RetryBudget, policy: DispatchPolicy) -> Self {
         Self {
             invoker: Arc::new(invoker),
             budget: Arc::new(budget),
@@ -146,7 +146,7 @@ impl<E: Endpoint> Dispatcher<E> {
         };
         let mut scheduler = Scheduler::new(work, self.policy, retry_gate);
         let all = async {
-            self.drive_reserving_last_attempt(&mut scheduler).await;
+            self.drive_until_last_attempts(&mut scheduler).await;
             self.settle_suspects(&mut scheduler).await;
         };
         // If the time is over, calls may still be in flight. `cancel_all` cancels them.
@@ -155,10 +155,10 @@ impl<E: Endpoint> Dispatcher<E> {
         scheduler.into_stats()
     }
 
-    /// Drives all requests until they have finished. If a suspect is waiting when there is just enough time for its
-    /// last attempt, cancels the calls in flight instead. Without this, hanging calls could use up the time of every
-    /// invocation, and none of their records would ever be given up.
-    async fn drive_reserving_last_attempt(&self, scheduler: &mut Scheduler) {
+    /// Drives all requests until they have finished. If a suspect is waiting when there is just enough time left for
+    /// its last attempt, stops there and cancels the calls in flight. Without this, hanging calls could use up the time
+    /// of every invocation, and none of their records would ever be given up.
+    async fn drive_until_last_attempts(&self, scheduler: &mut Scheduler) {
         let reserve = self.invoker.last_attempt_reserve();
         let reserve_start = scheduler.calls_end().checked_sub(reserve).unwrap_or_else(Instant::now);
         let done = timeout_at(reserve_start, self.drive(scheduler)).await;
@@ -200,7 +200,7 @@ impl<E: Endpoint> Dispatcher<E> {
         while scheduler.has_ready() {
             tokio::select! {
                 biased;
-                // Events first: they may make a request with a lower position ready, or stop the ready requests.
+                // Events first: they may make a request with a lower index ready, or stop the ready requests.
                 () = scheduler.wait_for_event() => {}
                 permit = &mut permit => return Some(permit),
             }

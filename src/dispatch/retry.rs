@@ -29,8 +29,8 @@ pub struct Backoff {
 
 /// A token bucket for the retries of the process. Each answer deposits one retry, and each retry withdraws one.
 ///
-/// In the long run, at most half of all calls are retries. Up to a third of the first attempts may fail once, in any
-/// order, and all of them are retried, although the retries and their deposits come only after a wait.
+/// In the long run, at most half of all calls are retries. If up to a third of the first attempts fail once, all of
+/// them are retried, in whatever order they fail. A retry deposits only when it is answered, which is after its wait.
 ///
 /// While most calls fail, the bucket stays empty and each delivery of a record makes one call. Otherwise the retries
 /// here and the redeliveries by the mapping would multiply the load of an outage.

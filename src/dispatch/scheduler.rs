@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use super::attempt::{CallStats, Invoker, RecordOutputs};
 use super::capacity::Permit;
 use super::suspects::{Suspect, Suspects};
-use super::{RetryGate, StopPolicy, Work, annotate_span, call_span};
+use super::{DispatchPolicy, RetryGate, Work, annotate_span, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
@@ -25,11 +25,11 @@ use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
 mod transitions;
 
 /// The index of a request, the result of its attempt (`Err` with the outcome after a panic), and the permit. The permit
-/// is released only after the result is processed, so that no attempt starts that this result forbids.
+/// is released only after the result is processed: the result may forbid attempts at later records.
 type FinishedCall = (usize, Result<Result<RecordOutputs, Fault>, Outcome>, Permit);
 
 pub(super) struct Scheduler {
-    policy: StopPolicy,
+    policy: DispatchPolicy,
     retry_gate: RetryGate,
     /// The requests, each at the index of its first record.
     requests: Vec<Option<PendingRequest>>,
@@ -46,7 +46,7 @@ pub(super) struct Scheduler {
     /// The index from which on no attempt starts: the first record that is unfinished, so that the mapping redelivers
     /// all records after it.
     stop_index: usize,
-    /// Like `stop_index`, without the suspects, which may still be split.
+    /// The first record that is unfinished and settled. Suspects are not settled: they may still be split.
     settled_stop_index: usize,
     /// The first index that delivery left unfinished.
     delivery_stop_index: watch::Receiver<usize>,
@@ -66,7 +66,7 @@ struct PendingRequest {
 }
 
 impl Scheduler {
-    pub(super) fn new(work: Work, policy: StopPolicy, retry_gate: RetryGate) -> Self {
+    pub(super) fn new(work: Work, policy: DispatchPolicy, retry_gate: RetryGate) -> Self {
         let count = work.records;
         let mut scheduler = Self {
             policy,
@@ -136,7 +136,7 @@ impl Scheduler {
         self.has_ready() || !self.waiting.is_empty() || !self.calls.is_empty()
     }
 
-    /// Starts an attempt at the ready request with the lowest position.
+    /// Starts an attempt at the ready request with the lowest index.
     pub(super) fn start<E: Endpoint>(&mut self, invoker: &Arc<Invoker<E>>, mut permit: Permit) {
         let Reverse(index) = self.ready.pop().expect("a request is ready");
         let pending = self.pending_request(index).expect("a ready index has a request");

@@ -1,4 +1,5 @@
-//! Suspects: failed requests that may be poison. They wait until all other requests have finished.
+//! Suspects: failed requests that may be poison, which means that one of their records makes every call fail. Suspects
+//! wait until all other requests have finished.
 
 use std::collections::BTreeMap;
 
@@ -45,8 +46,8 @@ impl Suspects {
         self.give_up_eligible.get(index).is_some_and(|is_eligible| *is_eligible)
     }
 
-    /// Adds a suspect whose last attempt has just ended. The answers to calls that started after `since`, or after now
-    /// if it is `None`, are evidence against the suspect.
+    /// Adds a suspect whose last attempt has just ended. The answer to a call that started after `since` is evidence
+    /// against the suspect. Without `since`, the call must start after this moment.
     pub(super) fn add(&mut self, index: usize, fault: Fault, attempts_left: u32, since: Option<Instant>) {
         let suspect = Suspect {
             evidence_since: since.unwrap_or_else(Instant::now),

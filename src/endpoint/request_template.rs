@@ -5,7 +5,6 @@ use aws_smithy_runtime_api::http::HttpError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
-use super::signature::PerCallHeader;
 use super::{Call, SetUpError};
 
 /// The function's name and version.
@@ -14,6 +13,9 @@ const USER_AGENT: &str = concat!("instream/", env!("CARGO_PKG_VERSION"));
 /// The per-call headers, sorted by name.
 pub(super) const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
 const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
+
+/// The name and value of a header that differs between requests.
+pub(super) type PerCallHeader<'a> = (&'static str, &'a str);
 
 /// The parameters of `InvokeEndpoint` that are the same for every call. Each is sent as a header:
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>. An endpoint behind a

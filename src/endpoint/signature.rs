@@ -18,11 +18,11 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
 
-use super::request_template::{copy, with_body};
+use super::request_template::{PerCallHeader, copy, with_body};
 
 mod canonical;
 
-use canonical::{canonical_value, hash_beginning, host_header, push_hex};
+use canonical::{canonical_value, hash_canonical_prefix, host_header, push_hex};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Headers that are not signed, because proxies on the way may change them. The SDK does not sign them either.
@@ -30,9 +30,6 @@ const UNSIGNED: [&str; 1] = ["user-agent"];
 
 /// Header names and canonical values, in the order of the canonical request.
 type Headers = Vec<(String, String)>;
-
-/// The name and value of a header that differs between requests.
-pub type PerCallHeader<'a> = (&'static str, &'a str);
 
 /// Creates signed requests from a template. The requests differ only in their body and a few headers.
 #[derive(Debug)]
@@ -62,14 +59,14 @@ struct SigningContext {
     /// The hash of the canonical request up to the first per-call header.
     hash: digest::Context,
     /// The names of the headers in `hash`, separated by semicolons.
-    header_names: String,
+    leading_header_names: String,
     /// Constant headers that may sort after a per-call header.
-    later_headers: Headers,
+    trailing_headers: Headers,
     key: hmac::Key,
     /// The beginning of the string to sign, up to the hash of the canonical request.
-    to_sign: String,
+    string_to_sign_prefix: String,
     /// The beginning of the `authorization` header, up to the names of the signed headers.
-    authorization: String,
+    authorization_prefix: String,
 }
 
 impl Signer {
@@ -133,17 +130,17 @@ impl Signer {
         if let Some(token) = credentials.session_token() {
             request.headers_mut().insert("x-amz-security-token", token.to_owned());
         }
-        let (earlier, later_headers) = self.signed_headers(&request);
-        let names: Vec<_> = earlier.iter().map(|(name, _)| name.as_str()).collect();
+        let (leading_headers, trailing_headers) = self.signed_headers(&request);
+        let names: Vec<_> = leading_headers.iter().map(|(name, _)| name.as_str()).collect();
         let key = generate_signing_key(credentials.secret_access_key(), time, region, service);
         SigningContext {
             second,
-            hash: hash_beginning(&request, &earlier),
-            header_names: names.join(";"),
-            later_headers,
+            hash: hash_canonical_prefix(&request, &leading_headers),
+            leading_header_names: names.join(";"),
+            trailing_headers,
             key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
-            to_sign: format!("{ALGORITHM}\n{date}\n{credential_scope}\n"),
-            authorization: format!(
+            string_to_sign_prefix: format!("{ALGORITHM}\n{date}\n{credential_scope}\n"),
+            authorization_prefix: format!(
                 "{ALGORITHM} Credential={}/{credential_scope}, SignedHeaders=",
                 credentials.access_key_id()
             ),
@@ -178,14 +175,14 @@ impl fmt::Debug for SigningContext {
 
 impl SigningContext {
     fn authorization(&self, per_call: &[PerCallHeader<'_>], body: &[u8]) -> String {
-        let later_headers = self
-            .later_headers
+        let trailing_headers = self
+            .trailing_headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.clone()));
         let per_call_headers = per_call.iter().map(|(name, value)| (*name, canonical_value(value)));
-        let mut headers: Vec<_> = later_headers.chain(per_call_headers).collect();
+        let mut headers: Vec<_> = trailing_headers.chain(per_call_headers).collect();
         headers.sort_unstable();
-        let mut names = self.header_names.clone();
+        let mut names = self.leading_header_names.clone();
         let mut rest = String::with_capacity(512);
         for (name, value) in headers {
             rest.extend([name, ":", &value, "\n"]);
@@ -195,11 +192,14 @@ impl SigningContext {
         push_hex(&mut rest, digest::digest(&digest::SHA256, body).as_ref());
         let mut hash = self.hash.clone();
         hash.update(rest.as_bytes());
-        let mut to_sign = self.to_sign.clone();
-        push_hex(&mut to_sign, hash.finish().as_ref());
+        let mut string_to_sign = self.string_to_sign_prefix.clone();
+        push_hex(&mut string_to_sign, hash.finish().as_ref());
         let mut authorization = String::with_capacity(512);
-        authorization.extend([&self.authorization, names.as_str(), ", Signature="]);
-        push_hex(&mut authorization, hmac::sign(&self.key, to_sign.as_bytes()).as_ref());
+        authorization.extend([&self.authorization_prefix, names.as_str(), ", Signature="]);
+        push_hex(
+            &mut authorization,
+            hmac::sign(&self.key, string_to_sign.as_bytes()).as_ref(),
+        );
         authorization
     }
 }

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use super::api_key::{ApiKey, Secret};
 use super::call_error::CallError;
 use super::credentials::CachedCredentials;
-use super::request_template::{copy, with_body};
-use super::signature::{PerCallHeader, Signer};
+use super::request_template::{PerCallHeader, copy, with_body};
+use super::signature::Signer;
 use super::trace;
 
 mod response;

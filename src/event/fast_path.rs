@@ -54,7 +54,8 @@ pub(super) fn read(payload: &str) -> Option<Event<'_>> {
         .zip(pieces)
         .map(|(entry, data)| entry.record(data));
     let mut records: Vec<_> = records.collect::<Option<_>>()?;
-    // `collect` reused the allocation of the entries, which are larger and whose vector grew by doubling.
+    // `collect` reuses the allocation of the entries, which are larger and whose vector grew by doubling. Shrinking
+    // returns the rest of it.
     records.shrink_to_fit();
     Some(Event {
         records,

@@ -15,7 +15,7 @@ pub const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 /// An aggregate ends with the MD5 of its message.
 const DIGEST_BYTES: usize = 16;
 /// The maximum number of user records in one aggregate. A record of 1 MiB could hold that many of ten bytes each, and
-/// each user record takes about a hundred bytes more in memory.
+/// each user record takes several hundred bytes more in memory.
 pub const USER_RECORDS_MAX: usize = 100_000;
 /// The maximum number of fields in one message: per user record its data, a partition key and an explicit hash key.
 const FIELDS_MAX: usize = 3 * USER_RECORDS_MAX;
@@ -38,12 +38,12 @@ struct Aggregate {
     #[prost(string, repeated, tag = "2")]
     explicit_hash_keys: Vec<String>,
     #[prost(message, repeated, tag = "3")]
-    records: Vec<KplRecord>,
+    records: Vec<EncodedUserRecord>,
 }
 
 /// One user record of the message. Required fields are optional here, so that a missing field can be detected.
 #[derive(Message)]
-struct KplRecord {
+struct EncodedUserRecord {
     #[prost(uint64, optional, tag = "1")]
     partition_key: Option<u64>,
     #[prost(uint64, optional, tag = "2")]
@@ -105,7 +105,7 @@ fn count_fields(mut message: &[u8]) -> Result<usize, DecodeError> {
     Ok(count)
 }
 
-impl KplRecord {
+impl EncodedUserRecord {
     fn into_user_record(self, keys: &[Arc<str>], hash_keys: &[Arc<str>]) -> Result<KplUserRecord, &'static str> {
         let find = |keys: &[Arc<str>], number: u64| keys.get(usize::try_from(number).ok()?).cloned();
         let partition_key = self.partition_key.and_then(|number| find(keys, number));

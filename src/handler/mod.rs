@@ -15,7 +15,7 @@ use crate::dispatch::attempt::{CallStats, Invoker};
 use crate::dispatch::capacity::Capacity;
 use crate::dispatch::hedge::Hedge;
 use crate::dispatch::retry::RetryBudget;
-use crate::dispatch::{Dispatcher, StopPolicy, Work};
+use crate::dispatch::{DispatchPolicy, Dispatcher, Work};
 use crate::endpoint::Endpoint;
 use crate::event::{self, Batch, DecompressOptions, NotKinesis, decode};
 use crate::inference::{self, RequestSpec, Requests};
@@ -81,9 +81,9 @@ impl<E: Endpoint> Handler<E> {
         };
         let delivery = Delivery::new(output, dead_letter, line_format, config.output_mode);
         let memo = Memo::new(config.memo_bytes);
-        let policy = StopPolicy {
+        let policy = DispatchPolicy {
             retry: config.retry,
-            rejected_fails: delivery.rejected_fails(),
+            is_rejected_unfinished: delivery.is_rejected_unfinished(),
             isolate_suspects: memo.is_on(),
         };
         let capacity = Capacity::new(config.capacity, config.adaptive_capacity);
@@ -141,7 +141,7 @@ impl<E: Endpoint> Handler<E> {
             remembered,
             delivered_before,
             limit: self.limit(),
-            ..InvocationStats::of(&batch, &progress, &call_stats, self.delivery.rejected_fails())
+            ..InvocationStats::of(&batch, &progress, &call_stats, self.delivery.is_rejected_unfinished())
         };
         summary::log_summary(&batch, &progress, &stats);
         let finished = checkpointable_prefix(batch.records, progress.finished_prefix());

@@ -289,6 +289,6 @@ mod tests {
         };
         assert_eq!(records(&whole.halves()), [vec![0, 1], vec![2, 3, 4]]);
         assert_eq!(records(&whole.split_each()).concat(), [0, 1, 2, 3, 4]);
-        assert_eq!(whole.first_only_owned().body(), "1");
+        assert_eq!(whole.copy_of_first().body(), "1");
     }
 }

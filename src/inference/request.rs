@@ -112,7 +112,7 @@ impl InferenceRequest {
     /// Returns a request for its first record alone, with a copy of the model input. Without the copy, the request
     /// would keep the memory of the whole batch alive.
     #[must_use]
-    pub fn first_only_owned(&self) -> Self {
+    pub fn copy_of_first(&self) -> Self {
         let mut first = self.with_parts(std::slice::from_ref(self.first()));
         for part in &mut first.parts {
             part.input = Bytes::copy_from_slice(&part.input);

@@ -39,8 +39,8 @@ pub struct NoCheckpoint {
     record_index: usize,
 }
 
-/// Returns the length of the longest prefix of `records` that a checkpoint can follow, if the first `finished` records
-/// are finished.
+/// Returns how many of the first `finished` records can be reported as finished. These are all of them if the next
+/// record can be named as the checkpoint.
 ///
 /// The response must name the record after the prefix. If that record has no sequence number, the nearest earlier
 /// record with a sequence number is named instead. The records from there on are redelivered, so they must not be

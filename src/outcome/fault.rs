@@ -39,7 +39,7 @@ impl FaultKind {
 pub enum LoadSignal {
     /// The effect that the fault kind has.
     FromKind,
-    /// None: the fault concerns a single model, and calls for other models are not affected.
+    /// No effect. The fault concerns a single model, and calls for other models are not affected.
     SingleModelOnly,
     /// There are too many calls per second, however few are in flight.
     RateLimit,

@@ -25,8 +25,8 @@ pub enum Outcome {
     Rejected(Rejection),
     /// The record may succeed later. The event source mapping must redeliver it.
     Failed(Failure),
-    /// The record was predicted or rejected in an earlier delivery of the batch, and its destination has accepted the
-    /// result.
+    /// The record was predicted or rejected, in this or in an earlier delivery of the batch, and its destination has
+    /// accepted the result.
     Delivered,
 }
 

@@ -62,7 +62,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    fn of(outcome: &Outcome, progress: &Progress<'_>, rejected_fails: bool) -> Option<Self> {
+    fn of(outcome: &Outcome, progress: &Progress<'_>, is_rejected_unfinished: bool) -> Option<Self> {
         match outcome {
             Outcome::Failed(failure) => Some(match failure {
                 Failure::Fault(fault) => Self::Fault(fault.kind),
@@ -71,7 +71,7 @@ impl Cause {
                 Failure::BatchTooLarge => Self::BatchTooLarge,
                 Failure::AfterFailure => Self::AfterFailure,
             }),
-            Outcome::Rejected(_) if rejected_fails => Some(Self::Undelivered),
+            Outcome::Rejected(_) if is_rejected_unfinished => Some(Self::Undelivered),
             Outcome::Predicted(_) | Outcome::Rejected(_) if progress.has_delivery_failed() => Some(Self::Undelivered),
             Outcome::Predicted(_) | Outcome::Rejected(_) => Some(Self::Waiting),
             Outcome::Delivered => None,
@@ -80,13 +80,18 @@ impl Cause {
 }
 
 impl InvocationStats {
-    /// Returns the statistics of the batch and its calls. `rejected_fails` is true if there is no destination for dead
-    /// letters. The remembered records, the limit and the times are left at zero for the caller to fill in.
-    pub fn of(batch: &Batch<'_>, progress: &Progress<'_>, call_stats: &CallStats, rejected_fails: bool) -> Self {
+    /// Returns the statistics of the batch and its calls. `is_rejected_unfinished` is true if there is no destination
+    /// for dead letters. The remembered records, the limit and the times are left at zero for the caller to fill in.
+    pub fn of(
+        batch: &Batch<'_>,
+        progress: &Progress<'_>,
+        call_stats: &CallStats,
+        is_rejected_unfinished: bool,
+    ) -> Self {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         let mut failed = HashMap::new();
         for (_, outcome) in progress.outcomes() {
-            if let Some(cause) = Cause::of(outcome, progress, rejected_fails) {
+            if let Some(cause) = Cause::of(outcome, progress, is_rejected_unfinished) {
                 *failed.entry(cause).or_default() += 1;
             }
         }

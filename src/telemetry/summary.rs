@@ -106,7 +106,10 @@ fn reasons<'p>(progress: &'p Progress<'_>) -> (Vec<Reason<'p>>, usize) {
         if *failure == Failure::AfterFailure {
             continue;
         }
-        if let Some(reason) = reasons.iter_mut().find(|reason| same_log_line(reason.failure, failure)) {
+        if let Some(reason) = reasons
+            .iter_mut()
+            .find(|reason| has_same_log_line(reason.failure, failure))
+        {
             reason.records += 1;
         } else if reasons.len() < REASONS_MAX {
             let records = 1;
@@ -123,7 +126,7 @@ fn reasons<'p>(progress: &'p Progress<'_>) -> (Vec<Reason<'p>>, usize) {
 }
 
 /// Returns whether both failures give the same log line. A container's message is not logged, so it is not compared.
-fn same_log_line(one: &Failure, other: &Failure) -> bool {
+fn has_same_log_line(one: &Failure, other: &Failure) -> bool {
     match (one, other) {
         (Failure::Fault(one), Failure::Fault(other)) => one.kind == other.kind && one.summary == other.summary,
         _ => one == other,

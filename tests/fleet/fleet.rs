@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::endpoint::{EndpointSpec, Service};
 use crate::instance::Instance;
 use crate::ledger::Ledger;
-use crate::ran::RunResult;
+use crate::run_result::RunResult;
 use crate::{setting, trace};
 
 /// Instances start at random times within this period, since no two processes start at the same moment.

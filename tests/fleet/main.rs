@@ -18,15 +18,15 @@ mod endpoint;
 mod fleet;
 mod instance;
 mod ledger;
-mod ran;
+mod run_result;
 mod table;
 mod trace;
 
-mod alone;
+mod one_instance;
 mod outages;
-mod plan;
 mod sharing;
 mod sizing;
+mod usage_plan;
 
 #[path = "../simulation/setting.rs"]
 mod setting;

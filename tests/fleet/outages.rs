@@ -8,7 +8,7 @@ use instream::outcome::FaultKind;
 use crate::endpoint::{EndpointSpec, Limit, Outage};
 use crate::fleet::Fleet;
 use crate::ledger::Counts;
-use crate::ran::RunResult;
+use crate::run_result::RunResult;
 use crate::trace::min_median_max;
 
 const OUTAGE: Range<Duration> = Duration::from_secs(4)..Duration::from_secs(64);

@@ -3,7 +3,7 @@
 use crate::endpoint::Limit;
 use crate::fleet::Fleet;
 use crate::ledger::Counts;
-use crate::ran::RunResult;
+use crate::run_result::RunResult;
 use crate::trace::min_median_max;
 
 /// Runs the fleet with the fixed capacity and with the adaptive one. Prints and returns both results.

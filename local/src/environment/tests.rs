@@ -190,8 +190,8 @@ fn a_user_endpoint_is_a_url_or_a_name() {
 }
 
 #[test]
-fn a_function_that_calls_a_url_needs_credentials_only_if_it_also_calls_aws() {
-    assert!(!needs_credentials(&Settings::new()));
+fn a_function_that_calls_a_url_has_calls_to_aws_only_if_it_also_calls_aws() {
+    assert!(!has_calls_to_aws(&Settings::new()));
     for (name, value, expected) in [
         ("ENDPOINT_AUTH", "none", false),
         ("ENDPOINT_AUTH", "sigv4", true),
@@ -204,7 +204,7 @@ fn a_function_that_calls_a_url_needs_credentials_only_if_it_also_calls_aws() {
         ("DEAD_LETTER", "s3:letters", true),
     ] {
         assert_eq!(
-            needs_credentials(&settings([(name, value)])),
+            has_calls_to_aws(&settings([(name, value)])),
             expected,
             "{name}={value}"
         );

@@ -178,7 +178,7 @@ impl Destination {
     }
 
     /// Returns `true` if the destination uses [`OutputLine::id`].
-    pub fn uses_ids(&self) -> bool {
+    pub fn has_line_ids(&self) -> bool {
         match self {
             #[cfg(feature = "kinesis")]
             Self::Kinesis(_) => false,
@@ -197,7 +197,8 @@ impl Destination {
         match self {
             Self::None => DeliveryResult::default(),
             _ if lines.is_empty() => DeliveryResult::default(),
-            // A delivery that started now could arrive unnoticed and would then certainly be repeated.
+            // A delivery that starts now could succeed after the end of the wait for its result. Its records would
+            // count as undelivered and be delivered again.
             _ if Instant::now() >= end => DeliveryResult::none_delivered(lines.len(), DeliveryError::OutOfTime),
             Self::Stdout(stdout) => match stdout.deliver(lines, end).await {
                 Ok(()) => DeliveryResult::default(),

@@ -137,9 +137,9 @@ async fn the_permit_of_a_hedged_call_is_free_when_that_call_ends() {
     let invoker = invoker(2, true, &[(300, Ok(())), (10, Err(FaultKind::Suspect))]);
     let permits = async {
         sleep(Duration::from_millis(20)).await;
-        let during = invoker.capacity().try_acquire_spare().is_some();
+        let during = invoker.capacity().try_acquire_for_hedge().is_some();
         sleep(Duration::from_millis(10)).await;
-        (during, invoker.capacity().try_acquire_spare().is_some())
+        (during, invoker.capacity().try_acquire_for_hedge().is_some())
     };
     let (slow, permits) = tokio::join!(attempt(&invoker), permits);
     assert!(slow.answer.is_ok());
@@ -159,7 +159,7 @@ async fn no_permit_is_lost_for_any_results_of_the_two_calls() {
             let invoker = invoker(3, false, &[first, hedged]);
             attempt(&invoker).await.answer.ok();
             sleep(Duration::from_secs(1)).await;
-            let spare: Vec<_> = std::iter::from_fn(|| invoker.capacity().try_acquire_spare()).collect();
+            let spare: Vec<_> = std::iter::from_fn(|| invoker.capacity().try_acquire_for_hedge()).collect();
             assert_eq!(spare.len(), 3, "{first:?}, {hedged:?}");
         }
     }
@@ -188,5 +188,5 @@ async fn a_spare_permit_is_returned_if_the_hedge_budget_is_empty() {
     };
     let slow = attempt(&invoker).await;
     assert_eq!((slow.stats, slow.took), ((1, 0), Duration::from_millis(300)));
-    assert!(invoker.capacity().try_acquire_spare().is_some());
+    assert!(invoker.capacity().try_acquire_for_hedge().is_some());
 }

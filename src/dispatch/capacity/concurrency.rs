@@ -10,12 +10,13 @@ const DECREASE_FACTOR: f64 = 0.9;
 const INCREASE_FRACTION: f64 = 1.0 / 25.0;
 /// Factor of a decrease while the limit is below one.
 const DECREASE_FACTOR_BELOW_ONE: f64 = 0.875;
-/// Increase while the limit is below one, in calls, for the square of the round trips since the latest decrease.
+/// While the limit is below one, it rises by this many calls times the square of the number of round trips since the
+/// latest decrease.
 const INCREASE_PER_SQUARED_ROUND_TRIP: f64 = 0.000_015;
 /// Lowest limit, in calls. A thousand processes can then share an endpoint that one call at a time uses fully.
 const MIN_LIMIT: f64 = 0.001;
-/// Below this limit, answered and throttled calls are counted to decide whether even one call at a time is too much. At
-/// such a limit, a call hardly competes with other calls of this process.
+/// Below this limit and down to one, answered and throttled calls are counted to decide whether even one call at a time
+/// is too much. At such a limit, a call hardly competes with other calls of this process.
 const LOW_LIMIT: f64 = 3.0;
 /// Number of answered calls that this decision needs.
 const MIN_ANSWERED_SAMPLES: u32 = 20;

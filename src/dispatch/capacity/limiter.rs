@@ -50,7 +50,7 @@ const TIMEOUT_SHARE_WINDOW_CALLS: f64 = 64.0;
 /// Number of answers over which the round trip is smoothed.
 const ROUND_TRIP_WINDOW_ANSWERS: u32 = 16;
 /// Time after an overload in which no permit is spare.
-const NO_SPARE_AFTER_OVERLOAD: Duration = Duration::from_secs(1);
+const HEDGE_PAUSE_AFTER_OVERLOAD: Duration = Duration::from_secs(1);
 
 /// The decision on whether a call may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) struct Limiter {
     is_adaptive: bool,
     concurrency: Concurrency,
     /// Permits that have been handed out and not yet returned.
-    permits: usize,
+    permits_held: usize,
     /// Permits whose call has not reported its result.
     in_flight: usize,
     round: Round,
@@ -101,7 +101,7 @@ impl Limiter {
         Self {
             is_adaptive,
             concurrency: Concurrency::new(float(max.get()), now),
-            permits: 0,
+            permits_held: 0,
             in_flight: 0,
             round: Round::begin(now),
             mean_round_trip: None,
@@ -130,7 +130,7 @@ impl Limiter {
     }
 
     fn is_full(&self) -> bool {
-        float(self.permits + 1) > self.limit().max(1.0)
+        float(self.permits_held + 1) > self.limit().max(1.0)
     }
 
     /// Starts a call if one may start `now`.
@@ -142,16 +142,16 @@ impl Limiter {
             .max(self.pacer.next_call_at());
         match earliest.filter(|earliest| *earliest > now) {
             Some(earliest) if !self.is_full() => Start::After(earliest),
-            _ => self.try_start_unpaced(now),
+            _ => self.try_start_immediately(now),
         }
     }
 
     /// Starts a call if a permit is available, even if calls are spaced, paced or held, or the endpoint is down.
-    pub(super) fn try_start_unpaced(&mut self, now: Instant) -> Start {
+    pub(super) fn try_start_immediately(&mut self, now: Instant) -> Start {
         if self.is_full() {
             return Start::WhenFreed;
         }
-        self.permits += 1;
+        self.permits_held += 1;
         self.in_flight += 1;
         self.round.has_reached_limit |= self.is_full();
         self.next_spaced_call = (self.limit() < 1.0).then(|| now + self.call_spacing());
@@ -162,10 +162,10 @@ impl Limiter {
 
     /// Starts a hedged call if a permit is spare. The call may turn out to be unnecessary, so it never counts as a
     /// reason to raise the limit.
-    pub(super) fn try_start_spare(&mut self, now: Instant) -> bool {
+    pub(super) fn try_start_hedge(&mut self, now: Instant) -> bool {
         let is_calm = self
             .overloaded_at
-            .is_none_or(|overloaded| now - overloaded >= NO_SPARE_AFTER_OVERLOAD);
+            .is_none_or(|overloaded| now - overloaded >= HEDGE_PAUSE_AFTER_OVERLOAD);
         let has_reached_limit = self.round.has_reached_limit;
         let has_started = is_calm && !self.outage.is_held() && self.limit() >= 1.0 && self.try_start(now) == Start::Now;
         self.round.has_reached_limit = has_reached_limit;
@@ -174,7 +174,7 @@ impl Limiter {
 
     /// Takes back a permit. Without a report, the call was cancelled.
     pub(super) fn return_permit(&mut self, has_reported: bool) {
-        self.permits -= 1;
+        self.permits_held -= 1;
         if !has_reported {
             self.in_flight -= 1;
             self.outage.on_cancelled();
@@ -264,10 +264,10 @@ impl Limiter {
         }
     }
 
-    fn on_failure(&mut self, now: Instant, is_conclusive: bool) {
+    fn on_failure(&mut self, now: Instant, shows_capacity: bool) {
         if self
             .outage
-            .on_failure(now, self.in_flight, self.hold_duration(), is_conclusive)
+            .on_failure(now, self.in_flight, self.hold_duration(), shows_capacity)
         {
             self.concurrency.on_outage();
             self.round = Round::begin(now);

@@ -30,7 +30,7 @@ struct Hold {
     /// No call starts before this moment. Then one call at a time starts.
     until: Instant,
     /// Whether the number of calls in flight at the end of the hold shows the endpoint's capacity.
-    is_conclusive: bool,
+    shows_capacity: bool,
     is_down: bool,
 }
 
@@ -83,19 +83,19 @@ impl OutageDetector {
     /// Processes the cancellation of a call. The calls that remain in flight then do not show the endpoint's capacity.
     pub(super) fn on_cancelled(&mut self) {
         if let Some(hold) = &mut self.hold {
-            hold.is_conclusive = false;
+            hold.shows_capacity = false;
         }
     }
 
-    /// Processes a failed call while `in_flight` other calls are expected to be answered within `wait`. `is_conclusive`
-    /// is true if the limit had been reached, so that these calls show the endpoint's capacity. Returns whether the
-    /// outage begins with this call.
-    pub(super) fn on_failure(&mut self, now: Instant, in_flight: usize, wait: Duration, is_conclusive: bool) -> bool {
+    /// Processes a failed call while `in_flight` other calls are expected to be answered within `wait`.
+    /// `shows_capacity` is true if the limit had been reached, so that these calls show the endpoint's capacity.
+    /// Returns whether the outage begins with this call.
+    pub(super) fn on_failure(&mut self, now: Instant, in_flight: usize, wait: Duration, shows_capacity: bool) -> bool {
         self.consecutive_failures += 1;
         let previous = self.hold.take();
-        let is_conclusive = previous
+        let shows_capacity = previous
             .as_ref()
-            .map_or(is_conclusive, |previous| previous.is_conclusive);
+            .map_or(shows_capacity, |previous| previous.shows_capacity);
         let was_down = previous.is_some_and(|previous| previous.is_down);
         let is_down = was_down || in_flight == 0 && self.consecutive_failures >= DOWN_AFTER_FAILURES;
         let wait = if is_down {
@@ -110,7 +110,7 @@ impl OutageDetector {
         };
         self.hold = Some(Hold {
             until: now + wait,
-            is_conclusive,
+            shows_capacity,
             is_down,
         });
         is_down && !was_down
@@ -121,7 +121,7 @@ impl OutageDetector {
     pub(super) fn on_response(&mut self) -> bool {
         self.consecutive_failures = 0;
         let hold = self.hold.take();
-        hold.is_some_and(|hold| hold.is_conclusive && !hold.is_down)
+        hold.is_some_and(|hold| hold.shows_capacity && !hold.is_down)
     }
 
     /// Shortens the interval between probes after an answer.

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 const DECREASE_FACTOR: f64 = 0.8;
 /// Upper limit of the curve's steepness, in calls a second for each second cubed.
 const CUBIC_C_MAX: f64 = 0.4;
-/// The curve is level after this many calls at the earliest, so that a process with few calls does not exceed the rate
-/// with each of them.
+/// The curve levels off after this many calls or after [`RECOVERY_SECONDS`], whichever is earlier. A steeper curve
+/// would let a process with few calls exceed the rate with each of them.
 const RECOVERY_CALLS: f64 = 20.0;
-/// Upper limit, in seconds, of the time that these calls take, so that a low rate rises again soon enough.
+/// The curve levels off after this time at the latest, in seconds, so that a low rate rises again soon enough.
 const RECOVERY_SECONDS: f64 = 15.0;
 /// Pacing ends at this multiple of the throttled rate.
 const UNPACE_FACTOR: f64 = 10.0;
@@ -102,7 +102,7 @@ impl Pace {
     }
 }
 
-/// Counts the calls of the latest second, as if the calls of the previous window had been spread evenly.
+/// Counts the calls of the latest second. It assumes that the calls of the previous window were spread evenly over it.
 #[derive(Debug)]
 struct Meter {
     window_start: Instant,

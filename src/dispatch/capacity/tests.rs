@@ -11,7 +11,7 @@ fn capacity(calls: usize) -> Capacity {
 }
 
 fn count_spare(capacity: &Capacity) -> usize {
-    let spare: Vec<_> = std::iter::from_fn(|| capacity.try_acquire_spare()).collect();
+    let spare: Vec<_> = std::iter::from_fn(|| capacity.try_acquire_for_hedge()).collect();
     spare.len()
 }
 
@@ -26,7 +26,7 @@ async fn a_permit_that_a_task_waits_for_is_not_spare() {
     sleep(Duration::from_millis(1)).await;
     drop(permit);
     assert!(
-        capacity.try_acquire_spare().is_none(),
+        capacity.try_acquire_for_hedge().is_none(),
         "the waiting task has not run yet"
     );
     drop(waiting.await.unwrap());

@@ -115,7 +115,8 @@ impl Scheduler {
         let request = self.request(index).expect("a split index has a request");
         self.stats.splits.fetch_add(1, Ordering::Relaxed);
         if self.stop_index == index {
-            // The request stopped itself and all records after it. Its own records are now attempted again.
+            // As a suspect, the request set the stop index to its own first record. Its records are now attempted
+            // again.
             let delivery_stop_index = *self.delivery_stop_index.borrow();
             self.stop_index = (request.last_record() + 1)
                 .min(self.settled_stop_index)
@@ -161,7 +162,7 @@ impl Scheduler {
         let isolate_suspects = self.policy.isolate_suspects;
         match outcome {
             Outcome::Predicted(_) | Outcome::Delivered => false,
-            Outcome::Rejected(_) => self.policy.rejected_fails && !isolate_suspects,
+            Outcome::Rejected(_) => self.policy.is_rejected_unfinished && !isolate_suspects,
             Outcome::Failed(failure) => !(isolate_suspects && failure.is_possibly_record_fault()),
         }
     }

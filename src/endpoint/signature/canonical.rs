@@ -5,7 +5,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use http::Uri;
 
 /// Hashes the beginning of the canonical request: method, path, query and these headers.
-pub(super) fn hash_beginning(request: &HttpRequest, headers: &[(String, String)]) -> digest::Context {
+pub(super) fn hash_canonical_prefix(request: &HttpRequest, headers: &[(String, String)]) -> digest::Context {
     let uri: Uri = request.uri().parse().unwrap_or_default();
     let (method, path, query) = (request.method(), encode_path(uri.path()), sort_query(uri.query()));
     let mut text = format!("{method}\n{path}\n{query}\n");

@@ -86,12 +86,12 @@ fn select<'j>(steps: &[Step], json: &LazyJson<'j>) -> Option<Cow<'j, RawValue>> 
     let Some((step, rest)) = steps.split_first() else {
         return Some(Cow::Borrowed(json.raw()));
     };
-    let inside = |value: &'j RawValue| match rest {
+    let select_rest = |value: &'j RawValue| match rest {
         [] => Some(Cow::Borrowed(value)),
         _ => select(rest, &LazyJson::open(value)),
     };
     match (step, json) {
-        (Step::Member(name), _) => inside(json.member(name)?),
+        (Step::Member(name), _) => select_rest(json.member(name)?),
         (Step::Members(names), _) => {
             let found = names
                 .iter()
@@ -100,14 +100,14 @@ fn select<'j>(steps: &[Step], json: &LazyJson<'j>) -> Option<Cow<'j, RawValue>> 
         }
         (Step::Element(_), LazyJson::Array(_, elements)) => {
             let index = step.indexes(elements.len()).first().copied()?;
-            inside(elements.get(index)?)
+            select_rest(elements.get(index)?)
         }
         (Step::Elements(_) | Step::Slice(..), LazyJson::Array(_, elements)) => {
             let indexes = step.indexes(elements.len());
             let selected = indexes.iter().filter_map(|index| elements.get(*index));
-            array(selected.filter_map(|element| inside(element))).map(Cow::Owned)
+            array(selected.filter_map(|element| select_rest(element))).map(Cow::Owned)
         }
-        (Step::All, _) => array(json.values().filter_map(inside)).map(Cow::Owned),
+        (Step::All, _) => array(json.values().filter_map(select_rest)).map(Cow::Owned),
         (Step::Element(_) | Step::Elements(_) | Step::Slice(..), _) => None,
     }
 }

@@ -60,8 +60,8 @@ fn while_many_calls_time_out_no_spare_call_starts_for_a_second() {
     let mut calls = Calls::with_limit(50.0);
     calls.fill(0);
     timed_out(&mut calls, 19, 0);
-    assert!(!calls.limiter.try_start_spare(calls.at(30_999)));
-    assert!(calls.limiter.try_start_spare(calls.at(31_000)));
+    assert!(!calls.limiter.try_start_hedge(calls.at(30_999)));
+    assert!(calls.limiter.try_start_hedge(calls.at(31_000)));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use instream::outcome::FaultKind;
 
 use crate::endpoint::{EndpointSpec, Limit, Outage};
 use crate::fleet::{Capacity, Fleet, seconds};
-use crate::ran::RunResult;
+use crate::run_result::RunResult;
 use crate::table::{compare, print, row};
 
 const RECORDS: u16 = 1000;
