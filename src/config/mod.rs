@@ -8,13 +8,13 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::delivery::projection::Projection;
 use crate::delivery::{DestinationSetting, OutputFormat, OutputMode};
 use crate::dispatch::retry::RetryPolicy;
 use crate::endpoint::InvokeParameters;
 use crate::endpoint::target::Target;
 use crate::event::DecompressOptions;
 use crate::inference::RequestSpec;
-use crate::inference::projection::Projection;
 use crate::lambda::time_budget::TimeBudget;
 
 mod endpoint;

@@ -8,10 +8,10 @@ use super::variables::{
     BATCH_STRATEGY, COMPRESSION, CONTENT_TYPE, CSV_HEADER, DECOMPRESS_LIMIT_BYTES, FEATURES, INPUT_FILTER, JOIN_SOURCE,
     MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, TARGET_MODEL, Variable,
 };
+use crate::delivery::projection::Projection;
 use crate::event::DecompressOptions;
 use crate::inference::format::json_path::JsonPath;
 use crate::inference::format::media_type::MediaType;
-use crate::inference::projection::Projection;
 use crate::inference::{BodyTemplate, InputSpec, RequestSpec};
 
 /// The content types that the function can parse.

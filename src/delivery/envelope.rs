@@ -9,9 +9,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::projection::Projected;
 use crate::event::{KinesisRecord, UserRecord};
 use crate::inference::format::lazy_json::on_one_line;
-use crate::inference::projection::Projected;
 use crate::outcome::{ModelOutput, Rejection};
 
 /// The initial capacity of a line. It fits a line with a short model output, so that most lines need no reallocation.

@@ -4,10 +4,40 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::destination::{Destination, OutputLine};
-use super::{LineFormat, OutputFormat, PendingLine, envelope};
+use super::envelope;
+use super::projection::Projection;
 use crate::event::{Batch, KinesisRecord, UserRecord};
 use crate::inference::sha256;
 use crate::outcome::{Failure, Outcome, Prediction, Rejection, RejectionKind, catch_panic};
+
+/// The format of a delivered prediction. A dead letter always has its envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// One JSON object with the prediction and the record's position in the stream.
+    Envelope,
+    /// The model's output alone.
+    Raw,
+}
+
+/// The content and format of the lines for predictions.
+#[derive(Debug, Clone)]
+pub struct LineFormat {
+    /// With or without the envelope.
+    pub format: OutputFormat,
+    /// The parts of the prediction and its record to deliver.
+    pub projection: Projection,
+}
+
+/// The line of one user record, ready for delivery.
+#[derive(Debug)]
+pub(super) struct PendingLine {
+    /// The index of the user record.
+    pub(super) index: usize,
+    /// The index of the Kinesis record that holds it.
+    pub(super) record_index: usize,
+    pub(super) is_dead_letter: bool,
+    pub(super) line: OutputLine,
+}
 
 /// Builds the lines of one invocation.
 #[derive(Debug)]

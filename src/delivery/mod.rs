@@ -14,30 +14,22 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::event::Batch;
-use crate::inference::projection::Projection;
 use crate::lambda::time_budget::Schedule;
 use crate::outcome::Outcome;
-use destination::{DeliveryResult, Destination, OutputLine};
+use destination::{DeliveryResult, Destination};
 
 pub mod destination;
 pub mod envelope;
 mod line;
 pub mod memo;
 mod progress;
+pub mod projection;
 
 pub use destination::DestinationSetting;
 
-use line::LineBuilder;
+use line::{LineBuilder, PendingLine};
+pub use line::{LineFormat, OutputFormat};
 pub use progress::{DeliveredRecords, Progress};
-
-/// The format of a delivered prediction. A dead letter always has its envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputFormat {
-    /// One JSON object with the prediction and the record's position in the stream.
-    Envelope,
-    /// The model's output alone.
-    Raw,
-}
 
 /// The order in which the records of a batch are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,26 +47,6 @@ pub struct Delivery {
     dead_letter: Option<Destination>,
     line_format: LineFormat,
     mode: OutputMode,
-}
-
-/// The content and format of the lines for predictions.
-#[derive(Debug, Clone)]
-pub struct LineFormat {
-    /// With or without the envelope.
-    pub format: OutputFormat,
-    /// The parts of the prediction and its record to deliver.
-    pub projection: Projection,
-}
-
-/// The line of one user record, ready for delivery.
-#[derive(Debug)]
-struct PendingLine {
-    /// The index of the user record.
-    index: usize,
-    /// The index of the Kinesis record that holds it.
-    record_index: usize,
-    is_dead_letter: bool,
-    line: OutputLine,
 }
 
 /// The stream of one invocation's outcomes, from dispatch to delivery.

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::line::LineBuilder;
-use super::{OutputMode, PendingLine, PutResult};
+use super::line::{LineBuilder, PendingLine};
+use super::{OutputMode, PutResult};
 use crate::event::Batch;
 use crate::lambda::response::checkpointable_prefix;
 use crate::outcome::{Outcome, RejectionKind};
@@ -201,12 +201,12 @@ mod tests {
 
     use super::*;
     use crate::delivery::destination::Destination;
+    use crate::delivery::projection::Projection;
     use crate::delivery::{LineFormat, OutputFormat};
     use crate::endpoint::Response;
     use crate::event;
     use crate::event::UserRecord;
     use crate::inference::format::json_path::JsonPath;
-    use crate::inference::projection::Projection;
     use crate::inference::read_prediction;
     use crate::outcome::Failure;
 

@@ -1,15 +1,13 @@
 //! User records in, inference requests out; responses in, predictions out. Makes no calls and delivers nothing.
 //!
 //! [`build`] builds the requests of a batch. [`read_prediction`] and [`split_response`] turn a response into
-//! predictions. [`projection`] selects the part of a prediction that is delivered. [`format`] reads JSON, CSV and
-//! `JSONPath`.
+//! predictions. [`format`] reads JSON, CSV and `JSONPath`.
 
 mod body_template;
 pub mod format;
 mod model_input;
 mod packing;
 mod prediction;
-pub mod projection;
 mod request;
 mod split_response;
 
@@ -17,6 +15,7 @@ pub use body_template::BodyTemplate;
 pub use model_input::InputSpec;
 pub(crate) use packing::sha256;
 pub use packing::{RequestSpec, Requests, build};
+pub(crate) use prediction::read_body;
 pub use prediction::read_prediction;
 pub use request::InferenceRequest;
 pub use split_response::split_response;

@@ -9,7 +9,6 @@ use super::format::csv;
 use super::format::json_path::JsonPath;
 use super::format::lazy_json::{LazyJson, array, on_one_line};
 use super::format::media_type::MediaType;
-use super::projection::select_columns;
 use crate::outcome::{Rejection, RejectionKind};
 
 /// The rules by which a record becomes a model input.
@@ -110,7 +109,7 @@ impl Document<'_> {
         let found = match self {
             Self::Json(_, record) | Self::Csv(_, record) if path.is_identity() => return Ok((*record).clone()),
             Self::Json(json, _) => path.select(json).map(|found| found.get().to_owned()),
-            Self::Csv(row, _) => select_columns(row, path),
+            Self::Csv(row, _) => path.select_columns(row),
         };
         found
             .map(Bytes::from)

@@ -23,7 +23,7 @@ pub fn read_prediction(response: Response) -> Prediction {
 
 /// Reads a body by its content type. A `text/…` body is text even if it is valid JSON by chance, as a line of CSV can
 /// be, so that all predictions of a model have the same type.
-pub(super) fn read_body(body: Bytes, content_type: &str) -> ModelOutput {
+pub(crate) fn read_body(body: Bytes, content_type: &str) -> ModelOutput {
     let Ok(text) = std::str::from_utf8(&body) else {
         return ModelOutput::Bytes(body);
     };

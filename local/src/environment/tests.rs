@@ -203,11 +203,7 @@ fn a_function_that_calls_a_url_has_calls_to_aws_only_if_it_also_calls_aws() {
         ("OUTPUT", "kinesis:scores", true),
         ("DEAD_LETTER", "s3:letters", true),
     ] {
-        assert_eq!(
-            has_calls_to_aws(&settings([(name, value)])),
-            expected,
-            "{name}={value}"
-        );
+        assert_eq!(has_calls_to_aws(&settings([(name, value)])), expected, "{name}={value}");
     }
 }
 

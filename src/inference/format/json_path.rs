@@ -17,7 +17,8 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use crate::inference::format::lazy_json::{LazyJson, array, object};
+use super::csv;
+use super::lazy_json::{LazyJson, array, object};
 
 mod parse;
 
@@ -73,6 +74,14 @@ impl JsonPath {
             Some(step) => step.indexes(count),
         };
         Some(columns).filter(|columns| !columns.is_empty())
+    }
+
+    /// Returns a CSV row of the selected columns. Returns `None` if the path selects none, or if `row` is not a single
+    /// CSV row.
+    pub fn select_columns(&self, row: &str) -> Option<String> {
+        let columns = csv::columns(row)?;
+        let selected = self.columns(columns.len())?;
+        Some(csv::write(selected.iter().filter_map(|index| columns.get(*index))))
     }
 }
 

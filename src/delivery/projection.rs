@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::format::csv;
-use super::format::json_path::JsonPath;
-use super::format::lazy_json::{LazyJson, object};
-use super::format::media_type::MediaType;
-use super::prediction::read_body;
+use crate::inference::format::csv;
+use crate::inference::format::json_path::JsonPath;
+use crate::inference::format::lazy_json::{LazyJson, object};
+use crate::inference::format::media_type::MediaType;
+use crate::inference::read_body;
 use crate::outcome::{ModelOutput, Rejection, RejectionKind};
 
 /// The member for the model's output in a joined object.
@@ -107,7 +107,7 @@ impl Projection {
             ModelOutput::Json(json) => path
                 .select(&LazyJson::open(json))
                 .map(|found| ModelOutput::Json(found.into_owned())),
-            ModelOutput::Text(text) => select_columns(text, path).map(ModelOutput::Text),
+            ModelOutput::Text(text) => path.select_columns(text).map(ModelOutput::Text),
             ModelOutput::Bytes(_) => None,
         };
         let searched = if self.join_input {
@@ -120,14 +120,6 @@ impl Projection {
             message: format!("OUTPUT_FILTER {path} finds nothing in {searched}"),
         })
     }
-}
-
-/// Returns a CSV row of the columns that the path selects. Returns `None` if it selects none, or if `row` is not a
-/// single CSV row.
-pub(super) fn select_columns(row: &str, path: &JsonPath) -> Option<String> {
-    let columns = csv::columns(row)?;
-    let selected = path.columns(columns.len())?;
-    Some(csv::write(selected.iter().filter_map(|index| columns.get(*index))))
 }
 
 fn as_json(value: &ModelOutput) -> Box<RawValue> {
