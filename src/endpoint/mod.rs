@@ -11,8 +11,10 @@ use bytes::Bytes;
 use crate::outcome::Fault;
 
 mod api_key;
+mod aws_code;
 pub mod aws_error;
 mod call_error;
+mod container;
 pub mod credentials;
 pub mod http;
 pub mod http_client;

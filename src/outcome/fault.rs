@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The maximum length of the container's own message in a fault, in characters. The message goes into the dead letter.
+/// The maximum length of [`Fault::container_message`], in characters.
 const CONTAINER_MESSAGE_MAX: usize = 1000;
 
 /// The kind of a fault. It decides how the fault is handled.
@@ -61,7 +61,8 @@ pub struct Fault {
     pub retry_after: Option<Duration>,
     /// A description of the fault by the service or by this function. It never quotes the record, so a log may show it.
     pub summary: String,
-    /// The container's own message. It may quote the record, so it goes into dead letters and never into a log.
+    /// The message of the container or of the service, if it may quote the record. It goes into dead letters and never
+    /// into a log.
     pub container_message: Option<String>,
 }
 
@@ -78,19 +79,13 @@ impl Fault {
         }
     }
 
-    /// Creates the fault for a status other than 2xx from the model's container, with the container's `message`.
-    pub fn from_container(status: u16, message: Option<&str>) -> Self {
-        let message = message.filter(|message| !message.is_empty());
-        let summary = match status {
-            0 => "the container died or did not answer".to_owned(),
-            _ => format!(
-                "the container answered with status {status}{}",
-                container_remedy(status)
-            ),
-        };
+    /// Sets [`container_message`](Self::container_message) to the beginning of `message`, unless it is empty.
+    #[must_use]
+    pub fn with_container_message(self, message: &str) -> Self {
+        let container_message = (!message.is_empty()).then(|| message.chars().take(CONTAINER_MESSAGE_MAX).collect());
         Self {
-            container_message: message.map(|message| message.chars().take(CONTAINER_MESSAGE_MAX).collect()),
-            ..Self::new(container_fault(status), summary)
+            container_message,
+            ..self
         }
     }
 
@@ -106,57 +101,5 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.kind, self.summary)
-    }
-}
-
-/// Returns the fault kind for a status of the model's container. `SageMaker` reports status 0 for a container that died
-/// or did not answer in time.
-pub(crate) fn container_fault(status: u16) -> FaultKind {
-    match status {
-        400 | 413 | 422 => FaultKind::Refused,
-        429 | 503 => FaultKind::Overload,
-        401 | 403 | 404 | 405 | 406 | 415 => FaultKind::Misconfigured,
-        _ => FaultKind::Suspect,
-    }
-}
-
-/// Returns the hint for a status that points to the settings, or an empty string.
-fn container_remedy(status: u16) -> &'static str {
-    match status {
-        401 | 403 => "; it requires an authorisation that SageMaker does not pass on",
-        404 => "; check that it serves POST /invocations, and TARGET_MODEL if it is set",
-        405 => "; check that it serves POST /invocations",
-        406 => "; check ACCEPT",
-        415 => "; check CONTENT_TYPE",
-        _ => "",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_container_status_has_its_fault_kind() {
-        for (statuses, kind) in [
-            (&[400, 413, 422][..], FaultKind::Refused),
-            (&[0, 408, 500, 502, 504, 507], FaultKind::Suspect),
-            (&[429, 503], FaultKind::Overload),
-            (&[401, 403, 404, 405, 406, 415], FaultKind::Misconfigured),
-        ] {
-            for status in statuses {
-                assert_eq!(Fault::from_container(*status, None).kind, kind, "{status}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_log_never_shows_the_containers_message() {
-        let fault = Fault::from_container(400, Some("cannot read card 4929"));
-        assert_eq!(fault.to_string(), "Refused: the container answered with status 400");
-        assert_eq!(
-            fault.describe(),
-            "the container answered with status 400: cannot read card 4929"
-        );
     }
 }

@@ -12,7 +12,6 @@ mod fault;
 mod prediction;
 
 pub use catch_panic::{catch_panic, catch_panic_async};
-pub(crate) use fault::container_fault;
 pub use fault::{Fault, FaultKind, LoadSignal};
 pub use prediction::{ModelOutput, Prediction};
 

@@ -127,6 +127,19 @@ async fn a_404_is_doubtful_if_the_record_names_its_model() {
 }
 
 #[tokio::test]
+async fn a_model_that_is_not_ready_slows_down_other_models_only_if_the_settings_name_it() {
+    const NOT_READY: [Reply; 1] = [Reply::Http(429, &[("x-amzn-errortype", "ModelNotReadyException")], "")];
+    let named = request().for_model("b.tar.gz");
+    let fault = call_with(&named, &[], &NOT_READY).await.0.unwrap_err();
+    assert_eq!(
+        (fault.kind, fault.load),
+        (FaultKind::Overload, LoadSignal::SingleModelOnly)
+    );
+    let fault = call(&[], &NOT_READY).await.0.unwrap_err();
+    assert_eq!((fault.kind, fault.load), (FaultKind::Overload, LoadSignal::FromKind));
+}
+
+#[tokio::test]
 async fn retry_after_is_used_only_with_status_429_and_503() {
     const AFTER: &[(&str, &str)] = &[("retry-after", "7")];
     for (status, expected) in [(429, Some(7)), (503, Some(7)), (500, None), (403, None)] {
@@ -152,7 +165,8 @@ async fn a_fault_names_the_setting_to_fix() {
         (
             403,
             DENIED,
-            "403 AccessDeniedException; allow the function's role, or the role of ENDPOINT_ROLE_ARN, to call the endpoint",
+            "403 AccessDeniedException; allow the function's role, or the role of ENDPOINT_ROLE_ARN, to call the endpoint \
+             (on SageMaker: sagemaker:InvokeEndpoint)",
         ),
         (
             403,
@@ -167,7 +181,7 @@ async fn a_fault_names_the_setting_to_fix() {
         (
             403,
             WRONGLY_SIGNED,
-            "403 InvalidSignatureException; check ENDPOINT_REGION and ENDPOINT_SERVICE",
+            "403 InvalidSignatureException; check ENDPOINT_REGION and ENDPOINT_SERVICE, and the function's credentials",
         ),
         (
             401,
@@ -208,19 +222,101 @@ async fn reading_an_endless_response_stops_at_the_size_limit() {
 
 #[tokio::test]
 async fn an_aws_error_code_takes_precedence_over_the_status() {
-    const THROTTLED: &[(&str, &str)] = &[("x-amzn-errortype", "ThrottlingException")];
-    const EXPIRED: &[(&str, &str)] = &[("x-amzn-errortype", "RequestExpired")];
-    const MODEL_ERROR: &[(&str, &str)] = &[("x-amzn-errortype", "ModelError")];
-    for (status, headers, body, kind) in [
-        (400, THROTTLED, "", FaultKind::Overload),
-        (400, EXPIRED, "", FaultKind::Misconfigured),
-        (424, MODEL_ERROR, r#"{"OriginalStatusCode":400}"#, FaultKind::Refused),
-        (424, MODEL_ERROR, r#"{"OriginalStatusCode":503}"#, FaultKind::Overload),
-        (424, MODEL_ERROR, r#"{"OriginalStatusCode":500}"#, FaultKind::Suspect),
-        (424, &[], "", FaultKind::Suspect),
+    use FaultKind::{Misconfigured, Overload, Refused, Suspect, Unreachable};
+    const MODEL_ERROR: &str = "ModelError";
+    const INVALID: &str = "ValidationError";
+    for (status, code, body, kind) in [
+        (400, "ThrottlingException", "", Overload),
+        (400, "ServiceUnavailable", "", Overload),
+        (500, "InternalFailure", "", Unreachable),
+        (530, "InternalDependencyException", "", Unreachable),
+        (400, "RequestExpired", "", Misconfigured),
+        (400, "AccessDeniedException", "", Misconfigured),
+        (400, "NotAuthorized", "", Misconfigured),
+        (400, "IncompleteSignature", "", Misconfigured),
+        (500, "UnrecognizedClientException", "", Misconfigured),
+        (502, "InternalServerErrorException", "", Suspect),
+        (424, MODEL_ERROR, r#"{"OriginalStatusCode":400}"#, Refused),
+        (424, MODEL_ERROR, r#"{"OriginalStatusCode":503}"#, Overload),
+        (424, MODEL_ERROR, r#"{"OriginalStatusCode":500}"#, Suspect),
+        (424, "", "", Suspect),
+        (
+            400,
+            INVALID,
+            r#"{"Message":"Endpoint fraud of account 1 not found."}"#,
+            Misconfigured,
+        ),
+        (
+            400,
+            INVALID,
+            r#"{"message":"Inference Component has no capacity"}"#,
+            Overload,
+        ),
+        (400, INVALID, r#"{"message":"Request 1 has oversize body."}"#, Refused),
+        (400, INVALID, r#"{"message":"amount is missing"}"#, Refused),
+        (
+            400,
+            "",
+            r#"{"__type":"com.amazonaws#AccessDeniedException"}"#,
+            Misconfigured,
+        ),
     ] {
+        let headers: &'static [_] = if code.is_empty() {
+            &[]
+        } else {
+            vec![("x-amzn-errortype", code)].leak()
+        };
         let fault = call(&[], &[Reply::Http(status, headers, body)]).await.0.unwrap_err();
-        assert_eq!(fault.kind, kind, "{status} {headers:?} {body}");
+        assert_eq!(
+            (fault.kind, fault.needs_evidence),
+            (kind, false),
+            "{status} {code} {body}"
+        );
+        assert_eq!(fault.load, LoadSignal::FromKind, "{status} {code} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_servers_error_type_takes_precedence_over_the_status() {
+    const RAISED: &str = r#"{"code":503,"type":"InternalServerException","message":"card 4929"}"#;
+    const FULL: &str = r#"{"code":503,"type":"ServiceUnavailableException","message":"card 4929"}"#;
+    for (status, headers, body, expected) in [
+        (
+            503,
+            &[][..],
+            RAISED,
+            "Suspect: the endpoint answered with status 503 InternalServerException",
+        ),
+        (
+            400,
+            &[],
+            RAISED,
+            "Suspect: the endpoint answered with status 400 InternalServerException",
+        ),
+        (
+            404,
+            &[],
+            RAISED,
+            "Suspect: the endpoint answered with status 404 InternalServerException",
+        ),
+        (
+            500,
+            &[],
+            FULL,
+            "Overload: the endpoint answered with status 500 ServiceUnavailableException",
+        ),
+        (
+            503,
+            &[("x-amzn-errortype", "ThrottlingException")],
+            RAISED,
+            "Overload: the endpoint answered with status 503 ThrottlingException",
+        ),
+    ] {
+        let named = request().for_model("b.tar.gz");
+        let fault = call_with(&named, &[], &[Reply::Http(status, headers, body)]).await.0;
+        let fault = fault.unwrap_err();
+        assert_eq!((fault.to_string(), fault.needs_evidence), (expected.to_owned(), false));
+        assert!(fault.describe().contains("card 4929"), "{fault:?}");
     }
 }
 

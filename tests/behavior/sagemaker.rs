@@ -161,6 +161,29 @@ async fn a_record_is_sent_to_the_model_that_it_names_and_refused_if_there_is_no_
 }
 
 #[tokio::test]
+async fn a_log_shows_the_services_message_only_if_it_cannot_quote_the_record() {
+    const MISSING: Reply = Reply::Http(
+        400,
+        &[("x-amzn-errortype", "ValidationError")],
+        r#"{"Message":"Failed to download model data(bucket: models, key: card-4929.tar.gz)."}"#,
+    );
+    let named = request().for_model("card-4929.tar.gz");
+    let fault = call_with(&named, &[("TARGET_MODEL", "$.model")], &[MISSING]).await.0;
+    let fault = fault.unwrap_err();
+    assert_eq!((fault.kind, fault.needs_evidence), (FaultKind::Refused, false));
+    assert_eq!(fault.summary, "SageMaker answered ValidationError with status 400");
+    assert!(fault.describe().contains("key: card-4929.tar.gz"), "{fault:?}");
+    let fault = call(&[("TARGET_MODEL", "card-4929.tar.gz")], &[MISSING]).await.0;
+    let fault = fault.unwrap_err();
+    assert_eq!((fault.kind, fault.container_message), (FaultKind::Misconfigured, None));
+    assert_eq!(
+        fault.summary,
+        "SageMaker answered ValidationError with status 400; Failed to download model data(bucket: models, key: \
+         card-4929.tar.gz); check TARGET_MODEL"
+    );
+}
+
+#[tokio::test]
 async fn a_call_carries_no_parameter_that_is_not_set() {
     let (_, requests) = call(&[], &[Reply::Http(200, &[], "{}")]).await;
     let sent = requests[0].headers().iter().map(|(name, _)| name.to_owned());
@@ -194,9 +217,12 @@ async fn errors_on_the_wire_become_faults_after_one_attempt() {
     const DENIED: &[(&str, &str)] = &[("x-amzn-errortype", "AccessDeniedException")];
     let refused = r#"{"Message":"m","OriginalStatusCode":400,"OriginalMessage":"bad amount"}"#;
     let died = r#"{"Message":"m","OriginalStatusCode":0,"OriginalMessage":"server error (0)"}"#;
+    let raised =
+        r#"{"OriginalStatusCode":400,"OriginalMessage":"{\"code\":400,\"type\":\"InternalServerException\"}"}"#;
     for (answer, kind) in [
         (Reply::Http(424, MODEL_ERROR, refused), FaultKind::Refused),
         (Reply::Http(424, MODEL_ERROR, died), FaultKind::Suspect),
+        (Reply::Http(424, MODEL_ERROR, raised), FaultKind::Suspect),
         (Reply::Http(400, THROTTLED, r#"{"message":null}"#), FaultKind::Overload),
         (Reply::Http(429, NOT_READY, "{}"), FaultKind::Overload),
         (
@@ -250,12 +276,13 @@ async fn a_fault_names_the_setting_to_fix() {
         (
             Reply::Http(400, INVALID, r#"{"Message":"Endpoint fraud of account 1 not found."}"#),
             "SageMaker answered ValidationError with status 400; Endpoint fraud of account 1 not found; check \
-             ENDPOINT_NAME, the variant, container and component in the settings, and the region",
+             ENDPOINT_NAME, or what ENDPOINT_URL calls, the variant, container and component in the settings, and the \
+             region",
         ),
         (
             Reply::Http(403, DENIED, "{}"),
-            "SageMaker answered AccessDeniedException with status 403; grant the function's role \
-             sagemaker:InvokeEndpoint on the endpoint",
+            "SageMaker answered AccessDeniedException with status 403; allow the function's role, or the role of \
+             ENDPOINT_ROLE_ARN, to call the endpoint (on SageMaker: sagemaker:InvokeEndpoint)",
         ),
         (
             Reply::Http(424, MODEL_ERROR, r#"{"OriginalStatusCode":415}"#),

@@ -6,40 +6,64 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 
-use crate::endpoint::aws_error::is_throttling;
+use crate::endpoint::aws_code::{Verdict, classify};
+use crate::endpoint::container;
 use crate::endpoint::sagemaker::fault::ErrorResponse;
 use crate::endpoint::transport::HttpAnswer;
-use crate::outcome::{Fault, FaultKind, LoadSignal, container_fault};
+use crate::outcome::{Fault, FaultKind, LoadSignal};
 
-/// Returns the fault for a response other than 2xx that arrived at `now`. If the record names the model
-/// (`is_model_from_record`), a 404 may mean that the model does not exist.
+/// Returns the fault for a response other than 2xx that arrived at `now`: by its AWS code or by the model server's own
+/// error type if one of them is known, otherwise by its status. If the record names the model
+/// (`is_model_from_record`), an error about the model is the record's fault.
 pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now: SystemTime) -> Fault {
-    let (status, code) = (answer.status, answer.error_code());
+    let status = answer.status;
+    let error = ErrorResponse::read(answer);
     // A gateway may pass on SageMaker's response, whose body contains the container's own status.
-    if code == "ModelError" {
-        return ErrorResponse::read(answer).fault(is_model_from_record);
+    if let Some(fault) = error.container_fault(is_model_from_record) {
+        return fault;
     }
-    let may_be_record_model = status == 404 && is_model_from_record;
-    let kind = if may_be_record_model {
-        FaultKind::Refused
+    let body = std::str::from_utf8(&answer.body).unwrap_or_default();
+    let (name, verdict) = if let Some(verdict) = classify(&error.code, error.message(), is_model_from_record) {
+        (aws_code(&error.code, true), verdict)
+    } else if let Some((error_type, kind)) = container::known_error(body) {
+        (format!(" {error_type}"), Verdict::of(kind))
     } else {
-        kind(status, &code)
+        (
+            aws_code(&error.code, false),
+            classify_status(status, is_model_from_record),
+        )
     };
+    let remedy = if verdict.remedy.is_empty() { "" } else { "; " };
+    let summary = format!(
+        "the endpoint answered with status {status}{name}{remedy}{}",
+        verdict.remedy
+    );
     let retry_after = answer
         .header("retry-after")
         .and_then(|value| parse_retry_after(value, now));
-    let (aws_code, remedy) = (aws_code(&code), remedy(status, &code));
     Fault {
-        kind,
-        needs_evidence: may_be_record_model,
-        load: if status == 429 && is_rate_limit(answer, &code) {
+        load: if status == 429 && is_rate_limit(answer, &error.code) {
             LoadSignal::RateLimit
         } else {
-            LoadSignal::FromKind
+            verdict.load
         },
-        retry_after: retry_after.filter(|_| kind == FaultKind::Overload),
-        summary: format!("the endpoint answered with status {status}{aws_code}{remedy}"),
-        ..Fault::from_container(status, std::str::from_utf8(&answer.body).ok())
+        retry_after: retry_after.filter(|_| verdict.kind == FaultKind::Overload),
+        ..verdict.fault(summary).with_container_message(body)
+    }
+}
+
+/// Classifies a response by its status. If the record names the model, a 404 may mean that the model does not exist.
+fn classify_status(status: u16, is_model_from_record: bool) -> Verdict {
+    let may_be_record_model = status == 404 && is_model_from_record;
+    let kind = match status {
+        300..=399 => FaultKind::Misconfigured,
+        _ if may_be_record_model => FaultKind::Refused,
+        _ => container::kind(status),
+    };
+    Verdict {
+        needs_evidence: may_be_record_model,
+        remedy: remedy(status),
+        ..Verdict::of(kind)
     }
 }
 
@@ -62,51 +86,24 @@ struct ErrorBody {
     reason: Option<String>,
 }
 
-/// Returns the fault kind by the error code or otherwise the status. AWS services also send status 400 with error codes
-/// that are unrelated to the record. They are listed in [Common
-/// Errors](https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html).
-fn kind(status: u16, code: &str) -> FaultKind {
-    match code {
-        _ if is_throttling(code) => FaultKind::Overload,
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "UnrecognizedClientException" => {
-            FaultKind::Misconfigured
-        }
-        _ if (300..400).contains(&status) => FaultKind::Misconfigured,
-        _ => container_fault(status),
-    }
-}
-
 /// Returns the error code after a space, if it looks like an AWS code. Another server's code may contain any text,
 /// which a log must not show.
-fn aws_code(code: &str) -> String {
-    let is_aws = code.ends_with("Exception") && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
+fn aws_code(code: &str, is_known: bool) -> String {
+    let is_aws = (is_known || code.ends_with("Exception"))
+        && code.len() <= 64
+        && code.bytes().all(|byte| byte.is_ascii_alphabetic());
     if is_aws { format!(" {code}") } else { String::new() }
 }
 
-/// Returns the suggested fix for an error code of API Gateway or Lambda, or otherwise for the status.
-fn remedy(status: u16, code: &str) -> &'static str {
-    match code {
-        "AccessDeniedException" => {
-            "; allow the function's role, or the role of ENDPOINT_ROLE_ARN, to call the endpoint"
-        }
-        "ExpiredTokenException" | "UnrecognizedClientException" => "; check the function's credentials",
-        "ForbiddenException" => "; check ENDPOINT_API_KEY, and who may call the endpoint",
-        "InvalidSignatureException" => "; check ENDPOINT_REGION and ENDPOINT_SERVICE",
-        "MissingAuthenticationTokenException" => "; check the path of ENDPOINT_URL, and ENDPOINT_AUTH",
-        _ => status_remedy(status),
-    }
-}
-
-fn status_remedy(status: u16) -> &'static str {
+/// Returns the suggested fix for a status that points to the settings, or an empty string.
+fn remedy(status: u16) -> &'static str {
     match status {
-        300..=399 => "; the endpoint redirects: set ENDPOINT_URL to the target of the redirect",
-        401 | 403 => {
-            "; check the path of ENDPOINT_URL, ENDPOINT_AUTH, ENDPOINT_API_KEY, and the function's permissions"
-        }
-        404 => "; check ENDPOINT_URL",
-        405 => "; check that ENDPOINT_URL accepts POST",
-        406 => "; check ACCEPT",
-        415 => "; check CONTENT_TYPE",
+        300..=399 => "the endpoint redirects: set ENDPOINT_URL to the target of the redirect",
+        401 | 403 => "check the path of ENDPOINT_URL, ENDPOINT_AUTH, ENDPOINT_API_KEY, and the function's permissions",
+        404 => "check ENDPOINT_URL",
+        405 => "check that ENDPOINT_URL accepts POST",
+        406 => "check ACCEPT",
+        415 => "check CONTENT_TYPE",
         _ => "",
     }
 }
@@ -155,9 +152,11 @@ mod tests {
 
     #[test]
     fn only_aws_error_codes_are_shown() {
-        assert_eq!(aws_code("ForbiddenException"), " ForbiddenException");
+        assert_eq!(aws_code("ForbiddenException", false), " ForbiddenException");
+        assert_eq!(aws_code("IncompleteSignature", true), " IncompleteSignature");
         for other in ["", "card 4929", "Card4929Exception", "forbidden"] {
-            assert_eq!(aws_code(other), "", "{other}");
+            assert_eq!(aws_code(other, false), "", "{other}");
         }
+        assert_eq!(aws_code("Throttled card 4929", true), "");
     }
 }
