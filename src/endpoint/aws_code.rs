@@ -99,9 +99,14 @@ pub(super) fn classify(code: &str, message: &str, is_model_from_record: bool) ->
 fn classify_validation(message: &str, is_model_from_record: bool) -> Option<Verdict> {
     let has_any = |words: &[&str]| words.iter().any(|words| message.contains(words));
     // These messages quote the model's name, which may contain the words of the other messages.
-    let verdict = if has_any(&["failed to download model data", "at 'targetmodel'"]) {
+    let is_download = has_any(&["failed to download model data"]);
+    let verdict = if is_download || has_any(&["at 'targetmodel'"]) {
         if is_model_from_record {
-            Verdict::of(FaultKind::Refused)
+            Verdict {
+                // Without access to the bucket, no model can be downloaded.
+                needs_evidence: is_download,
+                ..Verdict::of(FaultKind::Refused)
+            }
         } else {
             Verdict::misconfigured("check TARGET_MODEL")
         }
@@ -245,7 +250,12 @@ mod tests {
         ] {
             for (is_model_from_record, expected) in [(true, Refused), (false, Misconfigured)] {
                 let verdict = classify("ValidationError", message, is_model_from_record).unwrap();
-                assert_eq!((verdict.kind, verdict.needs_evidence), (expected, false), "{message}");
+                let needs_evidence = is_model_from_record && message.starts_with("Failed to download");
+                assert_eq!(
+                    (verdict.kind, verdict.needs_evidence),
+                    (expected, needs_evidence),
+                    "{message}"
+                );
             }
         }
     }
