@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::capacity::{Capacity, Feedback, Permit};
 use super::evidence::RecentAnswers;
 use super::hedge::Hedge;
+use super::retry::Backoff;
 use crate::endpoint::{Endpoint, Response, trace};
 use crate::inference::{InferenceRequest, read_prediction, split_response};
 use crate::outcome::{Fault, FaultKind, LoadSignal, Prediction};
@@ -68,8 +69,41 @@ impl<E: Endpoint> Invoker<E> {
         &self.endpoint
     }
 
-    /// Makes one attempt. The caller already holds the permit, and the call timeout starts after the credentials are
-    /// ready, so neither wait counts. Calls that exceed the timeout are cancelled.
+    /// Waits until a call has what it needs from other services, such as credentials. The caller acquires its permit
+    /// afterwards, so the wait holds no permit, spends no attempt and is not part of a round trip. Transient faults are
+    /// retried until `end`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Fault`] that no retry can change, or at `end` the latest transient fault.
+    pub async fn prepare(&self, end: Instant) -> Result<(), Fault> {
+        const BACKOFF: Backoff = Backoff {
+            base: Duration::from_millis(100),
+            cap: Duration::from_secs(2),
+        };
+        let mut latest = None;
+        let prepared = async {
+            let mut failures = 0;
+            loop {
+                match self.endpoint.prepare().await {
+                    Err(fault) if fault.kind.is_transient() => latest = Some(fault),
+                    ended => return ended,
+                }
+                failures += 1;
+                sleep(BACKOFF.wait(failures)).await;
+            }
+        };
+        let late = || {
+            let summary = "the credentials or the API key did not arrive before the deadline";
+            Fault::new(FaultKind::Unreachable, summary)
+        };
+        timeout_at(end, prepared)
+            .await
+            .unwrap_or_else(|_elapsed| Err(latest.unwrap_or_else(late)))
+    }
+
+    /// Makes one attempt. The caller has [prepared](Self::prepare) it and holds the permit, so neither wait counts.
+    /// Calls that exceed the call timeout are cancelled.
     ///
     /// # Errors
     ///
@@ -82,14 +116,6 @@ impl<E: Endpoint> Invoker<E> {
         stats: &CallStats,
     ) -> Result<RecordOutputs, Fault> {
         stats.attempts.fetch_add(1, Ordering::Relaxed);
-        if let Err(fault) = self.endpoint.prepare().await {
-            permit.report(if fault.kind == FaultKind::Unreachable {
-                Feedback::Unreachable
-            } else {
-                Feedback::OtherFault
-            });
-            return Err(fault);
-        }
         let started = Instant::now();
         let mut first_fault = None;
         let calls = trace::with_trace_id(
@@ -167,7 +193,7 @@ impl<E: Endpoint> Invoker<E> {
         }
     }
 
-    /// Makes one call and reports its result to the permit.
+    /// Makes one call and reports its result to the permit, unless it shows nothing about the endpoint.
     async fn call(
         &self,
         request: &InferenceRequest,
@@ -182,6 +208,7 @@ impl<E: Endpoint> Invoker<E> {
         permit.report(match &answer {
             Ok(_) => Feedback::Answered,
             Err(fault) => match (fault.load, fault.kind) {
+                (LoadSignal::Unprepared, _) => return answer,
                 (LoadSignal::SingleModelOnly, _) => Feedback::OtherFault,
                 (LoadSignal::RateLimit, _) => Feedback::RateLimit,
                 (LoadSignal::Unreachable, _) | (LoadSignal::FromKind, FaultKind::Unreachable) => Feedback::Unreachable,

@@ -98,8 +98,11 @@ impl<E: Endpoint> Dispatcher<E> {
         scheduler: &mut Scheduler,
         request: &Arc<InferenceRequest>,
     ) -> Result<Result<RecordOutputs, Fault>, Outcome> {
-        let mut permit = self.invoker.capacity().acquire_immediately().await;
-        let call = self.invoker.attempt(request, &mut permit, scheduler.stats());
+        let call = async {
+            self.invoker.prepare(scheduler.calls_end()).await?;
+            let mut permit = self.invoker.capacity().acquire_immediately().await;
+            self.invoker.attempt(request, &mut permit, scheduler.stats()).await
+        };
         let call = async {
             let ended = catch_panic_async(call).await;
             annotate_span(&ended);

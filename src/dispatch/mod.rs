@@ -1,11 +1,11 @@
 //! Requests enter. One outcome for each user record leaves, as soon as it is known. No call is left running when the
 //! dispatcher has returned or was dropped.
 //!
-//! Each invocation runs one scheduler. It waits for one process-wide permit at a time and gives the permit to the ready
-//! request with the lowest index. Each attempt is a separate task, so a panic fails one record and not the batch.
-//! There are never more tasks than permits, whatever the size of the batch. After a transient fault, a request waits
-//! without a permit and is then ready again. A refused request for several records is split in halves until the refused
-//! record is alone.
+//! Each invocation runs one scheduler. It waits for credentials and for one process-wide permit at a time, and gives the
+//! permit to the ready request with the lowest index. Each attempt is a separate task, so a panic fails one record and
+//! not the batch. There are never more tasks than permits, whatever the size of the batch. After a transient fault, a
+//! request waits without a permit and is then ready again. A refused request for several records is split in halves
+//! until the refused record is alone.
 //!
 //! Suspect requests for several records are split in the same way after all other requests have finished. Old suspect
 //! records get their last attempt then.
@@ -173,12 +173,19 @@ impl<E: Endpoint> Dispatcher<E> {
     async fn drive(&self, scheduler: &mut Scheduler) {
         let mut started = 0_usize;
         while scheduler.has_work() {
-            let Some(permit) = self.acquire_permit(scheduler).await else {
-                // The last event may have left nothing to wait for.
-                if scheduler.has_work() {
-                    scheduler.wait_for_event().await;
+            let permit = match self.acquire_permit(scheduler).await {
+                Some(Ok(permit)) => permit,
+                Some(Err(fault)) => {
+                    scheduler.fail_ready(fault);
+                    continue;
                 }
-                continue;
+                None => {
+                    // The last event may have left nothing to wait for.
+                    if scheduler.has_work() {
+                        scheduler.wait_for_event().await;
+                    }
+                    continue;
+                }
             };
             if self.invoker.is_too_late(Instant::now(), scheduler.calls_end()) {
                 scheduler.stop_starting();
@@ -192,11 +199,15 @@ impl<E: Endpoint> Dispatcher<E> {
         }
     }
 
-    /// Waits for a permit and handles events meanwhile. Returns `None` when no request is ready any more. The task
-    /// keeps its place in the queue for permits the whole time. If it queued again after every finished call,
-    /// concurrent invocations would overtake it.
-    async fn acquire_permit(&self, scheduler: &mut Scheduler) -> Option<Permit> {
-        let mut permit = pin!(self.invoker.capacity().acquire());
+    /// Waits for credentials and then for a permit, and handles events meanwhile. Returns `None` when no request is
+    /// ready any more, and the fault if no call can be made. The task keeps its place in the queue for permits the
+    /// whole time. If it queued again after every finished call, concurrent invocations would overtake it.
+    async fn acquire_permit(&self, scheduler: &mut Scheduler) -> Option<Result<Permit, Fault>> {
+        let calls_end = scheduler.calls_end();
+        let mut permit = pin!(async {
+            self.invoker.prepare(calls_end).await?;
+            Ok(self.invoker.capacity().acquire().await)
+        });
         while scheduler.has_ready() {
             tokio::select! {
                 biased;

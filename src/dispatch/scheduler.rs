@@ -154,6 +154,12 @@ impl Scheduler {
         self.calls.spawn(call.instrument(span));
     }
 
+    /// Settles the ready request with the lowest index with the fault because of which no call can be made.
+    pub(super) fn fail_ready(&mut self, fault: Fault) {
+        let Reverse(index) = self.ready.pop().expect("a request is ready");
+        self.settle_request(index, fault.into());
+    }
+
     /// Waits for one event and handles it: a call finishes, the wait for a retry ends, or delivery leaves a record
     /// unfinished. Waits forever if none of these can happen.
     pub(super) async fn wait_for_event(&mut self) {

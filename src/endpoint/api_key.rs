@@ -4,12 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use serde_json::{Map, Value};
-use tokio::time::timeout;
 
-use super::single_flight::{Cached, FETCH_TIMEOUT, SingleFlight};
+use super::single_flight::{Cached, Fetch, Interrupted, SingleFlight};
 use crate::outcome::FaultKind;
 
 /// The location of the API key, and the header that it is sent in.
@@ -81,18 +79,20 @@ impl ApiKey {
         current.ok().filter(|current| **current != **stale)
     }
 
-    fn fetch(&self) -> BoxFuture<'static, Result<Cached<Secret>, KeyError>> {
+    fn fetch(&self) -> Fetch<Secret, KeyError> {
         let fetch = fetch(self.settings.clone(), self.environment.clone());
-        let fetch = async {
-            let fetched = timeout(FETCH_TIMEOUT, fetch).await;
-            let late = |_| KeyError::transient(format!("no response of Secrets Manager within {FETCH_TIMEOUT:?}"));
-            let value = Arc::new(fetched.map_err(late).flatten()?);
-            Ok(Cached {
-                value,
-                expires_at: None,
-            })
+        let cached = |key| Cached {
+            value: Arc::new(key),
+            refresh_at: None,
+            expires_at: None,
         };
-        fetch.boxed()
+        fetch.map_ok(cached).boxed()
+    }
+}
+
+impl From<Interrupted> for KeyError {
+    fn from(interrupted: Interrupted) -> Self {
+        Self::transient(interrupted.to_string())
     }
 }
 

@@ -44,14 +44,14 @@ impl CallError {
                     credentials_reason(error)
                 ),
             ),
-            Self::Credentials(error) => Fault::new(
+            Self::Credentials(error) => unprepared(
                 FaultKind::Unreachable,
                 format!(
                     "credentials are temporarily unavailable: {error}: {}",
                     credentials_reason(error)
                 ),
             ),
-            Self::Key(error) => Fault::new(error.kind, format!("no API key: {}", error.reason)),
+            Self::Key(error) => unprepared(error.kind, format!("no API key: {}", error.reason)),
             Self::Connection(error) => Fault::new(
                 FaultKind::Unreachable,
                 format!("the connection failed: {}", causes(error)),
@@ -89,6 +89,13 @@ impl CallError {
                 && chain(Some(failure))
                     .find_map(|error| error.downcast_ref())
                     .is_none_or(is_after_connect)
+    }
+}
+
+fn unprepared(kind: FaultKind, summary: String) -> Fault {
+    Fault {
+        load: LoadSignal::Unprepared,
+        ..Fault::new(kind, summary)
     }
 }
 

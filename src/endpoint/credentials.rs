@@ -8,13 +8,15 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
-use futures_util::FutureExt as _;
-use tokio::time::timeout;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 
-use super::single_flight::{Cached, FETCH_TIMEOUT, SingleFlight};
+use super::single_flight::{Cached, Fetch, Interrupted, SingleFlight};
 
-/// The time before their expiry at which credentials are fetched again. The AWS SDK uses the same value.
-const REFRESH_BEFORE_EXPIRY: Duration = Duration::from_secs(10);
+/// The time before their expiry from which on credentials are refreshed while calls still use them, or a tenth of their
+/// lifetime if that is shorter.
+const REFRESH_BEFORE_EXPIRY: Duration = Duration::from_mins(5);
+/// The time before their expiry from which on credentials are not used. The AWS SDK uses the same value.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 /// The lifetime of credentials without an expiry. The AWS SDK uses the same value.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(15);
 
@@ -60,30 +62,57 @@ impl CachedCredentials {
     ///
     /// The provider's error, or a timeout after 5 s.
     pub async fn get(&self) -> Result<Arc<Credentials>, Arc<CredentialsError>> {
-        let fetch = || fetch(self.provider.clone()).map(|fetched| fetched.map_err(Arc::new));
-        self.cached.get(|| fetch().boxed()).await
+        self.cached.get(|| self.fetch()).await
+    }
+
+    /// Completes `work`. Refreshes credentials that expire soon meanwhile. If that fails, they stay cached.
+    pub(super) async fn refresh_beside<W>(&self, work: impl Future<Output = W> + Unpin) -> W {
+        self.cached.refresh_beside(work, || self.fetch()).await
     }
 
     /// Removes credentials that the service rejected, unless newer ones are already cached.
     pub fn invalidate(&self, stale: &Arc<Credentials>) {
         self.cached.invalidate(stale);
     }
+
+    fn fetch(&self) -> Fetch<Credentials, Arc<CredentialsError>> {
+        fetch(self.provider.clone()).map_err(Arc::new).boxed()
+    }
+}
+
+impl From<Interrupted> for Arc<CredentialsError> {
+    fn from(interrupted: Interrupted) -> Self {
+        Arc::new(CredentialsError::provider_error(interrupted))
+    }
 }
 
 async fn fetch(provider: Option<SharedCredentialsProvider>) -> Result<Cached<Credentials>, CredentialsError> {
     let provider = provider.ok_or_else(|| CredentialsError::not_loaded("there is no credentials provider"))?;
-    let fetched = timeout(FETCH_TIMEOUT, provider.provide_credentials()).await;
-    let late = || {
-        provider
-            .fallback_on_interrupt()
-            .ok_or(CredentialsError::provider_timed_out(FETCH_TIMEOUT))
-    };
-    let credentials = fetched.unwrap_or_else(|_elapsed| late())?;
-    let expires_at = credentials.expiry().map(|end| end - REFRESH_BEFORE_EXPIRY);
+    let credentials = provider.provide_credentials().await?;
+    let now = SystemTime::now();
+    let expiry = credentials.expiry().unwrap_or(now + DEFAULT_LIFETIME);
+    let lifetime = expiry.duration_since(now).unwrap_or_default();
     Ok(Cached {
         value: Arc::new(credentials),
-        expires_at: Some(expires_at.unwrap_or_else(|| SystemTime::now() + DEFAULT_LIFETIME)),
+        refresh_at: Some(expiry - REFRESH_BEFORE_EXPIRY.min(lifetime / 10)),
+        expires_at: Some(expiry - EXPIRY_MARGIN),
     })
+}
+
+#[cfg(test)]
+impl CachedCredentials {
+    /// Creates a cache with credentials that are due for a refresh and valid for a minute.
+    pub(super) async fn due_for_refresh(provider: SharedCredentialsProvider) -> Self {
+        let cache = Self::new(Some(provider));
+        let now = SystemTime::now();
+        let due = Cached {
+            value: Arc::new(Credentials::new("old", "secret", None, None, "test")),
+            refresh_at: Some(now),
+            expires_at: Some(now + Duration::from_mins(1)),
+        };
+        cache.cached.get(|| std::future::ready(Ok(due)).boxed()).await.unwrap();
+        cache
+    }
 }
 
 #[cfg(test)]
@@ -137,24 +166,45 @@ mod tests {
         assert!(left <= DEFAULT_LIFETIME, "{left:?}");
     }
 
-    /// A provider that never answers.
-    #[derive(Debug)]
-    struct HangingProvider;
+    #[tokio::test]
+    async fn credentials_are_refreshed_5_minutes_before_they_expire_or_after_nine_tenths_of_their_lifetime() {
+        for (lifetime_s, refresh_s) in [(3600, 3300), (900, 810)] {
+            let provider = ExpiringProvider(Duration::from_secs(lifetime_s), Arc::default());
+            let fetched = fetch(Some(SharedCredentialsProvider::new(provider))).await.unwrap();
+            let (refresh_at, expires_at) = (fetched.refresh_at.unwrap(), fetched.expires_at.unwrap());
+            for (moment, expected_s) in [(refresh_at, refresh_s), (expires_at, lifetime_s - 10)] {
+                let left_s = moment.duration_since(SystemTime::now()).unwrap().as_secs();
+                assert!(
+                    (expected_s - 5..=expected_s).contains(&left_s),
+                    "{left_s} of {expected_s}"
+                );
+            }
+        }
+    }
 
-    impl aws_credential_types::provider::ProvideCredentials for HangingProvider {
+    /// A provider that never answers, or panics.
+    #[derive(Debug)]
+    struct BrokenProvider {
+        panics: bool,
+    }
+
+    impl aws_credential_types::provider::ProvideCredentials for BrokenProvider {
         fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
         where
             Self: 'a,
         {
+            assert!(!self.panics, "as the test wants");
             future::ProvideCredentials::new(std::future::pending())
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_provider_that_hangs_or_is_missing_is_an_error() {
-        let hanging = CachedCredentials::new(Some(SharedCredentialsProvider::new(HangingProvider)));
-        let error = hanging.get().await.unwrap_err();
-        assert!(matches!(*error, CredentialsError::ProviderTimedOut(_)), "{error:?}");
+    async fn a_provider_that_hangs_panics_or_is_missing_is_an_error() {
+        for panics in [false, true] {
+            let provider = SharedCredentialsProvider::new(BrokenProvider { panics });
+            let error = CachedCredentials::new(Some(provider)).get().await.unwrap_err();
+            assert!(matches!(*error, CredentialsError::ProviderError(_)), "{error:?}");
+        }
         let error = CachedCredentials::new(None).get().await.unwrap_err();
         assert!(matches!(*error, CredentialsError::CredentialsNotLoaded(_)), "{error:?}");
     }

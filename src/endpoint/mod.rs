@@ -33,7 +33,8 @@ pub use request_template::InvokeParameters;
 
 /// An inference endpoint: a `SageMaker` endpoint, an endpoint behind a URL, or a scripted endpoint in a test.
 pub trait Endpoint: Send + Sync + 'static {
-    /// Fetches what a call needs from other services, such as credentials. The call timeout starts afterwards.
+    /// Fetches what a call needs from other services, such as credentials. Precedes the permit and the call timeout.
+    /// After a transient fault, the caller tries again until its deadline.
     fn prepare(&self) -> impl Future<Output = Result<(), Fault>> + Send {
         std::future::ready(Ok(()))
     }

@@ -1,5 +1,6 @@
 //! Sends requests over HTTP, signed or unsigned, and reads the responses. Used by all endpoints except scripted ones.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -164,9 +165,16 @@ impl Transport {
         Ok(request)
     }
 
+    /// Sends one request. Refreshes credentials that expire soon while it waits for the response.
     async fn send(&self, request: HttpRequest) -> Result<HttpAnswer, CallError> {
-        let answer = self.http.call(request).await.map_err(CallError::Connection)?;
-        HttpAnswer::read(answer).await
+        let answer = pin!(async {
+            let answer = self.http.call(request).await.map_err(CallError::Connection)?;
+            HttpAnswer::read(answer).await
+        });
+        match &self.auth {
+            Auth::SigV4 { credentials, .. } => credentials.refresh_beside(answer).await,
+            Auth::None(_) => answer.await,
+        }
     }
 }
 
@@ -179,4 +187,52 @@ fn ping_request(mut request: HttpRequest) -> Option<HttpRequest> {
     request.set_uri(uri).ok()?;
     request.set_method("GET").ok()?;
     Some(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::provider::SharedCredentialsProvider;
+    use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+    use aws_smithy_types::body::SdkBody;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::endpoint::signature::SigningScope;
+
+    /// A server that answers after a second.
+    #[derive(Debug)]
+    struct SlowServer;
+
+    impl HttpConnector for SlowServer {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::new(async {
+                sleep(Duration::from_secs(1)).await;
+                Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::empty()))
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_refreshes_credentials_that_expire_soon_while_it_waits_for_the_response() {
+        let new = SharedCredentialsProvider::new(Credentials::new("new", "secret", None, None, "test"));
+        let mut template = HttpRequest::new(SdkBody::empty());
+        template.set_uri("https://endpoint/").unwrap();
+        let scope = SigningScope {
+            region: "eu-central-1".to_owned(),
+            service: "sagemaker".to_owned(),
+        };
+        let auth = Auth::SigV4 {
+            credentials: CachedCredentials::due_for_refresh(new).await,
+            signer: Box::new(Signer::new(template, scope, "x-id")),
+        };
+        let transport = Transport::new(SharedHttpConnector::new(SlowServer), auth, None);
+        let started = Instant::now();
+        for key in ["old", "new"] {
+            let credentials = transport.credentials().await.unwrap().unwrap();
+            assert_eq!(credentials.access_key_id(), key);
+            transport.send_with_refresh(&[], &Bytes::new()).await.unwrap();
+        }
+        assert_eq!(started.elapsed(), Duration::from_secs(2));
+    }
 }

@@ -1,18 +1,26 @@
 //! The identity of the caller of an endpoint: an API key from a secret, and a role of another account.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use instream::config::Config;
+use instream::delivery::destination::Destination;
+use instream::delivery::destination::stdout::StdoutLines;
 use instream::dispatch::attempt::{CallStats, Invoker, RecordOutputs};
 use instream::dispatch::capacity::Capacity;
 use instream::endpoint::Endpoint as _;
 use instream::endpoint::target::AnyEndpoint;
+use instream::handler::Handler;
+use instream::lambda::time_budget::Invocation;
 use instream::outcome::{Fault, FaultKind};
-use tokio::time::Instant;
+use serde_json::json;
+use tokio::time::{Instant, advance, sleep};
 
 use crate::aws_stub::{AwsStub, ROLE, SECRET, Secret, State};
 use crate::replay::request;
+use crate::support::entry;
 
 const URL: (&str, &str) = (
     "ENDPOINT_URL",
@@ -243,15 +251,18 @@ async fn warm_up_fetches_the_key_and_assumes_the_role() {
     assert_eq!(aws.state(asked), (1, 1, 1));
 }
 
-/// Makes one attempt with a call timeout of 300 ms. Returns the result and the time taken.
+/// Makes one attempt with a call timeout of 300 ms, for 12 s at most. Returns the result and the time taken.
 async fn attempt(endpoint: AnyEndpoint) -> (Result<RecordOutputs, Fault>, Duration) {
     let capacity = Capacity::new(NonZeroUsize::MIN, true);
     let invoker = Invoker::new(endpoint, Duration::from_millis(300), capacity, None);
-    let (mut permit, started) = (invoker.capacity().acquire().await, Instant::now());
-    let ended = invoker
-        .attempt(&Arc::new(request()), &mut permit, &CallStats::new(None))
-        .await;
-    (ended, started.elapsed())
+    let started = Instant::now();
+    let ended = async {
+        invoker.prepare(started + Duration::from_secs(12)).await?;
+        let mut permit = invoker.capacity().acquire().await;
+        let request = Arc::new(request());
+        invoker.attempt(&request, &mut permit, &CallStats::new(None)).await
+    };
+    (ended.await, started.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,9 +281,88 @@ async fn a_secret_or_role_service_that_does_not_respond_is_not_the_records_fault
         let aws = with_key("first");
         aws.state(|state| state.delay = Duration::from_hours(1));
         let (ended, took) = attempt(aws.endpoint(settings).await).await;
-        assert_eq!(ended.unwrap_err().kind, FaultKind::Unreachable);
-        assert!(took < Duration::from_millis(5100), "{took:?}");
+        let fault = ended.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Unreachable);
+        assert!(fault.summary.contains("the fetch timed out after 5s"), "{fault}");
+        assert_eq!(took, Duration::from_secs(12), "it is retried until the end");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_or_role_service_that_hangs_once_costs_only_time() {
+    for settings in [&[URL, SIGNED, AS_ROLE][..], &[URL, KEY]] {
+        let aws = with_key("first");
+        aws.state(|state| {
+            state.delay = Duration::from_hours(1);
+            state.expected_key = None;
+        });
+        let recovers = async {
+            sleep(Duration::from_secs(4)).await;
+            aws.state(|state| state.delay = Duration::ZERO);
+        };
+        let ((ended, took), ()) = tokio::join!(attempt(aws.endpoint(settings).await), recovers);
+        assert!(ended.is_ok(), "{ended:?}");
+        assert!(took < Duration::from_millis(5200), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetches_that_a_freeze_interrupted_start_anew() {
+    let aws = with_key("first");
+    aws.state(|state| state.delay = Duration::from_hours(1));
+    let endpoint = aws.endpoint(&[URL, SIGNED, KEY, AS_ROLE]).await;
+    endpoint.warm_up(1).await;
+    advance(Duration::from_mins(2)).await;
+    aws.state(|state| state.delay = Duration::ZERO);
+    endpoint.invoke(request().call()).await.unwrap();
+    aws.state(|state| assert_eq!((state.sts_requests.len(), state.secret_requests.len()), (1, 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_expires_in_mid_batch_while_sts_is_down_fails_no_record() {
+    let aws = AwsStub::default();
+    let settings = [
+        URL,
+        SIGNED,
+        AS_ROLE,
+        ("OUTPUT", "none:"),
+        ("MAX_ATTEMPTS", "1"),
+        ("CAPACITY", "16"),
+    ];
+    let setting = |name: &str| {
+        let setting = settings.iter().find(|(key, _)| *key == name);
+        setting.map(|(_, value)| (*value).to_owned())
+    };
+    let config = Config::from_lookup(setting).unwrap();
+    let output = || Destination::Stdout(StdoutLines::new(Box::new(io::sink())));
+    let handler = Handler::new(&config, aws.endpoint(&settings[..3]).await, output(), Some(output()));
+    let records: Vec<_> = (0..100).map(|number| entry(&number.to_string())).collect();
+    let payload = json!({ "Records": records }).to_string();
+    let invocation = Invocation {
+        function_arn: "arn:aws:lambda:eu-central-1:123456789012:function:instream",
+        request_id: "",
+        trace_id: None,
+        deadline_ms: 60_000,
+        now: SystemTime::UNIX_EPOCH,
+    };
+    handler.handle(payload.as_bytes(), invocation).await.unwrap();
+    aws.state(|state| {
+        assert_eq!(state.signers, ["SESSION1"; 100]);
+        // The endpoint no longer accepts the session.
+        state.sessions = 7;
+        state.sts_error = Some((503, "ServiceUnavailable"));
+    });
+    let recovers = async {
+        sleep(Duration::from_secs(20)).await;
+        aws.state(|state| state.sts_error = None);
+    };
+    let (response, ()) = tokio::join!(handler.handle(payload.as_bytes(), invocation), recovers);
+    assert!(response.unwrap().batch_item_failures.is_empty());
+    assert!((handler.limit() - 16.0).abs() < f64::EPSILON, "{}", handler.limit());
+    aws.state(|state| {
+        let predicted = state.signers.iter().filter(|signer| *signer == "SESSION8");
+        assert_eq!(predicted.count(), 100);
+    });
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,6 +29,7 @@ mod metrics;
 mod multi_record;
 mod one_outcome;
 mod packing;
+mod preparation;
 mod properties;
 mod records;
 mod redelivery;

@@ -57,6 +57,10 @@ pub(crate) struct Seen {
     pub(crate) started: Vec<Instant>,
     /// The behavior for every call, in place of the script.
     pub(crate) outage: Option<Behavior>,
+    /// Until this time, calls cannot be prepared, with a fault of this kind.
+    pub(crate) unprepared: Option<(Instant, FaultKind)>,
+    /// The number of failed preparations.
+    pub(crate) failed_preparations: usize,
     /// Calls above this number in flight are throttled at once.
     pub(crate) throttle_above: Option<usize>,
     /// The number of calls throttled for that reason.
@@ -147,6 +151,18 @@ pub(crate) enum ScriptedError {
 }
 
 impl ScriptedModel {
+    /// Prepares a call, unless the script says that this fails.
+    pub(crate) fn prepare(&self) -> Result<(), FaultKind> {
+        let mut seen = self.seen.lock().unwrap();
+        match seen.unprepared.filter(|(end, _)| Instant::now() < *end) {
+            Some((_, kind)) => {
+                seen.failed_preparations += 1;
+                Err(kind)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Logs the call, follows the script, and returns the model's answer.
     pub(crate) async fn call(&self, body: &[u8]) -> Result<String, ScriptedError> {
         let body = str::from_utf8(body).unwrap().replace(MARKER, "");

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{FinishedCall, Scheduler, Suspect};
 use crate::dispatch::attempt::RecordOutputs;
-use crate::outcome::{Failure, Fault, FaultKind, Outcome};
+use crate::outcome::{Failure, Fault, FaultKind, LoadSignal, Outcome};
 
 impl Scheduler {
     /// Handles a finished call. A cancelled call is ignored: its records have no outcome yet.
@@ -53,6 +53,10 @@ impl Scheduler {
     /// Handles a fault. Splits a refused request for several records, schedules a retry, adds a suspect, or settles the
     /// request with `fault`.
     fn on_fault(&mut self, index: usize, fault: Fault) {
+        if fault.load == LoadSignal::Unprepared && fault.kind.is_transient() && !self.is_out_of_time {
+            // This attempt does not count. The next one waits for the credentials before it acquires a permit.
+            return self.ready.push(Reverse(index));
+        }
         if fault.kind == FaultKind::Refused && self.has_several_records(index) {
             return self.split(
                 index,

@@ -25,6 +25,11 @@ pub(crate) fn endpoint(scripted: ScriptedModel) -> TestedEndpoint {
 }
 
 impl Endpoint for ScriptedModel {
+    async fn prepare(&self) -> Result<(), Fault> {
+        self.prepare()
+            .map_err(|kind| Fault::new(kind, "no credentials, as the script says"))
+    }
+
     async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
         let fault = |kind| Fault::new(kind, "as the script says");
         let answer = self.call(&call.body).await;

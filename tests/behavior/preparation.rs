@@ -1,0 +1,126 @@
+//! Waits for credentials and keys, which are not the endpoint's fault.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use instream::dispatch::attempt::Invoker;
+use instream::dispatch::capacity::Capacity;
+use instream::dispatch::retry::{Backoff, RetryBudget, RetryPolicy};
+use instream::dispatch::{DispatchPolicy, Dispatcher, Work};
+use instream::inference::{InferenceRequest, Requests};
+use instream::outcome::{FaultKind, Outcome};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+
+use crate::scripted::ScriptedModel;
+use crate::support::{Running, Scenario};
+use crate::transport::endpoint;
+
+/// Starts a batch of 100 records with one attempt each. From 15 ms on, when the first calls have been answered, no call
+/// can be prepared for `time`.
+async fn fail_preparations_in_mid_batch(scenario: Scenario, time: Duration, kind: FaultKind) -> Running {
+    let running = scenario.with("CAPACITY", "16").with("MAX_ATTEMPTS", "1").start();
+    let fail = async {
+        sleep(Duration::from_millis(15)).await;
+        running.seen.lock().unwrap().unprepared = Some((Instant::now() + time, kind));
+    };
+    let (response, ()) = tokio::join!(running.invoke(0..100), fail);
+    response.unwrap();
+    running
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_fail_in_mid_batch_cost_no_attempt_and_do_not_move_the_limit() {
+    let outage = Duration::from_secs(20);
+    let running = fail_preparations_in_mid_batch(Scenario::of(100), outage, FaultKind::Unreachable).await;
+    assert!((running.limit() - 16.0).abs() < f64::EPSILON, "{}", running.limit());
+    let metrics = running.metrics();
+    assert!((metrics["Predicted"].sum() - 100.0).abs() < f64::EPSILON, "{metrics:?}");
+    assert!(!metrics.contains_key("Retries"), "{metrics:?}");
+    let seen = running.seen.lock().unwrap();
+    assert_eq!(seen.calls.len(), 100);
+    let until_end = running
+        .elapsed()
+        .checked_sub(outage)
+        .expect("it lasts as long as the outage");
+    assert!(until_end < Duration::from_millis(2200), "{until_end:?}");
+    // With waits of a second on average, after the first few.
+    assert!(
+        (12..80).contains(&seen.failed_preparations),
+        "{}",
+        seen.failed_preparations
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_deadline_the_reason_is_the_fault_of_the_credentials() {
+    let scenario = Scenario::of(100).deadline(Some(Duration::from_secs(30)));
+    let running = fail_preparations_in_mid_batch(scenario, Duration::from_hours(1), FaultKind::Unreachable).await;
+    assert_eq!(
+        running.elapsed(),
+        Duration::from_secs(29),
+        "the calls end DEADLINE_RESERVE_MS earlier"
+    );
+    let metrics = running.metrics();
+    assert!(metrics.contains_key("FailedUnreachable"), "{metrics:?}");
+    assert!(!metrics.contains_key("FailedOutOfTime"), "{metrics:?}");
+    // One call had been prepared and waited for a permit.
+    assert_eq!(running.seen.lock().unwrap().calls.len(), 33);
+    assert!((running.limit() - 16.0).abs() < f64::EPSILON, "{}", running.limit());
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_credentials_are_not_retried() {
+    let outage = Duration::from_hours(1);
+    let running = fail_preparations_in_mid_batch(Scenario::of(100), outage, FaultKind::Misconfigured).await;
+    assert!(
+        running.elapsed() <= Duration::from_millis(30),
+        "{:?}",
+        running.elapsed()
+    );
+    assert_eq!(running.seen.lock().unwrap().failed_preparations, 1);
+    assert!(running.metrics().contains_key("FailedMisconfigured"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_credentials_holds_no_permit() {
+    let scripted = ScriptedModel::default();
+    let until = Instant::now() + Duration::from_secs(5);
+    scripted.seen.lock().unwrap().unprepared = Some((until, FaultKind::Unreachable));
+    let capacity = Capacity::new(NonZeroUsize::MIN, true);
+    let invoker = Invoker::new(endpoint(scripted), Duration::from_secs(1), capacity.clone(), None);
+    let policy = DispatchPolicy {
+        retry: RetryPolicy {
+            max_attempts: 1,
+            backoff: Backoff {
+                base: Duration::ZERO,
+                cap: Duration::ZERO,
+            },
+        },
+        is_rejected_unfinished: false,
+        isolate_suspects: false,
+    };
+    let (outcomes, mut settled) = mpsc::unbounded_channel();
+    let (_stop, stop_index) = watch::channel(usize::MAX);
+    let work = Work {
+        records: 1,
+        requests: Requests {
+            to_send: vec![InferenceRequest::single(0, "0", "0")],
+            settled: Vec::new(),
+        },
+        trace_id: None,
+        give_up_eligible: Vec::new(),
+        outcomes,
+        stop_index,
+        calls_end: Instant::now() + Duration::from_mins(1),
+    };
+    let dispatcher = Dispatcher::new(invoker, RetryBudget::new(1), policy);
+    let waits = async {
+        for _ in 0..49 {
+            assert!(capacity.try_acquire_for_hedge().is_some());
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::join!(dispatcher.run(work), waits);
+    assert!(matches!(settled.recv().await, Some((0, Outcome::Predicted(_)))));
+}
