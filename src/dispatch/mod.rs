@@ -1,10 +1,10 @@
 //! Requests enter. One outcome for each user record leaves, as soon as it is known. No call is left running when the
 //! dispatcher has returned or was dropped.
 //!
-//! Each invocation runs one scheduler. It waits for credentials and for one process-wide permit at a time, and gives the
-//! permit to the ready request with the lowest index. Each attempt is a separate task, so a panic fails one record and
-//! not the batch. There are never more tasks than permits, whatever the size of the batch. After a transient fault, a
-//! request waits without a permit and is then ready again. A refused request for several records is split in halves
+//! Each invocation runs one scheduler. It waits for credentials and for one process-wide permit at a time, and gives
+//! the permit to the ready request with the lowest index. Each attempt is a separate task, so a panic fails one record
+//! and not the batch. There are never more tasks than permits, whatever the size of the batch. After a transient fault,
+//! a request waits without a permit and is then ready again. A refused request for several records is split in halves
 //! until the refused record is alone.
 //!
 //! Suspect requests for several records are split in the same way after all other requests have finished. Old suspect
