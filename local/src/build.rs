@@ -51,8 +51,8 @@ pub fn own_release() -> Result<PathBuf> {
 }
 
 fn binary(name: &str, profile: Profile) -> Result<PathBuf> {
-    // Selects both packages. Cargo then chooses the same features for their shared crates as in `cargo test --workspace`,
-    // so that both commands use the same compiled crates.
+    // Selects both packages. Cargo then chooses the same features for their shared crates as in `cargo test
+    // --workspace`, so that both commands use the same compiled crates.
     let output = Command::new("cargo")
         .args(["build", "--package", "instream", "--package", "instream-local"])
         .args(["--message-format", "json-render-diagnostics"])
