@@ -122,6 +122,9 @@ impl Scheduler {
             let is_conclusive = is_last_attempt || is_refused && start.was_answering;
             return self.accuse(index, fault, is_conclusive);
         }
+        if is_split && fault.kind == FaultKind::Suspect {
+            return self.fail(index, fault);
+        }
         let wait = self.policy.retry.wait(attempts, fault.kind);
         let retry_at = wait.map(|wait| Instant::now() + wait.max(fault.retry_after.unwrap_or_default()));
         // The retry and the last attempt may take as long as this attempt.
