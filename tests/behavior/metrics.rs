@@ -279,17 +279,15 @@ async fn calls_are_counted_by_their_result() {
         3,
         "only answered calls have a latency"
     );
-    // The answered record is the evidence, so that no half of the request has to be.
-    let packed = Scenario::of(0).packed(4).record(2, Behavior::Fail(Refused)).start();
-    packed.invoke([9]).await.unwrap();
-    let running = packed;
+    let running = Scenario::of(0).packed(4).record(2, Behavior::Fail(Refused)).start();
+    running.invoke([9]).await.unwrap();
     running.invoke(0..4).await.unwrap();
-    // There are five requests, the last attempt at the refused record, and a probe before and after it.
-    assert_eq!(sum(&running, "Calls"), Some(8.0));
+    // There are five requests, a probe before the first is split, and a probe after the refused record.
+    assert_eq!(sum(&running, "Calls"), Some(7.0));
     assert_eq!(sum(&running, "Splits"), Some(2.0));
     assert_eq!(
         sum(&running, "Retries"),
-        Some(1.0),
+        None,
         "the first call for a half is not a retry"
     );
 }
