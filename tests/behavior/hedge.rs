@@ -75,22 +75,32 @@ async fn a_call_is_slow_and_hedge_is_on() {
 async fn the_first_answer_or_refusal_wins_and_a_transient_fault_does_not() {
     for (first, second, took_ms, expected) in [
         (Behavior::PredictAfter(20), SLOWLY, 20, (1, 0)),
-        // The evidence against a refused record takes another 10 ms.
-        (SLOWLY, REFUSE, 35, (0, 1)),
-        (Behavior::FailAfter(20, FaultKind::Refused), SLOWLY, 30, (0, 1)),
+        (SLOWLY, REFUSE, 25, (0, 1)),
+        (Behavior::FailAfter(20, FaultKind::Refused), SLOWLY, 20, (0, 1)),
         (SLOWLY, OVERLOAD, 300, (1, 0)),
         (OVERLOAD, Behavior::PredictAfter(100), 115, (1, 0)),
-        (OVERLOAD, REFUSE, 35, (0, 1)),
+        (OVERLOAD, REFUSE, 25, (0, 1)),
         (OVERLOAD, SUSPECT, 65, (0, 0)),
         (OVERLOAD, Behavior::Hang, 400, (0, 0)),
         (SLOWLY, Behavior::Hang, 300, (1, 0)),
         (Behavior::Hang, Behavior::Hang, 400, (0, 0)),
         (SLOWLY, Behavior::Panic, 15, (0, 0)),
     ] {
-        let (took, running) = race(first, second, Behavior::Panic).await;
-        assert_eq!(attempts(&running), 2, "{first:?}, {second:?}: one attempt, two calls");
+        // A refused record has a last attempt, between two probes.
+        let (then, last_attempts, last_attempt_ms) = if expected == (0, 1) {
+            (REFUSE, 1, 30)
+        } else {
+            (Behavior::Panic, 0, 0)
+        };
+        let (took, running) = race(first, second, then).await;
+        let calls = attempts(&running);
+        assert_eq!(
+            calls,
+            2 + last_attempts,
+            "{first:?}, {second:?}: one attempt, two calls"
+        );
         assert_eq!(outcome(&running), expected, "{first:?}, {second:?}");
-        let expected = Duration::from_millis(took_ms);
+        let expected = Duration::from_millis(took_ms + last_attempt_ms);
         assert!(
             took >= expected && took < expected + Duration::from_millis(2),
             "{first:?}, {second:?}: {took:?}"

@@ -224,8 +224,8 @@ proptest! {
             prop_assert_eq!(running.seen.lock().unwrap().in_flight, 0);
             for number in case.records() {
                 let calls = running.seen.lock().unwrap().attempts(number);
-                // A refused record has a last attempt.
-                prop_assert!(calls <= 2 * (case.max_attempts + 1), "{} calls for {}", calls, number);
+                // A refused record has a last attempt, and up to eight after others have recovered.
+                prop_assert!(calls <= 2 * (case.max_attempts + 8), "{} calls for {}", calls, number);
             }
             // The records before the one that the response names were delivered once.
             let named = response["batchItemFailures"][0]["itemIdentifier"].as_str();

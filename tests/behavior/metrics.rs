@@ -282,12 +282,13 @@ async fn calls_are_counted_by_their_result() {
     let running = Scenario::of(0).packed(4).record(2, Behavior::Fail(Refused)).start();
     running.invoke([9]).await.unwrap();
     running.invoke(0..4).await.unwrap();
-    // There are five requests, a probe before the first is split, and a probe after the refused record.
-    assert_eq!(sum(&running, "Calls"), Some(7.0));
+    // There are five requests, a last attempt, a probe before the first request is split, and a probe before and after
+    // the last attempt.
+    assert_eq!(sum(&running, "Calls"), Some(9.0));
     assert_eq!(sum(&running, "Splits"), Some(2.0));
     assert_eq!(
         sum(&running, "Retries"),
-        None,
+        Some(1.0),
         "the first call for a half is not a retry"
     );
 }
