@@ -278,9 +278,9 @@ mod tests {
         }
         // 101 records for one model and 3 for another between them.
         let mut interleaved = vec!["a,1"; 101];
-        [10, 60, 103]
-            .into_iter()
-            .for_each(|index| interleaved.insert(index, "b,1"));
+        for index in [10, 60, 103] {
+            interleaved.insert(index, "b,1");
+        }
         let built = requests(&interleaved, &by_model(100));
         let models = built.to_send.iter().filter_map(InferenceRequest::target_model);
         let models: Vec<_> = models.map(|name| &**name).collect();
