@@ -109,7 +109,7 @@ impl Scheduler {
         self.calls_end
     }
 
-    pub(super) fn stats(&self) -> &CallStats {
+    pub(super) fn stats(&self) -> &Arc<CallStats> {
         &self.stats
     }
 

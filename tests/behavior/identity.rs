@@ -254,13 +254,15 @@ async fn warm_up_fetches_the_key_and_assumes_the_role() {
 /// Makes one attempt with a call timeout of 300 ms, for 12 s at most. Returns the result and the time taken.
 async fn attempt(endpoint: AnyEndpoint) -> (Result<RecordOutputs, Fault>, Duration) {
     let capacity = Capacity::new(NonZeroUsize::MIN, true);
-    let invoker = Invoker::new(endpoint, Duration::from_millis(300), capacity, None);
+    let invoker = Invoker::new(endpoint, Duration::from_millis(300), capacity);
     let started = Instant::now();
     let ended = async {
         invoker.prepare(started + Duration::from_secs(12)).await?;
         let mut permit = invoker.capacity().acquire().await;
         let request = Arc::new(request());
-        invoker.attempt(&request, &mut permit, &CallStats::new(None)).await
+        invoker
+            .attempt(&request, &mut permit, &Arc::new(CallStats::new(None)))
+            .await
     };
     (ended.await, started.elapsed())
 }
