@@ -72,6 +72,11 @@ impl ApiKey {
         self.cached.get(|| self.fetch()).await
     }
 
+    /// Returns the cached key.
+    pub(super) fn cached(&self) -> Option<Arc<Secret>> {
+        self.cached.cached()
+    }
+
     /// Returns the key that replaced the rejected `stale` key. Fetches it, unless another call already has. Returns
     /// `None` if the key has not changed or cannot be fetched.
     pub(super) async fn refresh(&self, stale: &Arc<Secret>) -> Option<Arc<Secret>> {

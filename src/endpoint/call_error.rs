@@ -17,6 +17,9 @@ pub(super) enum CallError {
     Unbuildable,
     /// There are no credentials for the signature.
     Credentials(Arc<CredentialsError>),
+    /// The credentials or the API key must be fetched first: the call was not prepared, or the service refused the
+    /// credentials as expired.
+    Unprepared,
     /// There is no API key.
     Key(KeyError),
     /// The connection could not be opened, or was lost.
@@ -50,6 +53,10 @@ impl CallError {
                     "credentials are temporarily unavailable: {error}: {}",
                     credentials_reason(error)
                 ),
+            ),
+            Self::Unprepared => unprepared(
+                FaultKind::Unreachable,
+                "the credentials have expired, and new ones are not available yet".to_owned(),
             ),
             Self::Key(error) => unprepared(error.kind, format!("no API key: {}", error.reason)),
             Self::Connection(error) => Fault::new(

@@ -40,8 +40,8 @@ pub trait Endpoint: Send + Sync + 'static {
     }
 
     /// Makes one call and waits for the response without a timeout. The caller cancels the call by dropping the future.
-    /// After a failure that is unrelated to the endpoint, such as a dead pooled connection or expired credentials, the
-    /// call is repeated immediately.
+    /// After the loss of a pooled connection, the call is repeated immediately. After a refusal of expired credentials,
+    /// the fault is [`Unprepared`](crate::outcome::LoadSignal::Unprepared), and the next preparation fetches new ones.
     fn invoke(&self, call: Call<'_>) -> impl Future<Output = Result<Response, Fault>> + Send;
 
     /// Returns the endpoint's name, as the envelope shows it.

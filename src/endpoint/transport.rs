@@ -4,16 +4,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use bytes::Bytes;
-use futures_util::future::{join, join_all, join3};
+use futures_util::future::{join, join_all};
 use tokio::time::timeout;
 
 use super::api_key::{ApiKey, Secret};
 use super::call_error::CallError;
-use super::credentials::CachedCredentials;
+use super::credentials::{CachedCredentials, IssuedCredentials};
 use super::request_template::{PerCallHeader, copy, with_body};
 use super::signature::Signer;
 use super::trace;
@@ -48,7 +47,6 @@ pub(super) enum Auth {
 /// The immediate retries that a call has already used. Each kind is allowed once.
 #[derive(Debug, Default)]
 struct RetriedOnce {
-    credentials: bool,
     key: bool,
     connection: bool,
 }
@@ -62,14 +60,25 @@ impl Transport {
     /// Errors are ignored here, since the first call reports them.
     pub(super) async fn warm_up(&self, connections: usize) {
         let preconnects = join_all((0..connections).map(|_| self.preconnect()));
-        let warm_up = join3(self.credentials(), self.current_key(), preconnects);
-        _ = timeout(WARM_UP_TIMEOUT, warm_up).await;
+        _ = timeout(WARM_UP_TIMEOUT, join(self.prepare(), preconnects)).await;
     }
 
     /// Fetches credentials and the key, so that the next call finds them cached.
     pub(super) async fn prepare(&self) -> Result<(), CallError> {
-        let (credentials, key) = join(self.credentials(), self.current_key()).await;
-        credentials.and(key.map(|_| ()))
+        let credentials = async {
+            match &self.auth {
+                Auth::SigV4 { credentials, .. } => credentials.get().await.map_err(CallError::Credentials).map(drop),
+                Auth::None(_) => Ok(()),
+            }
+        };
+        let key = async {
+            match &self.key {
+                Some(key) => key.get().await.map_err(CallError::Key).map(drop),
+                None => Ok(()),
+            }
+        };
+        let (credentials, key) = join(credentials, key).await;
+        credentials.and(key)
     }
 
     /// Opens a connection with a request that calls no endpoint. The connection stays in the pool unless the host
@@ -83,8 +92,8 @@ impl Transport {
         }
     }
 
-    /// Makes one call. Repeats it immediately after a lost connection, expired credentials or a rotated key, once for
-    /// each of these reasons.
+    /// Makes one [prepared](Self::prepare) call. Repeats it immediately after a lost connection or a rotated key, once
+    /// for each of these reasons. After a refusal of expired credentials, the next preparation fetches new ones.
     pub(super) async fn send_with_refresh(
         &self,
         per_call: &[PerCallHeader<'_>],
@@ -92,16 +101,20 @@ impl Transport {
     ) -> Result<HttpAnswer, CallError> {
         let mut retried = RetriedOnce::default();
         loop {
-            let credentials = self.credentials().await?;
-            let key = self.current_key().await?;
+            let credentials = match &self.auth {
+                Auth::SigV4 { credentials, .. } => Some(credentials.cached().ok_or(CallError::Unprepared)?),
+                Auth::None(_) => None,
+            };
+            let key = match &self.key {
+                Some(key) => Some(key.cached().ok_or(CallError::Unprepared)?),
+                None => None,
+            };
             let request = self.request(credentials.as_ref(), key.as_deref(), per_call, body.clone())?;
-            match self.send(request).await {
-                Ok(answer) if !retried.credentials && answer.has_expired_credentials() && credentials.is_some() => {
-                    retried.credentials = true;
-                    if let (Auth::SigV4 { credentials: cache, .. }, Some(stale)) = (&self.auth, credentials) {
-                        cache.invalidate(&stale);
-                    }
-                }
+            let answer = self.send(request).await;
+            if let Ok(answer) = &answer {
+                self.check_credentials(answer, credentials.as_ref())?;
+            }
+            match answer {
                 Ok(answer) if !retried.key && answer.is_key_rejection() => {
                     let (Some(api_key), Some(stale)) = (&self.key, key) else {
                         return Ok(answer);
@@ -117,18 +130,20 @@ impl Transport {
         }
     }
 
-    async fn credentials(&self) -> Result<Option<Arc<Credentials>>, CallError> {
-        match &self.auth {
-            Auth::SigV4 { credentials, .. } => credentials.get().await.map(Some).map_err(CallError::Credentials),
-            Auth::None(_) => Ok(None),
+    /// Returns an error if the service refused the credentials of a call as expired and new ones may help.
+    fn check_credentials(
+        &self,
+        answer: &HttpAnswer,
+        credentials: Option<&Arc<IssuedCredentials>>,
+    ) -> Result<(), CallError> {
+        if let (Auth::SigV4 { credentials: cache, .. }, Some(credentials)) = (&self.auth, credentials) {
+            if !answer.has_expired_credentials() {
+                credentials.accept();
+            } else if cache.refuse(credentials) {
+                return Err(CallError::Unprepared);
+            }
         }
-    }
-
-    async fn current_key(&self) -> Result<Option<Arc<Secret>>, CallError> {
-        match &self.key {
-            Some(key) => key.get().await.map(Some).map_err(CallError::Key),
-            None => Ok(None),
-        }
+        Ok(())
     }
 
     fn template(&self) -> HttpRequest {
@@ -140,14 +155,14 @@ impl Transport {
 
     fn request(
         &self,
-        credentials: Option<&Arc<Credentials>>,
+        credentials: Option<&Arc<IssuedCredentials>>,
         key: Option<&Secret>,
         per_call: &[PerCallHeader<'_>],
         body: Bytes,
     ) -> Result<HttpRequest, CallError> {
         let request = match (&self.auth, credentials) {
             (Auth::SigV4 { signer, .. }, Some(credentials)) => {
-                signer.sign(credentials, SystemTime::now(), per_call, body)
+                signer.sign(&credentials.credentials, SystemTime::now(), per_call, body)
             }
             _ => with_body(self.template(), per_call, body),
         };
@@ -191,6 +206,7 @@ fn ping_request(mut request: HttpRequest) -> Option<HttpRequest> {
 
 #[cfg(test)]
 mod tests {
+    use aws_credential_types::Credentials;
     use aws_credential_types::provider::SharedCredentialsProvider;
     use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
     use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -229,7 +245,11 @@ mod tests {
         let transport = Transport::new(SharedHttpConnector::new(SlowServer), auth, None);
         let started = Instant::now();
         for key in ["old", "new"] {
-            let credentials = transport.credentials().await.unwrap().unwrap();
+            transport.prepare().await.unwrap();
+            let Auth::SigV4 { credentials, .. } = &transport.auth else {
+                panic!("calls are signed")
+            };
+            let credentials = &credentials.cached().unwrap().credentials;
             assert_eq!(credentials.access_key_id(), key);
             transport.send_with_refresh(&[], &Bytes::new()).await.unwrap();
         }
