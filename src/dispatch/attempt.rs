@@ -88,7 +88,7 @@ impl<E: Endpoint> Invoker<E> {
             }
         };
         let late = || {
-            let summary = "the credentials or the API key did not arrive before the deadline";
+            let summary = "the credentials, the API key or the host's address did not arrive before the deadline";
             Fault::new(FaultKind::Unreachable, summary)
         };
         timeout_at(end, prepared)

@@ -2,8 +2,8 @@
 //!
 //! This module signs and sends requests itself. A call through the AWS SDK's client, over the same HTTP client, takes
 //! almost four times as many instructions. The service's URL still follows the SDK's rules. Permits, the timeout and
-//! retries are up to the caller. After the loss of a pooled connection, the call is repeated immediately within the same
-//! attempt.
+//! retries are up to the caller. After the loss of a pooled connection, the call is repeated immediately within the
+//! same attempt.
 
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;

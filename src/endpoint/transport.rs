@@ -1,18 +1,20 @@
 //! Sends requests over HTTP, signed or unsigned, and reads the responses. Used by all endpoints except scripted ones.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use bytes::Bytes;
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 use tokio::time::timeout;
 
 use super::api_key::{ApiKey, Secret};
 use super::call_error::CallError;
 use super::credentials::{CachedCredentials, IssuedCredentials};
+use super::host_lookup::FailedLookup;
 use super::request_template::{PerCallHeader, copy, with_body};
 use super::signature::Signer;
 use super::trace;
@@ -30,6 +32,8 @@ pub(super) struct Transport {
     http: SharedHttpConnector,
     auth: Auth,
     key: Option<ApiKey>,
+    /// The last lookup of the host, if it failed.
+    failed_lookup: Mutex<Option<FailedLookup>>,
 }
 
 /// The authentication of calls.
@@ -53,7 +57,12 @@ struct RetriedOnce {
 
 impl Transport {
     pub(super) fn new(http: SharedHttpConnector, auth: Auth, key: Option<ApiKey>) -> Self {
-        Self { http, auth, key }
+        Self {
+            http,
+            auth,
+            key,
+            failed_lookup: Mutex::default(),
+        }
     }
 
     /// Fetches credentials and the key, and opens up to `connections` connections. Stops after [`WARM_UP_TIMEOUT`].
@@ -63,7 +72,8 @@ impl Transport {
         _ = timeout(WARM_UP_TIMEOUT, join(self.prepare(), preconnects)).await;
     }
 
-    /// Fetches credentials and the key, so that the next call finds them cached.
+    /// Fetches credentials and the key, so that the next call finds them cached. Repeats the lookup of the host if it
+    /// failed.
     pub(super) async fn prepare(&self) -> Result<(), CallError> {
         let credentials = async {
             match &self.auth {
@@ -77,8 +87,21 @@ impl Transport {
                 None => Ok(()),
             }
         };
-        let (credentials, key) = join(credentials, key).await;
-        credentials.and(key)
+        let (credentials, key, lookup) = join3(credentials, key, self.repeat_failed_lookup()).await;
+        credentials.and(key).and(lookup)
+    }
+
+    async fn repeat_failed_lookup(&self) -> Result<(), CallError> {
+        let failed = self.failed_lookup().clone();
+        if let Some(lookup) = failed {
+            lookup.repeat().await.map_err(CallError::Lookup)?;
+            *self.failed_lookup() = None;
+        }
+        Ok(())
+    }
+
+    fn failed_lookup(&self) -> MutexGuard<'_, Option<FailedLookup>> {
+        self.failed_lookup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a connection with a request that calls no endpoint. The connection stays in the pool unless the host
@@ -183,13 +206,22 @@ impl Transport {
     /// Sends one request. Refreshes credentials that expire soon while it waits for the response.
     async fn send(&self, request: HttpRequest) -> Result<HttpAnswer, CallError> {
         let answer = pin!(async {
-            let answer = self.http.call(request).await.map_err(CallError::Connection)?;
-            HttpAnswer::read(answer).await
+            let answer = self.http.call(request).await;
+            HttpAnswer::read(answer.map_err(|error| self.connection_error(error))?).await
         });
         match &self.auth {
             Auth::SigV4 { credentials, .. } => credentials.refresh_beside(answer).await,
             Auth::None(_) => answer.await,
         }
+    }
+
+    /// Remembers a failed lookup of the host for the next preparation.
+    fn connection_error(&self, error: ConnectorError) -> CallError {
+        let Some(lookup) = FailedLookup::cause_of(&error) else {
+            return CallError::Connection(error);
+        };
+        *self.failed_lookup() = Some(lookup.clone());
+        CallError::Lookup(lookup)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Calls that fail without evidence about the endpoint cost no attempt: a lost connection is retried at once, and a call
-//! with expired credentials waits for new ones.
+//! Calls that fail without evidence about the endpoint cost no attempt: a lost connection is retried at once, and a
+//! call with expired credentials waits for new ones.
 
 use std::io;
 use std::sync::Arc;

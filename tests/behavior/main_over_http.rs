@@ -26,6 +26,7 @@ mod destinations;
 mod give_up;
 mod hedge;
 mod hedge_limits;
+mod host_lookup;
 mod http;
 mod identity;
 mod immediate_retry;
