@@ -18,8 +18,7 @@ pub(super) enum CallError {
     Unbuildable,
     /// There are no credentials for the signature.
     Credentials(Arc<CredentialsError>),
-    /// The credentials or the API key must be fetched first: the call was not prepared, or the service refused the
-    /// credentials as expired.
+    /// The credentials or the API key must be fetched first: the call was not prepared, or the service refused them.
     Unprepared,
     /// There is no API key.
     Key(KeyError),
@@ -59,7 +58,7 @@ impl CallError {
             ),
             Self::Unprepared => unprepared(
                 FaultKind::Unreachable,
-                "the credentials have expired, and new ones are not available yet".to_owned(),
+                "the endpoint refused the credentials or the API key, and new ones are not available yet".to_owned(),
             ),
             Self::Key(error) => unprepared(error.kind, format!("no API key: {}", error.reason)),
             Self::Lookup(error) => unprepared(

@@ -48,13 +48,6 @@ pub(super) enum Auth {
     None(Box<HttpRequest>),
 }
 
-/// The immediate retries that a call has already used. Each kind is allowed once.
-#[derive(Debug, Default)]
-struct RetriedOnce {
-    key: bool,
-    connection: bool,
-}
-
 impl Transport {
     pub(super) fn new(http: SharedHttpConnector, auth: Auth, key: Option<ApiKey>) -> Self {
         Self {
@@ -115,14 +108,10 @@ impl Transport {
         }
     }
 
-    /// Makes one [prepared](Self::prepare) call. Repeats it immediately after a lost connection or a rotated key, once
-    /// for each of these reasons. After a refusal of expired credentials, the next preparation fetches new ones.
-    pub(super) async fn send_with_refresh(
-        &self,
-        per_call: &[PerCallHeader<'_>],
-        body: &Bytes,
-    ) -> Result<HttpAnswer, CallError> {
-        let mut retried = RetriedOnce::default();
+    /// Makes one [prepared](Self::prepare) call. Repeats it immediately after a lost connection, once. If the service
+    /// refuses the credentials or the key, the next preparation fetches new ones.
+    pub(super) async fn call(&self, per_call: &[PerCallHeader<'_>], body: &Bytes) -> Result<HttpAnswer, CallError> {
+        let mut has_lost_connection = false;
         loop {
             let credentials = match &self.auth {
                 Auth::SigV4 { credentials, .. } => Some(credentials.cached().ok_or(CallError::Unprepared)?),
@@ -133,40 +122,33 @@ impl Transport {
                 None => None,
             };
             let request = self.request(credentials.as_ref(), key.as_deref(), per_call, body.clone())?;
-            let answer = self.send(request).await;
-            if let Ok(answer) = &answer {
-                self.check_credentials(answer, credentials.as_ref())?;
-            }
-            match answer {
-                Ok(answer) if !retried.key && answer.is_key_rejection() => {
-                    let (Some(api_key), Some(stale)) = (&self.key, key) else {
-                        return Ok(answer);
-                    };
-                    retried.key = true;
-                    if api_key.refresh(&stale).await.is_none() {
-                        return Ok(answer);
-                    }
+            match self.send(request).await {
+                Ok(answer) if self.refuses_identity(&answer, credentials.as_ref(), key.as_deref()) => {
+                    return Err(CallError::Unprepared);
                 }
-                Err(error) if !retried.connection && error.is_lost_connection() => retried.connection = true,
-                answer => return answer,
+                Err(error) if !has_lost_connection && error.is_lost_connection() => has_lost_connection = true,
+                ended => return ended,
             }
         }
     }
 
-    /// Returns an error if the service refused the credentials of a call as expired and new ones may help.
-    fn check_credentials(
+    /// Notes whether the service accepted the credentials and the key of a call. Returns whether it refused them and
+    /// new ones may help.
+    fn refuses_identity(
         &self,
         answer: &HttpAnswer,
         credentials: Option<&Arc<IssuedCredentials>>,
-    ) -> Result<(), CallError> {
+        key: Option<&Secret>,
+    ) -> bool {
         if let (Auth::SigV4 { credentials: cache, .. }, Some(credentials)) = (&self.auth, credentials) {
             if !answer.has_expired_credentials() {
                 credentials.accept();
             } else if cache.refuse(credentials) {
-                return Err(CallError::Unprepared);
+                return true;
             }
         }
-        Ok(())
+        let key = self.key.as_ref().zip(key).filter(|_| answer.is_key_rejection());
+        key.is_some_and(|(api_key, key)| api_key.reject(key))
     }
 
     fn template(&self) -> HttpRequest {
@@ -283,7 +265,7 @@ mod tests {
             };
             let credentials = &credentials.cached().unwrap().credentials;
             assert_eq!(credentials.access_key_id(), key);
-            transport.send_with_refresh(&[], &Bytes::new()).await.unwrap();
+            transport.call(&[], &Bytes::new()).await.unwrap();
         }
         assert_eq!(started.elapsed(), Duration::from_secs(2));
     }

@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) sts_error: Option<(u16, &'static str)>,
     /// The number of sessions that STS has created. The endpoint accepts only the latest.
     pub(crate) sessions: usize,
+    /// The end of a body that a firewall blocks.
+    pub(crate) blocks: Option<&'static str>,
     /// Whether the endpoint accepts no session at all.
     pub(crate) refuses_sessions: bool,
     /// Bodies of the calls to Secrets Manager.
@@ -167,6 +169,10 @@ impl State {
                 *refusal.status_mut() = 401.try_into().unwrap();
             }
             return refusal;
+        }
+        let body = request.body().bytes().unwrap();
+        if self.blocks.is_some_and(|blocked| body.ends_with(blocked.as_bytes())) {
+            return refusal("ForbiddenException");
         }
         let is_latest = signer == format!("SESSION{}", self.sessions);
         if signer.starts_with("SESSION") && (self.refuses_sessions || !is_latest) {

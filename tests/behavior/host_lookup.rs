@@ -131,8 +131,8 @@ async fn deliver(names: &Names) -> (Option<String>, f64) {
     };
     let response = handler.handle(payload.as_bytes(), invocation).await.unwrap();
     let response = serde_json::to_value(response).unwrap();
-    let named = response["batchItemFailures"][0]["itemIdentifier"].as_str();
-    (named.map(ToOwned::to_owned), handler.limit())
+    let failed = response["batchItemFailures"][0]["itemIdentifier"].as_str();
+    (failed.map(ToOwned::to_owned), handler.limit())
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,26 +74,40 @@ async fn a_key_is_replaced(is_unauthorized: bool) {
     });
     let request = request();
     let (one, other) = tokio::join!(invoke(&endpoint, &request), invoke(&endpoint, &request));
+    for refused in [one, other] {
+        assert_eq!(refused.unwrap_err().load, LoadSignal::Unprepared);
+    }
+    let (one, other) = tokio::join!(invoke(&endpoint, &request), invoke(&endpoint, &request));
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
     aws.state(|state| {
-        assert_eq!(state.secret_requests.len(), 2, "both calls share one refresh");
+        assert_eq!(state.secret_requests.len(), 2, "both calls share one fetch");
         let keys: Vec<_> = state.keys.iter().flatten().map(String::as_str).collect();
         assert_eq!(keys, ["first", "first", "first", "second", "second"]);
     });
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_key_that_is_still_rejected_is_a_misconfiguration() {
     let aws = with_key("first");
     aws.state(|state| state.expected_key = Some("another".to_owned()));
     let endpoint = aws.endpoint(&[URL, KEY]).await;
-    let fault = invoke(&endpoint, &request()).await.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Misconfigured);
-    assert!(fault.summary.contains("check ENDPOINT_API_KEY"), "{fault}");
-    aws.state(|state| {
-        assert_eq!(state.secret_requests.len(), 2);
-        assert_eq!(state.keys.len(), 1, "the same key is not tried again");
-    });
+    for fetches in [2, 3] {
+        let fault = invoke(&endpoint, &request()).await.unwrap_err();
+        assert_eq!(fault.load, LoadSignal::Unprepared);
+        for _ in 0..3 {
+            let fault = invoke(&endpoint, &request()).await.unwrap_err();
+            assert_eq!(
+                (fault.kind, fault.load),
+                (FaultKind::Misconfigured, LoadSignal::FromKind)
+            );
+            assert!(fault.summary.contains("check ENDPOINT_API_KEY"), "{fault}");
+        }
+        aws.state(|state| {
+            assert_eq!(state.secret_requests.len(), fetches);
+            assert_eq!(state.keys.len(), (fetches - 1) * 4);
+        });
+        advance(Duration::from_secs(10)).await;
+    }
 }
 
 #[tokio::test]
@@ -321,12 +335,13 @@ async fn fetches_that_a_freeze_interrupted_start_anew() {
     aws.state(|state| assert_eq!((state.sts_requests.len(), state.secret_requests.len()), (1, 1)));
 }
 
-/// A handler whose calls are signed as a role, with one attempt for each record.
-async fn handler_with_role(aws: &AwsStub, call_timeout_ms: &str) -> Handler<AnyEndpoint> {
+/// A handler whose calls are signed as a role and have a key, with one attempt for each record.
+async fn handler(aws: &AwsStub, call_timeout_ms: &str) -> Handler<AnyEndpoint> {
     let settings = [
         URL,
         SIGNED,
         AS_ROLE,
+        KEY,
         ("OUTPUT", "none:"),
         ("MAX_ATTEMPTS", "1"),
         ("CAPACITY", "16"),
@@ -338,7 +353,7 @@ async fn handler_with_role(aws: &AwsStub, call_timeout_ms: &str) -> Handler<AnyE
     };
     let config = Config::from_lookup(setting).unwrap();
     let output = || Destination::Stdout(StdoutLines::new(Box::new(io::sink())));
-    let endpoint = Box::pin(aws.endpoint(&settings[..3])).await;
+    let endpoint = Box::pin(aws.endpoint(&settings[..4])).await;
     Handler::new(&config, endpoint, output(), Some(output()))
 }
 
@@ -361,8 +376,8 @@ async fn deliver(handler: &Handler<AnyEndpoint>) -> Option<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_role_that_expires_in_mid_batch_while_sts_is_down_fails_no_record() {
-    let aws = AwsStub::default();
-    let handler = handler_with_role(&aws, "30000").await;
+    let aws = with_key("first");
+    let handler = handler(&aws, "30000").await;
     assert_eq!(deliver(&handler).await, None);
     aws.state(|state| {
         assert_eq!(state.signers, ["SESSION1"; 100]);
@@ -384,33 +399,55 @@ async fn a_role_that_expires_in_mid_batch_while_sts_is_down_fails_no_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_for_new_credentials_is_not_part_of_the_call_timeout() {
-    let aws = AwsStub::default();
-    let handler = handler_with_role(&aws, "300").await;
-    assert_eq!(deliver(&handler).await, None);
-    aws.state(|state| {
-        state.sessions = 7;
-        state.delay = Duration::from_secs(4);
-    });
+async fn the_wait_for_new_credentials_or_a_new_key_is_not_part_of_the_call_timeout() {
+    for is_key in [false, true] {
+        let aws = with_key("first");
+        let handler = handler(&aws, "300").await;
+        assert_eq!(deliver(&handler).await, None);
+        aws.state(|state| {
+            state.delay = Duration::from_secs(4);
+            if is_key {
+                state.expected_key = Some("second".to_owned());
+                state.secret = Secret::Text("second");
+            } else {
+                state.sessions = 7;
+            }
+        });
+        let started = Instant::now();
+        assert_eq!(deliver(&handler).await, None);
+        let took = started.elapsed();
+        assert!(
+            (4000..4100).contains(&took.as_millis()),
+            "one fetch for all calls: {took:?}"
+        );
+        assert!((handler.limit() - 16.0).abs() < f64::EPSILON, "{}", handler.limit());
+        aws.state(|state| {
+            assert_eq!(state.sts_requests.len() + state.secret_requests.len(), 3);
+            let refused = state.signers.len() - 200;
+            assert!((1..=16).contains(&refused), "{refused}");
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_a_firewall_blocks_ends_and_does_not_hold_the_others() {
+    let aws = with_key("first");
+    let handler = handler(&aws, "300").await;
+    aws.state(|state| state.blocks = Some("99"));
     let started = Instant::now();
-    assert_eq!(deliver(&handler).await, None);
-    let took = started.elapsed();
+    assert_eq!(deliver(&handler).await.as_deref(), Some("99"));
     assert!(
-        (4000..4100).contains(&took.as_millis()),
-        "one fetch for all calls: {took:?}"
+        started.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        started.elapsed()
     );
-    assert!((handler.limit() - 16.0).abs() < f64::EPSILON, "{}", handler.limit());
-    aws.state(|state| {
-        assert_eq!(state.sts_requests.len(), 2);
-        let expired = state.signers.iter().filter(|signer| *signer == "SESSION1").count() - 100;
-        assert!((1..=16).contains(&expired), "{expired}");
-    });
+    aws.state(|state| assert_eq!((state.keys.len(), state.secret_requests.len()), (101, 2)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_refuses_all_credentials_ends_the_delivery_at_once() {
-    let aws = AwsStub::default();
-    let handler = handler_with_role(&aws, "300").await;
+    let aws = with_key("first");
+    let handler = handler(&aws, "300").await;
     assert_eq!(deliver(&handler).await, None);
     aws.state(|state| state.refuses_sessions = true);
     let started = Instant::now();
@@ -440,6 +477,8 @@ async fn a_key_is_kept_if_it_cannot_be_refreshed() {
         state.secret = Secret::Error(500, "InternalServiceError");
     });
     let fault = invoke(&endpoint, &request()).await.unwrap_err();
+    assert_eq!(fault.load, LoadSignal::Unprepared);
+    let fault = invoke(&endpoint, &request()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Misconfigured);
     assert!(
         fault.summary.contains("403 ForbiddenException"),
@@ -459,6 +498,8 @@ async fn a_key_rejected_as_an_expired_token_is_refreshed() {
         state.secret = Secret::Text("second");
         state.key_error_code = "ExpiredTokenException";
     });
+    let fault = invoke(&endpoint, &request()).await.unwrap_err();
+    assert_eq!(fault.load, LoadSignal::Unprepared);
     invoke(&endpoint, &request()).await.unwrap();
     let keys = aws.state(|state| state.keys.iter().flatten().cloned().collect::<Vec<_>>());
     assert_eq!(
