@@ -99,15 +99,15 @@ impl ApiKey {
         self.cached.get(|| self.fetch()).await
     }
 
-    /// Returns the cached key.
+    /// Returns the cached key, unless it was rejected since the last [`get`](Self::get).
     pub(super) fn cached(&self) -> Option<Arc<Secret>> {
-        self.cached.cached()
+        self.cached.cached().filter(|_| self.check().rejected.is_none())
     }
 
     /// Lets the next [`get`](Self::get) check a key that the endpoint may have rejected. Returns whether another key
     /// may help: not if a check has just found that the key is the current one.
     pub(super) fn reject(&self, key: &Secret) -> bool {
-        let Some(current) = self.cached().filter(|current| **current == *key) else {
+        let Some(current) = self.cached.cached().filter(|current| **current == *key) else {
             return true;
         };
         let mut check = self.check();
