@@ -24,7 +24,7 @@ async fn many_records_share_a_request_and_each_has_its_own_prediction() {
     let ran = Scenario::of(250).packed(100).run().await;
     ran.assert_finished();
     assert_eq!(ran.predicted, all_but(250, &[]));
-    assert_eq!(ran.seen.sizes(), [100, 100, 50]);
+    assert_eq!(ran.seen.sizes(), [84, 83, 83]);
     assert_eq!(
         ran.outputs(),
         (0..250)

@@ -65,6 +65,7 @@ async fn a_call_is_the_same_as_a_call_of_the_sdk() {
         let parameters = parameters();
         let http = SharedHttpConnector::new(Replay::onto(&requests));
         let ours = SageMaker::new(http, &environment, named(), &parameters).await.unwrap();
+        ours.prepare().await.unwrap();
         ours.invoke(InferenceRequest::single(0, "49590-0", body).call())
             .await
             .unwrap();
