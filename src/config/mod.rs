@@ -24,9 +24,9 @@ mod variables;
 
 use reader::{Reader, parse_whole_number};
 use variables::{
-    ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER,
-    GIVE_UP_AFTER_S, HEDGE, INFERENCE_COMPONENT_NAME, MEMO_BYTES, METRICS, METRICS_NAMESPACE, OUTPUT, OUTPUT_FORMAT,
-    OUTPUT_MODE, TARGET_CONTAINER_HOSTNAME, TARGET_VARIANT,
+    ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, HEDGE,
+    INFERENCE_COMPONENT_NAME, MEMO_BYTES, METRICS, METRICS_NAMESPACE, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE,
+    TARGET_CONTAINER_HOSTNAME, TARGET_VARIANT,
 };
 pub use variables::{VARIABLES, Variable};
 
@@ -116,10 +116,8 @@ impl Config {
         let dead_letter = reader.optional(DEAD_LETTER, DestinationSetting::parse);
         let output_format = reader.required(OUTPUT_FORMAT, output_format);
         let output_mode = reader.required(OUTPUT_MODE, output_mode);
-        reader.check_is_built(OUTPUT, output.as_ref());
-        reader.check_is_built(DEAD_LETTER, dead_letter.as_ref());
-        reader.check_log_level(OUTPUT, output.as_ref());
-        reader.check_log_level(DEAD_LETTER, dead_letter.as_ref());
+        reader.check_destination(OUTPUT, output.as_ref());
+        reader.check_destination(DEAD_LETTER, dead_letter.as_ref());
         let capacity = reader.required(CAPACITY, |value| {
             parse_whole_number(value, 1..=1000).and_then(NonZeroUsize::new)
         });
@@ -128,10 +126,9 @@ impl Config {
         let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| parse_whole_number(value, 1..=70_000));
         let retry = reader.retry();
         let time_budget = reader.time_budget();
-        let give_up_after_s = reader.required(GIVE_UP_AFTER_S, |value| parse_whole_number(value, 0..=604_800));
+        let give_up_after = reader.give_up_after(dead_letter.as_ref());
         let memo_bytes = reader.required(MEMO_BYTES, |value| parse_whole_number(value, 0..=1_073_741_824));
         reader.check_memo(output_mode, memo_bytes);
-        reader.check_give_up(dead_letter.as_ref());
         let content_type = reader.required(CONTENT_TYPE, header);
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
@@ -160,9 +157,7 @@ impl Config {
                 endpoint: endpoint?,
                 parameters,
                 output: output?,
-                give_up_after: give_up_after_s
-                    .map(Duration::from_secs)
-                    .filter(|_| dead_letter.is_some()),
+                give_up_after,
                 probe,
                 dead_letter,
                 output_format: output_format?,

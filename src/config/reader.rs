@@ -87,7 +87,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     /// Adds a fault if Lambda would drop the lines on standard output.
-    pub(super) fn check_log_level(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
+    fn check_log_level(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
         if destination == Some(&DestinationSetting::Stdout) && is_stdout_dropped(&self.lookup) {
             self.faults.push(format!(
                 "{}=\"stdout:\" with AWS_LAMBDA_LOG_FORMAT=JSON and AWS_LAMBDA_LOG_LEVEL above INFO, so Lambda would \
@@ -97,8 +97,14 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
+    /// Adds the faults of a destination.
+    pub(super) fn check_destination(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
+        self.check_is_built(variable, destination);
+        self.check_log_level(variable, destination);
+    }
+
     /// Adds a fault if this build leaves out the destination. Each AWS destination is a cargo feature.
-    pub(super) fn check_is_built(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
+    fn check_is_built(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
         if let Some(feature) = destination.and_then(DestinationSetting::missing_feature) {
             self.faults.push(format!(
                 "{} is a destination that this build of the function leaves out; build it with the feature {feature}",
@@ -119,14 +125,17 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
-    /// Adds a fault if `GIVE_UP_AFTER_S` is set, but there is no destination for the dead letters.
-    pub(super) fn check_give_up(&mut self, dead_letter: Option<&DestinationSetting>) {
+    /// Reads `GIVE_UP_AFTER_S`. Returns `None` without a destination for dead letters: then records are never given up.
+    /// Adds a fault if it is set without such a destination.
+    pub(super) fn give_up_after(&mut self, dead_letter: Option<&DestinationSetting>) -> Option<Duration> {
+        let seconds = self.required(GIVE_UP_AFTER_S, |value| parse_whole_number(value, 0..=604_800));
         if let (Some(seconds), None) = (self.value(GIVE_UP_AFTER_S), dead_letter) {
             self.faults.push(format!(
                 "{}={seconds:?} without {}, where records that are given up would go; allowed: both or neither",
                 GIVE_UP_AFTER_S.name, DEAD_LETTER.name
             ));
         }
+        seconds.map(Duration::from_secs).filter(|_| dead_letter.is_some())
     }
 
     /// Reads the record of `PROBE` as a request of this form. The error does not show the record, which may be a real

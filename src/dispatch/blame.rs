@@ -10,8 +10,9 @@
 //!    ended. The answer must come from the same model, unless the fault may be about the model that the record names.
 //! 3. With evidence, a request for several records is split in halves. A single record has its *last attempt*. If that
 //!    fails as well, and there is evidence again, the record is rejected. So the endpoint has answered other records
-//!    both before and after the call that convicts the record. If the model has lately answered records after the
-//!    same kind of fault, some of its instances may be broken. Then one last attempt is not enough.
+//!    both before and after the call that convicts the record. If little is known about the model, or if it has
+//!    lately answered records after the same kind of fault, some of its instances may be broken. Then there are several
+//!    last attempts.
 //! 4. If no call is left that could provide evidence, the dispatcher sends a *probe*: a request that was answered
 //!    before, or the setting `PROBE`. If that fails too, a request for several records is its own probe: it is halved
 //!    along one path until a half is answered.
@@ -22,7 +23,6 @@
 //! whose container reports overload while it answers other records.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 use super::evidence::{Evidence, Moment, Witness};
 use crate::outcome::{Fault, FaultKind, Rejection, RejectionKind};
@@ -70,17 +70,20 @@ impl Blame {
     /// Removes and returns the accused requests for which there is evidence now, the lowest index first.
     pub(super) fn take_with_evidence(&mut self, evidence: &Evidence) -> Vec<(usize, Accused)> {
         let has_evidence = |accused: &Accused| evidence.has_answered_since(accused.since, &accused.witness);
-        self.accused
+        let taken: Vec<_> = self
+            .accused
             .extract_if(.., |_, accused| has_evidence(accused))
-            .collect()
+            .collect();
+        for (_, accused) in &taken {
+            self.allow_probes(&accused.witness);
+        }
+        taken
     }
 
-    /// Allows further probes for the witnesses that an answer of this model belongs to.
-    pub(super) fn allow_probes(&mut self, model: Option<&Arc<str>>) {
-        for witness in [Witness::Model(model.cloned()), Witness::AnyModel] {
-            self.probed.remove(&witness);
-            self.searched.remove(&witness);
-        }
+    /// Allows further probes for this witness, because it has provided evidence.
+    pub(super) fn allow_probes(&mut self, witness: &Witness) {
+        self.probed.remove(witness);
+        self.searched.remove(witness);
     }
 
     /// Removes and returns all accused requests with this witness.

@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use lru::LruCache;
-use tokio::time::Instant;
 
 use crate::inference::InferenceRequest;
 use crate::outcome::FaultKind;
@@ -17,8 +15,10 @@ const MODELS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0")
 /// The maximum size of all requests that are kept as probes, in bytes.
 const PROBES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The time for which a model counts as unsteady.
-const UNSTEADY_TIME: Duration = Duration::from_mins(1);
+/// The number of answers for which a model counts as unsteady after a recovery.
+const UNSTEADY_ANSWERS: u64 = 100;
+/// The number of answers after which enough is known about a model.
+const KNOWN_ANSWERS: u64 = 20;
 
 /// The model that a record names, if any.
 pub(super) type Model = Option<Arc<str>>;
@@ -58,8 +58,10 @@ struct Answers {
 struct ModelAnswers {
     /// The latest start of an answered call.
     latest_start: Option<Moment>,
-    /// For each kind of fault, the latest time at which a record was answered after such a fault.
-    recovered_at: HashMap<FaultKind, Instant>,
+    /// The number of answers.
+    answered: u64,
+    /// For each kind of fault, the number of answers when a record was last answered after such a fault.
+    recovered_at: HashMap<FaultKind, u64>,
     probe: Option<Probe>,
 }
 
@@ -90,18 +92,26 @@ impl Evidence {
         Moment(self.latest_moment.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Returns whether this model has lately answered a record after a fault of this `kind`. Then some of its instances
-    /// may be broken.
-    pub(super) fn is_unsteady(&self, model: Option<&Arc<str>>, kind: FaultKind) -> bool {
+    /// Returns the number of last attempts that must fail with this `kind` of fault before a record is rejected. If this
+    /// model has lately answered a record after such a fault, some of its instances may be broken. If all attempts go to
+    /// a random instance and half of them are broken, eight last attempts at a good record fail once in 500 times.
+    pub(super) fn last_attempts(&self, model: Option<&Arc<str>>, kind: FaultKind) -> u32 {
         let answers = self.answers();
         let model = answers.models.peek(&model.cloned());
+        let answered = model.map_or(0, |model| model.answered);
         let recovered_at = model.and_then(|model| model.recovered_at.get(&kind));
-        recovered_at.is_some_and(|recovered_at| recovered_at.elapsed() < UNSTEADY_TIME)
+        match recovered_at {
+            Some(recovered_at) if answered - recovered_at < UNSTEADY_ANSWERS => 8,
+            _ if answered < KNOWN_ANSWERS => 3,
+            _ => 1,
+        }
     }
 
-    /// Records that a record was answered after a fault of this `kind`.
+    /// Records that a record was answered after a fault of this `kind`, or that an answered record failed in this way.
     pub(super) fn record_recovery(&self, model: Option<&Arc<str>>, kind: FaultKind) {
-        self.answers().model(model).recovered_at.insert(kind, Instant::now());
+        let mut answers = self.answers();
+        let model = answers.model(model);
+        model.recovered_at.insert(kind, model.answered);
     }
 
     /// Returns whether a call that started after `moment` was answered.
@@ -121,6 +131,7 @@ impl Evidence {
         answers.latest_start = answers.latest_start.max(Some(start));
         let model = answers.model(request.target_model());
         model.latest_start = model.latest_start.max(Some(start));
+        model.answered += 1;
         let bytes = request.probe_bytes();
         let kept = model.probe.as_ref();
         if bytes <= PROBES_BYTES_MAX && kept.is_none_or(|kept| kept.has_failed || bytes < kept.bytes) {
@@ -138,7 +149,8 @@ impl Evidence {
     }
 
     /// Records that a call with the probe of this model failed.
-    pub(super) fn record_probe_fault(&self, model: Option<&Arc<str>>) {
+    pub(super) fn record_probe_fault(&self, model: Option<&Arc<str>>, kind: FaultKind) {
+        self.record_recovery(model, kind);
         let mut answers = self.answers();
         if let Some(probe) = &mut answers.model(model).probe {
             probe.has_failed = true;
@@ -197,7 +209,6 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tokio::time::advance;
 
     use super::*;
 
@@ -245,17 +256,24 @@ mod tests {
         assert_eq!(evidence.probe(&of("B")), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_model_is_unsteady_for_a_minute_after_a_recovery() {
-        let evidence = evidence();
+    #[test]
+    fn a_model_that_is_unknown_or_unsteady_gets_more_last_attempts() {
         use FaultKind::{Refused, Suspect};
-        assert!(!evidence.is_unsteady(None, Refused));
+        let evidence = evidence();
+        let answer = |answers| (0..answers).for_each(|_| evidence.record_answer(&request("a"), evidence.now()));
+        assert_eq!(evidence.last_attempts(None, Refused), 3);
+        answer(KNOWN_ANSWERS);
+        assert_eq!(evidence.last_attempts(None, Refused), 1);
         evidence.record_recovery(None, Refused);
-        advance(UNSTEADY_TIME - Duration::from_millis(1)).await;
-        assert!(evidence.is_unsteady(None, Refused));
-        assert!(!evidence.is_unsteady(None, Suspect) && !evidence.is_unsteady(Some(&"other".into()), Refused));
-        advance(Duration::from_millis(1)).await;
-        assert!(!evidence.is_unsteady(None, Refused));
+        let of_others = [
+            evidence.last_attempts(None, Suspect),
+            evidence.last_attempts(Some(&"A".into()), Refused),
+        ];
+        assert_eq!((evidence.last_attempts(None, Refused), of_others), (8, [1, 3]));
+        answer(UNSTEADY_ANSWERS - 1);
+        assert_eq!(evidence.last_attempts(None, Refused), 8);
+        answer(1);
+        assert_eq!(evidence.last_attempts(None, Refused), 1);
     }
 
     #[test]
@@ -266,7 +284,7 @@ mod tests {
             evidence.record_answer(&request(input), evidence.now());
             assert_eq!(body(), expected);
         }
-        evidence.record_probe_fault(None);
+        evidence.record_probe_fault(None, FaultKind::Refused);
         assert_eq!(body(), "1", "it stays until another request is answered");
         evidence.record_answer(&request("333"), evidence.now());
         assert_eq!(body(), "333");

@@ -111,15 +111,13 @@ fn call_span(request: &InferenceRequest) -> Span {
     )
 }
 
-/// Records the fault or the panic of an attempt in the current span. An answer leaves the span unchanged.
-fn annotate_span(ended: &Result<Result<RecordOutputs, Fault>, Outcome>) {
-    let fault = match ended {
-        Ok(Ok(_)) => return,
-        Ok(Err(fault)) => fault.to_string(),
-        Err(_) => "panicked".to_owned(),
-    };
-    let span = Span::current();
-    span.record("fault", fault).record("otel.status_code", "ERROR");
+/// Records the fault of an attempt in the current span. An answer leaves the span unchanged.
+fn annotate_span(ended: &Result<RecordOutputs, Fault>) {
+    if let Err(fault) = ended {
+        let span = Span::current();
+        span.record("fault", fault.to_string())
+            .record("otel.status_code", "ERROR");
+    }
 }
 
 impl<E: Endpoint> Dispatcher<E> {

@@ -36,7 +36,7 @@ const DOUBT_AFTER_FAULTS: usize = 20;
 struct FinishedCall {
     target: CallTarget,
     start: CallStart,
-    ended: Result<Result<RecordOutputs, Fault>, Outcome>,
+    ended: Result<RecordOutputs, Fault>,
     _permit: Permit,
 }
 
@@ -220,7 +220,11 @@ impl Scheduler {
             CallTarget::Request(index) => {
                 let pending = self.pending_mut(*index);
                 pending.first_start.get_or_insert(moment);
-                let (request, is_retry) = (Arc::clone(&pending.request), pending.attempts > 0);
+                let is_retry = pending.attempts > 0;
+                let request = match pending.last_attempts {
+                    0 => Arc::clone(&pending.request),
+                    _ => Arc::new(pending.request.for_last_attempt()),
+                };
                 self.stats.retries.fetch_add(is_retry.into(), Ordering::Relaxed);
                 request
             }
@@ -232,7 +236,8 @@ impl Scheduler {
         let (invoker, stats) = (Arc::clone(invoker), Arc::clone(&self.stats));
         let span = call_span(&request);
         let call = async move {
-            let ended = catch_panic_async(invoker.attempt(&request, &mut permit, &stats)).await;
+            let attempt = invoker.attempt(&request, &mut permit, &stats);
+            let ended = catch_panic_async(attempt).await.flatten();
             annotate_span(&ended);
             FinishedCall {
                 target,

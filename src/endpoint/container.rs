@@ -26,7 +26,9 @@ pub(super) fn fault(status: u16, body: &str, is_model_from_record: bool) -> Faul
     };
     let (summary, remedy) = match kind {
         FaultKind::Misconfigured => (format!("{summary}; {}", remedy(status)), ""),
-        _ => (summary, remedy(status)),
+        FaultKind::Refused | FaultKind::Suspect | FaultKind::Overload | FaultKind::Unreachable => {
+            (summary, remedy(status))
+        }
     };
     Fault {
         is_about_named_model: status == 404 && is_model_from_record,

@@ -112,6 +112,18 @@ impl InferenceRequest {
             .collect()
     }
 
+    /// Returns this request for a last attempt. With `MultiRecord`, a single record is in it twice, because some
+    /// containers fail on a single row. Only its first prediction counts.
+    #[must_use]
+    pub fn for_last_attempt(&self) -> Self {
+        let copies = if self.is_multi_record() && self.has_one_record() {
+            2
+        } else {
+            1
+        };
+        self.with_parts(self.parts.repeat(copies))
+    }
+
     /// Returns whether one of the records of `other` is in this request.
     pub fn has_record_of(&self, other: &Self) -> bool {
         let mut ids = other.parts.iter().map(|part| &part.id);

@@ -16,22 +16,26 @@ pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Outcome> {
     // A panic drops the value under construction, and data that `work` only reads cannot have changed.
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
         Outcome::Failed(Failure::Fault {
-            fault: Fault::new(FaultKind::Suspect, "handling the record panicked"),
+            fault: panicked(),
             request_records: 1,
         })
     })
 }
 
-/// Does the same as [`catch_panic`] for a future.
+fn panicked() -> Fault {
+    Fault::new(FaultKind::Suspect, "handling the record panicked")
+}
+
+/// Runs a call for one request and catches a panic in it.
 ///
 /// # Errors
 ///
-/// Fails like [`catch_panic`].
-pub async fn catch_panic_async<T>(work: impl Future<Output = T>) -> Result<T, Outcome> {
+/// On panic, returns a Suspect fault.
+pub async fn catch_panic_async<T>(work: impl Future<Output = T>) -> Result<T, Fault> {
     let mut work = pin!(work);
     poll_fn(|context| match catch_panic(|| work.as_mut().poll(context)) {
         Ok(poll) => poll.map(Ok),
-        Err(panicked) => Poll::Ready(Err(panicked)),
+        Err(_) => Poll::Ready(Err(panicked())),
     })
     .await
 }

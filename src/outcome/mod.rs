@@ -67,12 +67,12 @@ impl Failure {
     /// limit than usual. A request that timed out is sent in halves, so that one delivery after the other approaches
     /// the record that is the cause.
     pub fn max_records_next(&self) -> Option<usize> {
-        match self {
-            Self::Fault { fault, request_records } if fault.load == LoadSignal::TimedOut => {
-                Some((request_records / 2).max(1))
-            }
-            _ => None,
+        if let Self::Fault { fault, request_records } = self
+            && fault.load == LoadSignal::TimedOut
+        {
+            return Some((request_records / 2).max(1));
         }
+        None
     }
 }
 

@@ -97,7 +97,11 @@ fn log_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
                      {summary}{separator}{remedy}"
                 );
             }
-            _ => warn!(records, first, "failed: {failure}"),
+            Failure::Fault { .. }
+            | Failure::OutOfTime
+            | Failure::DeadLetterTooLarge
+            | Failure::BatchTooLarge
+            | Failure::AfterFailure => warn!(records, first, "failed: {failure}"),
         }
     }
     if others > 0 {

@@ -115,7 +115,7 @@ async fn the_endpoint_refuses_every_record() {
             let calls = running.seen.lock().unwrap().calls.len();
             assert!(calls <= 45, "after 20 faults in a row there is a probe: {calls}");
             assert!(running.metrics().contains_key("FailedRefused"));
-            advance(Duration::from_secs(60)).await;
+            advance(Duration::from_mins(1)).await;
         }
         running.bring_up();
         let response = running.invoke(100..200).await.unwrap();
@@ -231,8 +231,9 @@ async fn a_record_is_not_evidence_against_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_container_reports_overload_for_one_record_only() {
-    for (give_up_after_s, deliveries) in [("1", 2), ("0", 1)] {
+    for (give_up_after_s, deliveries, packed) in [("1", 2, 1), ("0", 1, 1), ("1", 2, 10), ("0", 1, 10)] {
         let scenario = Scenario::of(0)
+            .packed(packed)
             .with("GIVE_UP_AFTER_S", give_up_after_s)
             .record_age(60.0);
         let running = scenario.record(5, Behavior::ContainerOverload).start();

@@ -51,9 +51,7 @@ async fn with_give_up_after_s_of_zero_the_first_delivery_may_give_up() {
 
 #[tokio::test(start_paused = true)]
 async fn ten_hanging_records_are_given_up_in_one_invocation() {
-    let scenario = Scenario::of(0)
-        .record_age(60.0)
-        .deadline(Some(Duration::from_secs(120)));
+    let scenario = Scenario::of(0).record_age(60.0).deadline(Some(Duration::from_mins(2)));
     let hanging: Vec<_> = (0..100).step_by(10).collect();
     let scenario = hanging
         .iter()

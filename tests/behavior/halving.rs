@@ -26,6 +26,28 @@ async fn the_first_request_of_a_process_is_its_own_probe() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_container_that_fails_on_a_single_row_gets_the_row_twice() {
+    for (kind, deliveries) in [(FaultKind::Refused, 1), (FaultKind::Suspect, 3)] {
+        let mut scenario = Scenario::of(0)
+            .packed(100)
+            .record_age(60.0)
+            .record(11, Behavior::Fail(kind));
+        for number in (0..21).filter(|number| *number != 11) {
+            scenario = scenario.record(number, Behavior::FailAlone(kind));
+        }
+        let running = scenario.start();
+        let response = running.deliver_repeatedly(0..21, deliveries).await;
+        let ran = running.finish(response);
+        ran.assert_finished();
+        assert_eq!(
+            (ran.dead_lettered, ran.predicted),
+            (vec![11], all_but(21, &[11])),
+            "{kind:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_an_outage_a_request_is_halved_along_one_path() {
     let running = Scenario::of(0).packed(100).start();
     running.take_down(REFUSED);
@@ -49,7 +71,7 @@ async fn records_that_hang_in_one_request_do_not_cost_a_delivery_each() {
         .packed(100)
         .with("GIVE_UP_AFTER_S", "10")
         .record_age(60.0)
-        .deadline(Some(Duration::from_secs(120)));
+        .deadline(Some(Duration::from_mins(2)));
     for number in [7, 57] {
         scenario = scenario.record(number, Behavior::Hang);
     }

@@ -98,6 +98,7 @@ impl TestCase {
             Behavior::Fail(_) | Behavior::FailAfter(..) | Behavior::Hang | Behavior::Panic => None,
             Behavior::RetryAfter(_)
             | Behavior::MissingModel
+            | Behavior::FailAlone(_)
             | Behavior::Merge
             | Behavior::NotReady
             | Behavior::ContainerOverload => {

@@ -24,6 +24,8 @@ pub(crate) enum Behavior {
     FailAfter(u64, FaultKind),
     /// Answers at once that it is overloaded for this many seconds.
     RetryAfter(u64),
+    /// Answers at once, with this fault if the request has only one line.
+    FailAlone(FaultKind),
     /// Answers at once, by the container itself, that it is overloaded.
     ContainerOverload,
     /// Answers at once that the record's model is not ready.
@@ -108,7 +110,7 @@ impl Behavior {
     fn precedence(self) -> u8 {
         match self {
             Self::PredictAfter(_) | Self::PredictBytes(_) => 0,
-            Self::Merge => 1,
+            Self::Merge | Self::FailAlone(_) => 1,
             Self::Fail(_) | Self::FailAfter(..) | Self::RetryAfter(_) | Self::NotReady | Self::ContainerOverload => 2,
             Self::MissingModel => 3,
             Self::Hang => 4,
@@ -197,6 +199,8 @@ impl ScriptedModel {
             }
             Behavior::RetryAfter(seconds) => return Err(ScriptedError::RetryAfter(seconds)),
             Behavior::NotReady => return Err(ScriptedError::NotReady),
+            Behavior::FailAlone(kind) if !body.contains('\n') => return Err(ScriptedError::Fault(kind)),
+            Behavior::FailAlone(_) => {}
             Behavior::ContainerOverload => return Err(ScriptedError::ContainerOverload),
             Behavior::MissingModel => return Err(ScriptedError::MissingModel),
             Behavior::Hang => std::future::pending().await,

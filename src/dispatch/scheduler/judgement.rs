@@ -12,18 +12,17 @@ use super::{CallTarget, Scheduler, failed};
 use crate::dispatch::blame::{Accused, Progress};
 use crate::dispatch::evidence::Witness;
 use crate::inference::InferenceRequest;
-use crate::outcome::{Fault, FaultKind, LoadSignal};
-
-/// The number of last attempts at a record while its model is unsteady. If half of the model's instances are broken,
-/// all attempts at a good record fail once in 500 times.
-const UNSTEADY_LAST_ATTEMPTS: u32 = 8;
+use crate::outcome::{Fault, FaultKind};
 
 impl Scheduler {
     /// Accuses a request whose last call has just failed. `is_last_attempt` is true if there was evidence before that
     /// call.
     pub(super) fn accuse(&mut self, index: usize, fault: Fault, is_last_attempt: bool) {
         if fault.kind == FaultKind::Overload && !self.has_answered_others(index) {
-            self.stop_at(index + 1);
+            let last = self
+                .pending_request(index)
+                .map_or(index, |pending| pending.request.last_record());
+            self.stop_at(last + 1);
         }
         let now = self.evidence.now();
         let records = self.request_records(index);
@@ -70,27 +69,13 @@ impl Scheduler {
                         self.push_urgent(half);
                     }
                 }
-                Progress::NeedsEvidenceAfter if !self.needs_another_attempt(index, &accused) => {
-                    self.settle_request(index, accused.rejection().into());
-                }
-                Progress::NeedsLastAttempt | Progress::NeedsEvidenceAfter => {
+                Progress::NeedsLastAttempt => {
                     self.pending_mut(index).last_attempts += 1;
                     self.push_urgent(index);
                 }
+                Progress::NeedsEvidenceAfter => self.settle_request(index, accused.rejection().into()),
             }
         }
-    }
-
-    /// Returns whether one last attempt is not enough, because the model lately answered records that it had not
-    /// answered before. Timeouts are too long to repeat.
-    fn needs_another_attempt(&self, index: usize, accused: &Accused) -> bool {
-        self.pending_request(index).is_some_and(|pending| {
-            pending.last_attempts < UNSTEADY_LAST_ATTEMPTS
-                && accused.fault.load != LoadSignal::TimedOut
-                && self
-                    .evidence
-                    .is_unsteady(pending.request.target_model(), accused.fault.kind)
-        })
     }
 
     /// Continues when no call is left that could provide evidence. Makes calls ready that may provide it, and fails the
@@ -158,7 +143,9 @@ impl Scheduler {
         };
         let uncalled =
             find(&|index, accused| accused.progress == Progress::Uncalled && self.request_records(index) > 1);
-        let several = find(&|index, _| self.request_records(index) > 1);
+        // An overloaded container gets no further calls.
+        let several =
+            find(&|index, accused| accused.fault.kind != FaultKind::Overload && self.request_records(index) > 1);
         if uncalled.is_none() && !self.blame.searched.insert(witness.clone()) {
             return None;
         }

@@ -29,11 +29,6 @@ impl Scheduler {
                 return;
             }
         };
-        // The outcome of a panic is a Suspect fault, like those of other calls.
-        let ended = ended.unwrap_or_else(|panicked| match panicked {
-            Outcome::Failed(Failure::Fault { fault, .. }) => Err(fault),
-            _ => unreachable!("a panic is a fault"),
-        });
         match ended {
             Ok(answer) => self.on_answer(&target, start, answer),
             Err(fault) if fault.load == LoadSignal::Unprepared && fault.kind.is_transient() && !self.is_out_of_time => {
@@ -46,6 +41,9 @@ impl Scheduler {
 
     fn on_answer(&mut self, target: &CallTarget, start: CallStart, answer: RecordOutputs) {
         self.retry_gate.budget.deposit();
+        if self.is_in_doubt() {
+            self.blame.allow_probes(&Witness::Model(None));
+        }
         self.faults_in_row = 0;
         let request = match target {
             CallTarget::Probe(probe) => Arc::clone(probe),
@@ -61,7 +59,6 @@ impl Scheduler {
             }
         };
         self.evidence.record_answer(&request, start.moment);
-        self.blame.allow_probes(request.target_model());
         if let CallTarget::Request(_) = target {
             self.settle_answered(&request, answer);
         }
@@ -100,7 +97,7 @@ impl Scheduler {
             self.faults_in_row += 1;
         }
         match target {
-            CallTarget::Probe(_) => self.evidence.record_probe_fault(model.as_ref()),
+            CallTarget::Probe(_) => self.evidence.record_probe_fault(model.as_ref(), fault.kind),
             CallTarget::Request(index) => self.on_request_fault(*index, start, fault),
         }
     }
@@ -127,6 +124,9 @@ impl Scheduler {
             max_attempts
         };
         let is_refused = fault.kind == FaultKind::Refused;
+        if is_last_attempt && self.repeat_last_attempt(index, &fault) {
+            return;
+        }
         if may_be_accused && (is_refused || is_last_attempt || is_split || attempts >= attempts_max) {
             return self.accuse(index, fault, is_last_attempt);
         }
@@ -151,6 +151,22 @@ impl Scheduler {
         }
     }
 
+    /// Makes a record ready for another last attempt if one is not enough. Timeouts are too long to repeat. Returns
+    /// whether there is another attempt.
+    fn repeat_last_attempt(&mut self, index: usize, fault: &Fault) -> bool {
+        let is_quick =
+            matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) && fault.load != LoadSignal::TimedOut;
+        let model = self.pending_mut(index).request.target_model().cloned();
+        let last_attempts = self.evidence.last_attempts(model.as_ref(), fault.kind);
+        let pending = self.pending_mut(index);
+        let is_repeated = is_quick && pending.last_attempts < last_attempts;
+        if is_repeated {
+            pending.last_attempts += 1;
+            self.push_urgent(index);
+        }
+        is_repeated
+    }
+
     /// Returns whether the records of the request at this index may be the cause of the fault and, if the request is
     /// for one record, evidence would end in its rejection.
     fn may_be_accused(&self, index: usize, fault: &Fault) -> bool {
@@ -158,7 +174,7 @@ impl Scheduler {
         match fault.kind {
             FaultKind::Refused => true,
             FaultKind::Suspect => self.request_records(index) > 1 || may_give_up(),
-            FaultKind::Overload => fault.is_from_container && self.request_records(index) == 1 && may_give_up(),
+            FaultKind::Overload => fault.is_from_container && may_give_up(),
             FaultKind::Unreachable | FaultKind::Misconfigured => false,
         }
     }
@@ -167,18 +183,19 @@ impl Scheduler {
     pub(super) fn has_answered_others(&self, index: usize) -> bool {
         self.pending_request(index).is_some_and(|pending| {
             let model = Witness::Model(pending.request.target_model().cloned());
-            let first_start = pending.first_start;
-            first_start.is_some_and(|start| self.evidence.has_answered_since(start, &model))
+            let start = pending.split_off_since.or(pending.first_start);
+            start.is_some_and(|start| self.evidence.has_answered_since(start, &model))
         })
     }
 
     /// Handles the outcome of a record that is in no request. After a panic, the record may be given up.
     pub(super) fn settle_without_call(&mut self, index: usize, outcome: Outcome) {
-        match outcome {
-            Outcome::Failed(Failure::Fault { fault, .. }) if self.may_be_accused(index, &fault) => {
-                self.accuse(index, fault, true);
-            }
-            outcome => self.settle_request(index, outcome),
+        if let Outcome::Failed(Failure::Fault { fault, .. }) = &outcome
+            && self.may_be_accused(index, fault)
+        {
+            self.accuse(index, fault.clone(), true);
+        } else {
+            self.settle_request(index, outcome);
         }
     }
 
@@ -193,7 +210,7 @@ impl Scheduler {
     fn is_stop_reason(&self, index: usize, outcome: &Outcome) -> bool {
         let isolates_faults = self.policy.isolate_suspects;
         match outcome {
-            Outcome::Predicted(_) | Outcome::Delivered => false,
+            Outcome::Predicted(_) | Outcome::Delivered | Outcome::Failed(Failure::DeadLetterTooLarge) => false,
             Outcome::Rejected(_) => self.policy.is_rejected_unfinished && !isolates_faults,
             Outcome::Failed(_) if !isolates_faults => true,
             Outcome::Failed(Failure::Fault { fault, .. }) => match fault.kind {
@@ -203,7 +220,6 @@ impl Scheduler {
                 }
                 FaultKind::Misconfigured => true,
             },
-            Outcome::Failed(Failure::DeadLetterTooLarge) => false,
             Outcome::Failed(Failure::OutOfTime | Failure::BatchTooLarge | Failure::AfterFailure) => true,
         }
     }
