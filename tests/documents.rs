@@ -171,9 +171,6 @@ fn every_when_row_of_the_readme_has_a_test() {
     }
 }
 
-/// The tests of messages that only `SageMaker` returns. `main_over_http.rs` leaves them out.
-const SAGEMAKER_ONLY: [&str; 1] = ["a_validation_error_that_fits_no_known_message"];
-
 #[test]
 fn every_when_row_is_also_tested_over_http() {
     let behavior = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/behavior");
@@ -193,8 +190,7 @@ fn every_when_row_is_also_tested_over_http() {
         }
         let tests = source(&format!("{module}.rs"));
         for row in readme_test_names() {
-            let is_left_out = SAGEMAKER_ONLY.contains(&&*row) || !tests.contains(&format!("async fn {row}()"));
-            assert!(is_left_out, "{row} in {module}.rs");
+            assert!(!tests.contains(&format!("async fn {row}()")), "{row} in {module}.rs");
         }
     }
 }
