@@ -1,7 +1,7 @@
-//! Sends many streams through the function, each drawn from a seed. The endpoint fails, hangs and goes down, some of its
-//! instances or models are broken, records are poison, credentials are missing, destinations refuse entries, and
-//! environments are frozen and killed. In every run, no record may be lost, no healthy record may be rejected, no poison
-//! record may stop its shard, and no record may be called or delivered twice without a cause.
+//! Sends many streams through the function, each drawn from a seed. The endpoint fails, hangs and goes down, some of
+//! its instances or models are broken, records are poison, credentials are missing, destinations refuse entries, and
+//! environments are frozen and killed. In every run, no record may be lost, no healthy record may be rejected, no
+//! poison record may stop its shard, and no record may be called or delivered twice without a cause.
 //!
 //! The function is the real one, except for its process and its network. The mapping is that of `cargo local`.
 //! Everything runs on a paused clock and on one thread, so that a seed always gives the same run.
@@ -80,12 +80,11 @@ fn no_record_is_lost_or_repeated_without_a_cause() {
     let first = setting("FIRST_SEED").unwrap_or_default();
     for seed in first..first + seeds {
         let ingredients = World::draw(seed).ingredients();
-        match catch_unwind(|| run(seed)) {
-            Ok(result) => all.add(&result.counts),
-            Err(_) => {
-                println!("SEED={seed} cargo test --test simulation -- --nocapture    # fails with: {ingredients:?}");
-                failed.push(seed);
-            }
+        if let Ok(result) = catch_unwind(|| run(seed)) {
+            all.add(&result.counts);
+        } else {
+            println!("SEED={seed} cargo test --test simulation -- --nocapture    # fails with: {ingredients:?}");
+            failed.push(seed);
         }
         for ingredient in ingredients {
             *runs_with.entry(ingredient).or_default() += 1;

@@ -50,7 +50,7 @@ impl Connector {
             }
             Reply::Response(response) => {
                 sleep(latency / 2).await;
-                Ok(response)
+                Ok(*response)
             }
         }
     }

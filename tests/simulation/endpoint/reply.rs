@@ -10,7 +10,7 @@ use crate::world::Failure;
 
 /// The end of a failed call.
 pub(super) enum Reply {
-    Response(HttpResponse),
+    Response(Box<HttpResponse>),
     Error(ErrorKind),
     None,
     Panic,
@@ -20,7 +20,7 @@ impl Reply {
     /// Returns the end of a call for `record`. Containers quote the record in their messages.
     pub(super) fn new(failure: Failure, is_sagemaker: bool, record: &str) -> Self {
         let service = |status, code, message| response(status, code, &json!({ "message": message }).to_string());
-        Self::Response(match failure {
+        let response = match failure {
             Failure::Status(status) if is_sagemaker => {
                 let body = json!({ "OriginalStatusCode": status, "OriginalMessage": format!("cannot read {record}") });
                 response(424, "ModelError", &body.to_string())
@@ -41,7 +41,8 @@ impl Reply {
             Failure::Reset => return Self::Error(ErrorKind::ConnectionReset),
             Failure::Hang => return Self::None,
             Failure::Panic => return Self::Panic,
-        })
+        };
+        Self::Response(Box::new(response))
     }
 }
 

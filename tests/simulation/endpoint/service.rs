@@ -144,7 +144,7 @@ impl Service {
         let credentials = &self.world.weather.credentials;
         let outage = credentials.outages.iter().find(|(outage, _)| outage.contains(&now));
         match outage {
-            Some((outage, true)) => return Fetch::HangsFor(outage.end - now),
+            Some((outage, true)) => return Fetch::HangsFor(outage.end.saturating_sub(now)),
             Some((_, false)) => return Fetch::Fails,
             None => {}
         }

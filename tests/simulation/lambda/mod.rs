@@ -66,7 +66,7 @@ pub(crate) async fn run(world: &Arc<World>) -> RunResult {
             discarded.borrow_mut().extend(names);
         }
     };
-    let invoke = async |event: Bytes| lambda.invoke(event).await;
+    let invoke = async |event: Bytes| Box::pin(lambda.invoke(event)).await;
     mapping.run(stream(world), &invoke, &report).await;
     let discarded = discarded.into_inner();
     lambda.into_result(discarded)
@@ -157,8 +157,8 @@ impl<'w> Lambda<'w> {
         answer
     }
 
-    /// Waits for the function's timeout. If the clock jumps meanwhile, the function gets its time once more: nothing could
-    /// be in time.
+    /// Waits for the function's timeout. If the clock jumps meanwhile, the function gets its time once more: nothing
+    /// could be in time.
     async fn time_out(&self) {
         loop {
             let jumps = self.service.jumps.load(Ordering::Relaxed);

@@ -86,13 +86,13 @@ impl EventRecords {
             let position = self.0.iter().position(|(sequence_number, _)| sequence_number == named);
             position.expect("the response names a record that is not in the event")
         });
-        let names = |position: std::ops::Range<usize>| {
+        let in_range = |position: std::ops::Range<usize>| {
             let records = self.0.get(position).unwrap_or_default().iter();
             records
                 .flat_map(|(_, names)| names.iter().map(|name| &**name))
                 .collect()
         };
-        (names(0..position), names(position..position + 1))
+        (in_range(0..position), in_range(position..position + 1))
     }
 }
 

@@ -42,7 +42,14 @@ impl Failure {
         match self {
             Self::Status(status) => REFUSALS.contains(&status),
             Self::NoSuchModel => true,
-            _ => false,
+            Self::Throttled
+            | Self::NotReady
+            | Self::ServiceFault
+            | Self::Denied
+            | Self::NoConnection
+            | Self::Reset
+            | Self::Hang
+            | Self::Panic => false,
         }
     }
 }
