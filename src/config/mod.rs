@@ -14,7 +14,7 @@ use crate::dispatch::retry::RetryPolicy;
 use crate::endpoint::InvokeParameters;
 use crate::endpoint::target::Target;
 use crate::event::DecompressOptions;
-use crate::inference::RequestSpec;
+use crate::inference::{InferenceRequest, RequestSpec};
 use crate::lambda::time_budget::TimeBudget;
 
 mod endpoint;
@@ -64,9 +64,11 @@ pub struct Config {
     pub requests: RequestSpec,
     /// The parts of a prediction and its record that are delivered.
     pub projection: Projection,
-    /// The age, 1–604,800 s, from which a record is rejected if it keeps failing and may itself be the cause. `None` if
-    /// records are never given up.
+    /// The age, 0–604,800 s, from which a record is rejected if it keeps failing and may itself be the cause. With 0, its
+    /// first delivery may reject it. `None` if records are never given up, because there is no `DEAD_LETTER`.
     pub give_up_after: Option<Duration>,
+    /// The request that shows whether the endpoint works before another one was answered.
+    pub probe: Option<InferenceRequest>,
     /// The maximum size of the memo for records that will be redelivered, in bytes. 0 turns the memo off.
     pub memo_bytes: usize,
     /// The `CloudWatch` namespace of the metrics. `None` if metrics are off.
@@ -126,23 +128,25 @@ impl Config {
         let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| parse_whole_number(value, 1..=70_000));
         let retry = reader.retry();
         let time_budget = reader.time_budget();
-        let give_up_after_s = reader.optional(GIVE_UP_AFTER_S, |value| parse_whole_number(value, 1..=604_800));
+        let give_up_after_s = reader.required(GIVE_UP_AFTER_S, |value| parse_whole_number(value, 0..=604_800));
         let memo_bytes = reader.required(MEMO_BYTES, |value| parse_whole_number(value, 0..=1_073_741_824));
         reader.check_memo(output_mode, memo_bytes);
-        reader.check_give_up(give_up_after_s, dead_letter.as_ref());
+        reader.check_give_up(dead_letter.as_ref());
         let content_type = reader.required(CONTENT_TYPE, header);
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
         let decompress = reader.decompress();
         let shape = reader.shape(content_type.as_deref());
+        let target_model = shape.target_model.clone();
+        let shape = shape.assemble();
+        let probe = reader.probe(shape.as_ref().map(|(requests, _)| requests));
         let target_variant = reader.optional(TARGET_VARIANT, resource_name);
         let target_container_hostname = reader.optional(TARGET_CONTAINER_HOSTNAME, resource_name);
         let inference_component_name = reader.optional(INFERENCE_COMPONENT_NAME, resource_name);
         let metrics = reader.required(METRICS, on_off);
         let namespace = reader.required(METRICS_NAMESPACE, namespace);
         let assemble = || {
-            let target_model = shape.target_model.clone();
-            let (requests, projection) = shape.assemble()?;
+            let (requests, projection) = shape?;
             let parameters = InvokeParameters {
                 content_type: content_type?,
                 accept: accept?,
@@ -156,6 +160,10 @@ impl Config {
                 endpoint: endpoint?,
                 parameters,
                 output: output?,
+                give_up_after: give_up_after_s
+                    .map(Duration::from_secs)
+                    .filter(|_| dead_letter.is_some()),
+                probe,
                 dead_letter,
                 output_format: output_format?,
                 output_mode: output_mode?,
@@ -168,7 +176,6 @@ impl Config {
                 decompress: decompress?,
                 requests,
                 projection,
-                give_up_after: give_up_after_s.map(Duration::from_secs),
                 memo_bytes: memo_bytes?,
                 metrics: namespace.filter(|_| metrics == Some(true)),
             })

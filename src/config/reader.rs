@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::is_stdout_dropped;
 use super::variables::{
     DEAD_LETTER, DEADLINE_RESERVE_MS, GIVE_UP_AFTER_S, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MEMO_BYTES, OUTPUT_MODE,
-    RETRY_BASE_MS, RETRY_CAP_MS, Variable,
+    PROBE, RETRY_BASE_MS, RETRY_CAP_MS, Variable,
 };
 use crate::delivery::{DestinationSetting, OutputMode};
 use crate::dispatch::retry::{Backoff, RetryPolicy};
+use crate::inference::{InferenceRequest, RequestSpec};
 use crate::lambda::time_budget::TimeBudget;
 
 /// The maximum length of a wrong value in an error, in characters.
@@ -118,13 +119,29 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
-    /// Adds a fault if records may be given up, but there is no destination for their dead letters.
-    pub(super) fn check_give_up(&mut self, give_up_after_s: Option<u64>, dead_letter: Option<&DestinationSetting>) {
-        if let (Some(seconds), None) = (give_up_after_s, dead_letter) {
+    /// Adds a fault if `GIVE_UP_AFTER_S` is set, but there is no destination for the dead letters.
+    pub(super) fn check_give_up(&mut self, dead_letter: Option<&DestinationSetting>) {
+        if let (Some(seconds), None) = (self.value(GIVE_UP_AFTER_S), dead_letter) {
             self.faults.push(format!(
-                "{}=\"{seconds}\" without {}, where records that are given up would go; allowed: both or neither",
+                "{}={seconds:?} without {}, where records that are given up would go; allowed: both or neither",
                 GIVE_UP_AFTER_S.name, DEAD_LETTER.name
             ));
+        }
+    }
+
+    /// Reads the record of `PROBE` as a request of this form. The error does not show the record, which may be a real
+    /// one.
+    pub(super) fn probe(&mut self, requests: Option<&RequestSpec>) -> Option<InferenceRequest> {
+        let record = self.value(PROBE)?;
+        match requests?.probe(&record) {
+            Ok(request) => Some(request),
+            Err(rejection) => {
+                self.faults.push(format!(
+                    "{} has an invalid value, not shown here: no request can be made of it ({:?}); allowed: {}",
+                    PROBE.name, rejection.kind, PROBE.allowed
+                ));
+                None
+            }
         }
     }
 

@@ -48,7 +48,8 @@ pub(super) const OUTPUT: Variable = variable("OUTPUT", None, DESTINATION);
 pub(super) const DEAD_LETTER: Variable = variable("DEAD_LETTER", None, DESTINATION);
 pub(super) const OUTPUT_FORMAT: Variable = variable("OUTPUT_FORMAT", Some("envelope"), "envelope, raw");
 pub(super) const OUTPUT_MODE: Variable = variable("OUTPUT_MODE", Some("ordered"), "ordered, unordered");
-pub(super) const GIVE_UP_AFTER_S: Variable = variable("GIVE_UP_AFTER_S", None, "a whole number, 1–604800");
+pub(super) const GIVE_UP_AFTER_S: Variable = variable("GIVE_UP_AFTER_S", Some("10"), "a whole number, 0–604800");
+pub(super) const PROBE: Variable = variable("PROBE", None, "a record as it is in the stream, decompressed");
 pub(super) const MEMO_BYTES: Variable = variable("MEMO_BYTES", Some("16777216"), "a whole number, 0–1073741824");
 pub(super) const CAPACITY: Variable = variable("CAPACITY", Some("20"), "a whole number, 1–1000");
 pub(super) const ADAPTIVE_CAPACITY: Variable = variable("ADAPTIVE_CAPACITY", Some("on"), "on, off");
@@ -100,7 +101,7 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
 );
 
 /// All variables, in the order of the table in `docs/settings.md`.
-pub const VARIABLES: [Variable; 44] = [
+pub const VARIABLES: [Variable; 45] = [
     ENDPOINT_NAME,
     ENDPOINT_URL,
     ENDPOINT_AUTH,
@@ -116,6 +117,7 @@ pub const VARIABLES: [Variable; 44] = [
     OUTPUT_MODE,
     DEAD_LETTER,
     GIVE_UP_AFTER_S,
+    PROBE,
     MEMO_BYTES,
     CAPACITY,
     ADAPTIVE_CAPACITY,

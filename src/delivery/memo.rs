@@ -1,4 +1,5 @@
-//! The memo: outcomes of records after the checkpoint, remembered so that their redelivery needs no calls.
+//! The memo: outcomes of records after the checkpoint, remembered so that their redelivery needs no calls. It also
+//! remembers which of them failed by a fault that may be their own.
 //!
 //! The memo is filled only when a batch response names a record to redeliver. It belongs to one execution environment,
 //! and Lambda may redeliver a batch to any other. So the memo saves calls and duplicates, but guarantees neither.
@@ -8,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 
 use crate::event::Batch;
-use crate::outcome::{ModelOutput, Outcome};
+use crate::outcome::{Failure, ModelOutput, Outcome};
 
 /// The approximate size of an entry without its key and its prediction: its share of the map and of the list, and the
 /// fixed-size values.
@@ -53,9 +54,11 @@ impl Memo {
         indexes.map(|index| state.take(&key(batch, index)?)).collect()
     }
 
-    /// Remembers the outcome of the user record at `index`, unless it is Failed or the record has no key.
+    /// Remembers the outcome of the user record at `index`, unless the record has no key or failed by a fault that is
+    /// not its own.
     pub fn remember(&self, batch: &Batch<'_>, index: usize, outcome: Outcome) {
-        let (Some(key), false) = (key(batch, index), matches!(outcome, Outcome::Failed(_))) else {
+        let is_useless = matches!(&outcome, Outcome::Failed(failure) if !failure.is_possibly_record_fault());
+        let (Some(key), false) = (key(batch, index), is_useless) else {
             return;
         };
         let mut state = self.state();
@@ -100,6 +103,9 @@ fn entry_size(key: &str, outcome: &Outcome) -> usize {
             output + prediction.variant.as_ref().map_or(0, |variant| variant.len())
         }
         Outcome::Rejected(rejection) => rejection.message.len(),
+        Outcome::Failed(Failure::Fault { fault, .. }) => {
+            fault.summary.len() + fault.container_message.as_ref().map_or(0, String::len)
+        }
         Outcome::Failed(_) | Outcome::Delivered => 0,
     };
     ENTRY_OVERHEAD_BYTES + key.len() + own
@@ -114,7 +120,6 @@ mod tests {
     use crate::event;
     use crate::event::UserRecord;
     use crate::inference::read_prediction;
-    use crate::outcome::Failure;
 
     /// Calls `check` with two Kinesis records of three user records each.
     fn with_batch(stream_arn: &str, check: impl FnOnce(&Batch<'_>)) {

@@ -9,8 +9,8 @@ use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::capacity::{Capacity, Feedback, Permit};
-use super::evidence::RecentAnswers;
 use super::hedge::Hedge;
+use super::latency::RecentLatencies;
 use super::retry::Backoff;
 use crate::endpoint::{Endpoint, Response, trace};
 use crate::inference::{InferenceRequest, read_prediction, split_response};
@@ -23,7 +23,7 @@ pub use super::call_stats::CallStats;
 pub struct Invoker<E> {
     endpoint: E,
     call_timeout: Duration,
-    recent_answers: RecentAnswers,
+    latencies: RecentLatencies,
     capacity: Capacity,
     hedge: Option<Hedge>,
 }
@@ -53,7 +53,7 @@ impl<E: Endpoint> Invoker<E> {
         Self {
             endpoint,
             call_timeout,
-            recent_answers: RecentAnswers::default(),
+            latencies: RecentLatencies::default(),
             capacity,
             hedge,
         }
@@ -107,8 +107,7 @@ impl<E: Endpoint> Invoker<E> {
     ///
     /// # Errors
     ///
-    /// Returns the [`Fault`] of the attempt. A fault that needs evidence is Refused if there is evidence against the
-    /// record. Otherwise it is Misconfigured, and still needs evidence.
+    /// Returns the [`Fault`] of the attempt.
     pub async fn attempt(
         &self,
         request: &Arc<InferenceRequest>,
@@ -125,11 +124,11 @@ impl<E: Endpoint> Invoker<E> {
         match timeout(self.call_timeout, calls).await {
             Ok(Ok(response)) => {
                 let latency = started.elapsed();
-                self.recent_answers.add(request, latency);
+                self.latencies.add(latency);
                 stats.record_answer(latency);
                 Ok(RecordOutputs::from_response(response, request))
             }
-            Ok(Err(fault)) => Err(self.apply_evidence(fault, request)),
+            Ok(Err(fault)) => Err(fault),
             Err(_elapsed) => {
                 permit.report(Feedback::TimedOut);
                 stats.timeouts.fetch_add(1, Ordering::Relaxed);
@@ -141,7 +140,10 @@ impl<E: Endpoint> Invoker<E> {
     fn timeout_fault(&self) -> Fault {
         let timeout_ms = self.call_timeout.as_millis();
         let summary = format!("no answer within CALL_TIMEOUT_MS, {timeout_ms} ms");
-        Fault::new(FaultKind::Suspect, summary)
+        Fault {
+            load: LoadSignal::TimedOut,
+            ..Fault::new(FaultKind::Suspect, summary)
+        }
     }
 
     /// Makes a call, and a hedged call if the first is slow. The first answer or permanent fault wins, and the other
@@ -212,6 +214,7 @@ impl<E: Endpoint> Invoker<E> {
                 (LoadSignal::SingleModelOnly, _) => Feedback::OtherFault,
                 (LoadSignal::RateLimit, _) => Feedback::RateLimit,
                 (LoadSignal::Unreachable, _) | (LoadSignal::FromKind, FaultKind::Unreachable) => Feedback::Unreachable,
+                (LoadSignal::TimedOut, _) => Feedback::TimedOut,
                 (LoadSignal::FromKind, FaultKind::Overload) => Feedback::Overload,
                 (LoadSignal::FromKind, FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured) => {
                     Feedback::OtherFault
@@ -224,32 +227,15 @@ impl<E: Endpoint> Invoker<E> {
         answer
     }
 
-    /// Decides whether a fault that needs evidence counts against the record.
-    fn apply_evidence(&self, fault: Fault, request: &InferenceRequest) -> Fault {
-        if !fault.needs_evidence {
-            return fault;
-        }
-        if self.recent_answers.consume_evidence_against(request) {
-            let needs_evidence = false;
-            return Fault {
-                needs_evidence,
-                ..fault
-            };
-        }
-        let kind = FaultKind::Misconfigured;
-        Fault { kind, ..fault }
-    }
-
-    /// Returns the recent answers of the endpoint.
-    pub fn recent_answers(&self) -> &RecentAnswers {
-        &self.recent_answers
-    }
-
-    /// Returns the time to reserve for a last attempt: the call timeout, four times the median latency for the probes
-    /// before and after it, and a margin.
-    pub fn last_attempt_reserve(&self) -> Duration {
+    /// Returns the time for the probes before and after a last attempt: four times the median latency, and a margin.
+    pub fn probe_reserve(&self) -> Duration {
         const MARGIN: Duration = Duration::from_millis(100);
-        self.call_timeout + self.recent_answers.median_latency().unwrap_or_default() * 4 + MARGIN
+        self.latencies.median().unwrap_or_default() * 4 + MARGIN
+    }
+
+    /// Returns the time to reserve for a last attempt and its probes.
+    pub fn last_attempt_reserve(&self) -> Duration {
+        self.call_timeout + self.probe_reserve()
     }
 
     /// Returns whether a call that starts at `start` would probably be cancelled at `end`: the time left is zero, or
@@ -257,8 +243,7 @@ impl<E: Endpoint> Invoker<E> {
     pub fn is_too_late(&self, start: Instant, end: Instant) -> bool {
         let left = end.saturating_duration_since(start);
         // No answer took longer than the timeout, so most calls do not need the median.
-        left.is_zero()
-            || left < self.call_timeout && self.recent_answers.median_latency().is_some_and(|median| left < median)
+        left.is_zero() || left < self.call_timeout && self.latencies.median().is_some_and(|median| left < median)
     }
 }
 

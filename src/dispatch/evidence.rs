@@ -1,253 +1,299 @@
-//! The recent answers of the endpoint in this process: their latencies, and the evidence that the endpoint works.
+//! The evidence that the endpoint works, and the requests to probe it with. One instance for each process.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use lru::LruCache;
-use tokio::time::Instant;
 
 use crate::inference::InferenceRequest;
 
-/// The number of answers that are kept.
-const ANSWER_WINDOW: usize = 64;
-/// The maximum age of an answer that is evidence.
-const EVIDENCE_MAX_AGE: Duration = Duration::from_mins(1);
+/// The maximum number of models that are known. The least recently called model is forgotten first.
+const MODELS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
+/// The maximum size of all requests that are kept as probes, in bytes.
+const PROBES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The maximum number of models for which a probe request is kept.
-const PROBE_MODELS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
+/// The model that a record names, if any.
+pub(super) type Model = Option<Arc<str>>;
 
-/// The latest answers. One instance for each process.
-#[derive(Debug)]
-pub struct RecentAnswers {
-    samples: Mutex<VecDeque<AnswerSample>>,
-    /// For each model that records name, the last answered request, reduced to its first record. It can be sent again
-    /// as a probe.
-    probe_requests: Mutex<LruCache<Model, Arc<InferenceRequest>>>,
+/// A position in the sequence of the process's calls and failures. Unlike times, two positions are never equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(u64);
+
+/// The models whose answers are evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Witness {
+    /// Only this model.
+    Model(Model),
+    /// Every model of the endpoint.
+    AnyModel,
 }
 
-/// The model that a record names, if any. Answers of one model are not evidence about another.
-type Model = Option<Arc<str>>;
-
+/// The answers of the endpoint.
 #[derive(Debug)]
-struct AnswerSample {
-    /// The inference identifier of the request, which identifies its first record.
-    id: String,
-    model: Model,
-    at: Instant,
-    latency: Duration,
-    /// True if the answer has been used as evidence against a record.
-    is_consumed: bool,
+pub(super) struct Evidence {
+    latest_moment: AtomicU64,
+    answers: Mutex<Answers>,
+    /// The request of the setting `PROBE`.
+    configured_probe: Option<Arc<InferenceRequest>>,
 }
 
-impl Default for RecentAnswers {
-    fn default() -> Self {
+#[derive(Debug)]
+struct Answers {
+    models: LruCache<Model, ModelAnswers>,
+    /// The latest start of an answered call to any model.
+    latest_start: Option<Moment>,
+    probes_bytes: usize,
+}
+
+/// The answers of one model.
+#[derive(Debug, Default)]
+struct ModelAnswers {
+    /// The latest start of an answered call.
+    latest_start: Option<Moment>,
+    /// Whether the latest call to end was answered.
+    is_answering: bool,
+    probe: Option<Probe>,
+}
+
+#[derive(Debug)]
+struct Probe {
+    request: Arc<InferenceRequest>,
+    bytes: usize,
+    /// Whether the latest call with it failed. Then the next answered request replaces it, whatever its size.
+    has_failed: bool,
+}
+
+impl Evidence {
+    pub(super) fn new(configured_probe: Option<InferenceRequest>) -> Self {
+        let models = LruCache::new(MODELS_MAX);
         Self {
-            samples: Mutex::default(),
-            probe_requests: Mutex::new(LruCache::new(PROBE_MODELS_MAX)),
+            latest_moment: AtomicU64::new(0),
+            answers: Mutex::new(Answers {
+                models,
+                latest_start: None,
+                probes_bytes: 0,
+            }),
+            configured_probe: configured_probe.map(Arc::new),
         }
     }
-}
 
-impl AnswerSample {
-    fn is_for_other_record(&self, request: &InferenceRequest) -> bool {
-        self.model.as_ref() == request.target_model() && is_for_other_record(&self.id, request)
+    /// Returns a new moment, after all others.
+    pub(super) fn now(&self) -> Moment {
+        Moment(self.latest_moment.fetch_add(1, Ordering::Relaxed))
     }
-}
 
-impl RecentAnswers {
-    /// Records that the endpoint has just answered `request` after this `latency`.
-    pub fn add(&self, request: &Arc<InferenceRequest>, latency: Duration) {
-        let sample = AnswerSample {
-            id: request.inference_id().to_owned(),
-            model: request.target_model().cloned(),
-            at: Instant::now(),
-            latency,
-            is_consumed: false,
+    /// Returns whether the latest call to this model that ended was answered.
+    pub(super) fn is_answering(&self, model: Option<&Arc<str>>) -> bool {
+        let answers = self.answers();
+        answers
+            .models
+            .peek(&model.cloned())
+            .is_some_and(|model| model.is_answering)
+    }
+
+    /// Returns whether a call that started after `moment` was answered.
+    pub(super) fn has_answered_since(&self, moment: Moment, witness: &Witness) -> bool {
+        let answers = self.answers();
+        let latest = match witness {
+            Witness::Model(model) => answers.models.peek(model).and_then(|model| model.latest_start),
+            Witness::AnyModel => answers.latest_start,
         };
-        let mut samples = self.samples();
-        if samples.len() == ANSWER_WINDOW {
-            samples.pop_front();
+        latest.is_some_and(|latest| latest > moment)
+    }
+
+    /// Records that the call for `request` that started at `start` was answered. Keeps the first two records of the
+    /// request as a probe if they are the smallest so far.
+    pub(super) fn record_answer(&self, request: &InferenceRequest, start: Moment) {
+        let mut answers = self.answers();
+        answers.latest_start = answers.latest_start.max(Some(start));
+        let model = answers.model(request.target_model());
+        model.latest_start = model.latest_start.max(Some(start));
+        model.is_answering = true;
+        let bytes = request.probe_bytes();
+        let kept = model.probe.as_ref();
+        if bytes <= PROBES_BYTES_MAX && kept.is_none_or(|kept| kept.has_failed || bytes < kept.bytes) {
+            let request = Arc::new(request.to_probe());
+            let has_failed = false;
+            let replaced = model.probe.replace(Probe {
+                request,
+                bytes,
+                has_failed,
+            });
+            answers.probes_bytes += bytes;
+            answers.probes_bytes -= replaced.map_or(0, |probe| probe.bytes);
+            answers.limit_probes();
         }
-        samples.push_back(sample);
-        let lone = Arc::new(request.copy_of_first());
-        self.probe_requests().put(request.target_model().cloned(), lone);
     }
 
-    /// Returns whether there is evidence against the record of `request`, and consumes the evidence.
-    ///
-    /// The evidence rule: a fault of unclear cause counts against the record only if the endpoint has answered another
-    /// record within the last minute, and after the last fault that counted against a record. Nothing is answered
-    /// during an outage, so an outage costs one record at most, on the evidence of the answers just before it.
-    ///
-    /// A request for several records is only split. It does not consume the evidence, which is left for the record that
-    /// is found by splitting.
-    pub fn consume_evidence_against(&self, request: &InferenceRequest) -> bool {
-        let mut samples = self.samples();
-        let mut evidence = samples
-            .iter()
-            .rev()
-            .take_while(|sample| sample.at.elapsed() <= EVIDENCE_MAX_AGE && !sample.is_consumed);
-        let found = evidence.any(|sample| sample.is_for_other_record(request));
-        if found && request.has_one_record() {
-            samples.iter_mut().for_each(|sample| sample.is_consumed = true);
+    /// Records that a call to this model failed.
+    pub(super) fn record_fault(&self, model: Option<&Arc<str>>) {
+        self.answers().model(model).is_answering = false;
+    }
+
+    /// Records that a call with the probe of this model failed.
+    pub(super) fn record_probe_fault(&self, model: Option<&Arc<str>>) {
+        let mut answers = self.answers();
+        if let Some(probe) = &mut answers.model(model).probe {
+            probe.has_failed = true;
         }
-        found
     }
 
-    /// Returns whether a call for another record than that of `request` started after `moment` and was answered. An
-    /// answer to a call that was already in flight is not evidence about calls that start now.
-    pub fn has_other_answered_since(&self, moment: Instant, request: Option<&InferenceRequest>) -> bool {
-        let samples = self.samples();
-        let mut since = samples.iter().filter(|sample| sample.at >= moment + sample.latency);
-        since.any(|sample| request.is_none_or(|request| sample.is_for_other_record(request)))
-    }
-
-    /// Returns the last answered request to the same model, unless it is for the record of `request`. Without
-    /// `request`, returns the last answered request to any model.
-    pub fn probe_request(&self, request: Option<&InferenceRequest>) -> Option<Arc<InferenceRequest>> {
-        let mut last = self.probe_requests();
-        let Some(request) = request else {
-            return last.iter().next().map(|(_, last)| Arc::clone(last));
+    /// Returns a request whose answer is evidence: the smallest answered one, or the setting `PROBE`.
+    pub(super) fn probe(&self, witness: &Witness) -> Option<Arc<InferenceRequest>> {
+        let answers = self.answers();
+        let probe = |model: &ModelAnswers| Some(Arc::clone(&model.probe.as_ref()?.request));
+        let (kept, configured) = match witness {
+            Witness::Model(model) => (
+                answers.models.peek(model).and_then(probe),
+                self.configured_probe
+                    .as_ref()
+                    .filter(|probe| probe.target_model() == model.as_ref()),
+            ),
+            Witness::AnyModel => (
+                answers.models.iter().find_map(|(_, model)| probe(model)),
+                self.configured_probe.as_ref(),
+            ),
         };
-        let last = last.get(&request.target_model().cloned()).cloned();
-        last.filter(|last| is_for_other_record(last.inference_id(), request))
+        kept.or_else(|| configured.cloned())
     }
 
-    /// Returns the median latency of the recent answers, or `None` before the first answer.
-    pub fn median_latency(&self) -> Option<Duration> {
-        let mut latencies: Vec<_> = self.samples().iter().map(|sample| sample.latency).collect();
-        let middle = latencies.len().checked_sub(1)? / 2;
-        Some(*latencies.select_nth_unstable(middle).1)
-    }
-
-    fn probe_requests(&self) -> MutexGuard<'_, LruCache<Model, Arc<InferenceRequest>>> {
-        self.probe_requests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn samples(&self) -> MutexGuard<'_, VecDeque<AnswerSample>> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn is_for_other_record(id: &str, request: &InferenceRequest) -> bool {
-    request.inference_id() != id
+impl Answers {
+    fn model(&mut self, name: Option<&Arc<str>>) -> &mut ModelAnswers {
+        let name = name.cloned();
+        if !self.models.contains(&name)
+            && let Some((_, forgotten)) = self.models.push(name.clone(), ModelAnswers::default())
+        {
+            self.probes_bytes -= forgotten.probe.map_or(0, |probe| probe.bytes);
+        }
+        self.models.get_mut(&name).expect("the model was just added")
+    }
+
+    /// Drops the probes of the least recently called models until the rest fits.
+    fn limit_probes(&mut self) {
+        let mut excess = self.probes_bytes.saturating_sub(PROBES_BYTES_MAX);
+        for (_, model) in self.models.iter_mut().rev() {
+            if excess == 0 {
+                break;
+            }
+            let dropped = model.probe.take().map_or(0, |probe| probe.bytes);
+            self.probes_bytes -= dropped;
+            excess = excess.saturating_sub(dropped);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tokio::time::advance;
 
     use super::*;
 
-    fn request(id: &str) -> Arc<InferenceRequest> {
-        Arc::new(InferenceRequest::single(0, id, ""))
+    const ONE_MODEL: Witness = Witness::Model(None);
+
+    fn evidence() -> Evidence {
+        Evidence::new(None)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn only_a_recent_answer_for_another_record_is_evidence() {
-        let answers = RecentAnswers::default();
-        assert!(!answers.consume_evidence_against(&request("a")), "nothing was answered");
-        answers.add(&request("a"), Duration::ZERO);
-        assert!(
-            !answers.consume_evidence_against(&request("a")),
-            "only the record itself was answered"
-        );
-        assert!(answers.consume_evidence_against(&request("b")));
-        answers.add(&request("a"), Duration::ZERO);
-        advance(EVIDENCE_MAX_AGE).await;
-        assert!(answers.consume_evidence_against(&request("b")));
-        answers.add(&request("a"), Duration::ZERO);
-        advance(EVIDENCE_MAX_AGE + Duration::from_millis(1)).await;
-        assert!(
-            !answers.consume_evidence_against(&request("b")),
-            "the answer is too old"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_before_an_outage_are_evidence_against_one_record_only() {
-        let answers = RecentAnswers::default();
-        for record in ["a", "b", "c"] {
-            answers.add(&request(record), Duration::ZERO);
-        }
-        assert!(answers.consume_evidence_against(&request("d")));
-        assert!(!answers.consume_evidence_against(&request("e")) && !answers.consume_evidence_against(&request("d")));
-        answers.add(&request("f"), Duration::ZERO);
-        assert!(
-            answers.consume_evidence_against(&request("e")),
-            "the endpoint answers again"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_answers_to_calls_that_started_after_the_moment_are_evidence() {
-        let answers = RecentAnswers::default();
-        answers.add(&request("a"), Duration::ZERO);
-        advance(Duration::from_millis(1)).await;
-        let moment = Instant::now();
-        assert!(!answers.has_other_answered_since(moment, Some(&request("b"))));
-        answers.add(&request("b"), Duration::ZERO);
-        assert!(
-            !answers.has_other_answered_since(moment, Some(&request("b"))),
-            "the answer is for the record itself"
-        );
-        assert!(answers.has_other_answered_since(moment, Some(&request("a"))));
-        answers.add(&request("c"), Duration::from_millis(1));
-        assert!(
-            !answers.has_other_answered_since(moment, Some(&request("b"))),
-            "the call started before the moment"
-        );
-        advance(Duration::from_millis(1)).await;
-        answers.add(&request("c"), Duration::from_millis(1));
-        assert!(answers.has_other_answered_since(moment, Some(&request("b"))));
-        answers.add(&request("b"), Duration::ZERO);
-        assert_eq!(answers.probe_request(Some(&request("a"))), Some(request("b")));
-        assert_eq!(answers.probe_request(Some(&request("b"))), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_of_one_model_is_not_evidence_about_another() {
-        let of = |id, model: &'static str| Arc::new(InferenceRequest::single(0, id, "").for_model(model));
-        let answers = RecentAnswers::default();
-        let moment = Instant::now();
-        answers.add(&of("a", "A"), Duration::ZERO);
-        let of_b = of("b", "B");
-        assert!(!answers.has_other_answered_since(moment, Some(&of_b)));
-        assert!(!answers.consume_evidence_against(&of_b));
-        assert_eq!(answers.probe_request(Some(&of_b)), None);
-        answers.add(&of("c", "B"), Duration::ZERO);
-        assert!(answers.has_other_answered_since(moment, Some(&of_b)));
-        assert_eq!(answers.probe_request(Some(&of_b)), Some(of("c", "B")));
-        assert_eq!(answers.probe_request(Some(&of("b", "A"))), Some(of("a", "A")));
-        assert!(answers.consume_evidence_against(&of_b));
+    fn request(input: impl Into<Bytes>) -> InferenceRequest {
+        InferenceRequest::single(0, "id", input)
     }
 
     #[test]
-    fn a_probe_request_does_not_keep_its_batch_in_memory() {
-        let batch = Bytes::from(vec![b'1'; 1000]);
-        let answers = RecentAnswers::default();
-        let request = Arc::new(InferenceRequest::single(0, "a", batch.slice(..10)));
-        answers.add(&request, Duration::ZERO);
-        drop(request);
-        assert!(batch.is_unique());
-        assert_eq!(answers.probe_request(None).unwrap().body(), batch.slice(..10));
+    fn only_an_answer_to_a_call_that_started_after_the_moment_is_evidence() {
+        let evidence = evidence();
+        let before = evidence.now();
+        let moment = evidence.now();
+        assert!(!evidence.has_answered_since(moment, &ONE_MODEL));
+        evidence.record_answer(&request("a"), before);
+        assert!(
+            !evidence.has_answered_since(moment, &ONE_MODEL),
+            "the call started before"
+        );
+        evidence.record_answer(&request("a"), evidence.now());
+        assert!(evidence.has_answered_since(moment, &ONE_MODEL));
+        evidence.record_answer(&request("a"), before);
+        assert!(
+            evidence.has_answered_since(moment, &ONE_MODEL),
+            "an older call ended later"
+        );
+        assert!(!evidence.has_answered_since(evidence.now(), &ONE_MODEL));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_median_covers_the_latest_answers_only() {
-        let answers = RecentAnswers::default();
-        assert_eq!(answers.median_latency(), None);
-        for milliseconds in [30, 10, 20] {
-            answers.add(&request("a"), Duration::from_millis(milliseconds));
+    #[test]
+    fn an_answer_of_one_model_is_evidence_about_itself_and_about_any_model() {
+        let evidence = evidence();
+        let moment = evidence.now();
+        evidence.record_answer(&request("a").for_model("A"), evidence.now());
+        let of = |name: &str| Witness::Model(Some(name.into()));
+        assert!(evidence.has_answered_since(moment, &of("A")));
+        assert!(!evidence.has_answered_since(moment, &of("B")));
+        assert!(evidence.has_answered_since(moment, &Witness::AnyModel));
+        assert!(evidence.probe(&of("A")).is_some() && evidence.probe(&Witness::AnyModel).is_some());
+        assert_eq!(evidence.probe(&of("B")), None);
+    }
+
+    #[test]
+    fn a_model_is_answering_until_a_call_fails() {
+        let evidence = evidence();
+        assert!(!evidence.is_answering(None));
+        evidence.record_answer(&request("a"), evidence.now());
+        assert!(evidence.is_answering(None));
+        evidence.record_fault(Some(&"other".into()));
+        assert!(evidence.is_answering(None));
+        evidence.record_fault(None);
+        assert!(!evidence.is_answering(None));
+    }
+
+    #[test]
+    fn the_probe_is_the_smallest_answered_request_unless_it_has_failed() {
+        let evidence = evidence();
+        let body = || evidence.probe(&ONE_MODEL).unwrap().body();
+        for (input, expected) in [("22", "22"), ("333", "22"), ("1", "1")] {
+            evidence.record_answer(&request(input), evidence.now());
+            assert_eq!(body(), expected);
         }
-        assert_eq!(answers.median_latency(), Some(Duration::from_millis(20)));
-        for _ in 0..ANSWER_WINDOW {
-            answers.add(&request("a"), Duration::from_secs(1));
+        evidence.record_probe_fault(None);
+        assert_eq!(body(), "1", "it stays until another request is answered");
+        evidence.record_answer(&request("333"), evidence.now());
+        assert_eq!(body(), "333");
+    }
+
+    #[test]
+    fn a_probe_does_not_keep_its_batch_in_memory() {
+        let batch = Bytes::from(vec![b'1'; 1000]);
+        let evidence = evidence();
+        evidence.record_answer(&request(batch.slice(..10)), evidence.now());
+        assert!(batch.is_unique());
+        assert_eq!(evidence.probe(&ONE_MODEL).unwrap().body(), batch.slice(..10));
+    }
+
+    #[test]
+    fn the_probes_of_all_models_together_have_a_size_limit() {
+        let evidence = evidence();
+        evidence.record_answer(&request(vec![b'1'; PROBES_BYTES_MAX + 1]), evidence.now());
+        assert_eq!(evidence.probe(&ONE_MODEL), None, "the request alone is too large");
+        for model in ["A", "B", "C"] {
+            let large = request(vec![b'1'; PROBES_BYTES_MAX / 2]);
+            evidence.record_answer(&large.for_model(model), evidence.now());
+            assert!(evidence.answers().probes_bytes <= PROBES_BYTES_MAX);
         }
-        assert_eq!(answers.median_latency(), Some(Duration::from_secs(1)));
-        assert_eq!(answers.samples().len(), ANSWER_WINDOW);
+        let has_probe = |name: &str| evidence.probe(&Witness::Model(Some(name.into()))).is_some();
+        assert_eq!(["A", "B", "C"].map(has_probe), [false, true, true]);
+    }
+
+    #[test]
+    fn the_setting_is_the_probe_until_a_request_is_answered() {
+        let evidence = Evidence::new(Some(request("configured")));
+        let body = || evidence.probe(&ONE_MODEL).unwrap().body();
+        assert_eq!(body(), "configured");
+        assert_eq!(evidence.probe(&Witness::Model(Some("other".into()))), None);
+        evidence.record_answer(&request("answered"), evidence.now());
+        assert_eq!(body(), "answered");
     }
 }

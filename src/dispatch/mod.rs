@@ -4,11 +4,8 @@
 //! Each invocation runs one scheduler. It waits for credentials and for one process-wide permit at a time, and gives
 //! the permit to the ready request with the lowest index. Each attempt is a separate task, so a panic fails one record
 //! and not the batch. There are never more tasks than permits, whatever the size of the batch. After a transient fault,
-//! a request waits without a permit and is then ready again. A refused request for several records is split in halves
-//! until the refused record is alone.
-//!
-//! Suspect requests for several records are split in the same way after all other requests have finished. Old suspect
-//! records get their last attempt then.
+//! a request waits without a permit and is then ready again. The rule of [`blame`](mod@blame) decides which records are
+//! rejected, and which requests for several records are split.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,15 +24,16 @@ use capacity::{Capacity, Permit};
 use retry::{RetryBudget, RetryPolicy};
 
 pub mod attempt;
+mod blame;
 mod call_stats;
 pub mod capacity;
 mod evidence;
-mod give_up;
 pub mod hedge;
+mod latency;
 pub mod retry;
 mod scheduler;
-mod suspects;
 
+use evidence::Evidence;
 use scheduler::Scheduler;
 
 /// The number of calls that are started before the dispatcher yields, so that the calls are sent. Without a yield, all
@@ -49,6 +47,7 @@ const STARTS_PER_YIELD: usize = 8;
 pub struct Dispatcher<E> {
     invoker: Arc<Invoker<E>>,
     budget: Arc<RetryBudget>,
+    evidence: Arc<Evidence>,
     policy: DispatchPolicy,
 }
 
@@ -59,8 +58,8 @@ pub struct DispatchPolicy {
     pub retry: RetryPolicy,
     /// Makes a rejected record unfinished, like a failed one. True if there is no dead-letter destination.
     pub is_rejected_unfinished: bool,
-    /// Whether attempts continue for the records after a failed record that may be poison. True if there is a memo,
-    /// which keeps their outcomes for the redelivery.
+    /// Whether attempts continue for the records after a failed record, if the endpoint may answer them. True if there is
+    /// a memo, which keeps their outcomes for the redelivery.
     pub isolate_suspects: bool,
 }
 
@@ -88,8 +87,9 @@ pub struct Work {
     pub requests: Requests,
     /// The value of the `X-Amzn-Trace-Id` header of each call.
     pub trace_id: Option<Arc<str>>,
-    /// For each user record, whether it is old enough to be given up. A missing entry means false.
-    pub give_up_eligible: Vec<bool>,
+    /// For each user record, whether it may be given up: it is old enough and has failed before, or `GIVE_UP_AFTER_S` is
+    /// 0. A missing entry means false.
+    pub may_give_up: Vec<bool>,
     /// Receives the index and the outcome of each user record, once.
     pub outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
     /// The index of the first user record that delivery left unfinished. No attempt starts at or after it.
@@ -123,11 +123,18 @@ fn annotate_span(ended: &Result<Result<RecordOutputs, Fault>, Outcome>) {
 }
 
 impl<E: Endpoint> Dispatcher<E> {
-    /// Creates a dispatcher that makes its attempts with `invoker` and takes its retries from `budget`.
-    pub fn new(invoker: Invoker<E>, budget: RetryBudget, policy: DispatchPolicy) -> Self {
+    /// Creates a dispatcher that makes its attempts with `invoker` and takes its retries from `budget`. `probe` is the
+    /// request of the setting `PROBE`.
+    pub fn new(
+        invoker: Invoker<E>,
+        budget: RetryBudget,
+        policy: DispatchPolicy,
+        probe: Option<InferenceRequest>,
+    ) -> Self {
         Self {
             invoker: Arc::new(invoker),
             budget: Arc::new(budget),
+            evidence: Arc::new(Evidence::new(probe)),
             policy,
         }
     }
@@ -144,10 +151,16 @@ impl<E: Endpoint> Dispatcher<E> {
             budget: Arc::clone(&self.budget),
             capacity: self.invoker.capacity().clone(),
         };
-        let mut scheduler = Scheduler::new(work, self.policy, retry_gate);
+        let evidence = Arc::clone(&self.evidence);
+        let probe_reserve = self.invoker.probe_reserve();
+        let mut scheduler = Scheduler::new(work, self.policy, retry_gate, evidence, probe_reserve);
         let all = async {
-            self.drive_until_last_attempts(&mut scheduler).await;
-            self.settle_suspects(&mut scheduler).await;
+            loop {
+                self.drive(&mut scheduler).await;
+                if !scheduler.seek_evidence() {
+                    break;
+                }
+            }
         };
         // If the time is over, calls may still be in flight. `cancel_all` cancels them.
         _ = timeout_at(calls_end, all).await;
@@ -155,24 +168,11 @@ impl<E: Endpoint> Dispatcher<E> {
         scheduler.into_stats()
     }
 
-    /// Drives all requests until they have finished. If a suspect is waiting when there is just enough time left for
-    /// its last attempt, stops there and cancels the calls in flight. Without this, hanging calls could use up the time
-    /// of every invocation, and none of their records would ever be given up.
-    async fn drive_until_last_attempts(&self, scheduler: &mut Scheduler) {
-        let reserve = self.invoker.last_attempt_reserve();
-        let reserve_start = scheduler.calls_end().checked_sub(reserve).unwrap_or_else(Instant::now);
-        let done = timeout_at(reserve_start, self.drive(scheduler)).await;
-        match (done, scheduler.first_suspect()) {
-            (Ok(()), _) => {}
-            (Err(_elapsed), Some(_)) => scheduler.cancel_calls().await,
-            (Err(_elapsed), None) => self.drive(scheduler).await,
-        }
-    }
-
     /// Starts attempts and handles events until no request is ready, in flight or waiting for its retry.
     async fn drive(&self, scheduler: &mut Scheduler) {
         let mut started = 0_usize;
         while scheduler.has_work() {
+            scheduler.keep_reserve(self.invoker.last_attempt_reserve());
             let permit = match self.acquire_permit(scheduler).await {
                 Some(Ok(permit)) => permit,
                 Some(Err(fault)) => {

@@ -1,13 +1,14 @@
-//! The state of one invocation's requests: ready, in flight, waiting for a retry, suspect or settled.
+//! The state of one invocation's requests: ready, in flight, waiting for a retry, accused or settled.
 //!
 //! A request is identified by the index of its first record. The index is unique, because each record is in one request
 //! at a time.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -15,43 +16,78 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
 use super::attempt::{CallStats, Invoker, RecordOutputs};
+use super::blame::Blame;
 use super::capacity::Permit;
-use super::suspects::{Suspect, Suspects};
+use super::evidence::{Evidence, Moment};
 use super::{DispatchPolicy, RetryGate, Work, annotate_span, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
 
+mod judgement;
 mod transitions;
 
-/// The index of a request, the result of its attempt (`Err` with the outcome after a panic), and the permit. The permit
-/// is released only after the result is processed: the result may forbid attempts at later records.
-type FinishedCall = (usize, Result<Result<RecordOutputs, Fault>, Outcome>, Permit);
+/// After this many Refused or Suspect calls in a row, the dispatcher sends a probe before it goes on. A stream in which
+/// half of the records are bad has such a row once in a million calls.
+const DOUBT_AFTER_FAULTS: usize = 20;
+
+/// An attempt that has ended. The permit is released only after the result is processed: the result may forbid attempts
+/// at later records.
+struct FinishedCall {
+    target: CallTarget,
+    start: CallStart,
+    ended: Result<Result<RecordOutputs, Fault>, Outcome>,
+    _permit: Permit,
+}
+
+/// The purpose of a call.
+#[derive(Debug, Clone)]
+enum CallTarget {
+    /// An attempt at the request at this index.
+    Request(usize),
+    /// Evidence that the endpoint works.
+    Probe(Arc<InferenceRequest>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct CallStart {
+    moment: Moment,
+    at: Instant,
+    /// Whether the latest call to the same model had been answered.
+    was_answering: bool,
+}
 
 pub(super) struct Scheduler {
     policy: DispatchPolicy,
     retry_gate: RetryGate,
+    evidence: Arc<Evidence>,
     /// The requests, each at the index of its first record.
     requests: Vec<Option<PendingRequest>>,
     /// For each record, whether its outcome has been sent to `outcomes`.
     is_settled: Vec<bool>,
+    /// For each record, whether it may be given up. A missing entry means false.
+    may_give_up: Vec<bool>,
     outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
     /// The indexes of the requests that are ready for an attempt, the lowest first.
     ready: BinaryHeap<Reverse<usize>>,
+    /// The calls for evidence that are ready. They go before all other requests.
+    urgent: VecDeque<CallTarget>,
     /// The requests that wait for a retry, with the end of the wait, the earliest first.
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
     calls: JoinSet<FinishedCall>,
-    suspects: Suspects,
+    blame: Blame,
+    /// The number of Refused and Suspect calls since the last answer.
+    faults_in_row: usize,
     stats: Arc<CallStats>,
     /// The index from which on no attempt starts: the first record that is unfinished, so that the mapping redelivers
     /// all records after it.
     stop_index: usize,
-    /// The first record that is unfinished and settled. Suspects are not settled: they may still be split.
-    settled_stop_index: usize,
     /// The first index that delivery left unfinished.
     delivery_stop_index: watch::Receiver<usize>,
     /// The time at which calls in flight are cancelled.
     calls_end: Instant,
+    /// The time for the probes of a judgement.
+    probe_reserve: Duration,
     is_out_of_time: bool,
 }
 
@@ -61,103 +97,171 @@ struct PendingRequest {
     request: Arc<InferenceRequest>,
     /// The number of failed attempts.
     attempts: u32,
-    /// The time at which it was split off a suspect request. Such a request has only one attempt.
-    split_off_at: Option<Instant>,
+    /// The start of its first attempt.
+    first_start: Option<Moment>,
+    /// Whether this is the last attempt of a single accused record.
+    is_last_attempt: bool,
+    /// For a part of an accused request, the end of that request's last call. A part is not retried after a Suspect
+    /// fault.
+    split_off_since: Option<Moment>,
+    /// The fault for which it was accused or split off, and the number of records in the request that failed.
+    accused_for: Option<(Fault, usize)>,
 }
 
 impl Scheduler {
-    pub(super) fn new(work: Work, policy: DispatchPolicy, retry_gate: RetryGate) -> Self {
+    pub(super) fn new(
+        work: Work,
+        policy: DispatchPolicy,
+        retry_gate: RetryGate,
+        evidence: Arc<Evidence>,
+        probe_reserve: Duration,
+    ) -> Self {
         let count = work.records;
         let mut scheduler = Self {
             policy,
             retry_gate,
+            evidence,
             requests: vec![None; count],
             is_settled: vec![false; count],
+            may_give_up: work.may_give_up,
             outcomes: work.outcomes,
             ready: BinaryHeap::with_capacity(work.requests.to_send.len()),
+            urgent: VecDeque::new(),
             waiting: BinaryHeap::new(),
             calls: JoinSet::new(),
-            suspects: Suspects::new(work.give_up_eligible),
+            blame: Blame::default(),
+            faults_in_row: 0,
             stats: Arc::new(CallStats::new(work.trace_id)),
             stop_index: count,
-            settled_stop_index: count,
             delivery_stop_index: work.stop_index,
             calls_end: work.calls_end,
+            probe_reserve,
             is_out_of_time: false,
         };
         for request in work.requests.to_send {
-            scheduler.add(request, None);
+            let index = scheduler.add(request);
+            scheduler.ready.push(Reverse(index));
         }
         for (index, outcome) in work.requests.settled {
-            scheduler.settle_without_answer(index, outcome);
+            scheduler.settle_without_call(index, outcome);
         }
         scheduler
     }
 
-    fn add(&mut self, request: InferenceRequest, split_off_at: Option<Instant>) {
+    /// Adds a request, which is not ready yet, and returns its index.
+    fn add(&mut self, request: InferenceRequest) -> usize {
         let index = request.first_record();
         let pending = PendingRequest {
             request: Arc::new(request),
             attempts: 0,
-            split_off_at,
+            first_start: None,
+            is_last_attempt: false,
+            split_off_since: None,
+            accused_for: None,
         };
         *self.requests.get_mut(index).expect("an index of this batch") = Some(pending);
-        self.ready.push(Reverse(index));
+        index
     }
 
     pub(super) fn calls_end(&self) -> Instant {
         self.calls_end
     }
 
-    pub(super) fn stats(&self) -> &CallStats {
-        &self.stats
-    }
-
-    pub(super) fn request(&self, index: usize) -> Option<Arc<InferenceRequest>> {
-        self.pending_request(index).map(|pending| Arc::clone(&pending.request))
-    }
-
     fn pending_request(&self, index: usize) -> Option<&PendingRequest> {
         self.requests.get(index)?.as_ref()
     }
 
-    /// Returns whether there is a request for several records at this index.
-    pub(super) fn has_several_records(&self, index: usize) -> bool {
-        self.pending_request(index)
-            .is_some_and(|pending| !pending.request.has_one_record())
+    fn pending_mut(&mut self, index: usize) -> &mut PendingRequest {
+        let pending = self.requests.get_mut(index).and_then(Option::as_mut);
+        pending.expect("a called index has a request")
+    }
+
+    /// Returns the number of records of the request at this index. It is 1 for a record without a request.
+    fn request_records(&self, index: usize) -> usize {
+        let pending = self.pending_request(index);
+        pending.map_or(1, |pending| pending.request.records().len())
+    }
+
+    /// Returns whether so many calls in a row were Refused or Suspect that a probe must show whether the endpoint works.
+    fn is_in_doubt(&self) -> bool {
+        self.faults_in_row >= DOUBT_AFTER_FAULTS
     }
 
     pub(super) fn has_ready(&self) -> bool {
+        if self.is_out_of_time {
+            return false;
+        }
         let lowest = self.ready.peek();
-        !self.is_out_of_time && lowest.is_some_and(|Reverse(index)| *index < self.stop_index)
+        let has_request = lowest.is_some_and(|Reverse(index)| *index < self.stop_index) && !self.is_in_doubt();
+        has_request || !self.urgent.is_empty()
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.has_ready() || !self.waiting.is_empty() || !self.calls.is_empty()
+        let has_waiting = !self.waiting.is_empty() && !self.is_in_doubt();
+        self.has_ready() || has_waiting || !self.calls.is_empty()
     }
 
-    /// Starts an attempt at the ready request with the lowest index.
+    /// Removes and returns the next call: a call for evidence, or else the ready request with the lowest index.
+    fn take_ready(&mut self) -> CallTarget {
+        let urgent = self.urgent.pop_front();
+        urgent.unwrap_or_else(|| {
+            let Reverse(index) = self.ready.pop().expect("a request is ready");
+            CallTarget::Request(index)
+        })
+    }
+
+    /// Starts the next call.
     pub(super) fn start<E: Endpoint>(&mut self, invoker: &Arc<Invoker<E>>, mut permit: Permit) {
-        let Reverse(index) = self.ready.pop().expect("a request is ready");
-        let pending = self.pending_request(index).expect("a ready index has a request");
-        if pending.attempts > 0 {
-            self.stats.retries.fetch_add(1, Ordering::Relaxed);
-        }
-        let request = Arc::clone(&pending.request);
+        let moment = self.evidence.now();
+        let target = self.take_ready();
+        let request = match &target {
+            CallTarget::Probe(probe) => Arc::clone(probe),
+            CallTarget::Request(index) => {
+                let pending = self.pending_mut(*index);
+                pending.first_start.get_or_insert(moment);
+                let (request, is_retry) = (Arc::clone(&pending.request), pending.attempts > 0);
+                self.stats.retries.fetch_add(is_retry.into(), Ordering::Relaxed);
+                request
+            }
+        };
+        let start = CallStart {
+            moment,
+            at: Instant::now(),
+            was_answering: self.evidence.is_answering(request.target_model()),
+        };
         let (invoker, stats) = (Arc::clone(invoker), Arc::clone(&self.stats));
         let span = call_span(&request);
         let call = async move {
             let ended = catch_panic_async(invoker.attempt(&request, &mut permit, &stats)).await;
             annotate_span(&ended);
-            (index, ended, permit)
+            FinishedCall {
+                target,
+                start,
+                ended,
+                _permit: permit,
+            }
         };
         self.calls.spawn(call.instrument(span));
     }
 
-    /// Settles the ready request with the lowest index with the fault because of which no call can be made.
+    /// Leaves only as much to do as fits into the time before `calls_end`: if requests are accused and less time than
+    /// `reserve` is left, no request has its first attempt. The time is for last attempts and probes.
+    pub(super) fn keep_reserve(&mut self, reserve: Duration) {
+        if self.blame.is_empty() || Instant::now() + reserve <= self.calls_end {
+            return;
+        }
+        let requests = &self.requests;
+        self.ready.retain(|Reverse(index)| {
+            let pending = requests.get(*index).and_then(Option::as_ref);
+            pending.is_some_and(|pending| pending.attempts > 0 || pending.split_off_since.is_some())
+        });
+    }
+
+    /// Fails the next call with the fault because of which no call can be made.
     pub(super) fn fail_ready(&mut self, fault: Fault) {
-        let Reverse(index) = self.ready.pop().expect("a request is ready");
-        self.settle_request(index, fault.into());
+        if let CallTarget::Request(index) = self.take_ready() {
+            self.fail(index, fault);
+        }
     }
 
     /// Waits for one event and handles it: a call finishes, the wait for a retry ends, or delivery leaves a record
@@ -194,46 +298,39 @@ impl Scheduler {
         }
     }
 
-    /// Returns the suspect with the lowest index. Returns `None` if the time is over, or if an unfinished record before
-    /// the suspect causes its redelivery anyway.
-    pub(super) fn first_suspect(&self) -> Option<(usize, Suspect)> {
-        let stop_index = self.stop_index.min(*self.delivery_stop_index.borrow());
-        let first = self.suspects.first();
-        first.filter(|(index, _)| *index <= stop_index && !self.is_out_of_time)
-    }
-
     /// Starts no further attempt. Calls in flight can still finish.
     pub(super) fn stop_starting(&mut self) {
         self.is_out_of_time = true;
         self.waiting.clear();
     }
 
-    /// Starts no further attempt, and cancels the calls in flight.
+    /// Starts no further attempt, cancels the calls in flight and waits until they are gone. The result of a call that
+    /// has just finished still counts.
     pub(super) async fn cancel_all(&mut self) {
         self.stop_starting();
-        self.cancel_calls().await;
-    }
-
-    /// Cancels the calls in flight and waits until they are gone. The result of a call that has just finished still
-    /// counts.
-    pub(super) async fn cancel_calls(&mut self) {
         self.calls.abort_all();
         while let Some(finished) = self.calls.join_next().await {
             self.on_finished(finished);
         }
     }
 
-    /// Settles all records that still have no outcome, and returns the statistics of the calls. The records of a
-    /// suspect fail with its fault. Other records fail because a record before them failed, or because the time is
-    /// over.
+    /// Settles all records that still have no outcome, and returns the statistics of the calls. Accused records fail
+    /// with their fault. Other records fail because a record before them failed, or because the time is over.
     pub(super) fn into_stats(mut self) -> Arc<CallStats> {
-        for (index, suspect) in self.suspects.take_all() {
-            self.settle_request(index, suspect.fault.into());
+        for witness in self.blame.witnesses() {
+            self.fail_without_evidence(&witness);
+        }
+        let pending = self.requests.iter().enumerate();
+        let accused: Vec<_> = pending
+            .filter_map(|(index, pending)| Some((index, pending.as_ref()?.accused_for.clone()?)))
+            .collect();
+        for (index, (fault, records)) in accused {
+            self.settle_request(index, failed(fault, records));
         }
         let stop_index = self.stop_index;
         let unsettled: Vec<_> = self.is_settled.iter().enumerate().filter(|(_, it)| !**it).collect();
         for (index, _) in unsettled {
-            let failure = if index > stop_index {
+            let failure = if index >= stop_index {
                 Failure::AfterFailure
             } else {
                 Failure::OutOfTime
@@ -242,4 +339,9 @@ impl Scheduler {
         }
         self.stats
     }
+}
+
+/// Returns the outcome of each record of a request of `request_records` records that failed with this fault.
+fn failed(fault: Fault, request_records: usize) -> Outcome {
+    Outcome::Failed(Failure::Fault { fault, request_records })
 }

@@ -12,7 +12,7 @@ use crate::outcome::{Fault, FaultKind, LoadSignal};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) kind: FaultKind,
-    pub(super) needs_evidence: bool,
+    pub(super) is_about_named_model: bool,
     pub(super) load: LoadSignal,
     /// The suggested fix, or an empty string.
     pub(super) remedy: &'static str,
@@ -22,7 +22,7 @@ impl Verdict {
     pub(super) fn of(kind: FaultKind) -> Self {
         Self {
             kind,
-            needs_evidence: false,
+            is_about_named_model: false,
             load: LoadSignal::FromKind,
             remedy: "",
         }
@@ -38,7 +38,12 @@ impl Verdict {
     /// Creates the fault with this summary.
     pub(super) fn fault(&self, summary: String) -> Fault {
         Fault {
-            needs_evidence: self.needs_evidence,
+            is_about_named_model: self.is_about_named_model,
+            remedy: if self.kind == FaultKind::Refused {
+                self.remedy
+            } else {
+                ""
+            },
             load: self.load,
             ..Fault::new(self.kind, summary)
         }
@@ -103,8 +108,8 @@ fn classify_validation(message: &str, is_model_from_record: bool) -> Option<Verd
     let verdict = if is_download || has_any(&["at 'targetmodel'"]) {
         if is_model_from_record {
             Verdict {
-                // Without access to the bucket, no model can be downloaded.
-                needs_evidence: is_download,
+                is_about_named_model: true,
+                remedy: "check TARGET_MODEL, and the endpoint's access to its models",
                 ..Verdict::of(FaultKind::Refused)
             }
         } else {
@@ -250,10 +255,9 @@ mod tests {
         ] {
             for (is_model_from_record, expected) in [(true, Refused), (false, Misconfigured)] {
                 let verdict = classify("ValidationError", message, is_model_from_record).unwrap();
-                let needs_evidence = is_model_from_record && message.starts_with("Failed to download");
                 assert_eq!(
-                    (verdict.kind, verdict.needs_evidence),
-                    (expected, needs_evidence),
+                    (verdict.kind, verdict.is_about_named_model),
+                    (expected, is_model_from_record),
                     "{message}"
                 );
             }

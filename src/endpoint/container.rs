@@ -13,28 +13,36 @@ struct ErrorBody<'b> {
 }
 
 /// Returns the fault for an error response that the container sent through `SageMaker`. `body` is the container's
-/// message. Status 0 means that the container died or did not answer in time.
-pub(super) fn fault(status: u16, body: &str) -> Fault {
-    let (kind, summary) = match (known_error(body), status) {
-        (Some((error_type, kind)), _) => (
-            kind,
-            format!("the container answered with status {status} {error_type}"),
-        ),
-        (None, 0) => (kind(0), "the container died or did not answer".to_owned()),
-        (None, _) => (
-            kind(status),
-            format!("the container answered with status {status}{}", remedy(status)),
-        ),
+/// message. Status 0 means that the container died or did not answer in time. If the record names the model
+/// (`is_model_from_record`), a 404 may mean that the model does not exist.
+pub(super) fn fault(status: u16, body: &str, is_model_from_record: bool) -> Fault {
+    let (error_type, kind) = match known_error(body) {
+        Some((error_type, kind)) => (format!(" {error_type}"), kind),
+        None => (String::new(), kind(status)),
     };
-    Fault::new(kind, summary).with_container_message(body)
+    let summary = match status {
+        0 => "the container died or did not answer".to_owned(),
+        _ => format!("the container answered with status {status}{error_type}"),
+    };
+    let (summary, remedy) = match kind {
+        FaultKind::Misconfigured => (format!("{summary}; {}", remedy(status)), ""),
+        _ => (summary, remedy(status)),
+    };
+    Fault {
+        is_about_named_model: status == 404 && is_model_from_record,
+        is_from_container: true,
+        remedy,
+        ..Fault::new(kind, summary).with_container_message(body)
+    }
 }
 
 /// Returns the fault kind for a status of the container, if its body has no [known](known_error) error type.
 pub(super) fn kind(status: u16) -> FaultKind {
     match status {
-        400 | 413 | 422 => FaultKind::Refused,
+        401 | 403 | 405 => FaultKind::Misconfigured,
+        408 => FaultKind::Suspect,
         429 | 503 => FaultKind::Overload,
-        401 | 403 | 404 | 405 | 406 | 415 => FaultKind::Misconfigured,
+        400..=499 => FaultKind::Refused,
         _ => FaultKind::Suspect,
     }
 }
@@ -51,14 +59,16 @@ pub(super) fn known_error(body: &str) -> Option<(&'static str, FaultKind)> {
     }
 }
 
-/// Returns the hint for a status that points to the settings, or an empty string.
-fn remedy(status: u16) -> &'static str {
+/// Returns the setting to check for a status, if the container answers every record with it, or an empty string.
+pub(super) fn remedy(status: u16) -> &'static str {
     match status {
-        401 | 403 => "; it requires an authorisation that SageMaker does not pass on",
-        404 => "; check that it serves POST /invocations, and TARGET_MODEL if it is set",
-        405 => "; check that it serves POST /invocations",
-        406 => "; check ACCEPT",
-        415 => "; check CONTENT_TYPE",
+        401 | 403 => "it requires an authorisation that SageMaker does not pass on",
+        404 => "check that it serves POST /invocations, and TARGET_MODEL if it is set",
+        405 => "check that it serves POST /invocations",
+        406 => "check ACCEPT",
+        413 => "check MAX_PAYLOAD_BYTES and MAX_RECORDS_PER_REQUEST",
+        415 => "check CONTENT_TYPE",
+        400..=499 => "check CONTENT_TYPE, ACCEPT, BATCH_STRATEGY and the model's log",
         _ => "",
     }
 }
@@ -70,10 +80,13 @@ mod tests {
     #[test]
     fn each_container_status_has_its_fault_kind() {
         for (statuses, kind) in [
-            (&[400, 413, 422][..], FaultKind::Refused),
+            (
+                &[400, 404, 406, 409, 410, 413, 415, 418, 422, 424][..],
+                FaultKind::Refused,
+            ),
             (&[0, 408, 500, 502, 504, 507], FaultKind::Suspect),
             (&[429, 503], FaultKind::Overload),
-            (&[401, 403, 404, 405, 406, 415], FaultKind::Misconfigured),
+            (&[401, 403, 405], FaultKind::Misconfigured),
         ] {
             for status in statuses {
                 assert_eq!(fault(*status, "").kind, kind, "{status}");
@@ -106,24 +119,24 @@ mod tests {
         ] {
             for (status, of_status) in [
                 (400, FaultKind::Refused),
-                (404, FaultKind::Misconfigured),
+                (405, FaultKind::Misconfigured),
                 (500, FaultKind::Suspect),
                 (503, FaultKind::Overload),
             ] {
                 let expected = expected.unwrap_or(of_status);
-                assert_eq!(fault(status, body).kind, expected, "{status} {body}");
+                assert_eq!(fault(status, body, false).kind, expected, "{status} {body}");
             }
         }
         let body = r#"{"code":415,"type":"InternalServerException","message":"card 4929"}"#;
         assert_eq!(
-            fault(415, body).to_string(),
+            fault(415, body, false).to_string(),
             "Suspect: the container answered with status 415 InternalServerException"
         );
     }
 
     #[test]
     fn a_log_never_shows_the_containers_message() {
-        let fault = fault(400, "cannot read card 4929");
+        let fault = fault(400, "cannot read card 4929", false);
         assert_eq!(fault.to_string(), "Refused: the container answered with status 400");
         assert_eq!(
             fault.describe(),

@@ -21,7 +21,7 @@ use crate::event::{self, Batch, DecompressOptions, NotKinesis, decode};
 use crate::inference::{self, RequestSpec, Requests};
 use crate::lambda::response::{BatchResponse, NoCheckpoint, checkpoint, checkpointable_prefix};
 use crate::lambda::time_budget::{Invocation, Schedule};
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::telemetry::emf::{Metrics, Origin};
 use crate::telemetry::invocation_stats::InvocationStats;
 use crate::telemetry::summary;
@@ -90,7 +90,12 @@ impl<E: Endpoint> Handler<E> {
         let hedge = config.hedge.map(Hedge::after);
         let invoker = Invoker::new(endpoint, config.call_timeout, capacity, hedge);
         Self {
-            dispatcher: Dispatcher::new(invoker, RetryBudget::new(config.capacity.get()), policy),
+            dispatcher: Dispatcher::new(
+                invoker,
+                RetryBudget::new(config.capacity.get()),
+                policy,
+                config.probe.clone(),
+            ),
             delivery,
             memo,
             decompress: config.decompress,
@@ -129,12 +134,18 @@ impl<E: Endpoint> Handler<E> {
             stream_arn,
         };
         let outcomes = self.memo.recall(&batch);
-        let remembered = outcomes.iter().flatten().count();
+        let failed_before: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| failure(outcome.as_ref()).cloned())
+            .collect();
+        let remembered = outcomes.iter().flatten().count() - failed_before.iter().flatten().count();
         let is_delivered = |outcome: &&Outcome| matches!(outcome, Outcome::Delivered);
         let delivered_before = outcomes.iter().flatten().filter(is_delivered).count();
         let requests = inference::build(&batch, outcomes, &self.requests);
-        let give_up_eligible = self.time_checks.give_up_eligible(&batch, invocation.now);
-        let work = (requests, give_up_eligible, invocation.trace_id);
+        // Without a memo, it is unknown whether a record has failed before.
+        let has_failed_before = |index| !self.memo.is_on() || failed_before.get(index).is_some_and(Option::is_some);
+        let may_give_up = self.time_checks.may_give_up(&batch, invocation.now, has_failed_before);
+        let work = (requests, may_give_up, invocation.trace_id);
         // Boxed, because the futures inside are deeply nested and large.
         let (call_stats, progress) = Box::pin(self.call_and_deliver(batch, work, schedule)).await;
         let stats = InvocationStats {
@@ -145,7 +156,8 @@ impl<E: Endpoint> Handler<E> {
         };
         summary::log_summary(&batch, &progress, &stats);
         let finished = checkpointable_prefix(batch.records, progress.finished_prefix());
-        self.remember(&batch, progress, finished.as_ref().copied().unwrap_or_default());
+        let from = finished.as_ref().copied().unwrap_or_default();
+        self.remember(&batch, progress, failed_before, from);
         let batch_item_failures = checkpoint(batch.records, finished?)?;
         self.write_metrics(stats, invocation, schedule).await;
         Ok(BatchResponse {
@@ -179,7 +191,7 @@ impl<E: Endpoint> Handler<E> {
     async fn call_and_deliver<'b>(
         &self,
         batch: Batch<'b>,
-        (requests, give_up_eligible, trace_id): (Requests, Vec<bool>, Option<&str>),
+        (requests, may_give_up, trace_id): (Requests, Vec<bool>, Option<&str>),
         schedule: Schedule,
     ) -> (Arc<CallStats>, Progress<'b>) {
         let (settle, settled) = mpsc::unbounded_channel();
@@ -188,7 +200,7 @@ impl<E: Endpoint> Handler<E> {
             records: batch.user_records.len(),
             requests,
             trace_id: trace_id.map(Arc::from),
-            give_up_eligible,
+            may_give_up,
             outcomes: settle,
             stop_index: stopped,
             calls_end: schedule.calls_end,
@@ -204,16 +216,36 @@ impl<E: Endpoint> Handler<E> {
     }
 
     /// Remembers the outcomes of the records that will be redelivered: all records from the Kinesis record at index
-    /// `from` on.
-    fn remember(&self, batch: &Batch<'_>, progress: Progress<'_>, from: usize) {
+    /// `from` on. A record that was not called to its end keeps what was remembered of it before.
+    fn remember(
+        &self,
+        batch: &Batch<'_>,
+        progress: Progress<'_>,
+        mut failed_before: Vec<Option<Failure>>,
+        from: usize,
+    ) {
         if !self.memo.is_on() || from == batch.records.len() {
             return;
         }
         for (index, outcome) in progress.into_outcomes() {
             let user_record = batch.user_records.get(index);
+            let before = failed_before.get_mut(index).and_then(Option::take);
+            let outcome = match (outcome, before) {
+                (Outcome::Failed(failure), Some(before)) if !failure.is_possibly_record_fault() => {
+                    Outcome::Failed(before)
+                }
+                (outcome, _) => outcome,
+            };
             if user_record.is_some_and(|user_record| user_record.record_index >= from) {
                 self.memo.remember(batch, index, outcome);
             }
         }
+    }
+}
+
+fn failure(outcome: Option<&Outcome>) -> Option<&Failure> {
+    match outcome {
+        Some(Outcome::Failed(failure)) => Some(failure),
+        _ => None,
     }
 }

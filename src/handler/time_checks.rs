@@ -35,9 +35,14 @@ impl TimeChecks {
         Schedule::new(invocation, self.time_budget)
     }
 
-    /// Returns, for each user record, whether it is old enough to be given up. The result is empty if no record is ever
-    /// given up.
-    pub(super) fn give_up_eligible(&self, batch: &Batch<'_>, now: SystemTime) -> Vec<bool> {
+    /// Returns, for each user record, whether it may be given up: whether it is old enough and `has_failed_before`. The
+    /// result is empty if no record is ever given up.
+    pub(super) fn may_give_up(
+        &self,
+        batch: &Batch<'_>,
+        now: SystemTime,
+        has_failed_before: impl Fn(usize) -> bool,
+    ) -> Vec<bool> {
         let Some(give_up_after) = self.give_up_after else {
             return Vec::new();
         };
@@ -46,9 +51,12 @@ impl TimeChecks {
             let age = arrival.and_then(|arrival| now.duration_since(UNIX_EPOCH + arrival).ok());
             age.is_some_and(|age| age >= give_up_after)
         };
-        let user_records = batch.user_records.iter();
-        let records = user_records.map(|user_record| batch.records.get(user_record.record_index));
-        records.map(|record| record.is_some_and(is_old_enough)).collect()
+        let user_records = batch.user_records.iter().enumerate();
+        let may_give_up = user_records.map(|(index, user_record)| {
+            let record = batch.records.get(user_record.record_index);
+            give_up_after.is_zero() || has_failed_before(index) && record.is_some_and(is_old_enough)
+        });
+        may_give_up.collect()
     }
 
     /// Returns the number of attempts after which a record that hangs is given up: until it is alone in a request, and

@@ -42,7 +42,8 @@ pub struct Requests {
 
 /// Builds the requests of a batch. With `SingleRecord`, each user record has its own request. With `MultiRecord`, each
 /// request holds as many records as the limits allow, all for the same model. Records keep their order. A record that
-/// cannot be in any request is settled, and so is a record with a `remembered` outcome.
+/// cannot be in any request is settled, and so is a record with a `remembered` outcome. A record that is remembered as
+/// Failed is sent again, in a request of the size that its [`Failure`](crate::outcome::Failure) allows.
 pub fn build(batch: &Batch<'_>, remembered: Vec<Option<Outcome>>, request_spec: &RequestSpec) -> Requests {
     let mut packing = Packing {
         request_spec,
@@ -52,12 +53,16 @@ pub fn build(batch: &Batch<'_>, remembered: Vec<Option<Outcome>>, request_spec: 
     let mut settled = Vec::new();
     let user_records = batch.user_records.iter().zip(remembered).enumerate();
     for (index, (user_record, remembered)) in user_records {
+        let max_records = match &remembered {
+            Some(Outcome::Failed(failure)) => failure.max_records_next().unwrap_or(request_spec.max_records),
+            _ => request_spec.max_records,
+        };
         let part = match remembered {
+            None | Some(Outcome::Failed(_)) => catch_panic(|| request_spec.part(batch, index, user_record)).flatten(),
             Some(outcome) => Err(outcome),
-            None => catch_panic(|| request_spec.part(batch, index, user_record)).flatten(),
         };
         match part {
-            Ok((part, target_model)) => packing.add(part, target_model),
+            Ok((part, target_model)) => packing.add(part, target_model, max_records),
             Err(outcome) => settled.push((index, outcome)),
         }
     }
@@ -72,28 +77,29 @@ struct Packing<'r> {
     request_spec: &'r RequestSpec,
     /// Each request, with the size of its body in bytes.
     requests: Vec<(InferenceRequest, usize)>,
-    /// The index of the last request for each model.
-    open: HashMap<Option<Arc<str>>, usize>,
+    /// The index of the last request for each model and each maximum number of records.
+    open: HashMap<(Option<Arc<str>>, usize), usize>,
 }
 
 impl Packing<'_> {
-    fn add(&mut self, part: Part, target_model: Option<Arc<str>>) {
+    fn add(&mut self, part: Part, target_model: Option<Arc<str>>, max_records: usize) {
         let RequestSpec {
             body_template,
-            max_records,
             max_payload_bytes,
             ..
         } = self.request_spec;
-        let last = self.open.get(&target_model);
+        let key = (target_model, max_records);
+        let last = self.open.get(&key);
         if let Some((request, bytes)) = last.and_then(|index| self.requests.get_mut(*index)) {
             let with_part = *bytes + body_template.separator_bytes() + part.input.len();
-            if request.parts.len() < *max_records && with_part <= *max_payload_bytes {
+            if request.parts.len() < max_records && with_part <= *max_payload_bytes {
                 request.parts.push(part);
                 *bytes = with_part;
                 return;
             }
         }
-        self.open.insert(target_model.clone(), self.requests.len());
+        let target_model = key.0.clone();
+        self.open.insert(key, self.requests.len());
         let bytes = body_template.fixed_bytes() + part.input.len();
         let request = InferenceRequest {
             parts: vec![part],
@@ -105,6 +111,28 @@ impl Packing<'_> {
 }
 
 impl RequestSpec {
+    /// Returns the request for a record that is not from the stream, such as the setting `PROBE`. With `MultiRecord`, it
+    /// holds the record twice, because some containers fail on a single row.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Rejection`] if the record cannot be in any request.
+    pub fn probe(&self, record: &str) -> Result<InferenceRequest, Rejection> {
+        let ModelInput { data, target_model } = self.input.model_input(&Bytes::copy_from_slice(record.as_bytes()))?;
+        self.check_size(data.len())?;
+        let part = Part {
+            index: 0,
+            id: "probe".to_owned(),
+            input: data,
+        };
+        let records = if self.body_template.is_multi_record { 2 } else { 1 };
+        Ok(InferenceRequest {
+            parts: vec![part; records],
+            body_template: Arc::clone(&self.body_template),
+            target_model,
+        })
+    }
+
     fn part(
         &self,
         batch: &Batch<'_>,
@@ -289,6 +317,6 @@ mod tests {
         };
         assert_eq!(records(&whole.halves()), [vec![0, 1], vec![2, 3, 4]]);
         assert_eq!(records(&whole.split_each()).concat(), [0, 1, 2, 3, 4]);
-        assert_eq!(whole.copy_of_first().body(), "1");
+        assert_eq!(whole.to_probe().body(), "1\n2");
     }
 }

@@ -101,40 +101,51 @@ impl InferenceRequest {
     /// Returns two requests that replace this one: for the first and for the second half of its records.
     pub fn halves(&self) -> [Self; 2] {
         let (first, second) = self.parts.split_at(self.parts.len() / 2);
-        [first, second].map(|parts| self.with_parts(parts))
+        [first, second].map(|parts| self.with_parts(parts.to_vec()))
     }
 
     /// Returns one request for each of its records.
     pub fn split_each(&self) -> Vec<Self> {
-        self.parts.chunks(1).map(|part| self.with_parts(part)).collect()
+        self.parts
+            .chunks(1)
+            .map(|part| self.with_parts(part.to_vec()))
+            .collect()
     }
 
-    /// Returns a request for its first record alone, with a copy of the model input. Without the copy, the request
-    /// would keep the memory of the whole batch alive.
-    #[must_use]
-    pub fn copy_of_first(&self) -> Self {
-        let mut first = self.with_parts(std::slice::from_ref(self.first()));
-        for part in &mut first.parts {
-            part.input = Bytes::copy_from_slice(&part.input);
-        }
-        first
+    /// Returns whether one of the records of `other` is in this request.
+    pub fn has_record_of(&self, other: &Self) -> bool {
+        let mut ids = other.parts.iter().map(|part| &part.id);
+        ids.any(|id| self.parts.iter().any(|part| part.id == *id))
     }
 
-    /// Returns a request for one of its records, chosen at random.
+    /// Returns the size of the model inputs of [`to_probe`](Self::to_probe), in bytes.
+    pub fn probe_bytes(&self) -> usize {
+        self.probe_parts().map(|part| part.input.len()).sum()
+    }
+
+    /// Returns a request for its first two records, with copies of their model inputs. Some containers fail on a
+    /// single row, so one record is not enough. Without the copies, the request would keep the memory of the whole
+    /// batch alive.
     #[must_use]
-    pub fn random_single(&self) -> Self {
-        self.with_parts(std::slice::from_ref(
-            fastrand::choice(&self.parts).expect("a request has a record"),
-        ))
+    pub fn to_probe(&self) -> Self {
+        let parts = self.probe_parts().map(|part| Part {
+            input: Bytes::copy_from_slice(&part.input),
+            ..part.clone()
+        });
+        self.with_parts(parts.collect())
+    }
+
+    fn probe_parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().take(2)
     }
 
     fn first(&self) -> &Part {
         self.parts.first().expect("a request has a record")
     }
 
-    fn with_parts(&self, parts: &[Part]) -> Self {
+    fn with_parts(&self, parts: Vec<Part>) -> Self {
         Self {
-            parts: parts.to_vec(),
+            parts,
             body_template: Arc::clone(&self.body_template),
             target_model: self.target_model.clone(),
         }

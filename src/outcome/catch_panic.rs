@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
-use super::{Fault, FaultKind, Outcome};
+use super::{Failure, Fault, FaultKind, Outcome};
 
 /// Runs the `work` of a stage for one record and catches a panic in it.
 ///
@@ -14,8 +14,12 @@ use super::{Fault, FaultKind, Outcome};
 /// On panic, returns a Suspect failure for this record.
 pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Outcome> {
     // A panic drops the value under construction, and data that `work` only reads cannot have changed.
-    catch_unwind(AssertUnwindSafe(work))
-        .map_err(|_| Fault::new(FaultKind::Suspect, "handling the record panicked").into())
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
+        Outcome::Failed(Failure::Fault {
+            fault: Fault::new(FaultKind::Suspect, "handling the record panicked"),
+            request_records: 1,
+        })
+    })
 }
 
 /// Does the same as [`catch_panic`] for a future.

@@ -12,7 +12,7 @@ const CONTAINER_MESSAGE_MAX: usize = 1000;
 /// The kind of a fault. It decides how the fault is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultKind {
-    /// The endpoint refused the record, which can never succeed.
+    /// The endpoint refused the record. A retry would be refused as well, but a broken model may refuse every record.
     Refused,
     /// Either the record or the container may be the cause.
     Suspect,
@@ -48,6 +48,8 @@ pub enum LoadSignal {
     RateLimit,
     /// The effect of an unreachable endpoint, although the record may be the cause.
     Unreachable,
+    /// The effect of a timeout: one record or the load may be the cause.
+    TimedOut,
 }
 
 /// The reason why a call returned no prediction.
@@ -55,13 +57,18 @@ pub enum LoadSignal {
 pub struct Fault {
     /// The kind, which decides how the fault is handled.
     pub kind: FaultKind,
-    /// Whether the refusal may be caused by the settings instead of the record. With evidence against the record, it
-    /// stays Refused. Without evidence, it becomes Misconfigured.
-    pub needs_evidence: bool,
+    /// Whether the model that the record names may be the cause. The answers of other models are then evidence against
+    /// the record.
+    pub is_about_named_model: bool,
+    /// Whether the container answered, and not a service before it. The load of a container may be caused by a single
+    /// record.
+    pub is_from_container: bool,
     /// The effect on the limit of calls in flight.
     pub load: LoadSignal,
     /// The delay before the next call that the endpoint asks for.
     pub retry_after: Option<Duration>,
+    /// The setting to check if the endpoint refuses every record in this way, or an empty string.
+    pub remedy: &'static str,
     /// A description of the fault by the service or by this function. It never quotes the record, so a log may show it.
     pub summary: String,
     /// The message of the container or of the service, if it may quote the record. It goes into dead letters and never
@@ -74,9 +81,11 @@ impl Fault {
     pub fn new(kind: FaultKind, summary: impl Into<String>) -> Self {
         Self {
             kind,
-            needs_evidence: false,
+            is_about_named_model: false,
+            is_from_container: false,
             load: LoadSignal::FromKind,
             retry_after: None,
+            remedy: "",
             summary: summary.into(),
             container_message: None,
         }

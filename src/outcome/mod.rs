@@ -29,26 +29,16 @@ pub enum Outcome {
     Delivered,
 }
 
-impl From<Fault> for Outcome {
-    /// Rejects the record for a refusal. With any other fault, the record fails and is redelivered.
-    fn from(fault: Fault) -> Self {
-        match fault.kind {
-            FaultKind::Refused => Outcome::Rejected(Rejection {
-                kind: RejectionKind::Refused,
-                message: fault.describe(),
-            }),
-            FaultKind::Suspect | FaultKind::Overload | FaultKind::Unreachable | FaultKind::Misconfigured => {
-                Outcome::Failed(Failure::Fault(fault))
-            }
-        }
-    }
-}
-
 /// The reason why a record failed and must be redelivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The last attempt ended with this fault.
-    Fault(Fault),
+    /// The last attempt ended with a fault.
+    Fault {
+        /// The fault.
+        fault: Fault,
+        /// The number of records in the request that failed. It is 1 if there was no request.
+        request_records: usize,
+    },
     /// The deadline passed: no further attempt was started, or the attempt in flight was cancelled.
     OutOfTime,
     /// The record is rejected, but its dead letter is larger than `DEAD_LETTER` accepts.
@@ -60,12 +50,28 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns whether the record itself may be the cause, so that the records after it can go on.
+    /// Returns whether the record itself may be the cause.
     pub fn is_possibly_record_fault(&self) -> bool {
         match self {
-            Self::Fault(fault) => fault.kind == FaultKind::Suspect,
+            Self::Fault { fault, .. } => match fault.kind {
+                FaultKind::Refused | FaultKind::Suspect => true,
+                FaultKind::Overload => fault.is_from_container,
+                FaultKind::Unreachable | FaultKind::Misconfigured => false,
+            },
             Self::DeadLetterTooLarge => true,
             Self::OutOfTime | Self::BatchTooLarge | Self::AfterFailure => false,
+        }
+    }
+
+    /// Returns the maximum number of records in the next delivery's requests for this record, or `None` for no other
+    /// limit than usual. A request that timed out is sent in halves, so that one delivery after the other approaches
+    /// the record that is the cause.
+    pub fn max_records_next(&self) -> Option<usize> {
+        match self {
+            Self::Fault { fault, request_records } if fault.load == LoadSignal::TimedOut => {
+                Some((request_records / 2).max(1))
+            }
+            _ => None,
         }
     }
 }
@@ -73,7 +79,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fault(fault) => fault.fmt(f),
+            Self::Fault { fault, .. } => fault.fmt(f),
             Self::OutOfTime => f.write_str("the deadline passed before it was finished"),
             Self::DeadLetterTooLarge => f.write_str("its dead letter is larger than DEAD_LETTER accepts"),
             Self::BatchTooLarge => f.write_str("the batch decompresses to more than one invocation may hold"),
@@ -111,9 +117,9 @@ pub enum RejectionKind {
     WrongShape,
     /// The request's body would be larger than `MAX_PAYLOAD_BYTES`.
     PayloadTooLarge,
-    /// The endpoint refused the record.
+    /// The endpoint refused the record, but answers other records.
     Refused,
-    /// The record is older than `GIVE_UP_AFTER_S`, and the endpoint answers other records but not this one.
+    /// The record keeps failing, is older than `GIVE_UP_AFTER_S`, and the endpoint answers other records.
     GivenUp,
     /// The endpoint answered, but the prediction is larger than OUTPUT accepts.
     PredictionTooLarge,

@@ -65,7 +65,7 @@ impl Cause {
     fn of(outcome: &Outcome, progress: &Progress<'_>, is_rejected_unfinished: bool) -> Option<Self> {
         match outcome {
             Outcome::Failed(failure) => Some(match failure {
-                Failure::Fault(fault) => Self::Fault(fault.kind),
+                Failure::Fault { fault, .. } => Self::Fault(fault.kind),
                 Failure::OutOfTime => Self::OutOfTime,
                 Failure::DeadLetterTooLarge => Self::DeadLetterTooLarge,
                 Failure::BatchTooLarge => Self::BatchTooLarge,

@@ -80,21 +80,33 @@ fn log_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
         let first = batch
             .record_of(index)
             .and_then(|record| record.sequence_number.as_deref());
-        if let Failure::Fault(fault) = failure
-            && fault.kind == FaultKind::Misconfigured
-        {
-            let summary = &fault.summary;
-            error!(
-                records,
-                first, "the endpoint cannot be called as it is configured: {summary}"
-            );
-        } else {
-            warn!(records, first, "failed: {failure}");
+        match failure {
+            Failure::Fault { fault, .. } if fault.kind == FaultKind::Misconfigured => {
+                let summary = &fault.summary;
+                error!(
+                    records,
+                    first, "the endpoint cannot be called as it is configured: {summary}"
+                );
+            }
+            Failure::Fault { fault, .. } if fault.kind == FaultKind::Refused => {
+                let (summary, separator, remedy) = (&fault.summary, separator(fault.remedy), fault.remedy);
+                error!(
+                    records,
+                    first,
+                    "the model refuses these records and has not answered any other since, so none is rejected: \
+                     {summary}{separator}{remedy}"
+                );
+            }
+            _ => warn!(records, first, "failed: {failure}"),
         }
     }
     if others > 0 {
         warn!(records = others, "failed for other reasons");
     }
+}
+
+fn separator(remedy: &str) -> &'static str {
+    if remedy.is_empty() { "" } else { "; " }
 }
 
 /// Returns the reasons, and the number of records that failed for other reasons.
@@ -128,7 +140,9 @@ fn reasons<'p>(progress: &'p Progress<'_>) -> (Vec<Reason<'p>>, usize) {
 /// Returns whether both failures give the same log line. A container's message is not logged, so it is not compared.
 fn has_same_log_line(one: &Failure, other: &Failure) -> bool {
     match (one, other) {
-        (Failure::Fault(one), Failure::Fault(other)) => one.kind == other.kind && one.summary == other.summary,
+        (Failure::Fault { fault: one, .. }, Failure::Fault { fault: other, .. }) => {
+            one.kind == other.kind && one.summary == other.summary
+        }
         _ => one == other,
     }
 }

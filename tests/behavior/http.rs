@@ -81,7 +81,7 @@ async fn statuses_become_faults_after_one_call() {
         for status in statuses {
             let (answer, requests) = call(&[], &[Reply::Http(*status, &[], "card 4929")]).await;
             let fault = answer.unwrap_err();
-            assert_eq!((fault.kind, fault.needs_evidence), (kind, false), "{status}");
+            assert_eq!((fault.kind, fault.is_about_named_model), (kind, false), "{status}");
             assert_eq!(fault.load, LoadSignal::FromKind, "{status}");
             assert!(!fault.to_string().contains("4929"), "no log shows the body: {fault}");
             assert!(fault.describe().contains("card 4929"), "a dead letter does: {fault:?}");
@@ -123,7 +123,7 @@ async fn a_404_is_doubtful_if_the_record_names_its_model() {
     let named = request().for_model("b.tar.gz");
     let (answer, _) = call_with(&named, &[], &[Reply::Http(404, &[], "no such model")]).await;
     let fault = answer.unwrap_err();
-    assert_eq!((fault.kind, fault.needs_evidence), (FaultKind::Refused, true));
+    assert_eq!((fault.kind, fault.is_about_named_model), (FaultKind::Refused, true));
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn an_aws_error_code_takes_precedence_over_the_status() {
         };
         let fault = call(&[], &[Reply::Http(status, headers, body)]).await.0.unwrap_err();
         assert_eq!(
-            (fault.kind, fault.needs_evidence),
+            (fault.kind, fault.is_about_named_model),
             (kind, false),
             "{status} {code} {body}"
         );
@@ -315,7 +315,10 @@ async fn a_model_servers_error_type_takes_precedence_over_the_status() {
         let named = request().for_model("b.tar.gz");
         let fault = call_with(&named, &[], &[Reply::Http(status, headers, body)]).await.0;
         let fault = fault.unwrap_err();
-        assert_eq!((fault.to_string(), fault.needs_evidence), (expected.to_owned(), false));
+        assert_eq!(
+            (fault.to_string(), fault.is_about_named_model),
+            (expected.to_owned(), false)
+        );
         assert!(fault.describe().contains("card 4929"), "{fault:?}");
     }
 }

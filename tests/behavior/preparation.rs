@@ -109,12 +109,12 @@ async fn the_wait_for_credentials_holds_no_permit() {
             settled: Vec::new(),
         },
         trace_id: None,
-        give_up_eligible: Vec::new(),
+        may_give_up: Vec::new(),
         outcomes,
         stop_index,
         calls_end: Instant::now() + Duration::from_mins(1),
     };
-    let dispatcher = Dispatcher::new(invoker, RetryBudget::new(1), policy);
+    let dispatcher = Dispatcher::new(invoker, RetryBudget::new(1), policy, None);
     let waits = async {
         for _ in 0..49 {
             assert!(capacity.try_acquire_for_hedge().is_some());

@@ -263,7 +263,7 @@ async fn errors_on_the_wire_become_faults_after_one_attempt() {
     }
     let in_doubt = Reply::Http(400, INVALID, r#"{"Message":"nobody has seen this yet"}"#);
     let fault = call(&[], &[in_doubt]).await.0.unwrap_err();
-    assert_eq!((fault.kind, fault.needs_evidence), (FaultKind::Refused, true));
+    assert_eq!((fault.kind, fault.is_about_named_model), (FaultKind::Refused, true));
 }
 
 #[tokio::test]

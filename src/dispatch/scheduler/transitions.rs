@@ -1,38 +1,68 @@
-//! The reactions to a finished call: a retry, a split into two requests, or outcomes.
+//! The reactions to a finished call: a retry, an accusation, or outcomes.
 
 use std::cmp::Reverse;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{FinishedCall, Scheduler, Suspect};
+use super::{CallStart, CallTarget, FinishedCall, Scheduler, failed};
 use crate::dispatch::attempt::RecordOutputs;
+use crate::dispatch::evidence::Witness;
+use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, FaultKind, LoadSignal, Outcome};
 
 impl Scheduler {
     /// Handles a finished call. A cancelled call is ignored: its records have no outcome yet.
     pub(super) fn on_finished(&mut self, finished: Result<FinishedCall, JoinError>) {
-        match finished {
-            Ok((index, Ok(Ok(answer)), _permit)) => self.on_answer(index, answer),
-            Ok((index, Ok(Err(fault)), _permit)) => self.on_fault(index, fault),
-            Ok((index, Err(panicked), _permit)) => self.settle_without_answer(index, panicked),
-            Err(error) => assert!(
-                error.is_cancelled(),
-                "a panic of a call is caught and becomes an outcome"
-            ),
+        let FinishedCall {
+            target, start, ended, ..
+        } = match finished {
+            Ok(finished) => finished,
+            Err(error) => {
+                assert!(
+                    error.is_cancelled(),
+                    "a panic of a call is caught and becomes an outcome"
+                );
+                return;
+            }
+        };
+        // The outcome of a panic is a Suspect fault, like those of other calls.
+        let ended = ended.unwrap_or_else(|panicked| match panicked {
+            Outcome::Failed(Failure::Fault { fault, .. }) => Err(fault),
+            _ => unreachable!("a panic is a fault"),
+        });
+        match ended {
+            Ok(answer) => self.on_answer(&target, start, answer),
+            Err(fault) if fault.load == LoadSignal::Unprepared && fault.kind.is_transient() && !self.is_out_of_time => {
+                // This attempt does not count. The next one waits for the credentials before it acquires a permit.
+                self.urgent.push_back(target);
+            }
+            Err(fault) => self.on_fault(&target, start, fault),
         }
     }
 
-    /// Handles an answer. Gives the records their predictions, or replaces the request with one request for each record
-    /// if the predictions cannot be assigned.
-    pub(in crate::dispatch) fn on_answer(&mut self, index: usize, answer: RecordOutputs) {
+    fn on_answer(&mut self, target: &CallTarget, start: CallStart, answer: RecordOutputs) {
         self.retry_gate.budget.deposit();
-        let request = self.request(index).expect("an answered index has a request");
+        self.faults_in_row = 0;
+        let request = match target {
+            CallTarget::Probe(probe) => Arc::clone(probe),
+            CallTarget::Request(index) => self.take_request(*index),
+        };
+        self.evidence.record_answer(&request, start.moment);
+        self.blame.allow_probes(request.target_model());
+        if let CallTarget::Request(_) = target {
+            self.settle_answered(&request, answer);
+        }
+        self.judge();
+    }
+
+    /// Gives the records their predictions, or replaces the request with one request for each record if the predictions
+    /// cannot be assigned.
+    fn settle_answered(&mut self, request: &InferenceRequest, answer: RecordOutputs) {
         match answer {
             RecordOutputs::Predictions(predictions) => {
-                self.suspects.remove(index);
                 for (record, prediction) in request.records().zip(predictions) {
                     self.settle_record(record, Outcome::Predicted(prediction));
                 }
@@ -44,151 +74,143 @@ impl Scheduler {
                     "the number of predictions differs from the number of records: calling the endpoint for each record"
                 );
                 for single in request.split_each() {
-                    self.add(single, None);
+                    let index = self.add(single);
+                    self.ready.push(Reverse(index));
                 }
             }
         }
     }
 
-    /// Handles a fault. Splits a refused request for several records, schedules a retry, adds a suspect, or settles the
-    /// request with `fault`.
-    fn on_fault(&mut self, index: usize, fault: Fault) {
-        if fault.load == LoadSignal::Unprepared && fault.kind.is_transient() && !self.is_out_of_time {
-            // This attempt does not count. The next one waits for the credentials before it acquires a permit.
-            return self.ready.push(Reverse(index));
-        }
-        if fault.kind == FaultKind::Refused && self.has_several_records(index) {
-            return self.split(
-                index,
-                self.pending_request(index).and_then(|pending| pending.split_off_at),
-            );
-        }
-        let max_attempts = self.policy.retry.max_attempts;
-        let pending = self.requests.get_mut(index).and_then(Option::as_mut);
-        let pending = pending.expect("an attempted index has a request");
-        pending.attempts += 1;
-        let is_split_off = pending.split_off_at.is_some();
-        let attempts = if is_split_off { max_attempts } else { pending.attempts };
-        // The last attempt at a record that may be given up waits for all other requests, so there are at least two
-        // attempts.
-        let only_last_attempt_left = is_split_off || attempts == max_attempts.max(2) - 1;
-        let is_suspect = fault.kind == FaultKind::Suspect;
-        let has_one_record = !self.has_several_records(index);
-        let is_give_up_candidate = has_one_record && is_suspect && self.suspects.is_give_up_candidate(index, &fault);
-        if only_last_attempt_left && is_give_up_candidate {
-            return self.add_suspect(index, fault, 1);
-        }
-        let Some(wait) = self.policy.retry.wait(attempts, fault.kind) else {
-            // The endpoint may have caused the fault of the previous attempt, so this delivery does not give the record
-            // up.
-            if is_suspect && has_one_record {
-                return self.settle_request(index, fault.into());
-            }
-            return self.on_exhausted(index, fault);
+    fn on_fault(&mut self, target: &CallTarget, start: CallStart, fault: Fault) {
+        let model = match target {
+            CallTarget::Probe(probe) => probe.target_model().cloned(),
+            CallTarget::Request(index) => self.pending_mut(*index).request.target_model().cloned(),
         };
-        let retry_at = Instant::now() + wait.max(fault.retry_after.unwrap_or_default());
-        if retry_at >= self.calls_end || index >= self.stop_index || self.is_out_of_time {
-            self.settle_request(index, fault.into());
-        } else if self.retry_gate.try_withdraw() {
-            self.waiting.push(Reverse((retry_at, index)));
-        } else if is_give_up_candidate {
-            // These attempts need no budget, because each is made only if the endpoint answers other records.
-            self.add_suspect(index, fault, max_attempts.max(2) - attempts);
+        self.evidence.record_fault(model.as_ref());
+        if model.is_none() && matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) {
+            self.faults_in_row += 1;
+        }
+        match target {
+            CallTarget::Probe(_) => self.evidence.record_probe_fault(model.as_ref()),
+            CallTarget::Request(index) => self.on_request_fault(*index, start, fault),
+        }
+    }
+
+    /// Schedules a retry, accuses the request, or fails its records.
+    fn on_request_fault(&mut self, index: usize, start: CallStart, fault: Fault) {
+        let may_be_accused = self.may_be_accused(index, &fault);
+        let max_attempts = self.policy.retry.max_attempts;
+        let pending = self.pending_mut(index);
+        pending.attempts += 1;
+        let attempts = pending.attempts;
+        let is_last_attempt = pending.is_last_attempt;
+        let has_one_record = pending.request.has_one_record();
+        let is_split = pending.split_off_since.is_some() || !has_one_record && fault.load == LoadSignal::TimedOut;
+        // A single record keeps its last attempt until there is evidence.
+        let attempts_max = if has_one_record {
+            max_attempts.max(2) - 1
         } else {
-            self.on_exhausted(index, fault);
+            max_attempts
+        };
+        let is_refused = fault.kind == FaultKind::Refused;
+        if may_be_accused && (is_refused || is_last_attempt || is_split || attempts >= attempts_max) {
+            let is_conclusive = is_last_attempt || is_refused && start.was_answering;
+            return self.accuse(index, fault, is_conclusive);
         }
-    }
-
-    /// Handles a fault of an attempt at a suspect record.
-    pub(in crate::dispatch) fn on_suspect_fault(&mut self, index: usize, suspect: &Suspect, fault: Fault) {
-        match suspect.attempts_left {
-            2.. if fault.kind == FaultKind::Suspect => self.add_suspect(index, fault, suspect.attempts_left - 1),
-            _ => self.on_exhausted(index, fault),
-        }
-    }
-
-    /// Handles an answered probe, which earns a retry like any other answer.
-    pub(in crate::dispatch) fn on_probe_answer(&self) {
-        self.retry_gate.budget.deposit();
-    }
-
-    /// Replaces a request with two halves. `split_off_at` is set if the request is suspect or was split off a suspect
-    /// request. Each half then has one attempt.
-    pub(in crate::dispatch) fn split(&mut self, index: usize, split_off_at: Option<Instant>) {
-        self.suspects.remove(index);
-        let request = self.request(index).expect("a split index has a request");
-        self.stats.splits.fetch_add(1, Ordering::Relaxed);
-        if self.stop_index == index {
-            // As a suspect, the request set the stop index to its own first record. Its records are now attempted
-            // again.
-            let delivery_stop_index = *self.delivery_stop_index.borrow();
-            self.stop_index = (request.last_record() + 1)
-                .min(self.settled_stop_index)
-                .min(delivery_stop_index);
-        }
-        for half in request.halves() {
-            self.add(half, split_off_at);
-        }
-    }
-
-    /// Handles an outcome that is not the result of a call: after a panic, or of a record that is in no request.
-    pub(in crate::dispatch) fn settle_without_answer(&mut self, index: usize, outcome: Outcome) {
-        if let Outcome::Failed(Failure::Fault(fault)) = outcome {
-            self.on_exhausted(index, fault);
+        let wait = self.policy.retry.wait(attempts, fault.kind);
+        let retry_at = wait.map(|wait| Instant::now() + wait.max(fault.retry_after.unwrap_or_default()));
+        let time_needed = if may_be_accused {
+            start.at.elapsed() + self.probe_reserve
         } else {
-            self.settle_request(index, outcome);
+            std::time::Duration::ZERO
+        };
+        let has_time = |retry_at: &Instant| *retry_at + time_needed < self.calls_end;
+        match retry_at.filter(has_time) {
+            Some(retry_at) if index < self.stop_index && !self.is_out_of_time && self.retry_gate.try_withdraw() => {
+                self.waiting.push(Reverse((retry_at, index)));
+            }
+            _ if may_be_accused => self.accuse(index, fault, false),
+            _ => self.fail(index, fault),
         }
     }
 
-    /// Handles the fault of a request without further attempts. A request that may be split, or a record that may be
-    /// given up, becomes a suspect and is settled after all other requests. Any other request is settled with `fault`.
-    pub(in crate::dispatch) fn on_exhausted(&mut self, index: usize, fault: Fault) {
-        let is_split = fault.kind == FaultKind::Suspect && self.has_several_records(index);
-        if is_split || self.suspects.is_give_up_candidate(index, &fault) {
-            self.add_suspect(index, fault, 0);
-        } else {
-            self.settle_request(index, fault.into());
+    /// Returns whether the records of the request at this index may be the cause of the fault and, if the request is
+    /// for one record, evidence would end in its rejection.
+    fn may_be_accused(&self, index: usize, fault: &Fault) -> bool {
+        let may_give_up = || self.may_give_up.get(index).is_some_and(|may_give_up| *may_give_up);
+        match fault.kind {
+            FaultKind::Refused => true,
+            FaultKind::Suspect => self.request_records(index) > 1 || may_give_up(),
+            FaultKind::Overload => {
+                fault.is_from_container
+                    && self.request_records(index) == 1
+                    && may_give_up()
+                    && self.has_answered_others(index)
+            }
+            FaultKind::Unreachable | FaultKind::Misconfigured => false,
         }
     }
 
-    fn add_suspect(&mut self, index: usize, fault: Fault, attempts_left: u32) {
-        if self.is_stop_reason(&fault.clone().into()) {
-            self.stop_at(index);
-        }
-        // From the split on, an answer to one half is evidence about the other.
-        let split_off_at = self.pending_request(index).and_then(|pending| pending.split_off_at);
-        let since = split_off_at.filter(|_| self.has_several_records(index));
-        self.suspects.add(index, fault, attempts_left, since);
+    /// Returns whether the model has answered another call since the first attempt at this request.
+    fn has_answered_others(&self, index: usize) -> bool {
+        self.pending_request(index).is_some_and(|pending| {
+            let model = Witness::Model(pending.request.target_model().cloned());
+            let first_start = pending.first_start;
+            first_start.is_some_and(|start| self.evidence.has_answered_since(start, &model))
+        })
     }
 
-    /// Returns whether no attempt may start for the records after a record with this outcome.
-    fn is_stop_reason(&self, outcome: &Outcome) -> bool {
-        let isolate_suspects = self.policy.isolate_suspects;
+    /// Handles the outcome of a record that is in no request. After a panic, the record may be given up.
+    pub(super) fn settle_without_call(&mut self, index: usize, outcome: Outcome) {
+        match outcome {
+            Outcome::Failed(Failure::Fault { fault, .. }) if self.may_be_accused(index, &fault) => {
+                self.accuse(index, fault, true);
+            }
+            outcome => self.settle_request(index, outcome),
+        }
+    }
+
+    /// Fails the records of a request with the fault of its last attempt.
+    pub(super) fn fail(&mut self, index: usize, fault: Fault) {
+        let records = self.request_records(index);
+        self.settle_request(index, failed(fault, records));
+    }
+
+    /// Returns whether no attempt may start for the records after this one. They go on if the record may be the cause,
+    /// or only its model, or if the endpoint answers others.
+    fn is_stop_reason(&self, index: usize, outcome: &Outcome) -> bool {
+        let isolates_faults = self.policy.isolate_suspects;
         match outcome {
             Outcome::Predicted(_) | Outcome::Delivered => false,
-            Outcome::Rejected(_) => self.policy.is_rejected_unfinished && !isolate_suspects,
-            Outcome::Failed(failure) => !(isolate_suspects && failure.is_possibly_record_fault()),
+            Outcome::Rejected(_) => self.policy.is_rejected_unfinished && !isolates_faults,
+            Outcome::Failed(_) if !isolates_faults => true,
+            Outcome::Failed(Failure::Fault { fault, .. }) => match fault.kind {
+                FaultKind::Refused | FaultKind::Suspect => false,
+                FaultKind::Overload | FaultKind::Unreachable => {
+                    fault.load != LoadSignal::SingleModelOnly && !self.has_answered_others(index)
+                }
+                FaultKind::Misconfigured => true,
+            },
+            Outcome::Failed(Failure::DeadLetterTooLarge) => false,
+            Outcome::Failed(Failure::OutOfTime | Failure::BatchTooLarge | Failure::AfterFailure) => true,
         }
     }
 
     /// Gives all records of a request the same outcome, or the one record at an index without a request.
-    pub(in crate::dispatch) fn settle_request(&mut self, index: usize, outcome: Outcome) {
-        self.suspects.remove(index);
-        let request = self.request(index);
-        let others = request.iter().flat_map(|request| request.records()).skip(1);
+    pub(super) fn settle_request(&mut self, index: usize, outcome: Outcome) {
+        if self.is_stop_reason(index, &outcome) {
+            self.stop_at(index);
+        }
+        let request = self.requests.get_mut(index).and_then(Option::take);
+        let others = request.iter().flat_map(|pending| pending.request.records()).skip(1);
         for record in others {
             self.settle_record(record, outcome.clone());
         }
         self.settle_record(index, outcome);
     }
 
-    /// Gives a record its outcome. The mapping redelivers all records after an unfinished record, so no attempt starts
-    /// for them, unless their outcomes are remembered.
+    /// Gives a record its outcome.
     fn settle_record(&mut self, index: usize, outcome: Outcome) {
-        if self.is_stop_reason(&outcome) {
-            self.settled_stop_index = self.settled_stop_index.min(index);
-            self.stop_at(index);
-        }
         let is_settled = self.is_settled.get_mut(index).expect("an index of this batch");
         assert!(!*is_settled, "a record has one outcome");
         *is_settled = true;
@@ -196,7 +218,14 @@ impl Scheduler {
         _ = self.outcomes.send((index, outcome));
     }
 
-    /// Starts no attempt at or after `index`, and drops the waiting requests there.
+    /// Removes and returns the request at this index.
+    pub(super) fn take_request(&mut self, index: usize) -> Arc<InferenceRequest> {
+        let pending = self.requests.get_mut(index).and_then(Option::take);
+        pending.expect("a called index has a request").request
+    }
+
+    /// Starts no attempt at or after `index`, and drops the waiting requests there. The mapping redelivers all records
+    /// after an unfinished one.
     pub(super) fn stop_at(&mut self, index: usize) {
         if index < self.stop_index {
             self.stop_index = index;

@@ -23,7 +23,9 @@ pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now
         return fault;
     }
     let body = std::str::from_utf8(&answer.body).unwrap_or_default();
-    let (name, verdict) = if let Some(verdict) = classify(&error.code, error.message(), is_model_from_record) {
+    let known = classify(&error.code, error.message(), is_model_from_record);
+    let is_from_container = known.is_none();
+    let (name, verdict) = if let Some(verdict) = known {
         (aws_code(&error.code, true), verdict)
     } else if let Some((error_type, kind)) = container::known_error(body) {
         (format!(" {error_type}"), Verdict::of(kind))
@@ -33,15 +35,17 @@ pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now
             classify_status(status, is_model_from_record),
         )
     };
-    let remedy = if verdict.remedy.is_empty() { "" } else { "; " };
-    let summary = format!(
-        "the endpoint answered with status {status}{name}{remedy}{}",
-        verdict.remedy
-    );
+    let remedy = if verdict.remedy.is_empty() || verdict.kind == FaultKind::Refused {
+        String::new()
+    } else {
+        format!("; {}", verdict.remedy)
+    };
+    let summary = format!("the endpoint answered with status {status}{name}{remedy}");
     let retry_after = answer
         .header("retry-after")
         .and_then(|value| parse_retry_after(value, now));
     Fault {
+        is_from_container,
         load: if status == 429 && is_rate_limit(answer, &error.code) {
             LoadSignal::RateLimit
         } else {
@@ -54,14 +58,12 @@ pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now
 
 /// Classifies a response by its status. If the record names the model, a 404 may mean that the model does not exist.
 fn classify_status(status: u16, is_model_from_record: bool) -> Verdict {
-    let may_be_record_model = status == 404 && is_model_from_record;
     let kind = match status {
         300..=399 => FaultKind::Misconfigured,
-        _ if may_be_record_model => FaultKind::Refused,
         _ => container::kind(status),
     };
     Verdict {
-        needs_evidence: may_be_record_model,
+        is_about_named_model: status == 404 && is_model_from_record,
         remedy: remedy(status),
         ..Verdict::of(kind)
     }
@@ -95,16 +97,14 @@ fn aws_code(code: &str, is_known: bool) -> String {
     if is_aws { format!(" {code}") } else { String::new() }
 }
 
-/// Returns the suggested fix for a status that points to the settings, or an empty string.
+/// Returns the setting to check for a status, or an empty string.
 fn remedy(status: u16) -> &'static str {
     match status {
         300..=399 => "the endpoint redirects: set ENDPOINT_URL to the target of the redirect",
         401 | 403 => "check the path of ENDPOINT_URL, ENDPOINT_AUTH, ENDPOINT_API_KEY, and the function's permissions",
-        404 => "check ENDPOINT_URL",
+        404 => "check ENDPOINT_URL, and TARGET_MODEL if it is set",
         405 => "check that ENDPOINT_URL accepts POST",
-        406 => "check ACCEPT",
-        415 => "check CONTENT_TYPE",
-        _ => "",
+        _ => container::remedy(status),
     }
 }
 

@@ -52,11 +52,8 @@ impl ErrorResponse {
             return None;
         }
         let status = self.body.original_status.unwrap_or_default();
-        let mut fault = container::fault(status, self.body.original_message.as_deref().unwrap_or_default());
-        if status == 404 && is_model_from_record && fault.kind == FaultKind::Misconfigured {
-            fault.kind = FaultKind::Refused;
-        }
-        Some(fault)
+        let message = self.body.original_message.as_deref().unwrap_or_default();
+        Some(container::fault(status, message, is_model_from_record))
     }
 
     /// Returns the fault for the record. If the record names the model (`is_model_from_record`), an error about the
@@ -67,8 +64,8 @@ impl ErrorResponse {
         }
         let Self { status, code, .. } = self;
         let message = self.message();
-        let verdict =
-            classify(code, message, is_model_from_record).unwrap_or_else(|| classify_unknown(code, message, *status));
+        let verdict = classify(code, message, is_model_from_record)
+            .unwrap_or_else(|| classify_unknown(code, message, *status, is_model_from_record));
         let code = if code.is_empty() { "an error" } else { code };
         let (shown, hidden) = if is_model_from_record {
             ("", message)
@@ -76,7 +73,12 @@ impl ErrorResponse {
             (message, "")
         };
         let shown = shorten(shown.trim_end_matches('.'));
-        let details = [shown.as_str(), verdict.remedy].into_iter();
+        let remedy = if verdict.kind == FaultKind::Refused {
+            ""
+        } else {
+            verdict.remedy
+        };
+        let details = [shown.as_str(), remedy].into_iter();
         let details = details.filter(|detail| !detail.is_empty());
         let details = details.fold(String::new(), |all, detail| format!("{all}; {detail}"));
         let summary = format!("SageMaker answered {code} with status {status}{details}");
@@ -85,13 +87,14 @@ impl ErrorResponse {
 }
 
 /// Classifies an error whose code is missing, as from a load balancer, or unknown, or whose message is unknown. A
-/// refusal with an unknown message needs evidence, because a record must not be rejected on a guess. A 400 without a
-/// code, and a validation error without a message, are Suspect instead of Refused: throttling has been observed in this
-/// form.
-fn classify_unknown(code: &str, message: &str, status: u16) -> Verdict {
+/// validation error with an unknown message may be about the record or, if the record names it, about the model. A 400
+/// without a code, and a validation error without a message, are Suspect instead of Refused: throttling has been
+/// observed in this form.
+fn classify_unknown(code: &str, message: &str, status: u16, is_model_from_record: bool) -> Verdict {
     match status {
         _ if is_validation(code) && !message.is_empty() => Verdict {
-            needs_evidence: true,
+            is_about_named_model: is_model_from_record,
+            remedy: "check the settings that are sent with each call",
             ..Verdict::of(FaultKind::Refused)
         },
         400 if code.is_empty() || is_validation(code) => Verdict::of(FaultKind::Suspect),
@@ -121,10 +124,10 @@ mod tests {
             ("SomethingNew", "An unknown message", 400, FaultKind::Misconfigured),
             ("", "", 404, FaultKind::Misconfigured),
         ] {
-            let verdict = classify_unknown(code, message, status);
+            let verdict = classify_unknown(code, message, status, true);
             assert_eq!(verdict.kind, expected, "{code} {status}");
             let is_unknown_validation = is_validation(code) && !message.is_empty();
-            assert_eq!(verdict.needs_evidence, is_unknown_validation, "{code} {message}");
+            assert_eq!(verdict.is_about_named_model, is_unknown_validation, "{code} {message}");
         }
     }
 }

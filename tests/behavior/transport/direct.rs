@@ -44,7 +44,7 @@ impl Endpoint for ScriptedModel {
                 ..fault(FaultKind::Overload)
             },
             ScriptedError::DoubtfulRefusal => Fault {
-                needs_evidence: true,
+                is_about_named_model: true,
                 ..fault(FaultKind::Refused)
             },
         })?;

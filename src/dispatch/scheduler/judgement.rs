@@ -1,0 +1,183 @@
+//! The rule of [blame](mod@crate::dispatch::blame) at work: evidence decides about accused requests, and probes provide
+//! it.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{CallTarget, Scheduler, failed};
+use crate::dispatch::blame::{Accused, Progress};
+use crate::dispatch::evidence::Witness;
+use crate::inference::InferenceRequest;
+use crate::outcome::Fault;
+
+impl Scheduler {
+    /// Accuses a request whose last call has just failed. `is_conclusive` is true if the endpoint is known to have
+    /// answered others before that call.
+    pub(super) fn accuse(&mut self, index: usize, fault: Fault, is_conclusive: bool) {
+        let now = self.evidence.now();
+        let records = self.request_records(index);
+        let pending = self.requests.get_mut(index).and_then(Option::as_mut);
+        let (since, witness) = match pending {
+            None => (now, Witness::AnyModel),
+            Some(pending) => {
+                pending.accused_for = Some((fault.clone(), records));
+                let since = pending.split_off_since.filter(|_| records > 1);
+                let model = pending.request.target_model().cloned();
+                let is_about_model = fault.is_about_named_model;
+                let witness = if is_about_model {
+                    Witness::AnyModel
+                } else {
+                    Witness::Model(model)
+                };
+                (since.unwrap_or(now), witness)
+            }
+        };
+        let progress = if is_conclusive {
+            Progress::NeedsEvidenceAfter
+        } else {
+            Progress::NeedsLastAttempt
+        };
+        let accused = Accused {
+            fault,
+            since,
+            witness,
+            progress,
+        };
+        self.blame.accuse(index, accused);
+    }
+
+    /// Decides about all accused requests for which there is evidence now.
+    pub(super) fn judge(&mut self) {
+        if self.blame.is_empty() {
+            return;
+        }
+        for (index, accused) in self.blame.take_with_evidence(&self.evidence) {
+            match accused.progress {
+                Progress::Uncalled => self.ready.push(Reverse(index)),
+                _ if self.request_records(index) > 1 => {
+                    let halves = self.split(index, &accused);
+                    self.ready.extend(halves.map(Reverse));
+                }
+                Progress::NeedsLastAttempt => {
+                    self.pending_mut(index).is_last_attempt = true;
+                    self.ready.push(Reverse(index));
+                }
+                Progress::NeedsEvidenceAfter => self.settle_request(index, accused.rejection().into()),
+            }
+        }
+    }
+
+    /// Continues when no call is left that could provide evidence. Makes calls ready that may provide it, and fails the
+    /// accused requests for which there is no such call. Returns whether anything is left to do.
+    pub(in crate::dispatch) fn seek_evidence(&mut self) -> bool {
+        // Calls of other invocations may have been answered.
+        self.judge();
+        if self.is_out_of_time || self.has_ready() {
+            return self.has_ready();
+        }
+        let mut witnesses = self.blame.witnesses();
+        if witnesses.is_empty() && self.is_in_doubt() {
+            witnesses.push(Witness::Model(None));
+        }
+        for witness in &witnesses {
+            if let Some(probe) = self.next_probe(witness) {
+                self.urgent.push_back(CallTarget::Probe(probe));
+            } else if let Some(index) = self.next_request_as_probe(witness) {
+                self.urgent.push_back(CallTarget::Request(index));
+            } else {
+                self.fail_without_evidence(witness);
+            }
+        }
+        !witnesses.is_empty()
+    }
+
+    /// Returns the probe for this witness, once until there is evidence. A record is not evidence against itself.
+    fn next_probe(&mut self, witness: &Witness) -> Option<Arc<InferenceRequest>> {
+        if !self.blame.probed.insert(witness.clone()) {
+            return None;
+        }
+        let probe = self.evidence.probe(witness)?;
+        let accused = self.blame.of(witness);
+        let mut accused = accused.filter_map(|(index, _)| self.pending_request(index));
+        let is_accused = accused.any(|accused| accused.request.has_record_of(&probe));
+        (!is_accused).then_some(probe)
+    }
+
+    /// Returns a request of this batch that serves as a probe: a part of an accused request that has not been called
+    /// yet. If there is no such part, halves an accused request, once until there is evidence. The parts are disjoint,
+    /// so one bad record fails only one of them. In doubt about the endpoint, any request serves.
+    fn next_request_as_probe(&mut self, witness: &Witness) -> Option<usize> {
+        let find = |is_wanted: &dyn Fn(usize, &Accused) -> bool| {
+            let mut accused = self.blame.of(witness);
+            accused
+                .find(|(index, accused)| is_wanted(*index, accused))
+                .map(|(index, _)| index)
+        };
+        let uncalled = find(&|_, accused| accused.progress == Progress::Uncalled);
+        let several = find(&|index, _| self.request_records(index) > 1);
+        if uncalled.is_none() && !self.blame.searched.insert(witness.clone()) {
+            return None;
+        }
+        let Some(index) = uncalled.or(several) else {
+            return if self.is_in_doubt() {
+                self.take_any_ready()
+            } else {
+                None
+            };
+        };
+        let accused = self.blame.take(index)?;
+        if self.request_records(index) == 1 {
+            return Some(index);
+        }
+        let mut halves = self.split(index, &accused);
+        // In a random order, because a delivery without evidence is repeated.
+        fastrand::shuffle(&mut halves);
+        let [called, uncalled] = halves;
+        let progress = Progress::Uncalled;
+        self.blame.accuse(uncalled, Accused { progress, ..accused });
+        Some(called)
+    }
+
+    /// Removes and returns a random ready request.
+    fn take_any_ready(&mut self) -> Option<usize> {
+        let ready: Vec<_> = self.ready.iter().map(|Reverse(index)| *index).collect();
+        let taken = *fastrand::choice(&ready)?;
+        self.ready.retain(|Reverse(index)| *index != taken);
+        Some(taken)
+    }
+
+    /// Fails all accused requests with this witness, because there is no evidence that the endpoint works.
+    pub(super) fn fail_without_evidence(&mut self, witness: &Witness) {
+        for (index, accused) in self.blame.take_all_of(witness) {
+            let accused_for = self
+                .pending_request(index)
+                .and_then(|pending| pending.accused_for.clone());
+            let (fault, records) = accused_for.unwrap_or((accused.fault, 1));
+            self.settle_request(index, failed(fault, records));
+        }
+        if *witness == Witness::Model(None) && self.is_in_doubt() {
+            // The endpoint answers nothing, so further calls are useless.
+            self.faults_in_row = 0;
+            let ready = self.ready.iter().map(|Reverse(index)| *index);
+            let waiting = self.waiting.iter().map(|Reverse((_, index))| *index);
+            if let Some(first) = ready.chain(waiting).min() {
+                self.stop_at(first);
+            }
+        }
+    }
+
+    /// Replaces an accused request with two halves, which are not ready yet, and returns their indexes.
+    fn split(&mut self, index: usize, accused: &Accused) -> [usize; 2] {
+        let request = self.take_request(index);
+        self.stats.splits.fetch_add(1, Ordering::Relaxed);
+        let records = request.records().len();
+        request.halves().map(|half| {
+            let half = self.add(half);
+            let pending = self.pending_mut(half);
+            pending.split_off_since = Some(accused.since);
+            pending.accused_for = Some((accused.fault.clone(), records));
+            half
+        })
+    }
+}
