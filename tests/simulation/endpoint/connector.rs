@@ -34,6 +34,7 @@ impl Connector {
         let model = request.headers().get("x-amzn-sagemaker-target-model");
         let failure = self.service.next_failure(&records, model);
         let latency = self.service.latency();
+        self.service.trace(|| format!("{records:?} {failure:?}"));
         let Some(failure) = failure else {
             sleep(latency).await;
             self.service.count_answer(&records);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::oracle::Counts;
+use crate::setting::setting;
 use crate::world::{Failure, MISSING_MODEL, RecordKind, World, model_number};
 
 /// The endpoint itself, shared by all environments.
@@ -20,6 +21,7 @@ pub(crate) struct Service {
     pub(crate) counts: Mutex<Counts>,
     /// The number of jumps of the clock, which all environments share.
     pub(crate) jumps: AtomicU32,
+    is_traced: bool,
 }
 
 /// The calls for one record, in all environments.
@@ -52,6 +54,7 @@ impl Service {
             trails: Mutex::default(),
             counts: Mutex::default(),
             jumps: AtomicU32::default(),
+            is_traced: setting("SEED").is_some(),
         }
     }
 
@@ -60,6 +63,13 @@ impl Service {
         let mut trails: Vec<_> = self.trails.lock().unwrap().clone().into_iter().collect();
         trails.sort_by(|one, other| one.0.cmp(&other.0));
         trails
+    }
+
+    /// Prints an event of a run that is looked at.
+    pub(crate) fn trace(&self, event: impl FnOnce() -> String) {
+        if self.is_traced {
+            println!("{:>9.3} {}", self.started.elapsed().as_secs_f64(), event());
+        }
     }
 
     /// Decides how the next call for these `records` fails. Returns `None` if it is answered.
@@ -79,7 +89,8 @@ impl Service {
                     .into_iter()
                     .find_map(|(record, calls)| self.record_failure(record, calls))
             });
-        if failure.is_some() {
+        if let Some(failure) = failure {
+            self.counts.lock().unwrap().doubtful_faults += u64::from(failure.may_be_poison());
             let is_unlucky = down.is_none() && unlucky.is_some();
             let mut trails = self.trails.lock().unwrap();
             for record in records {

@@ -49,7 +49,11 @@ impl Lambda<'_> {
         counts.over_capacity += u64::from(calls.most_in_flight > config.capacity.get());
         let attempts_max = attempts_max(self.world);
         let too_many = |(name, count): &(&String, &u32)| **count > attempts_max && !calls.answered.contains(*name);
-        counts.too_many_attempts += calls.attempts.iter().filter(too_many).count() as u64;
+        for (name, attempts) in calls.attempts.iter().filter(too_many) {
+            counts.too_many_attempts += 1;
+            self.service
+                .trace(|| format!("{attempts} attempts at {name}, at most {attempts_max} are allowed"));
+        }
     }
 
     /// Checks that the response names the first unfinished record, and notes the `stop` there.
@@ -116,8 +120,9 @@ impl Arrived {
 /// Returns the maximum number of attempts at a record in one invocation.
 fn attempts_max(world: &World) -> u32 {
     let config = world.config();
-    // A record that is given up has at least two attempts, and an answered record may be called again as a probe.
-    let attempts_max = config.retry.max_attempts.max(config.give_up_after.map_or(1, |_| 2));
+    // The last of MAX_ATTEMPTS may be the first refusal. After it, the record has one last attempt, and at least two in
+    // all. An answered record may be called again as a probe.
+    let attempts_max = config.retry.max_attempts.max(2) + 1;
     // A record is part of the whole request and of each half down to the record alone.
     let requests_max = world.records_per_request.next_power_of_two().ilog2() + 1;
     // Any record of a request may also be sent as a probe of the endpoint.

@@ -129,6 +129,16 @@ impl<'w> Lambda<'w> {
         };
         let records = EventRecords::read(&event);
         let stop = self.begin_invocation(&records, &process);
+        self.service.trace(|| {
+            format!(
+                "invoked with {}",
+                String::from_utf8_lossy(&records.names().fold(Vec::new(), |mut all, name| {
+                    all.extend(name.bytes().skip(9));
+                    all.push(b' ');
+                    all
+                }))
+            )
+        });
         process.gate.is_running.store(true, Ordering::Relaxed);
         let killed = async {
             match kill_after {
@@ -143,6 +153,7 @@ impl<'w> Lambda<'w> {
             answer = self.handle(&process, &event) => answer,
         };
         process.gate.is_running.store(false, Ordering::Relaxed);
+        self.service.trace(|| format!("response {answer:?}"));
         match &answer {
             InvocationResult::Exited(_) => self.service.counts.lock().unwrap().kills += 1,
             InvocationResult::TimedOut(_) => self.service.counts.lock().unwrap().late_responses += 1,

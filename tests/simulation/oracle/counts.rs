@@ -16,6 +16,8 @@ pub(crate) struct Counts {
     pub(crate) repeated_unordered: u64,
     pub(crate) calls: u64,
     pub(crate) endpoint_faults: u64,
+    /// Failed calls of which the record may be the cause.
+    pub(crate) doubtful_faults: u64,
     pub(crate) output_faults: u64,
     pub(crate) kills: u64,
     pub(crate) redelivered: u64,
@@ -38,7 +40,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    fn all_mut(&mut self) -> [&mut u64; 23] {
+    fn all_mut(&mut self) -> [&mut u64; 24] {
         [
             &mut self.records,
             &mut self.predicted,
@@ -50,6 +52,7 @@ impl Counts {
             &mut self.repeated_unordered,
             &mut self.calls,
             &mut self.endpoint_faults,
+            &mut self.doubtful_faults,
             &mut self.output_faults,
             &mut self.kills,
             &mut self.redelivered,
@@ -74,7 +77,7 @@ impl Counts {
     }
 
     pub(crate) fn assert_every_kind_happened(&mut self) {
-        for (index, count) in self.all_mut().into_iter().take(17).enumerate() {
+        for (index, count) in self.all_mut().into_iter().take(18).enumerate() {
             assert!(*count > 0, "count {index} is zero in all runs");
         }
     }

@@ -64,10 +64,11 @@ pub(super) fn keys_stay_in_order(world: &World, result: &RunResult) {
 }
 
 pub(super) fn no_remembered_record_is_called_again(world: &World, result: &RunResult) {
-    // Giving up a record and splitting a request both repeat calls for answered records.
-    if has_large_memo(world) && world.config().give_up_after.is_none() && world.records_per_request == 1 {
-        assert_eq!(
-            result.counts.repeated_calls, 0,
+    // A record that was answered before is called again as a probe, after a failure that a record may have caused.
+    let counts = &result.counts;
+    if has_large_memo(world) {
+        assert!(
+            counts.repeated_calls <= counts.doubtful_faults * world.records_per_request as u64,
             "calls for records that were answered before"
         );
     }

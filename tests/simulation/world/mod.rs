@@ -77,7 +77,7 @@ impl World {
         let shards = (0..shards)
             .map(|_| {
                 (0..dice.0.usize(1..40))
-                    .map(|_| dice.record(models, is_healthy))
+                    .map(|_| dice.record(models, is_healthy, is_plain))
                     .collect()
             })
             .collect();

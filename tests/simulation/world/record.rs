@@ -53,12 +53,14 @@ pub(crate) fn model_number(name: &str) -> Option<usize> {
 }
 
 impl Dice {
-    /// Returns a record for a stream whose records name this number of models. If `is_healthy`, no record fails.
-    pub(super) fn record(&mut self, models: usize, is_healthy: bool) -> Record {
+    /// Returns a record for a stream whose records name this number of models. If `is_healthy`, no record fails. If
+    /// `is_plain`, a record fails only in ways of poison.
+    pub(super) fn record(&mut self, models: usize, is_healthy: bool, is_plain: bool) -> Record {
         let kind = match self.0.u32(..100) {
             _ if is_healthy => RecordKind::Good,
             0..7 => RecordKind::Poison(self.poison()),
             7..12 if models > 0 => RecordKind::NamesMissingModel,
+            12..22 if is_plain => RecordKind::Flaky(self.0.u32(1..6), self.poison()),
             12..22 => RecordKind::Flaky(self.0.u32(1..6), self.hiccup()),
             _ => RecordKind::Good,
         };

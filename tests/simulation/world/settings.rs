@@ -28,7 +28,7 @@ impl Dice {
         let memo_bytes = self.one_of(&["16777216", "16777216", "16777216", "2000", "0"]);
         let memo_bytes = if is_plain { "16777216" } else { memo_bytes };
         let needs_memo = mode == "unordered" && memo_bytes == "0";
-        let give_up = self.one_of(&["1", "1", "10", "10", "40", ""]);
+        let give_up = self.one_of(&["0", "1", "10", "10", "40", ""]);
         let texts = [
             ("ENDPOINT_URL", "https://model.example.com/score"),
             ("ENDPOINT_AUTH", "none"),
