@@ -30,9 +30,9 @@ pub(crate) struct Trail {
     pub(crate) calls: u32,
     pub(crate) answered: u32,
     /// The calls for the record alone since its last answer that failed at random.
-    pub(crate) unlucky_alone: u32,
-    /// The other failed calls since its last answer.
-    pub(crate) other_failures: u32,
+    unlucky_alone: u32,
+    /// The most calls for the record alone between two answers that failed at random.
+    pub(crate) unlucky_alone_most: u32,
 }
 
 /// The way in which a fetch of the credentials ends.
@@ -97,8 +97,7 @@ impl Service {
                 let trail = trails.get_mut(*record).unwrap();
                 if is_unlucky && records.len() == 1 {
                     trail.unlucky_alone += 1;
-                } else {
-                    trail.other_failures += 1;
+                    trail.unlucky_alone_most = trail.unlucky_alone_most.max(trail.unlucky_alone);
                 }
             }
         }
@@ -117,7 +116,7 @@ impl Service {
         for record in records {
             let trail = trails.get_mut(*record).unwrap();
             trail.answered += 1;
-            (trail.unlucky_alone, trail.other_failures) = (0, 0);
+            trail.unlucky_alone = 0;
         }
     }
 

@@ -48,7 +48,8 @@ fn is_reason(world: &World, failure: Failure, reason: &str) -> bool {
 /// excuse.
 fn is_unlucky(world: &World, result: &RunResult, record: &str) -> bool {
     let trail = result.trails.iter().find(|(name, _)| name == record);
-    world.weather.random != Random::None && trail.is_some_and(|(_, trail)| trail.unlucky_alone >= UNLUCKY_CALLS_MIN)
+    world.weather.random != Random::None
+        && trail.is_some_and(|(_, trail)| trail.unlucky_alone_most >= UNLUCKY_CALLS_MIN)
 }
 
 /// Returns true if nothing but poison records can keep the function from its work, and it has the time for them.
