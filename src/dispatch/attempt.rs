@@ -233,9 +233,9 @@ impl<E: Endpoint> Invoker<E> {
         self.latencies.median().unwrap_or_default() * 4 + MARGIN
     }
 
-    /// Returns the time to reserve for a last attempt and its probes.
-    pub fn last_attempt_reserve(&self) -> Duration {
-        self.call_timeout + self.probe_reserve()
+    /// Returns the maximum time of an attempt.
+    pub fn call_timeout(&self) -> Duration {
+        self.call_timeout
     }
 
     /// Returns whether a call that starts at `start` would probably be cancelled at `end`: the time left is zero, or

@@ -172,7 +172,6 @@ impl<E: Endpoint> Dispatcher<E> {
     async fn drive(&self, scheduler: &mut Scheduler) {
         let mut started = 0_usize;
         while scheduler.has_work() {
-            scheduler.keep_reserve(self.invoker.last_attempt_reserve());
             let permit = match self.acquire_permit(scheduler).await {
                 Some(Ok(permit)) => permit,
                 Some(Err(fault)) => {
@@ -189,6 +188,10 @@ impl<E: Endpoint> Dispatcher<E> {
             };
             if self.invoker.is_too_late(Instant::now(), scheduler.calls_end()) {
                 scheduler.stop_starting();
+                continue;
+            }
+            scheduler.keep_reserve(self.invoker.call_timeout());
+            if !scheduler.has_ready() {
                 continue;
             }
             scheduler.start(&self.invoker, permit);

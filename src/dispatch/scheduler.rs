@@ -104,8 +104,8 @@ struct PendingRequest {
     /// For a part of an accused request, the end of that request's last call. A part is not retried after a Suspect
     /// fault.
     split_off_since: Option<Moment>,
-    /// The fault for which it was accused or split off, and the number of records in the request that failed.
-    accused_for: Option<(Fault, usize)>,
+    /// The latest fault that its records may have caused, and the number of records in the request that failed.
+    latest_fault: Option<(Fault, usize)>,
 }
 
 impl Scheduler {
@@ -157,7 +157,7 @@ impl Scheduler {
             first_start: None,
             is_last_attempt: false,
             split_off_since: None,
-            accused_for: None,
+            latest_fault: None,
         };
         *self.requests.get_mut(index).expect("an index of this batch") = Some(pending);
         index
@@ -244,17 +244,21 @@ impl Scheduler {
         self.calls.spawn(call.instrument(span));
     }
 
-    /// Leaves only as much to do as fits into the time before `calls_end`: if requests are accused and less time than
-    /// `reserve` is left, no request has its first attempt. The time is for last attempts and probes.
-    pub(super) fn keep_reserve(&mut self, reserve: Duration) {
-        if self.blame.is_empty() || Instant::now() + reserve <= self.calls_end {
+    /// Keeps time for last attempts and probes. If requests are accused, drops each ready attempt that may take
+    /// `call_timeout` and leave too little time: a last attempt for its probe, any other for a last attempt as well.
+    pub(super) fn keep_reserve(&mut self, call_timeout: Duration) {
+        let left = self.calls_end.saturating_duration_since(Instant::now());
+        let last_attempt = call_timeout + self.probe_reserve;
+        if self.blame.is_empty() || left >= call_timeout + last_attempt {
             return;
         }
         let requests = &self.requests;
         self.ready.retain(|Reverse(index)| {
             let pending = requests.get(*index).and_then(Option::as_ref);
-            pending.is_some_and(|pending| pending.attempts > 0 || pending.split_off_since.is_some())
+            let is_judged = pending.is_some_and(|it| it.is_last_attempt || it.split_off_since.is_some());
+            is_judged && left >= last_attempt
         });
+        self.waiting.clear();
     }
 
     /// Fails the next call with the fault because of which no call can be made.
@@ -314,17 +318,17 @@ impl Scheduler {
         }
     }
 
-    /// Settles all records that still have no outcome, and returns the statistics of the calls. Accused records fail
-    /// with their fault. Other records fail because a record before them failed, or because the time is over.
+    /// Settles all records that still have no outcome, and returns the statistics of the calls. Records that may have
+    /// caused a fault fail with it. Other records fail because a record before them failed, or because the time is over.
     pub(super) fn into_stats(mut self) -> Arc<CallStats> {
         for witness in self.blame.witnesses() {
             self.fail_without_evidence(&witness);
         }
         let pending = self.requests.iter().enumerate();
-        let accused: Vec<_> = pending
-            .filter_map(|(index, pending)| Some((index, pending.as_ref()?.accused_for.clone()?)))
+        let called: Vec<_> = pending
+            .filter_map(|(index, pending)| Some((index, pending.as_ref()?.latest_fault.clone()?)))
             .collect();
-        for (index, (fault, records)) in accused {
+        for (index, (fault, records)) in called {
             self.settle_request(index, failed(fault, records));
         }
         let stop_index = self.stop_index;

@@ -28,7 +28,8 @@ pub(super) enum CallError {
 }
 
 impl CallError {
-    /// Returns the fault for the call's record.
+    /// Returns the fault for the call's record. A connection that was lost after the request was sent is Suspect, because
+    /// the request may have crashed the server.
     pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Unbuildable => Fault::new(
@@ -52,29 +53,19 @@ impl CallError {
                 ),
             ),
             Self::Key(error) => unprepared(error.kind, format!("no API key: {}", error.reason)),
-            Self::Connection(error) => Fault::new(
-                FaultKind::Unreachable,
-                format!("the connection failed: {}", causes(error)),
-            ),
-            Self::Unreadable => Fault::new(FaultKind::Unreachable, "the response could not be read"),
+            Self::Connection(error) => {
+                let summary = format!("the connection failed: {}", causes(error));
+                if self.is_lost_connection() {
+                    lost(summary)
+                } else {
+                    Fault::new(FaultKind::Unreachable, summary)
+                }
+            }
+            Self::Unreadable => lost("the response could not be read".to_owned()),
             Self::TooLarge(limit) => {
                 Fault::new(FaultKind::Suspect, format!("the response has more than {limit} bytes"))
             }
         }
-    }
-
-    /// As [`fault`](Self::fault), for a server that is called directly. A lost connection is Suspect, since the request
-    /// may have crashed the server. No service in between distinguishes a crash from an outage.
-    pub(super) fn direct_fault(&self) -> Fault {
-        let fault = self.fault();
-        if self.is_lost_connection() || matches!(self, Self::Unreadable) {
-            return Fault {
-                kind: FaultKind::Suspect,
-                load: LoadSignal::Unreachable,
-                ..fault
-            };
-        }
-        fault
     }
 
     /// Returns whether an established connection broke before the response arrived. A pooled connection may die while
@@ -89,6 +80,13 @@ impl CallError {
                 && chain(Some(failure))
                     .find_map(|error| error.downcast_ref())
                     .is_none_or(is_after_connect)
+    }
+}
+
+fn lost(summary: String) -> Fault {
+    Fault {
+        load: LoadSignal::Unreachable,
+        ..Fault::new(FaultKind::Suspect, summary)
     }
 }
 

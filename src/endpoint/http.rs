@@ -97,7 +97,7 @@ impl Endpoint for Http {
             .transport
             .send_with_refresh(&request_template::per_call_headers(&call), &call.body)
             .await;
-        let answer = answer.map_err(|error| error.direct_fault())?;
+        let answer = answer.map_err(|error| error.fault())?;
         if answer.is_success() {
             return Ok(answer.into_response());
         }

@@ -2,7 +2,7 @@
 
 use super::invocation_stats::{Cause, InvocationStats};
 use super::metric_value::MetricValue;
-use crate::outcome::FaultKind::{Misconfigured, Overload, Suspect, Unreachable};
+use crate::outcome::FaultKind::{self, Misconfigured, Overload, Suspect, Unreachable};
 use crate::outcome::RejectionKind::{
     BrokenRecord, GivenUp, PayloadTooLarge, PredictionTooLarge, Refused, UnpackedTooLarge, WrongShape,
 };
@@ -73,7 +73,7 @@ macro_rules! failed {
 }
 
 /// All metrics.
-pub const METRICS: [Metric; 35] = [
+pub const METRICS: [Metric; 36] = [
     always("KinesisRecords", "Kinesis records in the event", |it| {
         MetricValue::Count(it.kinesis_records)
     }),
@@ -170,16 +170,25 @@ pub const METRICS: [Metric; 35] = [
         PayloadTooLarge,
         "larger than MAX_PAYLOAD_BYTES"
     ),
-    rejected!("RejectedRefused", Refused, "the endpoint refused it"),
+    rejected!(
+        "RejectedRefused",
+        Refused,
+        "the endpoint refuses it, while it answers other records"
+    ),
     rejected!(
         "RejectedGivenUp",
         GivenUp,
-        "older than GIVE_UP_AFTER_S, while the endpoint answers other records"
+        "keeps failing and is older than GIVE_UP_AFTER_S, while the endpoint answers other records"
     ),
     rejected!(
         "RejectedPredictionTooLarge",
         PredictionTooLarge,
         "its prediction is larger than OUTPUT accepts"
+    ),
+    failed!(
+        "FailedRefused",
+        Cause::Fault(FaultKind::Refused),
+        "the endpoint refuses it, and no answer to another record shows that it works"
     ),
     failed!(
         "FailedSuspect",

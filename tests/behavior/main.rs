@@ -15,12 +15,13 @@ mod support;
 mod transport;
 
 mod adaptive;
+mod blame;
 mod capacity;
 mod deadline;
 mod delivery;
 mod destinations;
-mod evidence;
 mod give_up;
+mod halving;
 mod hedge;
 mod hedge_limits;
 mod immediate_retry;

@@ -89,7 +89,11 @@ impl TestCase {
             | Behavior::FailAfter(_, FaultKind::Misconfigured)
             | Behavior::Panic => Some(End::Failed),
             Behavior::Fail(_) | Behavior::FailAfter(..) | Behavior::Hang => None,
-            Behavior::RetryAfter(_) | Behavior::DoubtfulRefusal | Behavior::Merge | Behavior::NotReady => {
+            Behavior::RetryAfter(_)
+            | Behavior::MissingModel
+            | Behavior::Merge
+            | Behavior::NotReady
+            | Behavior::ContainerOverload => {
                 unreachable!("not generated: its outcome depends on the other records")
             }
         };

@@ -24,10 +24,12 @@ pub(crate) enum Behavior {
     FailAfter(u64, FaultKind),
     /// Answers at once that it is overloaded for this many seconds.
     RetryAfter(u64),
+    /// Answers at once, by the container itself, that it is overloaded.
+    ContainerOverload,
     /// Answers at once that the record's model is not ready.
     NotReady,
-    /// Answers at once with a refusal whose cause may also be the settings.
-    DoubtfulRefusal,
+    /// Answers at once that the model that the record names does not exist.
+    MissingModel,
     /// Never answers.
     Hang,
     /// Panics.
@@ -107,8 +109,8 @@ impl Behavior {
         match self {
             Self::PredictAfter(_) | Self::PredictBytes(_) => 0,
             Self::Merge => 1,
-            Self::Fail(_) | Self::FailAfter(..) | Self::RetryAfter(_) | Self::NotReady => 2,
-            Self::DoubtfulRefusal => 3,
+            Self::Fail(_) | Self::FailAfter(..) | Self::RetryAfter(_) | Self::NotReady | Self::ContainerOverload => 2,
+            Self::MissingModel => 3,
             Self::Hang => 4,
             Self::Panic => 5,
         }
@@ -146,8 +148,10 @@ pub(crate) enum ScriptedError {
     RetryAfter(u64),
     /// The record's model is not ready.
     NotReady,
-    /// A refusal whose cause may also be the settings.
-    DoubtfulRefusal,
+    /// The container itself reports overload.
+    ContainerOverload,
+    /// The model that the record names does not exist.
+    MissingModel,
 }
 
 impl ScriptedModel {
@@ -193,7 +197,8 @@ impl ScriptedModel {
             }
             Behavior::RetryAfter(seconds) => return Err(ScriptedError::RetryAfter(seconds)),
             Behavior::NotReady => return Err(ScriptedError::NotReady),
-            Behavior::DoubtfulRefusal => return Err(ScriptedError::DoubtfulRefusal),
+            Behavior::ContainerOverload => return Err(ScriptedError::ContainerOverload),
+            Behavior::MissingModel => return Err(ScriptedError::MissingModel),
             Behavior::Hang => std::future::pending().await,
             Behavior::Panic => panic!("as the script says"),
         }

@@ -9,19 +9,21 @@ use super::{CallTarget, Scheduler, failed};
 use crate::dispatch::blame::{Accused, Progress};
 use crate::dispatch::evidence::Witness;
 use crate::inference::InferenceRequest;
-use crate::outcome::Fault;
+use crate::outcome::{Fault, FaultKind};
 
 impl Scheduler {
     /// Accuses a request whose last call has just failed. `is_conclusive` is true if the endpoint is known to have
     /// answered others before that call.
     pub(super) fn accuse(&mut self, index: usize, fault: Fault, is_conclusive: bool) {
+        if fault.kind == FaultKind::Overload && !self.has_answered_others(index) {
+            self.stop_at(index + 1);
+        }
         let now = self.evidence.now();
         let records = self.request_records(index);
         let pending = self.requests.get_mut(index).and_then(Option::as_mut);
         let (since, witness) = match pending {
             None => (now, Witness::AnyModel),
             Some(pending) => {
-                pending.accused_for = Some((fault.clone(), records));
                 let since = pending.split_off_since.filter(|_| records > 1);
                 let model = pending.request.target_model().cloned();
                 let is_about_model = fault.is_about_named_model;
@@ -104,9 +106,9 @@ impl Scheduler {
         (!is_accused).then_some(probe)
     }
 
-    /// Returns a request of this batch that serves as a probe: a part of an accused request that has not been called
-    /// yet. If there is no such part, halves an accused request, once until there is evidence. The parts are disjoint,
-    /// so one bad record fails only one of them. In doubt about the endpoint, any request serves.
+    /// Returns a request of this batch that serves as a probe: a half of a part that has not been called yet. If there is
+    /// no such part, a half of an accused request, once until there is evidence. All these halves are disjoint, so one
+    /// bad record fails only one of them. In doubt about the endpoint, any request serves.
     fn next_request_as_probe(&mut self, witness: &Witness) -> Option<usize> {
         let find = |is_wanted: &dyn Fn(usize, &Accused) -> bool| {
             let mut accused = self.blame.of(witness);
@@ -114,7 +116,8 @@ impl Scheduler {
                 .find(|(index, accused)| is_wanted(*index, accused))
                 .map(|(index, _)| index)
         };
-        let uncalled = find(&|_, accused| accused.progress == Progress::Uncalled);
+        let uncalled =
+            find(&|index, accused| accused.progress == Progress::Uncalled && self.request_records(index) > 1);
         let several = find(&|index, _| self.request_records(index) > 1);
         if uncalled.is_none() && !self.blame.searched.insert(witness.clone()) {
             return None;
@@ -127,9 +130,6 @@ impl Scheduler {
             };
         };
         let accused = self.blame.take(index)?;
-        if self.request_records(index) == 1 {
-            return Some(index);
-        }
         let mut halves = self.split(index, &accused);
         // In a random order, because a delivery without evidence is repeated.
         fastrand::shuffle(&mut halves);
@@ -150,10 +150,10 @@ impl Scheduler {
     /// Fails all accused requests with this witness, because there is no evidence that the endpoint works.
     pub(super) fn fail_without_evidence(&mut self, witness: &Witness) {
         for (index, accused) in self.blame.take_all_of(witness) {
-            let accused_for = self
+            let latest_fault = self
                 .pending_request(index)
-                .and_then(|pending| pending.accused_for.clone());
-            let (fault, records) = accused_for.unwrap_or((accused.fault, 1));
+                .and_then(|pending| pending.latest_fault.clone());
+            let (fault, records) = latest_fault.unwrap_or((accused.fault, 1));
             self.settle_request(index, failed(fault, records));
         }
         if *witness == Witness::Model(None) && self.is_in_doubt() {
@@ -176,7 +176,7 @@ impl Scheduler {
             let half = self.add(half);
             let pending = self.pending_mut(half);
             pending.split_off_since = Some(accused.since);
-            pending.accused_for = Some((accused.fault.clone(), records));
+            pending.latest_fault = Some((accused.fault.clone(), records));
             half
         })
     }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -100,7 +101,11 @@ impl Scheduler {
     fn on_request_fault(&mut self, index: usize, start: CallStart, fault: Fault) {
         let may_be_accused = self.may_be_accused(index, &fault);
         let max_attempts = self.policy.retry.max_attempts;
+        let records = self.request_records(index);
         let pending = self.pending_mut(index);
+        if matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) {
+            pending.latest_fault = Some((fault.clone(), records));
+        }
         pending.attempts += 1;
         let attempts = pending.attempts;
         let is_last_attempt = pending.is_last_attempt;
@@ -119,10 +124,11 @@ impl Scheduler {
         }
         let wait = self.policy.retry.wait(attempts, fault.kind);
         let retry_at = wait.map(|wait| Instant::now() + wait.max(fault.retry_after.unwrap_or_default()));
+        // The retry and the last attempt may take as long as this attempt.
         let time_needed = if may_be_accused {
-            start.at.elapsed() + self.probe_reserve
+            start.at.elapsed() * 2 + self.probe_reserve
         } else {
-            std::time::Duration::ZERO
+            Duration::ZERO
         };
         let has_time = |retry_at: &Instant| *retry_at + time_needed < self.calls_end;
         match retry_at.filter(has_time) {
@@ -141,18 +147,13 @@ impl Scheduler {
         match fault.kind {
             FaultKind::Refused => true,
             FaultKind::Suspect => self.request_records(index) > 1 || may_give_up(),
-            FaultKind::Overload => {
-                fault.is_from_container
-                    && self.request_records(index) == 1
-                    && may_give_up()
-                    && self.has_answered_others(index)
-            }
+            FaultKind::Overload => fault.is_from_container && self.request_records(index) == 1 && may_give_up(),
             FaultKind::Unreachable | FaultKind::Misconfigured => false,
         }
     }
 
     /// Returns whether the model has answered another call since the first attempt at this request.
-    fn has_answered_others(&self, index: usize) -> bool {
+    pub(super) fn has_answered_others(&self, index: usize) -> bool {
         self.pending_request(index).is_some_and(|pending| {
             let model = Witness::Model(pending.request.target_model().cloned());
             let first_start = pending.first_start;

@@ -14,11 +14,8 @@ pub(crate) type TestedEndpoint = ScriptedModel;
 pub(crate) const ENDPOINT: [(&str, &str); 2] = [("ENDPOINT_NAME", "fraud"), ("OUTPUT", "none:")];
 
 /// Behaviors that only a `SageMaker` endpoint can have.
-pub(crate) const DOUBTFUL_REFUSAL: [Behavior; 1] = [Behavior::DoubtfulRefusal];
+pub(crate) const MISSING_MODEL: [Behavior; 1] = [Behavior::MissingModel];
 pub(crate) const NOT_READY: [Behavior; 1] = [Behavior::NotReady];
-
-/// The fault of a call that has lost its connection twice.
-pub(crate) const LOST_TWICE: FaultKind = FaultKind::Unreachable;
 
 pub(crate) fn endpoint(scripted: ScriptedModel) -> TestedEndpoint {
     scripted
@@ -43,7 +40,11 @@ impl Endpoint for ScriptedModel {
                 load: LoadSignal::SingleModelOnly,
                 ..fault(FaultKind::Overload)
             },
-            ScriptedError::DoubtfulRefusal => Fault {
+            ScriptedError::ContainerOverload => Fault {
+                is_from_container: true,
+                ..fault(FaultKind::Overload)
+            },
+            ScriptedError::MissingModel => Fault {
                 is_about_named_model: true,
                 ..fault(FaultKind::Refused)
             },

@@ -28,13 +28,9 @@ pub(crate) const ENDPOINT: [(&str, &str); 3] = [
     ("OUTPUT", "none:"),
 ];
 
-/// A status is never doubtful and never about one model, except for records that name their model.
-pub(crate) const DOUBTFUL_REFUSAL: [Behavior; 0] = [];
+/// A status is never about one model, except for records that name their model.
+pub(crate) const MISSING_MODEL: [Behavior; 0] = [];
 pub(crate) const NOT_READY: [Behavior; 0] = [];
-
-/// The fault of a call that has lost its connection twice. No server in front of the model would report that the model
-/// died of the record.
-pub(crate) const LOST_TWICE: FaultKind = FaultKind::Suspect;
 
 pub(crate) fn endpoint(scripted: ScriptedModel) -> TestedEndpoint {
     let setting = |name: &str| {
@@ -66,6 +62,7 @@ impl HttpConnector for ModelConnector {
                     busy.headers_mut().insert("retry-after", seconds.to_string());
                     Ok(busy)
                 }
+                Err(ScriptedError::ContainerOverload) => Ok(response(503, String::new())),
                 Err(other) => panic!("no status stands for {other:?}"),
             }
         })
@@ -83,7 +80,12 @@ fn refuse(kind: FaultKind) -> Result<HttpResponse, ConnectorError> {
             return Err(ConnectorError::io(error.into()));
         }
     };
-    Ok(response(status, "as the script says".to_owned()))
+    let mut refused = response(status, "as the script says".to_owned());
+    if kind == FaultKind::Overload {
+        // Without the code of a service, it would be the container's answer.
+        refused.headers_mut().insert("x-amzn-errortype", "ThrottlingException");
+    }
+    Ok(refused)
 }
 
 fn response(status: u16, body: String) -> HttpResponse {

@@ -1,0 +1,234 @@
+//! The rule of blame: a record is rejected only on evidence that the endpoint answers other records.
+
+use std::time::Duration;
+
+use instream::outcome::FaultKind;
+use serde_json::{Value, json};
+use tokio::time::advance;
+
+use crate::support::{Behavior, Running, Scenario};
+use crate::transport::MISSING_MODEL;
+
+const REFUSED: Behavior = Behavior::Fail(FaultKind::Refused);
+
+/// The faults for which a record is rejected in its first delivery.
+fn refusals() -> impl Iterator<Item = Behavior> {
+    [REFUSED, Behavior::FailAfter(25, FaultKind::Refused)]
+        .into_iter()
+        .chain(MISSING_MODEL)
+}
+
+fn named(response: &Value) -> Option<&str> {
+    response["batchItemFailures"][0]["itemIdentifier"].as_str()
+}
+
+/// Returns all numbers below `count`, except `bad`.
+fn all_but(count: usize, bad: &[usize]) -> Vec<usize> {
+    (0..count).filter(|number| !bad.contains(number)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_endpoint_refuses_a_record() {
+    for refusal in refusals() {
+        let ran = Scenario::of(40).record(5, refusal).run().await;
+        ran.assert_finished();
+        assert_eq!(
+            (ran.dead_lettered, ran.predicted),
+            (vec![5], all_but(40, &[5])),
+            "{refusal:?}"
+        );
+        assert!(
+            ran.seen.calls.len() <= 43,
+            "one last attempt and two probes: {}",
+            ran.seen.calls.len()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_record_is_called_once_while_the_endpoint_answers() {
+    let ran = Scenario::of(100)
+        .with("CAPACITY", "2")
+        .record(50, Behavior::FailAfter(5, FaultKind::Refused))
+        .run()
+        .await;
+    ran.assert_finished();
+    assert_eq!(ran.dead_lettered, [50]);
+    assert_eq!(ran.seen.calls.len(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_the_records_may_be_refused() {
+    for refusal in refusals() {
+        let bad: Vec<_> = (0..200).step_by(2).collect();
+        let scenario = Scenario::of(200).with("CAPACITY", "8");
+        let scenario = bad
+            .iter()
+            .fold(scenario, |scenario, number| scenario.record(*number, refusal));
+        let ran = scenario.run().await;
+        ran.assert_finished();
+        assert_eq!(
+            (ran.dead_lettered, ran.predicted),
+            (bad.clone(), all_but(200, &bad)),
+            "{refusal:?}"
+        );
+        assert!(ran.seen.calls.len() <= 310, "{}", ran.seen.calls.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_endpoint_refuses_every_record() {
+    for refusal in refusals() {
+        let running = Scenario::of(0).start();
+        running.invoke(0..20).await.unwrap();
+        running.take_down(refusal);
+        for _ in 0..20 {
+            running.seen.lock().unwrap().calls.clear();
+            assert_eq!(
+                named(&running.invoke(100..200).await.unwrap()),
+                Some("100"),
+                "{refusal:?}"
+            );
+            let calls = running.seen.lock().unwrap().calls.len();
+            assert!(calls <= 45, "after 20 faults in a row there is a probe: {calls}");
+            assert!(running.metrics().contains_key("FailedRefused"));
+            advance(Duration::from_secs(60)).await;
+        }
+        running.bring_up();
+        let response = running.invoke(100..200).await.unwrap();
+        let ran = running.finish(response);
+        ran.assert_finished();
+        assert!(ran.dead_lettered.is_empty(), "{refusal:?}");
+        assert_eq!(ran.predicted.len(), 120);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_has_never_been_answered_rejects_nothing() {
+    for scenario in [Scenario::of(0), Scenario::of(0).packed(100)] {
+        let running = scenario.start();
+        running.take_down(REFUSED);
+        for _ in 0..5 {
+            assert_eq!(named(&running.invoke(0..100).await.unwrap()), Some("0"));
+        }
+        assert!(running.lines().1.is_empty());
+    }
+}
+
+/// Lets every call be refused from the start of a delivery until `down_ms` later.
+async fn delivery_at_the_end_of_an_outage(running: &Running, refusal: Behavior, down_ms: u64) -> Value {
+    running.take_down(refusal);
+    let (response, ()) = tokio::join!(running.invoke(100..200), async {
+        tokio::time::sleep(Duration::from_millis(down_ms)).await;
+        running.bring_up();
+    });
+    response.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_refused_at_the_end_of_an_outage_is_predicted() {
+    for refusal in [REFUSED, Behavior::FailAfter(7, FaultKind::Refused)] {
+        for down_ms in 1..40 {
+            let running = Scenario::of(0).with("CAPACITY", "4").start();
+            // The outage begins before the delivery.
+            running.invoke(0..20).await.unwrap();
+            running.take_down(refusal);
+            running.invoke([20]).await.unwrap();
+            delivery_at_the_end_of_an_outage(&running, refusal, down_ms).await;
+            let response = running.deliver_repeatedly(100..200, 3).await;
+            let ran = running.finish(response);
+            ran.assert_finished();
+            assert!(
+                ran.dead_lettered.is_empty(),
+                "{refusal:?} {down_ms}: {:?}",
+                ran.dead_lettered
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_refused_record_is_rejected_when_the_probe_is_answered() {
+    for refusal in refusals() {
+        let running = Scenario::of(0).record(5, refusal).start();
+        running.invoke(0..5).await.unwrap();
+        advance(Duration::from_hours(1)).await;
+        let response = running.invoke([5]).await.unwrap();
+        let ran = running.finish(response);
+        ran.assert_finished();
+        assert_eq!(
+            (ran.dead_lettered, ran.predicted),
+            (vec![5], all_but(5, &[])),
+            "{refusal:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_setting_probe_is_the_evidence_before_anything_was_answered() {
+    for scenario in [Scenario::of(0), Scenario::of(0).packed(10)] {
+        for (probe, is_finished) in [("1000", true), ("", false)] {
+            let scenario = match probe {
+                "" => Scenario::of(0),
+                _ => Scenario::of(0).with("PROBE", probe),
+            };
+            let running = scenario.record(5, REFUSED).start();
+            let response = running.invoke([5]).await.unwrap();
+            let ran = running.finish(response);
+            assert_eq!(
+                ran.response == json!({ "batchItemFailures": [] }),
+                is_finished,
+                "{probe}"
+            );
+            assert_eq!(ran.dead_lettered.len(), usize::from(is_finished));
+            assert!(ran.predicted.is_empty(), "the prediction of a probe is not delivered");
+        }
+        let running = scenario.with("PROBE", "1000").record(5, REFUSED).start();
+        let response = running.invoke([5]).await.unwrap();
+        assert_eq!(named(&response), None);
+        let seen = running.seen.lock().unwrap();
+        assert!(
+            seen.calls.iter().any(|call| call.lines().all(|line| line == "1000")),
+            "{:?}",
+            seen.calls
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_is_not_evidence_against_itself() {
+    let running = Scenario::of(0)
+        .attempts_then(5, &[Behavior::PredictAfter(10)], REFUSED)
+        .start();
+    running.invoke([5]).await.unwrap();
+    // The only answered record of this process is delivered again, and refused now.
+    assert_eq!(named(&running.invoke([5]).await.unwrap()), Some("5"));
+    assert!(running.lines().1.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_reports_overload_for_one_record_only() {
+    for (give_up_after_s, deliveries) in [("1", 2), ("0", 1)] {
+        let scenario = Scenario::of(0)
+            .with("GIVE_UP_AFTER_S", give_up_after_s)
+            .record_age(60.0);
+        let running = scenario.record(5, Behavior::ContainerOverload).start();
+        let response = running.deliver_repeatedly(0..20, deliveries).await;
+        let ran = running.finish(response);
+        ran.assert_finished();
+        assert_eq!((ran.dead_lettered, ran.predicted), (vec![5], all_but(20, &[5])));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_is_overloaded_rejects_nothing() {
+    let scenario = Scenario::of(0).with("GIVE_UP_AFTER_S", "0").record_age(60.0);
+    let running = scenario.start();
+    running.invoke(0..20).await.unwrap();
+    running.take_down(Behavior::ContainerOverload);
+    for _ in 0..10 {
+        assert_eq!(named(&running.invoke(100..150).await.unwrap()), Some("100"));
+        advance(Duration::from_secs(10)).await;
+    }
+    assert!(running.lines().1.is_empty());
+}
