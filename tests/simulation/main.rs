@@ -7,7 +7,7 @@
 //! Everything runs on a paused clock and on one thread, so that a seed always gives the same run.
 //!
 //! ```sh
-//! SEEDS=10000 cargo test --test simulation -- --nocapture              # more seeds, about 15 minutes
+//! SEEDS=10000 cargo test --test simulation -- --nocapture              # more seeds, about 20 minutes
 //! SEED=4711 cargo test --test simulation -- --nocapture                # one seed, printed in full
 //! ```
 
@@ -96,6 +96,7 @@ fn no_record_is_lost_or_repeated_without_a_cause() {
     // The simulation proves something only if each kind of event has happened.
     if seeds >= SEEDS {
         all.assert_every_kind_happened();
+        all.assert_few_are_unlucky();
         assert_eq!(runs_with.len(), world::INGREDIENTS, "an ingredient is in no run");
     }
 }

@@ -5,9 +5,6 @@ use std::time::Duration;
 use super::{DeadLetter, RunResult, has_large_memo, stays_warm};
 use crate::world::{Failure, Random, RecordKind, World};
 
-/// A healthy record is dead-lettered only after this many calls for it alone that happened to fail.
-const UNLUCKY_CALLS_MIN: u32 = 2;
-
 /// No poison record is predicted, and no healthy one is rejected.
 pub(super) fn every_outcome_has_its_reason(world: &World, result: &mut RunResult) {
     for (record, _) in &result.predicted {
@@ -17,17 +14,20 @@ pub(super) fn every_outcome_has_its_reason(world: &World, result: &mut RunResult
             "{record} is {kind:?}, but was predicted"
         );
     }
+    if world.weather.random != Random::None {
+        let records = world.shards.iter().flatten();
+        result.counts.exposed = records.filter(|record| record.kind == RecordKind::Good).count() as u64;
+    }
     for DeadLetter { record, reason } in &result.dead {
         let kind = world.record(record).kind;
+        let is_healthy = kind == RecordKind::Good;
+        let is_unlucky = is_unlucky(world, result, record);
+        result.counts.unlucky += u64::from(is_unlucky && is_healthy);
         let is_right = match kind {
             RecordKind::Poison(failure) => is_reason(world, failure, reason),
             RecordKind::NamesMissingModel => is_reason(world, Failure::NoSuchModel, reason),
             RecordKind::Flaky(_, failure) if failure.may_be_poison() => true,
-            RecordKind::Flaky(..) | RecordKind::Good => {
-                let is_unlucky = is_unlucky(world, result, record);
-                result.counts.unlucky += u64::from(is_unlucky);
-                is_unlucky
-            }
+            RecordKind::Flaky(..) | RecordKind::Good => is_unlucky,
         };
         let trail = result.trails.iter().find(|(name, _)| name == record);
         assert!(
@@ -43,13 +43,18 @@ fn is_reason(world: &World, failure: Failure, reason: &str) -> bool {
     reason == expected || !world.weather.is_perfect() && ["Refused", "GivenUp"].contains(&reason)
 }
 
-/// Returns true if all calls for the healthy `record` failed because each of them happened to fail, as if it were
-/// poison. Nobody can tell such a record from a poison record. In an outage or with a broken model, there is no such
-/// excuse.
+/// Returns true if all calls that convicted the healthy `record` happened to fail, while calls for others were answered.
+/// Nobody can tell such a record from a poison record. [`Counts`](super::Counts) limits their share. In an outage or
+/// with a broken model, there is no such excuse.
 fn is_unlucky(world: &World, result: &RunResult, record: &str) -> bool {
+    let calls_min = match world.weather.random {
+        Random::None => return false,
+        // One refusal convicts a record if the endpoint answered others before and after it.
+        Random::HalfBroken(failure) if failure.is_refusal() => 1,
+        Random::Rare(_) | Random::Throttling(..) | Random::HalfBroken(_) => 2,
+    };
     let trail = result.trails.iter().find(|(name, _)| name == record);
-    world.weather.random != Random::None
-        && trail.is_some_and(|(_, trail)| trail.unlucky_alone_most >= UNLUCKY_CALLS_MIN)
+    trail.is_some_and(|(_, trail)| trail.unlucky_alone_most >= calls_min)
 }
 
 /// Returns true if nothing but poison records can keep the function from its work, and it has the time for them.
