@@ -1,18 +1,15 @@
-//! One attempt at an inference request: a call, and a hedged call if the first is slow and `HEDGE` is on.
+//! One attempt at an inference request: a call with a timeout, and the report of its result.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::capacity::{Capacity, Feedback, Permit};
-use super::hedge::Hedge;
 use super::latency::RecentLatencies;
 use super::retry::Backoff;
-use crate::endpoint::{Endpoint, Response, trace};
+use crate::endpoint::{Endpoint, Response};
 use crate::inference::{InferenceRequest, read_prediction, split_response};
 use crate::outcome::{Fault, FaultKind, LoadSignal, Prediction};
 
@@ -25,7 +22,6 @@ pub struct Invoker<E> {
     call_timeout: Duration,
     latencies: RecentLatencies,
     capacity: Capacity,
-    hedge: Option<Hedge>,
 }
 
 /// The answer to a request, assigned to its records.
@@ -47,15 +43,13 @@ impl RecordOutputs {
 }
 
 impl<E: Endpoint> Invoker<E> {
-    /// Creates an invoker that calls `endpoint`, with `call_timeout` for each attempt. Hedged calls by `hedge` use only
-    /// spare permits of `capacity`.
-    pub fn new(endpoint: E, call_timeout: Duration, capacity: Capacity, hedge: Option<Hedge>) -> Self {
+    /// Creates an invoker that calls `endpoint`, with `call_timeout` for each attempt and the permits of `capacity`.
+    pub fn new(endpoint: E, call_timeout: Duration, capacity: Capacity) -> Self {
         Self {
             endpoint,
             call_timeout,
             latencies: RecentLatencies::default(),
             capacity,
-            hedge,
         }
     }
 
@@ -94,7 +88,7 @@ impl<E: Endpoint> Invoker<E> {
             }
         };
         let late = || {
-            let summary = "the credentials or the API key did not arrive before the deadline";
+            let summary = "the credentials, the API key or the host's address did not arrive before the deadline";
             Fault::new(FaultKind::Unreachable, summary)
         };
         timeout_at(end, prepared)
@@ -112,28 +106,26 @@ impl<E: Endpoint> Invoker<E> {
         &self,
         request: &Arc<InferenceRequest>,
         permit: &mut Permit,
-        stats: &CallStats,
+        stats: &Arc<CallStats>,
     ) -> Result<RecordOutputs, Fault> {
         stats.attempts.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let mut first_fault = None;
-        let calls = trace::with_trace_id(
-            &stats.trace_id,
-            self.call_with_hedge(request, permit, &mut first_fault, stats),
-        );
-        match timeout(self.call_timeout, calls).await {
-            Ok(Ok(response)) => {
+        // Boxed, because the futures around it would otherwise be as large, and are moved with every call.
+        let call = Box::pin(self.endpoint.invoke(request.call()));
+        let Ok(answer) = timeout(self.call_timeout, stats.scope(call)).await else {
+            permit.report(Feedback::TimedOut);
+            stats.timeouts.fetch_add(1, Ordering::Relaxed);
+            return Err(self.timeout_fault());
+        };
+        report(&answer, permit, stats);
+        match answer {
+            Ok(response) => {
                 let latency = started.elapsed();
                 self.latencies.add(latency);
                 stats.record_answer(latency);
                 Ok(RecordOutputs::from_response(response, request))
             }
-            Ok(Err(fault)) => Err(fault),
-            Err(_elapsed) => {
-                permit.report(Feedback::TimedOut);
-                stats.timeouts.fetch_add(1, Ordering::Relaxed);
-                Err(first_fault.unwrap_or_else(|| self.timeout_fault()))
-            }
+            Err(fault) => Err(fault),
         }
     }
 
@@ -144,87 +136,6 @@ impl<E: Endpoint> Invoker<E> {
             load: LoadSignal::TimedOut,
             ..Fault::new(FaultKind::Suspect, summary)
         }
-    }
-
-    /// Makes a call, and a hedged call if the first is slow. The first answer or permanent fault wins, and the other
-    /// call is cancelled. After a transient fault of one call, the other continues. A transient fault of the first call
-    /// is stored in `first_fault`: it is the result if the attempt times out before the hedged call ends.
-    async fn call_with_hedge(
-        &self,
-        request: &InferenceRequest,
-        permit: &mut Permit,
-        first_fault: &mut Option<Fault>,
-        stats: &CallStats,
-    ) -> Result<Response, Fault> {
-        let Some(hedge) = &self.hedge else {
-            return self.call(request, permit, stats).await;
-        };
-        let started = Instant::now();
-        let delay = hedge.begin();
-        let first = pin!(self.call(request, permit, stats));
-        let answer = match delay {
-            None => first.await,
-            Some(delay) => match select(first, pin!(self.acquire_spare_when_slow(hedge, delay))).await {
-                Either::Left((answer, _)) => answer,
-                Either::Right((mut spare, first)) => {
-                    stats.hedges.fetch_add(1, Ordering::Relaxed);
-                    // The hedged call owns its permit, which is released when this call ends.
-                    let hedged = pin!(async move { self.call(request, &mut spare, stats).await });
-                    first_conclusive(first, hedged, first_fault).await
-                }
-            },
-        };
-        if answer.is_ok() {
-            hedge.record_answer(started.elapsed());
-        }
-        answer
-    }
-
-    /// Waits until a call is slow, and then polls for a spare permit, without a place in the queue for permits.
-    async fn acquire_spare_when_slow(&self, hedge: &Hedge, delay: Duration) -> Permit {
-        const SPARE_POLL_INTERVAL: Duration = Duration::from_millis(5);
-        sleep(delay).await;
-        loop {
-            // Takes the permit first, because it is returned if the hedge budget is empty.
-            if let Some(permit) = self.capacity.try_acquire_for_hedge()
-                && hedge.try_withdraw()
-            {
-                return permit;
-            }
-            sleep(delay.max(SPARE_POLL_INTERVAL)).await;
-        }
-    }
-
-    /// Makes one call and reports its result to the permit, unless it shows nothing about the endpoint.
-    async fn call(
-        &self,
-        request: &InferenceRequest,
-        permit: &mut Permit,
-        stats: &CallStats,
-    ) -> Result<Response, Fault> {
-        // Boxed, because the futures around it would otherwise be as large, and are moved with every call.
-        let answer = Box::pin(self.endpoint.invoke(request.call())).await;
-        if answer.as_ref().is_err_and(|fault| fault.kind == FaultKind::Overload) {
-            stats.throttles.fetch_add(1, Ordering::Relaxed);
-        }
-        permit.report(match &answer {
-            Ok(_) => Feedback::Answered,
-            Err(fault) => match (fault.load, fault.kind) {
-                (LoadSignal::Unprepared, _) => return answer,
-                (LoadSignal::SingleModelOnly, _) => Feedback::OtherFault,
-                (LoadSignal::RateLimit, _) => Feedback::RateLimit,
-                (LoadSignal::Unreachable, _) | (LoadSignal::FromKind, FaultKind::Unreachable) => Feedback::Unreachable,
-                (LoadSignal::TimedOut, _) => Feedback::TimedOut,
-                (LoadSignal::FromKind, FaultKind::Overload) => Feedback::Overload,
-                (LoadSignal::FromKind, FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured) => {
-                    Feedback::OtherFault
-                }
-            },
-        });
-        if let Some(time) = answer.as_ref().err().and_then(|fault| fault.retry_after) {
-            permit.hold_other_calls(time);
-        }
-        answer
     }
 
     /// Returns the time for the probes before and after a last attempt: four times the median latency, and a margin.
@@ -247,23 +158,27 @@ impl<E: Endpoint> Invoker<E> {
     }
 }
 
-/// Returns the result of the call that ends first, unless it is a transient fault. Then returns the result of the other
-/// call. If both calls fail transiently, returns the fault of the first call.
-async fn first_conclusive(
-    first: impl Future<Output = Result<Response, Fault>> + Unpin,
-    hedged: impl Future<Output = Result<Response, Fault>> + Unpin,
-    first_fault: &mut Option<Fault>,
-) -> Result<Response, Fault> {
-    match select(first, hedged).await {
-        Either::Left((Err(fault), hedged)) if fault.kind.is_transient() => {
-            *first_fault = Some(fault.clone());
-            match hedged.await {
-                Err(other) if other.kind.is_transient() => Err(fault),
-                answer => answer,
-            }
+/// Reports the result of a call to its permit, unless the result shows nothing about the endpoint.
+pub(super) fn report(answer: &Result<Response, Fault>, permit: &mut Permit, stats: &CallStats) {
+    let Err(fault) = answer else {
+        return permit.report(Feedback::Answered);
+    };
+    if fault.kind == FaultKind::Overload {
+        stats.throttles.fetch_add(1, Ordering::Relaxed);
+    }
+    permit.report(match (fault.load, fault.kind) {
+        (LoadSignal::Unprepared, _) => return,
+        (LoadSignal::TimedOut, _) => Feedback::TimedOut,
+        (LoadSignal::SingleModelOnly, _) => Feedback::OtherFault,
+        (LoadSignal::RateLimit, _) => Feedback::RateLimit,
+        (LoadSignal::Unreachable, _) | (LoadSignal::FromKind, FaultKind::Unreachable) => Feedback::Unreachable,
+        (LoadSignal::FromKind, FaultKind::Overload) => Feedback::Overload,
+        (LoadSignal::FromKind, FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured) => {
+            Feedback::OtherFault
         }
-        Either::Right((Err(fault), first)) if fault.kind.is_transient() => first.await,
-        Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
+    });
+    if let Some(time) = fault.retry_after {
+        permit.hold_other_calls(time);
     }
 }
 

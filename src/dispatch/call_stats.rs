@@ -4,6 +4,14 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::task_local;
+
+use crate::endpoint::trace::with_trace_id;
+
+task_local! {
+    static CURRENT: Arc<CallStats>;
+}
+
 /// The counters of one invocation, and the trace that its calls belong to.
 #[derive(Debug, Default)]
 pub struct CallStats {
@@ -32,6 +40,18 @@ impl CallStats {
             trace_id,
             ..Self::default()
         }
+    }
+
+    /// Runs the calls of `work` for this invocation: with its trace header, and with these as the
+    /// [current](Self::current) statistics.
+    pub(super) fn scope<T>(self: &Arc<Self>, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        with_trace_id(&self.trace_id, CURRENT.scope(Arc::clone(self), work))
+    }
+
+    /// Returns the statistics of the invocation that the current task works for. Outside of an invocation, returns
+    /// statistics that nobody reads.
+    pub(super) fn current() -> Arc<Self> {
+        CURRENT.try_with(Arc::clone).unwrap_or_default()
     }
 
     /// Returns the latency of each answered attempt, in microseconds, up to `u32::MAX` (more than an hour).

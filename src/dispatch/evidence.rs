@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lru::LruCache;
+use tokio::time::Instant;
 
 use crate::inference::InferenceRequest;
 
@@ -12,6 +14,9 @@ use crate::inference::InferenceRequest;
 const MODELS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
 /// The maximum size of all requests that are kept as probes, in bytes.
 const PROBES_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The time for which a model counts as unsteady.
+const UNSTEADY_TIME: Duration = Duration::from_mins(1);
 
 /// The model that a record names, if any.
 pub(super) type Model = Option<Arc<str>>;
@@ -51,8 +56,8 @@ struct Answers {
 struct ModelAnswers {
     /// The latest start of an answered call.
     latest_start: Option<Moment>,
-    /// Whether the latest call to end was answered.
-    is_answering: bool,
+    /// The latest time at which a record was answered that had been Refused or Suspect before.
+    recovered_at: Option<Instant>,
     probe: Option<Probe>,
 }
 
@@ -83,13 +88,20 @@ impl Evidence {
         Moment(self.latest_moment.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Returns whether the latest call to this model that ended was answered.
-    pub(super) fn is_answering(&self, model: Option<&Arc<str>>) -> bool {
+    /// Returns whether this model has lately answered a record that had been Refused or Suspect. Then some of its
+    /// instances may be broken.
+    pub(super) fn is_unsteady(&self, model: Option<&Arc<str>>) -> bool {
         let answers = self.answers();
-        answers
+        let recovered_at = answers
             .models
             .peek(&model.cloned())
-            .is_some_and(|model| model.is_answering)
+            .and_then(|model| model.recovered_at);
+        recovered_at.is_some_and(|recovered_at| recovered_at.elapsed() < UNSTEADY_TIME)
+    }
+
+    /// Records that a record was answered that had been Refused or Suspect before.
+    pub(super) fn record_recovery(&self, model: Option<&Arc<str>>) {
+        self.answers().model(model).recovered_at = Some(Instant::now());
     }
 
     /// Returns whether a call that started after `moment` was answered.
@@ -109,7 +121,6 @@ impl Evidence {
         answers.latest_start = answers.latest_start.max(Some(start));
         let model = answers.model(request.target_model());
         model.latest_start = model.latest_start.max(Some(start));
-        model.is_answering = true;
         let bytes = request.probe_bytes();
         let kept = model.probe.as_ref();
         if bytes <= PROBES_BYTES_MAX && kept.is_none_or(|kept| kept.has_failed || bytes < kept.bytes) {
@@ -124,11 +135,6 @@ impl Evidence {
             answers.probes_bytes -= replaced.map_or(0, |probe| probe.bytes);
             answers.limit_probes();
         }
-    }
-
-    /// Records that a call to this model failed.
-    pub(super) fn record_fault(&self, model: Option<&Arc<str>>) {
-        self.answers().model(model).is_answering = false;
     }
 
     /// Records that a call with the probe of this model failed.
@@ -191,6 +197,7 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use tokio::time::advance;
 
     use super::*;
 
@@ -238,16 +245,15 @@ mod tests {
         assert_eq!(evidence.probe(&of("B")), None);
     }
 
-    #[test]
-    fn a_model_is_answering_until_a_call_fails() {
+    #[tokio::test(start_paused = true)]
+    async fn a_model_is_unsteady_for_a_minute_after_a_recovery() {
         let evidence = evidence();
-        assert!(!evidence.is_answering(None));
-        evidence.record_answer(&request("a"), evidence.now());
-        assert!(evidence.is_answering(None));
-        evidence.record_fault(Some(&"other".into()));
-        assert!(evidence.is_answering(None));
-        evidence.record_fault(None);
-        assert!(!evidence.is_answering(None));
+        assert!(!evidence.is_unsteady(None));
+        evidence.record_recovery(None);
+        advance(UNSTEADY_TIME - Duration::from_millis(1)).await;
+        assert!(evidence.is_unsteady(None) && !evidence.is_unsteady(Some(&"other".into())));
+        advance(Duration::from_millis(1)).await;
+        assert!(!evidence.is_unsteady(None));
     }
 
     #[test]

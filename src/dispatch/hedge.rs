@@ -6,8 +6,19 @@
 //! is not a straggler. At most one call in twenty is hedged.
 
 use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::attempt::report;
+use super::call_stats::CallStats;
+use super::capacity::{Capacity, Permit};
+use crate::endpoint::{Call, Endpoint, Response};
+use crate::outcome::Fault;
 
 /// The number of latencies that are kept.
 const LATENCY_WINDOW: usize = 512;
@@ -19,11 +30,56 @@ const RECOMPUTE_EVERY: usize = 16;
 const HEDGE_RATIO: f64 = 0.05;
 /// The maximum budget, in hedged calls: the share of a thousand first calls.
 const HEDGE_BURST: f64 = 50.0;
+/// The minimum interval between checks for a spare permit.
+const SPARE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Decides when a hedged call is made, and limits their number. One instance for each process.
+/// An endpoint whose slow calls are hedged, or none if hedging is off. One instance for each process.
 #[derive(Debug)]
-pub struct Hedge {
+pub struct Hedged<E> {
+    endpoint: E,
+    hedging: Option<Hedging>,
+}
+
+impl<E> Hedged<E> {
+    /// Hedges calls that take longer than this `percentile` of the latest latencies, 95–99. Without a `percentile`, no
+    /// call is hedged. Hedged calls use only spare permits of `capacity`, and share the `call_timeout` of the first
+    /// call.
+    pub fn new(endpoint: E, percentile: Option<u8>, call_timeout: Duration, capacity: Capacity) -> Self {
+        let hedging = percentile.map(|percentile| Hedging {
+            percentile,
+            call_timeout,
+            capacity,
+            state: Mutex::default(),
+        });
+        Self { endpoint, hedging }
+    }
+}
+
+impl<E: Endpoint> Endpoint for Hedged<E> {
+    async fn prepare(&self) -> Result<(), Fault> {
+        self.endpoint.prepare().await
+    }
+
+    async fn invoke(&self, call: Call<'_>) -> CallResult {
+        match &self.hedging {
+            Some(hedging) => hedging.invoke(&self.endpoint, call).await,
+            None => self.endpoint.invoke(call).await,
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.endpoint.name()
+    }
+}
+
+type CallResult = Result<Response, Fault>;
+
+/// Decides when a hedged call is made, and limits their number.
+#[derive(Debug)]
+struct Hedging {
     percentile: u8,
+    call_timeout: Duration,
+    capacity: Capacity,
     state: Mutex<State>,
 }
 
@@ -38,24 +94,50 @@ struct State {
     budget: f64,
 }
 
-impl Hedge {
-    /// Hedges calls that take longer than this `percentile` of the latest latencies, 95–99.
-    pub fn after(percentile: u8) -> Self {
-        Self {
-            percentile,
-            state: Mutex::default(),
+impl Hedging {
+    /// Makes a call, and a hedged call if the first is slow.
+    async fn invoke(&self, endpoint: &impl Endpoint, call: Call<'_>) -> CallResult {
+        let started = Instant::now();
+        let invoke = || Box::pin(endpoint.invoke(call.clone()));
+        let answer = match self.begin() {
+            None => invoke().await,
+            Some(delay) => match select(invoke(), pin!(self.acquire_spare_when_slow(delay))).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right((spare, first)) => {
+                    CallStats::current().hedges.fetch_add(1, Ordering::Relaxed);
+                    race(first, invoke(), spare, started + self.call_timeout).await
+                }
+            },
+        };
+        if answer.is_ok() {
+            self.record_answer(started.elapsed());
+        }
+        answer
+    }
+
+    /// Waits until a call is slow, and then polls for a spare permit, without a place in the queue for permits.
+    async fn acquire_spare_when_slow(&self, delay: Duration) -> Permit {
+        sleep(delay).await;
+        loop {
+            // Takes the permit first, because it is returned if the hedge budget is empty.
+            if let Some(permit) = self.capacity.try_acquire_for_hedge()
+                && self.try_withdraw()
+            {
+                return permit;
+            }
+            sleep(delay.max(SPARE_POLL_INTERVAL)).await;
         }
     }
 
     /// Counts a first call. Returns the time after which it is slow, or `None` while too few calls have been answered.
-    pub fn begin(&self) -> Option<Duration> {
+    fn begin(&self) -> Option<Duration> {
         let mut state = self.state();
         state.budget = (state.budget + HEDGE_RATIO).min(HEDGE_BURST);
         state.delay
     }
 
     /// Withdraws one hedged call from the budget. Returns false if the budget is empty.
-    pub fn try_withdraw(&self) -> bool {
+    fn try_withdraw(&self) -> bool {
         let mut state = self.state();
         let is_available = state.budget >= 1.0;
         if is_available {
@@ -65,7 +147,7 @@ impl Hedge {
     }
 
     /// Records that a request was answered, `latency` after its first call started.
-    pub fn record_answer(&self, latency: Duration) {
+    fn record_answer(&self, latency: Duration) {
         let mut state = self.state();
         if state.latencies.len() == LATENCY_WINDOW {
             state.latencies.pop_front();
@@ -83,6 +165,38 @@ impl Hedge {
     }
 }
 
+/// Returns the result of the call that ends first, unless it is a transient fault. Then returns the result of the other
+/// call. If both calls fail transiently, or the hedged call takes until `end`, returns the fault of the first call.
+///
+/// The caller reports the result that it gets. The fault of the other call is reported to the `spare` permit, which is
+/// released when the hedged call ends.
+async fn race<F>(first: F, hedged: F, mut spare: Permit, end: Instant) -> CallResult
+where
+    F: Future<Output = CallResult> + Unpin,
+{
+    let is_transient = |answer: &CallResult| answer.as_ref().is_err_and(|fault| fault.kind.is_transient());
+    let mut report_spare = |answer| report(&answer, &mut spare, &CallStats::current());
+    match select(first, hedged).await {
+        Either::Left((first, hedged)) if is_transient(&first) => match timeout_at(end, hedged).await {
+            Ok(hedged) if is_transient(&hedged) => {
+                report_spare(hedged);
+                first
+            }
+            Ok(hedged) => {
+                report_spare(first);
+                hedged
+            }
+            Err(_elapsed) => first,
+        },
+        Either::Right((hedged, first)) if is_transient(&hedged) => {
+            report_spare(hedged);
+            drop(spare);
+            first.await
+        }
+        Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
+    }
+}
+
 fn slow_threshold(latencies: &VecDeque<Duration>, percentile: u8) -> Duration {
     let mut latencies: Vec<_> = latencies.iter().copied().collect();
     let mut at = |percent: usize| {
@@ -93,45 +207,4 @@ fn slow_threshold(latencies: &VecDeque<Duration>, percentile: u8) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hedge(latencies_ms: impl IntoIterator<Item = u64>) -> Hedge {
-        let hedge = Hedge::after(95);
-        for latency in latencies_ms {
-            hedge.record_answer(Duration::from_millis(latency));
-        }
-        hedge
-    }
-
-    #[test]
-    fn a_call_is_slow_beyond_the_percentile_of_the_latest_latencies() {
-        let ms = |milliseconds| Some(Duration::from_millis(milliseconds));
-        assert_eq!(hedge(1..=99).begin(), None, "too few latencies");
-        assert_eq!(hedge(1..=100).begin(), ms(95));
-        assert_eq!(
-            hedge((1..=100).chain([8; 512])).begin(),
-            ms(12),
-            "at least 1.5 times the median"
-        );
-        assert_eq!(
-            hedge((0..128).map(|call| if call % 10 == 0 { 500 } else { 10 })).begin(),
-            ms(500)
-        );
-    }
-
-    #[test]
-    fn at_most_one_call_in_twenty_is_hedged() {
-        let hedge = hedge([]);
-        for first in 1..=400 {
-            hedge.begin();
-            assert_eq!(hedge.try_withdraw(), first % 20 == 0, "{first}");
-        }
-        (0..10_000).for_each(|_| _ = hedge.begin());
-        assert_eq!(
-            (0..100).filter(|_| hedge.try_withdraw()).count(),
-            50,
-            "the budget is limited"
-        );
-    }
-}
+mod tests;

@@ -53,8 +53,6 @@ enum CallTarget {
 struct CallStart {
     moment: Moment,
     at: Instant,
-    /// Whether the latest call to the same model had been answered.
-    was_answering: bool,
 }
 
 pub(super) struct Scheduler {
@@ -99,8 +97,8 @@ struct PendingRequest {
     attempts: u32,
     /// The start of its first attempt.
     first_start: Option<Moment>,
-    /// Whether this is the last attempt of a single accused record.
-    is_last_attempt: bool,
+    /// The number of last attempts: attempts at a single accused record, after evidence.
+    last_attempts: u32,
     /// For a part of an accused request, the end of that request's last call. A part is not retried after a Suspect
     /// fault.
     split_off_since: Option<Moment>,
@@ -155,7 +153,7 @@ impl Scheduler {
             request: Arc::new(request),
             attempts: 0,
             first_start: None,
-            is_last_attempt: false,
+            last_attempts: 0,
             split_off_since: None,
             latest_fault: None,
         };
@@ -227,7 +225,6 @@ impl Scheduler {
         let start = CallStart {
             moment,
             at: Instant::now(),
-            was_answering: self.evidence.is_answering(request.target_model()),
         };
         let (invoker, stats) = (Arc::clone(invoker), Arc::clone(&self.stats));
         let span = call_span(&request);
@@ -255,7 +252,7 @@ impl Scheduler {
         let requests = &self.requests;
         self.ready.retain(|Reverse(index)| {
             let pending = requests.get(*index).and_then(Option::as_ref);
-            let is_judged = pending.is_some_and(|it| it.is_last_attempt || it.split_off_since.is_some());
+            let is_judged = pending.is_some_and(|it| it.last_attempts > 0 || it.split_off_since.is_some());
             is_judged && left >= last_attempt
         });
         self.waiting.clear();

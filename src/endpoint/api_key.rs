@@ -1,14 +1,21 @@
-//! The API key that a usage plan or a model server requires, cached until the endpoint rejects it.
+//! The API key that a usage plan or a model server requires, cached until the endpoint rejects it and another key has
+//! replaced it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use futures_util::{FutureExt as _, TryFutureExt as _};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::single_flight::{Cached, Fetch, Interrupted, SingleFlight};
 use crate::outcome::FaultKind;
+
+/// The time after which an unchanged key is fetched again if the endpoint rejects it. The cause of a rejection may be
+/// the record instead of the key: a firewall may block it.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The location of the API key, and the header that it is sent in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +49,16 @@ pub(super) struct ApiKey {
     settings: KeySettings,
     environment: SdkConfig,
     cached: SingleFlight<Secret, KeyError>,
+    check: Mutex<Check>,
+}
+
+/// The check of a rejected key: whether it is still the current one.
+#[derive(Debug, Default)]
+struct Check {
+    /// The key to check.
+    rejected: Option<Arc<Secret>>,
+    /// The time of the last check, if it found no other key.
+    unchanged_at: Option<Instant>,
 }
 
 impl ApiKey {
@@ -52,6 +69,7 @@ impl ApiKey {
             settings,
             environment: environment.clone(),
             cached: SingleFlight::default(),
+            check: Mutex::default(),
         }
     }
 
@@ -67,16 +85,41 @@ impl ApiKey {
         }
     }
 
-    /// Returns the cached key, or fetches it.
+    /// Returns the cached key, or fetches it. A rejected key is fetched again. If that fails, the key is kept.
     pub(super) async fn get(&self) -> Result<Arc<Secret>, KeyError> {
+        let rejected = self.check().rejected.clone();
+        if let Some(rejected) = rejected {
+            let current = self.cached.refresh(&rejected, || self.fetch()).await;
+            let is_replaced = current.is_ok_and(|current| *current != *rejected);
+            *self.check() = Check {
+                rejected: None,
+                unchanged_at: (!is_replaced).then(Instant::now),
+            };
+        }
         self.cached.get(|| self.fetch()).await
     }
 
-    /// Returns the key that replaced the rejected `stale` key. Fetches it, unless another call already has. Returns
-    /// `None` if the key has not changed or cannot be fetched.
-    pub(super) async fn refresh(&self, stale: &Arc<Secret>) -> Option<Arc<Secret>> {
-        let current = self.cached.refresh(stale, || self.fetch()).await;
-        current.ok().filter(|current| **current != **stale)
+    /// Returns the cached key, unless it was rejected since the last [`get`](Self::get).
+    pub(super) fn cached(&self) -> Option<Arc<Secret>> {
+        self.cached.cached().filter(|_| self.check().rejected.is_none())
+    }
+
+    /// Lets the next [`get`](Self::get) check a key that the endpoint may have rejected. Returns whether another key
+    /// may help: not if a check has just found that the key is the current one.
+    pub(super) fn reject(&self, key: &Secret) -> bool {
+        let Some(current) = self.cached.cached().filter(|current| **current == *key) else {
+            return true;
+        };
+        let mut check = self.check();
+        let is_checked = check.unchanged_at.is_some_and(|at| at.elapsed() < RECHECK_INTERVAL);
+        if !is_checked {
+            check.rejected = Some(current);
+        }
+        !is_checked
+    }
+
+    fn check(&self) -> MutexGuard<'_, Check> {
+        self.check.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fetch(&self) -> Fetch<Secret, KeyError> {

@@ -8,6 +8,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use super::api_key::KeyError;
 use super::aws_error::{ServiceError, causes, chain, is_missing_credentials, sts_error};
+use super::host_lookup::FailedLookup;
 use crate::outcome::{Fault, FaultKind, LoadSignal};
 
 /// The reason why a call ended without a complete response.
@@ -17,8 +18,12 @@ pub(super) enum CallError {
     Unbuildable,
     /// There are no credentials for the signature.
     Credentials(Arc<CredentialsError>),
+    /// The credentials or the API key must be fetched first: the call was not prepared, or the service refused them.
+    Unprepared,
     /// There is no API key.
     Key(KeyError),
+    /// The address of the host is unknown.
+    Lookup(FailedLookup),
     /// The connection could not be opened, or was lost.
     Connection(ConnectorError),
     /// The response ended too early.
@@ -52,7 +57,15 @@ impl CallError {
                     credentials_reason(error)
                 ),
             ),
+            Self::Unprepared => unprepared(
+                FaultKind::Unreachable,
+                "the endpoint refused the credentials or the API key, and new ones are not available yet".to_owned(),
+            ),
             Self::Key(error) => unprepared(error.kind, format!("no API key: {}", error.reason)),
+            Self::Lookup(error) => unprepared(
+                FaultKind::Unreachable,
+                format!("{error}; check the host of ENDPOINT_URL, or ENDPOINT_REGION, and the DNS settings of the VPC"),
+            ),
             Self::Connection(error) => {
                 let summary = format!("the connection failed: {}", causes(error));
                 if self.is_lost_connection() {

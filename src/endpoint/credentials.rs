@@ -1,6 +1,7 @@
 //! AWS credentials, cached until they expire: those of the function, or those of a role that it assumes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
@@ -40,11 +41,28 @@ pub async fn provider(environment: &SdkConfig, role: Option<&Role>) -> Option<Sh
     Some(SharedCredentialsProvider::new(assumed.build().await))
 }
 
+/// Credentials that a provider has issued.
+#[derive(Debug)]
+pub struct IssuedCredentials {
+    pub(super) credentials: Arc<Credentials>,
+    /// Whether new credentials may help if the service refuses these as expired: the service has accepted these, or no
+    /// credentials have been refused before.
+    is_trusted: AtomicBool,
+}
+
+impl IssuedCredentials {
+    /// Records that the service did not refuse these credentials.
+    pub(super) fn accept(&self) {
+        self.is_trusted.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Cached credentials of a provider. Only one request to the provider runs at a time.
 #[derive(Debug)]
 pub struct CachedCredentials {
     provider: Option<SharedCredentialsProvider>,
-    cached: SingleFlight<Credentials, Arc<CredentialsError>>,
+    cached: SingleFlight<IssuedCredentials, Arc<CredentialsError>>,
+    has_refused: AtomicBool,
 }
 
 impl CachedCredentials {
@@ -53,6 +71,7 @@ impl CachedCredentials {
         Self {
             provider,
             cached: SingleFlight::default(),
+            has_refused: AtomicBool::new(false),
         }
     }
 
@@ -61,8 +80,13 @@ impl CachedCredentials {
     /// # Errors
     ///
     /// The provider's error, or a timeout after 5 s.
-    pub async fn get(&self) -> Result<Arc<Credentials>, Arc<CredentialsError>> {
+    pub async fn get(&self) -> Result<Arc<IssuedCredentials>, Arc<CredentialsError>> {
         self.cached.get(|| self.fetch()).await
+    }
+
+    /// Returns the cached credentials, unless they were refused since the last [`get`](Self::get).
+    pub(super) fn cached(&self) -> Option<Arc<IssuedCredentials>> {
+        self.cached.cached()
     }
 
     /// Completes `work`. Refreshes credentials that expire soon meanwhile. If that fails, they stay cached.
@@ -70,13 +94,17 @@ impl CachedCredentials {
         self.cached.refresh_beside(work, || self.fetch()).await
     }
 
-    /// Removes credentials that the service rejected, unless newer ones are already cached.
-    pub fn invalidate(&self, stale: &Arc<Credentials>) {
+    /// Removes credentials that the service refused as expired, unless newer ones are already cached. Returns whether
+    /// new credentials may help. Without this limit, a service that refuses all credentials would be called forever.
+    pub(super) fn refuse(&self, stale: &Arc<IssuedCredentials>) -> bool {
+        self.has_refused.store(true, Ordering::Relaxed);
         self.cached.invalidate(stale);
+        stale.is_trusted.load(Ordering::Relaxed)
     }
 
-    fn fetch(&self) -> Fetch<Credentials, Arc<CredentialsError>> {
-        fetch(self.provider.clone()).map_err(Arc::new).boxed()
+    fn fetch(&self) -> Fetch<IssuedCredentials, Arc<CredentialsError>> {
+        let is_trusted = !self.has_refused.load(Ordering::Relaxed);
+        fetch(self.provider.clone(), is_trusted).map_err(Arc::new).boxed()
     }
 }
 
@@ -86,14 +114,20 @@ impl From<Interrupted> for Arc<CredentialsError> {
     }
 }
 
-async fn fetch(provider: Option<SharedCredentialsProvider>) -> Result<Cached<Credentials>, CredentialsError> {
+async fn fetch(
+    provider: Option<SharedCredentialsProvider>,
+    is_trusted: bool,
+) -> Result<Cached<IssuedCredentials>, CredentialsError> {
     let provider = provider.ok_or_else(|| CredentialsError::not_loaded("there is no credentials provider"))?;
     let credentials = provider.provide_credentials().await?;
     let now = SystemTime::now();
     let expiry = credentials.expiry().unwrap_or(now + DEFAULT_LIFETIME);
     let lifetime = expiry.duration_since(now).unwrap_or_default();
     Ok(Cached {
-        value: Arc::new(credentials),
+        value: Arc::new(IssuedCredentials {
+            credentials: Arc::new(credentials),
+            is_trusted: AtomicBool::new(is_trusted),
+        }),
         refresh_at: Some(expiry - REFRESH_BEFORE_EXPIRY.min(lifetime / 10)),
         expires_at: Some(expiry - EXPIRY_MARGIN),
     })
@@ -106,7 +140,10 @@ impl CachedCredentials {
         let cache = Self::new(Some(provider));
         let now = SystemTime::now();
         let due = Cached {
-            value: Arc::new(Credentials::new("old", "secret", None, None, "test")),
+            value: Arc::new(IssuedCredentials {
+                credentials: Arc::new(Credentials::new("old", "secret", None, None, "test")),
+                is_trusted: AtomicBool::new(true),
+            }),
             refresh_at: Some(now),
             expires_at: Some(now + Duration::from_mins(1)),
         };
@@ -117,7 +154,7 @@ impl CachedCredentials {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use aws_credential_types::provider::future;
 
@@ -161,7 +198,11 @@ mod tests {
         let credentials = CachedCredentials::new(Some(SharedCredentialsProvider::new(static_credentials)));
         let first = credentials.get().await.unwrap();
         assert!(Arc::ptr_eq(&first, &credentials.get().await.unwrap()));
-        let expires_at = fetch(credentials.provider.clone()).await.unwrap().expires_at.unwrap();
+        let expires_at = fetch(credentials.provider.clone(), true)
+            .await
+            .unwrap()
+            .expires_at
+            .unwrap();
         let left = expires_at.duration_since(SystemTime::now()).unwrap();
         assert!(left <= DEFAULT_LIFETIME, "{left:?}");
     }
@@ -170,7 +211,9 @@ mod tests {
     async fn credentials_are_refreshed_5_minutes_before_they_expire_or_after_nine_tenths_of_their_lifetime() {
         for (lifetime_s, refresh_s) in [(3600, 3300), (900, 810)] {
             let provider = ExpiringProvider(Duration::from_secs(lifetime_s), Arc::default());
-            let fetched = fetch(Some(SharedCredentialsProvider::new(provider))).await.unwrap();
+            let fetched = fetch(Some(SharedCredentialsProvider::new(provider)), true)
+                .await
+                .unwrap();
             let (refresh_at, expires_at) = (fetched.refresh_at.unwrap(), fetched.expires_at.unwrap());
             for (moment, expected_s) in [(refresh_at, refresh_s), (expires_at, lifetime_s - 10)] {
                 let left_s = moment.duration_since(SystemTime::now()).unwrap().as_secs();

@@ -95,7 +95,7 @@ impl Endpoint for Http {
     async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
         let answer = self
             .transport
-            .send_with_refresh(&request_template::per_call_headers(&call), &call.body)
+            .call(&request_template::per_call_headers(&call), &call.body)
             .await;
         let answer = answer.map_err(|error| error.fault())?;
         if answer.is_success() {

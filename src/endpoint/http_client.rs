@@ -13,6 +13,8 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 
+use super::host_lookup::Resolver;
+
 /// The idle time after which a connection is closed. Load balancers drop idle connections after a minute or less, and
 /// a process that Lambda freezes between invocations does not notice it.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -26,7 +28,7 @@ const ABANDONED_CALLS_LIMIT: usize = 4;
 /// Creates the connector of the process. Like the AWS SDK's own HTTP client, it trusts the machine's certificates and
 /// uses the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`).
 pub fn shared_connector() -> SharedHttpConnector {
-    SharedHttpConnector::new(ResettableConnector::new(|| SharedHttpConnector::new(new_connector())))
+    SharedHttpConnector::new(ResettableConnector::new(|| new_connector(Resolver::system())))
 }
 
 /// Returns an HTTP client for the AWS SDK that uses this connector.
@@ -107,16 +109,18 @@ impl Drop for AbandonGuard {
     }
 }
 
-fn new_connector() -> Connector {
+/// Creates a connector that looks host names up with `resolver`.
+pub fn new_connector(resolver: Resolver) -> SharedHttpConnector {
     let settings = HttpConnectorSettings::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .build();
-    Connector::builder()
+    let connector = Connector::builder()
         .connector_settings(settings)
         .proxy_config(ProxyConfig::from_env())
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .build()
+        .build_with_resolver(resolver);
+    SharedHttpConnector::new(connector)
 }
 
 #[cfg(test)]

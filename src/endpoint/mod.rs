@@ -16,6 +16,7 @@ pub mod aws_error;
 mod call_error;
 mod container;
 pub mod credentials;
+pub mod host_lookup;
 pub mod http;
 pub mod http_client;
 mod request_template;
@@ -33,15 +34,17 @@ pub use request_template::InvokeParameters;
 
 /// An inference endpoint: a `SageMaker` endpoint, an endpoint behind a URL, or a scripted endpoint in a test.
 pub trait Endpoint: Send + Sync + 'static {
-    /// Fetches what a call needs from other services, such as credentials. Precedes the permit and the call timeout.
+    /// Obtains what a call needs from other services: credentials, the API key, and the address of the host if its last
+    /// lookup failed. Precedes the permit and the call timeout.
     /// After a transient fault, the caller tries again until its deadline.
     fn prepare(&self) -> impl Future<Output = Result<(), Fault>> + Send {
         std::future::ready(Ok(()))
     }
 
     /// Makes one call and waits for the response without a timeout. The caller cancels the call by dropping the future.
-    /// After a failure that is unrelated to the endpoint, such as a dead pooled connection or expired credentials, the
-    /// call is repeated immediately.
+    /// After the loss of a pooled connection, the call is repeated immediately. If the credentials or the API key are
+    /// refused, or the lookup of the host fails, the fault is
+    /// [`Unprepared`](crate::outcome::LoadSignal::Unprepared), and the next preparation repeats the fetch or the lookup.
     fn invoke(&self, call: Call<'_>) -> impl Future<Output = Result<Response, Fault>> + Send;
 
     /// Returns the endpoint's name, as the envelope shows it.

@@ -2,8 +2,8 @@
 //!
 //! This module signs and sends requests itself. A call through the AWS SDK's client, over the same HTTP client, takes
 //! almost four times as many instructions. The service's URL still follows the SDK's rules. Permits, the timeout and
-//! retries are up to the caller. After a failure that is unrelated to the endpoint, the call is repeated immediately
-//! within the same attempt.
+//! retries are up to the caller. After the loss of a pooled connection, the call is repeated immediately within the
+//! same attempt.
 
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
@@ -86,7 +86,7 @@ impl Endpoint for SageMaker {
     async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
         let answer = self
             .transport
-            .send_with_refresh(&request_template::per_call_headers(&call), &call.body)
+            .call(&request_template::per_call_headers(&call), &call.body)
             .await;
         let answer = answer.map_err(|error| error.fault())?;
         if answer.is_success() {

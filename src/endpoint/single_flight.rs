@@ -108,6 +108,11 @@ where
         self.fetch_shared(fetch).await
     }
 
+    /// Returns the cached value, if there is one, even if it has expired since the last [`get`](Self::get).
+    pub(super) fn cached(&self) -> Option<Arc<T>> {
+        self.state().cached.as_ref().map(|cached| Arc::clone(&cached.value))
+    }
+
     /// Completes `work`. If the cached value is due for a refresh, replaces it meanwhile. If the refresh fails or takes
     /// longer than `work`, the value stays cached.
     pub(super) async fn refresh_beside<W>(
@@ -127,8 +132,7 @@ where
     /// Replaces the `stale` value with a fetched one, or returns the cached value if it is already a newer one. If the
     /// fetch fails, the stale value stays cached.
     pub(super) async fn refresh(&self, stale: &Arc<T>, fetch: impl FnOnce() -> Fetch<T, E>) -> Result<Arc<T>, E> {
-        let newer = self.state().cached.as_ref().map(|cached| Arc::clone(&cached.value));
-        match newer.filter(|newer| !Arc::ptr_eq(newer, stale)) {
+        match self.cached().filter(|newer| !Arc::ptr_eq(newer, stale)) {
             Some(newer) => Ok(newer),
             None => self.fetch_shared(fetch).await,
         }

@@ -1,19 +1,20 @@
 //! Sends requests over HTTP, signed or unsigned, and reads the responses. Used by all endpoints except scripted ones.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use bytes::Bytes;
 use futures_util::future::{join, join_all, join3};
 use tokio::time::timeout;
 
 use super::api_key::{ApiKey, Secret};
 use super::call_error::CallError;
-use super::credentials::CachedCredentials;
+use super::credentials::{CachedCredentials, IssuedCredentials};
+use super::host_lookup::FailedLookup;
 use super::request_template::{PerCallHeader, copy, with_body};
 use super::signature::Signer;
 use super::trace;
@@ -31,6 +32,8 @@ pub(super) struct Transport {
     http: SharedHttpConnector,
     auth: Auth,
     key: Option<ApiKey>,
+    /// The last lookup of the host, if it failed.
+    failed_lookup: Mutex<Option<FailedLookup>>,
 }
 
 /// The authentication of calls.
@@ -45,31 +48,53 @@ pub(super) enum Auth {
     None(Box<HttpRequest>),
 }
 
-/// The immediate retries that a call has already used. Each kind is allowed once.
-#[derive(Debug, Default)]
-struct RetriedOnce {
-    credentials: bool,
-    key: bool,
-    connection: bool,
-}
-
 impl Transport {
     pub(super) fn new(http: SharedHttpConnector, auth: Auth, key: Option<ApiKey>) -> Self {
-        Self { http, auth, key }
+        Self {
+            http,
+            auth,
+            key,
+            failed_lookup: Mutex::default(),
+        }
     }
 
     /// Fetches credentials and the key, and opens up to `connections` connections. Stops after [`WARM_UP_TIMEOUT`].
     /// Errors are ignored here, since the first call reports them.
     pub(super) async fn warm_up(&self, connections: usize) {
         let preconnects = join_all((0..connections).map(|_| self.preconnect()));
-        let warm_up = join3(self.credentials(), self.current_key(), preconnects);
-        _ = timeout(WARM_UP_TIMEOUT, warm_up).await;
+        _ = timeout(WARM_UP_TIMEOUT, join(self.prepare(), preconnects)).await;
     }
 
-    /// Fetches credentials and the key, so that the next call finds them cached.
+    /// Fetches credentials and the key, so that the next call finds them cached. Repeats the lookup of the host if it
+    /// failed.
     pub(super) async fn prepare(&self) -> Result<(), CallError> {
-        let (credentials, key) = join(self.credentials(), self.current_key()).await;
-        credentials.and(key.map(|_| ()))
+        let credentials = async {
+            match &self.auth {
+                Auth::SigV4 { credentials, .. } => credentials.get().await.map_err(CallError::Credentials).map(drop),
+                Auth::None(_) => Ok(()),
+            }
+        };
+        let key = async {
+            match &self.key {
+                Some(key) => key.get().await.map_err(CallError::Key).map(drop),
+                None => Ok(()),
+            }
+        };
+        let (credentials, key, lookup) = join3(credentials, key, self.repeat_failed_lookup()).await;
+        credentials.and(key).and(lookup)
+    }
+
+    async fn repeat_failed_lookup(&self) -> Result<(), CallError> {
+        let failed = self.failed_lookup().clone();
+        if let Some(lookup) = failed {
+            lookup.repeat().await.map_err(CallError::Lookup)?;
+            *self.failed_lookup() = None;
+        }
+        Ok(())
+    }
+
+    fn failed_lookup(&self) -> MutexGuard<'_, Option<FailedLookup>> {
+        self.failed_lookup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a connection with a request that calls no endpoint. The connection stays in the pool unless the host
@@ -83,52 +108,47 @@ impl Transport {
         }
     }
 
-    /// Makes one call. Repeats it immediately after a lost connection, expired credentials or a rotated key, once for
-    /// each of these reasons.
-    pub(super) async fn send_with_refresh(
-        &self,
-        per_call: &[PerCallHeader<'_>],
-        body: &Bytes,
-    ) -> Result<HttpAnswer, CallError> {
-        let mut retried = RetriedOnce::default();
+    /// Makes one [prepared](Self::prepare) call. Repeats it immediately after a lost connection, once. If the service
+    /// refuses the credentials or the key, the next preparation fetches new ones.
+    pub(super) async fn call(&self, per_call: &[PerCallHeader<'_>], body: &Bytes) -> Result<HttpAnswer, CallError> {
+        let mut has_lost_connection = false;
         loop {
-            let credentials = self.credentials().await?;
-            let key = self.current_key().await?;
+            let credentials = match &self.auth {
+                Auth::SigV4 { credentials, .. } => Some(credentials.cached().ok_or(CallError::Unprepared)?),
+                Auth::None(_) => None,
+            };
+            let key = match &self.key {
+                Some(key) => Some(key.cached().ok_or(CallError::Unprepared)?),
+                None => None,
+            };
             let request = self.request(credentials.as_ref(), key.as_deref(), per_call, body.clone())?;
             match self.send(request).await {
-                Ok(answer) if !retried.credentials && answer.has_expired_credentials() && credentials.is_some() => {
-                    retried.credentials = true;
-                    if let (Auth::SigV4 { credentials: cache, .. }, Some(stale)) = (&self.auth, credentials) {
-                        cache.invalidate(&stale);
-                    }
+                Ok(answer) if self.refuses_identity(&answer, credentials.as_ref(), key.as_deref()) => {
+                    return Err(CallError::Unprepared);
                 }
-                Ok(answer) if !retried.key && answer.is_key_rejection() => {
-                    let (Some(api_key), Some(stale)) = (&self.key, key) else {
-                        return Ok(answer);
-                    };
-                    retried.key = true;
-                    if api_key.refresh(&stale).await.is_none() {
-                        return Ok(answer);
-                    }
-                }
-                Err(error) if !retried.connection && error.is_lost_connection() => retried.connection = true,
-                answer => return answer,
+                Err(error) if !has_lost_connection && error.is_lost_connection() => has_lost_connection = true,
+                ended => return ended,
             }
         }
     }
 
-    async fn credentials(&self) -> Result<Option<Arc<Credentials>>, CallError> {
-        match &self.auth {
-            Auth::SigV4 { credentials, .. } => credentials.get().await.map(Some).map_err(CallError::Credentials),
-            Auth::None(_) => Ok(None),
+    /// Notes whether the service accepted the credentials and the key of a call. Returns whether it refused them and
+    /// new ones may help.
+    fn refuses_identity(
+        &self,
+        answer: &HttpAnswer,
+        credentials: Option<&Arc<IssuedCredentials>>,
+        key: Option<&Secret>,
+    ) -> bool {
+        if let (Auth::SigV4 { credentials: cache, .. }, Some(credentials)) = (&self.auth, credentials) {
+            if !answer.has_expired_credentials() {
+                credentials.accept();
+            } else if cache.refuse(credentials) {
+                return true;
+            }
         }
-    }
-
-    async fn current_key(&self) -> Result<Option<Arc<Secret>>, CallError> {
-        match &self.key {
-            Some(key) => key.get().await.map(Some).map_err(CallError::Key),
-            None => Ok(None),
-        }
+        let key = self.key.as_ref().zip(key).filter(|_| answer.is_key_rejection());
+        key.is_some_and(|(api_key, key)| api_key.reject(key))
     }
 
     fn template(&self) -> HttpRequest {
@@ -140,14 +160,14 @@ impl Transport {
 
     fn request(
         &self,
-        credentials: Option<&Arc<Credentials>>,
+        credentials: Option<&Arc<IssuedCredentials>>,
         key: Option<&Secret>,
         per_call: &[PerCallHeader<'_>],
         body: Bytes,
     ) -> Result<HttpRequest, CallError> {
         let request = match (&self.auth, credentials) {
             (Auth::SigV4 { signer, .. }, Some(credentials)) => {
-                signer.sign(credentials, SystemTime::now(), per_call, body)
+                signer.sign(&credentials.credentials, SystemTime::now(), per_call, body)
             }
             _ => with_body(self.template(), per_call, body),
         };
@@ -168,13 +188,22 @@ impl Transport {
     /// Sends one request. Refreshes credentials that expire soon while it waits for the response.
     async fn send(&self, request: HttpRequest) -> Result<HttpAnswer, CallError> {
         let answer = pin!(async {
-            let answer = self.http.call(request).await.map_err(CallError::Connection)?;
-            HttpAnswer::read(answer).await
+            let answer = self.http.call(request).await;
+            HttpAnswer::read(answer.map_err(|error| self.connection_error(error))?).await
         });
         match &self.auth {
             Auth::SigV4 { credentials, .. } => credentials.refresh_beside(answer).await,
             Auth::None(_) => answer.await,
         }
+    }
+
+    /// Remembers a failed lookup of the host for the next preparation.
+    fn connection_error(&self, error: ConnectorError) -> CallError {
+        let Some(lookup) = FailedLookup::cause_of(&error) else {
+            return CallError::Connection(error);
+        };
+        *self.failed_lookup() = Some(lookup.clone());
+        CallError::Lookup(lookup)
     }
 }
 
@@ -191,6 +220,7 @@ fn ping_request(mut request: HttpRequest) -> Option<HttpRequest> {
 
 #[cfg(test)]
 mod tests {
+    use aws_credential_types::Credentials;
     use aws_credential_types::provider::SharedCredentialsProvider;
     use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
     use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -229,9 +259,13 @@ mod tests {
         let transport = Transport::new(SharedHttpConnector::new(SlowServer), auth, None);
         let started = Instant::now();
         for key in ["old", "new"] {
-            let credentials = transport.credentials().await.unwrap().unwrap();
+            transport.prepare().await.unwrap();
+            let Auth::SigV4 { credentials, .. } = &transport.auth else {
+                panic!("calls are signed")
+            };
+            let credentials = &credentials.cached().unwrap().credentials;
             assert_eq!(credentials.access_key_id(), key);
-            transport.send_with_refresh(&[], &Bytes::new()).await.unwrap();
+            transport.call(&[], &Bytes::new()).await.unwrap();
         }
         assert_eq!(started.elapsed(), Duration::from_secs(2));
     }

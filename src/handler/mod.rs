@@ -13,7 +13,7 @@ use crate::delivery::memo::Memo;
 use crate::delivery::{Delivery, FeedsItself, LineFormat, OutcomeStream, Progress};
 use crate::dispatch::attempt::{CallStats, Invoker};
 use crate::dispatch::capacity::Capacity;
-use crate::dispatch::hedge::Hedge;
+use crate::dispatch::hedge::Hedged;
 use crate::dispatch::retry::RetryBudget;
 use crate::dispatch::{DispatchPolicy, Dispatcher, Work};
 use crate::endpoint::Endpoint;
@@ -33,7 +33,7 @@ use time_checks::TimeChecks;
 /// The state that all invocations share. One per process.
 #[derive(Debug)]
 pub struct Handler<E> {
-    dispatcher: Dispatcher<E>,
+    dispatcher: Dispatcher<Hedged<E>>,
     delivery: Delivery,
     memo: Memo,
     decompress: DecompressOptions,
@@ -87,8 +87,8 @@ impl<E: Endpoint> Handler<E> {
             isolate_suspects: memo.is_on(),
         };
         let capacity = Capacity::new(config.capacity, config.adaptive_capacity);
-        let hedge = config.hedge.map(Hedge::after);
-        let invoker = Invoker::new(endpoint, config.call_timeout, capacity, hedge);
+        let endpoint = Hedged::new(endpoint, config.hedge, config.call_timeout, capacity.clone());
+        let invoker = Invoker::new(endpoint, config.call_timeout, capacity);
         Self {
             dispatcher: Dispatcher::new(
                 invoker,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -41,15 +42,12 @@ pub struct Requests {
 }
 
 /// Builds the requests of a batch. With `SingleRecord`, each user record has its own request. With `MultiRecord`, each
-/// request holds as many records as the limits allow, all for the same model. Records keep their order. A record that
-/// cannot be in any request is settled, and so is a record with a `remembered` outcome. A record that is remembered as
-/// Failed is sent again, in a request of the size that its [`Failure`](crate::outcome::Failure) allows.
+/// request holds up to as many records as the limits allow, all for the same model. Records keep their order. A record
+/// that cannot be in any request is settled, and so is a record with a `remembered` outcome. A record that is remembered
+/// as Failed is sent again, in a request of the size that its [`Failure`](crate::outcome::Failure) allows.
 pub fn build(batch: &Batch<'_>, remembered: Vec<Option<Outcome>>, request_spec: &RequestSpec) -> Requests {
-    let mut packing = Packing {
-        request_spec,
-        requests: Vec::new(),
-        open: HashMap::new(),
-    };
+    // The records for each model and each maximum number of records.
+    let mut groups: HashMap<_, Vec<_>> = HashMap::new();
     let mut settled = Vec::new();
     let user_records = batch.user_records.iter().zip(remembered).enumerate();
     for (index, (user_record, remembered)) in user_records {
@@ -62,52 +60,19 @@ pub fn build(batch: &Batch<'_>, remembered: Vec<Option<Outcome>>, request_spec: 
             Some(outcome) => Err(outcome),
         };
         match part {
-            Ok((part, target_model)) => packing.add(part, target_model, max_records),
+            Ok((part, target_model)) => {
+                let group = (target_model, max_records);
+                groups.entry(group).or_default().push(part);
+            }
             Err(outcome) => settled.push((index, outcome)),
         }
     }
-    Requests {
-        to_send: packing.requests.into_iter().map(|(request, _)| request).collect(),
-        settled,
+    let mut to_send = Vec::new();
+    for ((target_model, max_records), parts) in groups {
+        request_spec.pack(parts, target_model.as_ref(), max_records, &mut to_send);
     }
-}
-
-/// The requests so far.
-struct Packing<'r> {
-    request_spec: &'r RequestSpec,
-    /// Each request, with the size of its body in bytes.
-    requests: Vec<(InferenceRequest, usize)>,
-    /// The index of the last request for each model and each maximum number of records.
-    open: HashMap<(Option<Arc<str>>, usize), usize>,
-}
-
-impl Packing<'_> {
-    fn add(&mut self, part: Part, target_model: Option<Arc<str>>, max_records: usize) {
-        let RequestSpec {
-            body_template,
-            max_payload_bytes,
-            ..
-        } = self.request_spec;
-        let key = (target_model, max_records);
-        let last = self.open.get(&key);
-        if let Some((request, bytes)) = last.and_then(|index| self.requests.get_mut(*index)) {
-            let with_part = *bytes + body_template.separator_bytes() + part.input.len();
-            if request.parts.len() < max_records && with_part <= *max_payload_bytes {
-                request.parts.push(part);
-                *bytes = with_part;
-                return;
-            }
-        }
-        let target_model = key.0.clone();
-        self.open.insert(key, self.requests.len());
-        let bytes = body_template.fixed_bytes() + part.input.len();
-        let request = InferenceRequest {
-            parts: vec![part],
-            body_template: Arc::clone(body_template),
-            target_model,
-        };
-        self.requests.push((request, bytes));
-    }
+    to_send.sort_unstable_by_key(InferenceRequest::first_record);
+    Requests { to_send, settled }
 }
 
 impl RequestSpec {
@@ -131,6 +96,36 @@ impl RequestSpec {
             body_template: Arc::clone(&self.body_template),
             target_model,
         })
+    }
+
+    /// Packs the records for one model into balanced requests: each takes an equal share of the records that are left,
+    /// or fewer if the body would be too large. Full requests could leave a lone record for the last one, and some
+    /// containers fail on a lone record.
+    fn pack(
+        &self,
+        parts: Vec<Part>,
+        target_model: Option<&Arc<str>>,
+        max_records: usize,
+        requests: &mut Vec<InferenceRequest>,
+    ) {
+        let mut left = parts.into_iter().peekable();
+        while let Some(first) = left.next() {
+            let records_left = left.len() + 1;
+            let share = records_left.div_ceil(records_left.div_ceil(max_records));
+            let mut bytes = self.body_template.fixed_bytes() + first.input.len();
+            let mut fits = |part: &Part| {
+                bytes += self.body_template.separator_bytes() + part.input.len();
+                bytes <= self.max_payload_bytes
+            };
+            let others = iter::from_fn(|| left.next_if(&mut fits)).take(share - 1);
+            let mut parts = vec![first];
+            parts.extend(others);
+            requests.push(InferenceRequest {
+                parts,
+                body_template: Arc::clone(&self.body_template),
+                target_model: target_model.cloned(),
+            });
+        }
     }
 
     fn part(
@@ -277,7 +272,7 @@ mod tests {
         );
         assert_eq!(
             packed(MediaType::Json, 4, 100),
-            [r#"{"instances":[1,22,3,44]}"#, r#"{"instances":[5]}"#]
+            [r#"{"instances":[1,22,3]}"#, r#"{"instances":[44,5]}"#]
         );
         let header = RequestSpec {
             body_template: Arc::new(BodyTemplate::multi_record(MediaType::Csv, Some("n"))),
@@ -286,16 +281,61 @@ mod tests {
         assert_eq!(bodies(&requests(&numbers, &header)), ["n\n1\n22", "n\n3\n44", "n\n5"]);
     }
 
+    /// A specification by which the first column names the model.
+    fn by_model(max_records: usize) -> RequestSpec {
+        let spec = request_spec(Some(MediaType::Csv), max_records, 100_000);
+        let target_model = JsonPath::parse("$[0]");
+        RequestSpec {
+            input: InputSpec {
+                target_model,
+                ..spec.input
+            },
+            ..spec
+        }
+    }
+
+    fn sizes(requests: &Requests) -> Vec<usize> {
+        let sizes = requests.to_send.iter().map(|request| request.records().len());
+        sizes.collect()
+    }
+
+    #[test]
+    fn the_requests_for_a_model_have_about_the_same_number_of_records() {
+        for (records, expected) in [
+            (0, vec![]),
+            (1, vec![1]),
+            (100, vec![100]),
+            (101, vec![51, 50]),
+            (200, vec![100, 100]),
+            (250, vec![84, 83, 83]),
+            (901, [vec![91], vec![90; 9]].concat()),
+        ] {
+            let built = requests(&vec!["1"; records], &request_spec(Some(MediaType::Csv), 100, 100_000));
+            assert_eq!(sizes(&built), expected, "{records}");
+        }
+        // 101 records for one model and 3 for another between them.
+        let mut interleaved = vec!["a,1"; 101];
+        for index in [10, 60, 103] {
+            interleaved.insert(index, "b,1");
+        }
+        let built = requests(&interleaved, &by_model(100));
+        let models = built.to_send.iter().filter_map(InferenceRequest::target_model);
+        let models: Vec<_> = models.map(|name| &**name).collect();
+        assert_eq!((models, sizes(&built)), (vec!["a", "b", "a"], vec![51, 3, 50]));
+    }
+
+    #[test]
+    fn a_request_that_the_byte_limit_cuts_leaves_the_rest_balanced() {
+        let long = "x".repeat(10);
+        let mut records = vec![&*long];
+        records.extend(["1"; 11]);
+        let built = requests(&records, &request_spec(Some(MediaType::Csv), 8, 15));
+        assert_eq!(sizes(&built), [3, 5, 4]);
+    }
+
     #[test]
     fn each_model_has_its_own_requests() {
-        let by_model = RequestSpec {
-            input: InputSpec {
-                target_model: JsonPath::parse("$[0]"),
-                ..request_spec(Some(MediaType::Csv), 2, 100).input
-            },
-            ..request_spec(Some(MediaType::Csv), 2, 100)
-        };
-        let built = requests(&["a,1", "b,2", "a,3", "a,4", "b,5"], &by_model);
+        let built = requests(&["a,1", "b,2", "a,3", "a,4", "b,5"], &by_model(2));
         assert_eq!(bodies(&built), ["a,1\na,3", "b,2\nb,5", "a,4"]);
         let targets = built.to_send.iter().filter_map(InferenceRequest::target_model);
         let targets: Vec<_> = targets.map(|name| &**name).collect();

@@ -41,8 +41,8 @@ pub enum LoadSignal {
     FromKind,
     /// No effect. The fault concerns a single model, and calls for other models are not affected.
     SingleModelOnly,
-    /// No effect. Credentials or the API key were not available, which shows nothing about the endpoint. A transient
-    /// fault of this sort costs no attempt.
+    /// No effect. Credentials, the API key or the address of the host were not available, which shows nothing about the
+    /// endpoint. A transient fault of this sort costs no attempt.
     Unprepared,
     /// There are too many calls per second, however few are in flight.
     RateLimit,

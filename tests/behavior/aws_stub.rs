@@ -39,6 +39,10 @@ pub(crate) struct State {
     pub(crate) sts_error: Option<(u16, &'static str)>,
     /// The number of sessions that STS has created. The endpoint accepts only the latest.
     pub(crate) sessions: usize,
+    /// The end of a body that a firewall blocks.
+    pub(crate) blocks: Option<&'static str>,
+    /// Whether the endpoint accepts no session at all.
+    pub(crate) refuses_sessions: bool,
     /// Bodies of the calls to Secrets Manager.
     pub(crate) secret_requests: Vec<String>,
     /// The region of the last call to Secrets Manager.
@@ -166,7 +170,12 @@ impl State {
             }
             return refusal;
         }
-        if signer.starts_with("SESSION") && signer != format!("SESSION{}", self.sessions) {
+        let body = request.body().bytes().unwrap();
+        if self.blocks.is_some_and(|blocked| body.ends_with(blocked.as_bytes())) {
+            return refusal("ForbiddenException");
+        }
+        let is_latest = signer == format!("SESSION{}", self.sessions);
+        if signer.starts_with("SESSION") && (self.refuses_sessions || !is_latest) {
             return refusal("ExpiredTokenException");
         }
         response(200, "{}")

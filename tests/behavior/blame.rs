@@ -46,7 +46,7 @@ async fn the_endpoint_refuses_a_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_record_is_called_once_while_the_endpoint_answers() {
+async fn a_refused_record_has_one_last_attempt() {
     let ran = Scenario::of(100)
         .with("CAPACITY", "2")
         .record(50, Behavior::FailAfter(5, FaultKind::Refused))
@@ -54,7 +54,11 @@ async fn a_refused_record_is_called_once_while_the_endpoint_answers() {
         .await;
     ran.assert_finished();
     assert_eq!(ran.dead_lettered, [50]);
-    assert_eq!(ran.seen.calls.len(), 100);
+    assert_eq!(
+        ran.seen.calls.len(),
+        101,
+        "the others are the evidence before and after it"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,6 +77,25 @@ async fn half_of_the_records_may_be_refused() {
             "{refusal:?}"
         );
         assert!(ran.seen.calls.len() <= 310, "{}", ran.seen.calls.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_the_instances_of_the_model_are_broken() {
+    fastrand::seed(7);
+    for kind in [FaultKind::Refused, FaultKind::Suspect] {
+        let mut scenario = Scenario::of(0).with("GIVE_UP_AFTER_S", "0");
+        for number in 0..500 {
+            // Each call hits a broken instance with a probability of one half, seven of them at most.
+            let failed = (0..7).find(|_| fastrand::bool()).unwrap_or(7);
+            scenario = scenario.attempts(number, &vec![Behavior::FailAfter(5, kind); failed]);
+        }
+        let running = scenario.start();
+        let response = running.deliver_repeatedly(0..500, 10).await;
+        let ran = running.finish(response);
+        ran.assert_finished();
+        assert!(ran.dead_lettered.is_empty(), "{kind:?}: {:?}", ran.dead_lettered);
+        assert_eq!(ran.predicted, all_but(500, &[]));
     }
 }
 

@@ -86,10 +86,21 @@ async fn the_first_answer_or_refusal_wins_and_a_transient_fault_does_not() {
         (Behavior::Hang, Behavior::Hang, 400, (0, 0)),
         (SLOWLY, Behavior::Panic, 15, (0, 0)),
     ] {
-        let (took, running) = race(first, second, Behavior::Panic).await;
-        assert_eq!(attempts(&running), 2, "{first:?}, {second:?}: one attempt, two calls");
+        // A refused record has a last attempt, between two probes.
+        let (then, last_attempts, last_attempt_ms) = if expected == (0, 1) {
+            (REFUSE, 1, 30)
+        } else {
+            (Behavior::Panic, 0, 0)
+        };
+        let (took, running) = race(first, second, then).await;
+        let calls = attempts(&running);
+        assert_eq!(
+            calls,
+            2 + last_attempts,
+            "{first:?}, {second:?}: one attempt, two calls"
+        );
         assert_eq!(outcome(&running), expected, "{first:?}, {second:?}");
-        let expected = Duration::from_millis(took_ms);
+        let expected = Duration::from_millis(took_ms + last_attempt_ms);
         assert!(
             took >= expected && took < expected + Duration::from_millis(2),
             "{first:?}, {second:?}: {took:?}"
@@ -99,14 +110,14 @@ async fn the_first_answer_or_refusal_wins_and_a_transient_fault_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn if_both_calls_fail_the_fault_of_the_first_counts() {
-    // An old record is given up after a Suspect fault and never after Overload.
+    // A record is given up after a Suspect fault and never after Overload.
     for (first, second, is_given_up) in [
         (OVERLOAD, SUSPECT, false),
         (SUSPECT, OVERLOAD, true),
         (OVERLOAD, Behavior::Hang, false),
     ] {
         let scenario = hedging(8).with("MAX_ATTEMPTS", "1");
-        let scenario = scenario.with("GIVE_UP_AFTER_S", "1").record_age(60.0);
+        let scenario = scenario.with("GIVE_UP_AFTER_S", "0");
         let running = warm(scenario.attempts_then(SLOW, &[first, second], SUSPECT)).await;
         running.invoke([SLOW]).await.unwrap();
         assert_eq!(outcome(&running).1 == 1, is_given_up, "{first:?}, {second:?}");

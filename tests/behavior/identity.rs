@@ -10,16 +10,15 @@ use instream::delivery::destination::Destination;
 use instream::delivery::destination::stdout::StdoutLines;
 use instream::dispatch::attempt::{CallStats, Invoker, RecordOutputs};
 use instream::dispatch::capacity::Capacity;
-use instream::endpoint::Endpoint as _;
 use instream::endpoint::target::AnyEndpoint;
 use instream::handler::Handler;
 use instream::lambda::time_budget::Invocation;
-use instream::outcome::{Fault, FaultKind};
+use instream::outcome::{Fault, FaultKind, LoadSignal};
 use serde_json::json;
 use tokio::time::{Instant, advance, sleep};
 
 use crate::aws_stub::{AwsStub, ROLE, SECRET, Secret, State};
-use crate::replay::request;
+use crate::replay::{invoke, request};
 use crate::support::entry;
 
 const URL: (&str, &str) = (
@@ -44,9 +43,9 @@ async fn a_key_is_fetched_once() {
     let aws = with_key("first");
     let endpoint = aws.endpoint(&[URL, SIGNED, KEY]).await;
     let request = request();
-    let (one, other) = tokio::join!(endpoint.invoke(request.call()), endpoint.invoke(request.call()));
+    let (one, other) = tokio::join!(invoke(&endpoint, &request), invoke(&endpoint, &request));
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
-    endpoint.invoke(request.call()).await.unwrap();
+    invoke(&endpoint, &request).await.unwrap();
     aws.state(|state| {
         assert_eq!(state.secret_requests, [r#"{"SecretId":"gateway-key"}"#]);
         assert_eq!(state.secret_region, "eu-central-1");
@@ -68,33 +67,47 @@ async fn a_key_is_replaced(is_unauthorized: bool) {
     let aws = with_key("first");
     aws.state(|state| state.is_unauthorized = is_unauthorized);
     let endpoint = aws.endpoint(&[URL, KEY]).await;
-    endpoint.invoke(request().call()).await.unwrap();
+    invoke(&endpoint, &request()).await.unwrap();
     aws.state(|state| {
         state.expected_key = Some("second".to_owned());
         state.secret = Secret::Text("second\n");
     });
     let request = request();
-    let (one, other) = tokio::join!(endpoint.invoke(request.call()), endpoint.invoke(request.call()));
+    let (one, other) = tokio::join!(invoke(&endpoint, &request), invoke(&endpoint, &request));
+    for refused in [one, other] {
+        assert_eq!(refused.unwrap_err().load, LoadSignal::Unprepared);
+    }
+    let (one, other) = tokio::join!(invoke(&endpoint, &request), invoke(&endpoint, &request));
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
     aws.state(|state| {
-        assert_eq!(state.secret_requests.len(), 2, "both calls share one refresh");
+        assert_eq!(state.secret_requests.len(), 2, "both calls share one fetch");
         let keys: Vec<_> = state.keys.iter().flatten().map(String::as_str).collect();
         assert_eq!(keys, ["first", "first", "first", "second", "second"]);
     });
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_key_that_is_still_rejected_is_a_misconfiguration() {
     let aws = with_key("first");
     aws.state(|state| state.expected_key = Some("another".to_owned()));
     let endpoint = aws.endpoint(&[URL, KEY]).await;
-    let fault = endpoint.invoke(request().call()).await.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Misconfigured);
-    assert!(fault.summary.contains("check ENDPOINT_API_KEY"), "{fault}");
-    aws.state(|state| {
-        assert_eq!(state.secret_requests.len(), 2);
-        assert_eq!(state.keys.len(), 1, "the same key is not tried again");
-    });
+    for fetches in [2, 3] {
+        let fault = invoke(&endpoint, &request()).await.unwrap_err();
+        assert_eq!(fault.load, LoadSignal::Unprepared);
+        for _ in 0..3 {
+            let fault = invoke(&endpoint, &request()).await.unwrap_err();
+            assert_eq!(
+                (fault.kind, fault.load),
+                (FaultKind::Misconfigured, LoadSignal::FromKind)
+            );
+            assert!(fault.summary.contains("check ENDPOINT_API_KEY"), "{fault}");
+        }
+        aws.state(|state| {
+            assert_eq!(state.secret_requests.len(), fetches);
+            assert_eq!(state.keys.len(), (fetches - 1) * 4);
+        });
+        advance(Duration::from_secs(10)).await;
+    }
 }
 
 #[tokio::test]
@@ -106,10 +119,10 @@ async fn a_key_may_be_a_member_of_the_secret_and_have_its_own_header_and_scheme(
         ("ENDPOINT_API_KEY", "secretsmanager:gateway-key#apiKey"),
         ("ENDPOINT_API_KEY_HEADER", "authorization: Bearer"),
     ];
-    aws.endpoint(&settings).await.invoke(request().call()).await.unwrap();
+    invoke(&aws.endpoint(&settings).await, &request()).await.unwrap();
     let aws = with_key("123");
     let settings = [URL, KEY, ("ENDPOINT_API_KEY_HEADER", "X-Key")];
-    aws.endpoint(&settings).await.invoke(request().call()).await.unwrap();
+    invoke(&aws.endpoint(&settings).await, &request()).await.unwrap();
 }
 
 #[tokio::test]
@@ -117,7 +130,7 @@ async fn a_secret_is_fetched_from_the_region_of_its_arn() {
     let aws = with_key("123");
     let arn = "secretsmanager:arn:aws:secretsmanager:us-west-2:123456789012:secret:gateway-key-AbCdEf";
     let endpoint = aws.endpoint(&[URL, ("ENDPOINT_API_KEY", arn)]).await;
-    endpoint.invoke(request().call()).await.unwrap();
+    invoke(&endpoint, &request()).await.unwrap();
     aws.state(|state| assert_eq!(state.secret_region, "us-west-2"));
 }
 
@@ -153,13 +166,13 @@ async fn a_key_that_cannot_be_fetched_is_reported_and_no_call_is_made() {
         let aws = AwsStub::default();
         aws.state(|state| state.secret = secret);
         let endpoint = aws.endpoint(&[URL, KEY]).await;
-        let fault = endpoint.invoke(request().call()).await.unwrap_err();
+        let fault = invoke(&endpoint, &request()).await.unwrap_err();
         assert_eq!(fault.kind, kind, "{fault}");
         assert!(fault.summary.contains(expected), "{fault}");
         aws.state(|state| assert!(state.keys.is_empty()));
         // The next call fetches the key again.
         aws.state(|state| state.secret = Secret::Text("123"));
-        assert!(endpoint.invoke(request().call()).await.is_ok());
+        assert!(invoke(&endpoint, &request()).await.is_ok());
     }
 }
 
@@ -182,7 +195,7 @@ async fn calls_are_signed_as_the_configured_role() {
         let aws = AwsStub::default();
         let endpoint = aws.endpoint(settings).await;
         for _ in 0..3 {
-            endpoint.invoke(request().call()).await.unwrap();
+            invoke(&endpoint, &request()).await.unwrap();
         }
         aws.state(|state| {
             assert_eq!(state.signers, ["SESSION1"; 3]);
@@ -205,13 +218,15 @@ async fn calls_are_signed_as_the_configured_role() {
 }
 
 #[tokio::test]
-async fn expired_credentials_of_a_role_are_refreshed_and_the_call_is_repeated() {
+async fn expired_credentials_of_a_role_are_replaced_before_the_next_call() {
     let aws = AwsStub::default();
     let endpoint = aws.endpoint(&[URL, SIGNED, AS_ROLE]).await;
-    endpoint.invoke(request().call()).await.unwrap();
+    invoke(&endpoint, &request()).await.unwrap();
     // The endpoint no longer accepts the credentials of the first session.
     aws.state(|state| state.sessions = 7);
-    endpoint.invoke(request().call()).await.unwrap();
+    let fault = invoke(&endpoint, &request()).await.unwrap_err();
+    assert_eq!(fault.load, LoadSignal::Unprepared, "{fault}");
+    invoke(&endpoint, &request()).await.unwrap();
     aws.state(|state| assert_eq!(state.signers, ["SESSION1", "SESSION1", "SESSION8"]));
 }
 
@@ -226,7 +241,7 @@ async fn a_denied_role_is_a_misconfiguration_and_an_sts_outage_is_not() {
         let aws = AwsStub::default();
         aws.state(|state| state.sts_error = Some(refusal));
         let endpoint = aws.endpoint(&[URL, SIGNED, AS_ROLE]).await;
-        let fault = endpoint.invoke(request().call()).await.unwrap_err();
+        let fault = invoke(&endpoint, &request()).await.unwrap_err();
         assert_eq!(fault.kind, kind, "{fault}");
         let says_so = fault.summary.contains("ENDPOINT_ROLE_ARN");
         assert_eq!(says_so, kind == FaultKind::Misconfigured, "{fault}");
@@ -247,20 +262,22 @@ async fn warm_up_fetches_the_key_and_assumes_the_role() {
         )
     };
     assert_eq!(aws.state(asked), (1, 1, 0), "the endpoint itself is not called");
-    endpoint.invoke(request().call()).await.unwrap();
+    invoke(&endpoint, &request()).await.unwrap();
     assert_eq!(aws.state(asked), (1, 1, 1));
 }
 
 /// Makes one attempt with a call timeout of 300 ms, for 12 s at most. Returns the result and the time taken.
 async fn attempt(endpoint: AnyEndpoint) -> (Result<RecordOutputs, Fault>, Duration) {
     let capacity = Capacity::new(NonZeroUsize::MIN, true);
-    let invoker = Invoker::new(endpoint, Duration::from_millis(300), capacity, None);
+    let invoker = Invoker::new(endpoint, Duration::from_millis(300), capacity);
     let started = Instant::now();
     let ended = async {
         invoker.prepare(started + Duration::from_secs(12)).await?;
         let mut permit = invoker.capacity().acquire().await;
         let request = Arc::new(request());
-        invoker.attempt(&request, &mut permit, &CallStats::new(None)).await
+        invoker
+            .attempt(&request, &mut permit, &Arc::new(CallStats::new(None)))
+            .await
     };
     (ended.await, started.elapsed())
 }
@@ -314,20 +331,21 @@ async fn fetches_that_a_freeze_interrupted_start_anew() {
     endpoint.warm_up(1).await;
     advance(Duration::from_mins(2)).await;
     aws.state(|state| state.delay = Duration::ZERO);
-    endpoint.invoke(request().call()).await.unwrap();
+    invoke(&endpoint, &request()).await.unwrap();
     aws.state(|state| assert_eq!((state.sts_requests.len(), state.secret_requests.len()), (1, 1)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_role_that_expires_in_mid_batch_while_sts_is_down_fails_no_record() {
-    let aws = AwsStub::default();
+/// A handler whose calls are signed as a role and have a key, with one attempt for each record.
+async fn handler(aws: &AwsStub, call_timeout_ms: &str) -> Handler<AnyEndpoint> {
     let settings = [
         URL,
         SIGNED,
         AS_ROLE,
+        KEY,
         ("OUTPUT", "none:"),
         ("MAX_ATTEMPTS", "1"),
         ("CAPACITY", "16"),
+        ("CALL_TIMEOUT_MS", call_timeout_ms),
     ];
     let setting = |name: &str| {
         let setting = settings.iter().find(|(key, _)| *key == name);
@@ -335,7 +353,12 @@ async fn a_role_that_expires_in_mid_batch_while_sts_is_down_fails_no_record() {
     };
     let config = Config::from_lookup(setting).unwrap();
     let output = || Destination::Stdout(StdoutLines::new(Box::new(io::sink())));
-    let handler = Handler::new(&config, aws.endpoint(&settings[..3]).await, output(), Some(output()));
+    let endpoint = Box::pin(aws.endpoint(&settings[..4])).await;
+    Handler::new(&config, endpoint, output(), Some(output()))
+}
+
+/// Sends a batch of 100 records, which has a minute. Returns the sequence number that the response names.
+async fn deliver(handler: &Handler<AnyEndpoint>) -> Option<String> {
     let records: Vec<_> = (0..100).map(|number| entry(&number.to_string())).collect();
     let payload = json!({ "Records": records }).to_string();
     let invocation = Invocation {
@@ -345,7 +368,17 @@ async fn a_role_that_expires_in_mid_batch_while_sts_is_down_fails_no_record() {
         deadline_ms: 60_000,
         now: SystemTime::UNIX_EPOCH,
     };
-    handler.handle(payload.as_bytes(), invocation).await.unwrap();
+    let response = handler.handle(payload.as_bytes(), invocation).await.unwrap();
+    let response = serde_json::to_value(response).unwrap();
+    let named = response["batchItemFailures"][0]["itemIdentifier"].as_str();
+    named.map(ToOwned::to_owned)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_expires_in_mid_batch_while_sts_is_down_fails_no_record() {
+    let aws = with_key("first");
+    let handler = handler(&aws, "30000").await;
+    assert_eq!(deliver(&handler).await, None);
     aws.state(|state| {
         assert_eq!(state.signers, ["SESSION1"; 100]);
         // The endpoint no longer accepts the session.
@@ -356,8 +389,8 @@ async fn a_role_that_expires_in_mid_batch_while_sts_is_down_fails_no_record() {
         sleep(Duration::from_secs(20)).await;
         aws.state(|state| state.sts_error = None);
     };
-    let (response, ()) = tokio::join!(handler.handle(payload.as_bytes(), invocation), recovers);
-    assert!(response.unwrap().batch_item_failures.is_empty());
+    let (failed, ()) = tokio::join!(deliver(&handler), recovers);
+    assert_eq!(failed, None);
     assert!((handler.limit() - 16.0).abs() < f64::EPSILON, "{}", handler.limit());
     aws.state(|state| {
         let predicted = state.signers.iter().filter(|signer| *signer == "SESSION8");
@@ -366,36 +399,108 @@ async fn a_role_that_expires_in_mid_batch_while_sts_is_down_fails_no_record() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_wait_for_new_credentials_or_a_new_key_is_not_part_of_the_call_timeout() {
+    for is_key in [false, true] {
+        let aws = with_key("first");
+        let handler = handler(&aws, "300").await;
+        assert_eq!(deliver(&handler).await, None);
+        aws.state(|state| {
+            state.delay = Duration::from_secs(4);
+            if is_key {
+                state.expected_key = Some("second".to_owned());
+                state.secret = Secret::Text("second");
+            } else {
+                state.sessions = 7;
+            }
+        });
+        let started = Instant::now();
+        assert_eq!(deliver(&handler).await, None);
+        let took = started.elapsed();
+        assert!(
+            (4000..4100).contains(&took.as_millis()),
+            "one fetch for all calls: {took:?}"
+        );
+        assert!((handler.limit() - 16.0).abs() < f64::EPSILON, "{}", handler.limit());
+        aws.state(|state| {
+            assert_eq!(state.sts_requests.len() + state.secret_requests.len(), 3);
+            let refused = state.signers.len() - 200;
+            assert!((1..=16).contains(&refused), "{refused}");
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_a_firewall_blocks_ends_and_does_not_hold_the_others() {
+    let aws = with_key("first");
+    let handler = handler(&aws, "300").await;
+    aws.state(|state| state.blocks = Some("99"));
+    let started = Instant::now();
+    assert_eq!(deliver(&handler).await.as_deref(), Some("99"));
+    assert!(
+        started.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        started.elapsed()
+    );
+    aws.state(|state| assert_eq!((state.keys.len(), state.secret_requests.len()), (101, 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_refuses_all_credentials_ends_the_delivery_at_once() {
+    let aws = with_key("first");
+    let handler = handler(&aws, "300").await;
+    assert_eq!(deliver(&handler).await, None);
+    aws.state(|state| state.refuses_sessions = true);
+    let started = Instant::now();
+    assert_eq!(deliver(&handler).await.as_deref(), Some("0"));
+    assert!(
+        started.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        started.elapsed()
+    );
+    aws.state(|state| {
+        let refused = state.signers.len() - 100;
+        assert!((2..=32).contains(&refused), "{refused}");
+        // The next delivery fetches new credentials, and the service accepts them.
+        state.refuses_sessions = false;
+    });
+    assert_eq!(deliver(&handler).await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_is_kept_if_it_cannot_be_refreshed() {
     let aws = with_key("first");
     let endpoint = aws.endpoint(&[URL, KEY]).await;
-    endpoint.invoke(request().call()).await.unwrap();
+    invoke(&endpoint, &request()).await.unwrap();
     // A firewall blocks one record while Secrets Manager is unavailable.
     aws.state(|state| {
         state.expected_key = Some("another".to_owned());
         state.secret = Secret::Error(500, "InternalServiceError");
     });
-    let fault = endpoint.invoke(request().call()).await.unwrap_err();
+    let fault = invoke(&endpoint, &request()).await.unwrap_err();
+    assert_eq!(fault.load, LoadSignal::Unprepared);
+    let fault = invoke(&endpoint, &request()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Misconfigured);
     assert!(
         fault.summary.contains("403 ForbiddenException"),
         "the fault is the endpoint's response: {fault}"
     );
     aws.state(|state| state.expected_key = Some("first".to_owned()));
-    endpoint.invoke(request().call()).await.unwrap();
+    invoke(&endpoint, &request()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_key_rejected_as_an_expired_token_is_refreshed() {
     let aws = with_key("first");
     let endpoint = aws.endpoint(&[URL, KEY]).await;
-    endpoint.invoke(request().call()).await.unwrap();
+    invoke(&endpoint, &request()).await.unwrap();
     aws.state(|state| {
         state.expected_key = Some("second".to_owned());
         state.secret = Secret::Text("second");
         state.key_error_code = "ExpiredTokenException";
     });
-    endpoint.invoke(request().call()).await.unwrap();
+    let fault = invoke(&endpoint, &request()).await.unwrap_err();
+    assert_eq!(fault.load, LoadSignal::Unprepared);
+    invoke(&endpoint, &request()).await.unwrap();
     let keys = aws.state(|state| state.keys.iter().flatten().cloned().collect::<Vec<_>>());
     assert_eq!(
         keys,

@@ -1,4 +1,5 @@
-//! Immediate retries: a call that fails without evidence about the endpoint is repeated at once and costs no attempt.
+//! Calls that fail without evidence about the endpoint cost no attempt: a lost connection is retried at once, and a
+//! call with expired credentials waits for new ones.
 
 use std::io;
 use std::sync::Arc;
@@ -7,10 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future;
 use aws_sdk_sagemakerruntime::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
-use instream::endpoint::Endpoint as _;
-use instream::outcome::FaultKind;
+use instream::outcome::{FaultKind, LoadSignal};
 
-use crate::replay::{Reply, call, endpoint, request};
+use crate::replay::{Reply, call, credentials, endpoint, invoke, request};
 
 const PREDICTED: Reply = Reply::Http(200, &[], "{}");
 const EXPIRED: Reply = Reply::Http(403, &[("x-amzn-errortype", "ExpiredTokenException")], "{}");
@@ -59,8 +59,18 @@ async fn the_credentials_have_expired() {
     let provider = Rotating::default();
     let shared = SharedCredentialsProvider::new(provider.clone());
     let (endpoint, requests) = endpoint(shared, &[], &[EXPIRED, PREDICTED, PREDICTED]).await;
-    endpoint.invoke(request().call()).await.unwrap();
-    endpoint.invoke(request().call()).await.unwrap();
+    let fault = invoke(&endpoint, &request()).await.unwrap_err();
+    assert_eq!(
+        (fault.kind, fault.load),
+        (FaultKind::Unreachable, LoadSignal::Unprepared)
+    );
+    assert_eq!(
+        provider.0.load(Ordering::Relaxed),
+        1,
+        "the call does not wait for new credentials"
+    );
+    invoke(&endpoint, &request()).await.unwrap();
+    invoke(&endpoint, &request()).await.unwrap();
     let signed_with = |key: &str| {
         let requests = requests.lock().unwrap();
         let headers = requests
@@ -76,20 +86,47 @@ async fn the_credentials_have_expired() {
 #[tokio::test]
 async fn after_a_long_freeze_the_connection_is_dead_and_the_credentials_have_expired() {
     let death = Reply::Io(io::ErrorKind::ConnectionReset);
-    for answers in [[death, EXPIRED, PREDICTED], [EXPIRED, death, PREDICTED]] {
-        let (answer, requests) = call(&[], &answers).await;
-        assert!(answer.is_ok(), "{answers:?}: {answer:?}");
-        assert_eq!(requests.len(), 3);
+    for replies in [[death, EXPIRED, PREDICTED], [EXPIRED, death, PREDICTED]] {
+        let (endpoint, requests) = endpoint(credentials(), &[], &replies).await;
+        let fault = invoke(&endpoint, &request()).await.unwrap_err();
+        assert_eq!(fault.load, LoadSignal::Unprepared, "{replies:?}: {fault}");
+        invoke(&endpoint, &request()).await.unwrap();
+        assert_eq!(requests.lock().unwrap().len(), 3);
     }
 }
 
 #[tokio::test]
 async fn credentials_that_are_still_expired_are_a_misconfiguration() {
-    let (answer, requests) = call(&[], &[EXPIRED]).await;
-    let fault = answer.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Misconfigured);
-    assert!(fault.summary.contains("check the function's credentials"), "{fault}");
-    assert_eq!(requests.len(), 2);
+    let provider = Rotating::default();
+    let shared = SharedCredentialsProvider::new(provider.clone());
+    let (endpoint, requests) = endpoint(shared, &[], &[EXPIRED]).await;
+    let fault = invoke(&endpoint, &request()).await.unwrap_err();
+    assert_eq!(fault.load, LoadSignal::Unprepared);
+    for calls in 2..5 {
+        let fault = invoke(&endpoint, &request()).await.unwrap_err();
+        assert_eq!(
+            (fault.kind, fault.load),
+            (FaultKind::Misconfigured, LoadSignal::FromKind)
+        );
+        assert!(fault.summary.contains("check the function's credentials"), "{fault}");
+        assert_eq!(requests.lock().unwrap().len(), calls);
+        assert_eq!(
+            provider.0.load(Ordering::Relaxed),
+            calls,
+            "each call has new credentials"
+        );
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_were_accepted_and_expire_are_replaced_every_time() {
+    let replies = [EXPIRED, PREDICTED, EXPIRED, PREDICTED, EXPIRED, PREDICTED];
+    let (endpoint, _) = endpoint(credentials(), &[], &replies).await;
+    for _ in 0..3 {
+        let fault = invoke(&endpoint, &request()).await.unwrap_err();
+        assert_eq!(fault.load, LoadSignal::Unprepared, "{fault}");
+        invoke(&endpoint, &request()).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -98,12 +135,21 @@ async fn concurrent_calls_with_expired_credentials_refresh_them_once() {
     let shared = SharedCredentialsProvider::new(provider.clone());
     let (endpoint, _) = endpoint(shared, &[], &[EXPIRED, EXPIRED, EXPIRED, PREDICTED]).await;
     let request = request();
-    let calls = tokio::join!(
-        endpoint.invoke(request.call()),
-        endpoint.invoke(request.call()),
-        endpoint.invoke(request.call())
+    let calls = async || {
+        tokio::join!(
+            invoke(&endpoint, &request),
+            invoke(&endpoint, &request),
+            invoke(&endpoint, &request)
+        )
+    };
+    let (one, two, three) = calls().await;
+    assert!(
+        [one, two, three]
+            .iter()
+            .all(|call| call.as_ref().is_err_and(|fault| fault.load == LoadSignal::Unprepared))
     );
-    assert!(calls.0.is_ok() && calls.1.is_ok() && calls.2.is_ok(), "{calls:?}");
+    let (one, two, three) = calls().await;
+    assert!([one, two, three].iter().all(Result::is_ok));
     assert_eq!(provider.0.load(Ordering::Relaxed), 2);
 }
 
@@ -130,7 +176,7 @@ impl ProvideCredentials for LoggedOut {
 async fn missing_credentials_are_a_misconfiguration_and_the_fault_names_the_reason() {
     let provider = SharedCredentialsProvider::new(LoggedOut { just_now: false });
     let (endpoint, requests) = endpoint(provider, &[], &[PREDICTED]).await;
-    let fault = endpoint.invoke(request().call()).await.unwrap_err();
+    let fault = invoke(&endpoint, &request()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Misconfigured);
     assert!(fault.summary.contains("the login has expired"), "{fault}");
     assert!(requests.lock().unwrap().is_empty());
@@ -140,7 +186,7 @@ async fn missing_credentials_are_a_misconfiguration_and_the_fault_names_the_reas
 async fn a_credentials_provider_that_does_not_respond_is_unreachable() {
     let provider = SharedCredentialsProvider::new(LoggedOut { just_now: true });
     let (endpoint, _) = endpoint(provider, &[], &[PREDICTED]).await;
-    let fault = endpoint.invoke(request().call()).await.unwrap_err();
+    let fault = invoke(&endpoint, &request()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Unreachable, "{fault}");
     assert!(fault.summary.contains("no answer"), "{fault}");
 }

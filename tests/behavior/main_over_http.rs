@@ -28,6 +28,7 @@ mod give_up;
 mod halving;
 mod hedge;
 mod hedge_limits;
+mod host_lookup;
 mod http;
 mod identity;
 mod immediate_retry;

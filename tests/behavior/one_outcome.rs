@@ -92,8 +92,8 @@ async fn handling_one_record_panics() {
     assert_eq!(ran.seen.calls[..2], ["0", "1"]);
     assert_eq!(
         (ran.seen.attempts(1), ran.seen.attempts(2)),
-        (1, 1),
-        "record 1 has one attempt, and the others go on"
+        (3, 1),
+        "record 1 has MAX_ATTEMPTS, and the others go on"
     );
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use instream::event::{Batch, UserRecord};
 use instream::inference::format::json_path::JsonPath;
 use instream::inference::format::media_type::MediaType;
-use instream::inference::{BodyTemplate, InputSpec, RequestSpec, Requests, build};
+use instream::inference::{BodyTemplate, InferenceRequest, InputSpec, RequestSpec, Requests, build};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -52,28 +52,34 @@ proptest! {
     fn packing_neither_loses_nor_duplicates_nor_reorders_records(
         rows in vec("[abc],[0-9]{1,30}", 0..80),
         max_records in 1..12_usize,
-        max_bytes in 10..120_usize,
+        max_bytes in prop_oneof![10..120_usize, Just(10_000)],
     ) {
         let requests = packed(&rows, max_records, max_bytes);
         let mut settled: Vec<_> = requests.settled.iter().map(|(index, _)| *index).collect();
         prop_assert!(settled.iter().all(|index| rows[*index].len() > max_bytes));
-        let mut last: HashMap<&str, (usize, usize, usize)> = HashMap::new();
+        let mut sizes: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut last: HashMap<String, usize> = HashMap::new();
         for request in &requests.to_send {
             let records: Vec<_> = request.records().collect();
             let body = String::from_utf8(request.body().to_vec()).unwrap();
             let expected: Vec<_> = records.iter().map(|index| rows[*index].as_str()).collect();
             prop_assert_eq!(&body, &expected.join("\n"));
             prop_assert!(records.is_sorted() && records.len() <= max_records && body.len() <= max_bytes);
-            let model = &**request.target_model().unwrap();
-            prop_assert!(expected.iter().all(|row| row.starts_with(model)));
-            // The records come after the previous request of their model and did not fit into it.
-            if let Some((before, count, bytes)) = last.get(model) {
-                prop_assert!(*before < records[0]);
-                prop_assert!(*count == max_records || bytes + 1 + expected[0].len() > max_bytes);
-            }
-            last.insert(expected[0].get(..1).unwrap(), (records[records.len() - 1], records.len(), body.len()));
+            let model = request.target_model().unwrap().to_string();
+            prop_assert!(expected.iter().all(|row| row.starts_with(&model)));
+            // The records come after the previous request of their model.
+            let before = last.insert(model.clone(), records[records.len() - 1]);
+            prop_assert!(before.is_none_or(|before| before < records[0]));
+            sizes.entry(model).or_default().push(records.len());
             settled.extend(records);
         }
+        if rows.join("\n").len() <= max_bytes {
+            for sizes in sizes.values() {
+                prop_assert_eq!(sizes.len(), sizes.iter().sum::<usize>().div_ceil(max_records));
+                prop_assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{:?}", sizes);
+            }
+        }
+        prop_assert!(requests.to_send.is_sorted_by_key(InferenceRequest::first_record));
         settled.sort_unstable();
         prop_assert_eq!(settled, (0..rows.len()).collect::<Vec<_>>());
     }

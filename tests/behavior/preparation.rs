@@ -88,7 +88,7 @@ async fn the_wait_for_credentials_holds_no_permit() {
     let until = Instant::now() + Duration::from_secs(5);
     scripted.seen.lock().unwrap().unprepared = Some((until, FaultKind::Unreachable));
     let capacity = Capacity::new(NonZeroUsize::MIN, true);
-    let invoker = Invoker::new(endpoint(scripted), Duration::from_secs(1), capacity.clone(), None);
+    let invoker = Invoker::new(endpoint(scripted), Duration::from_secs(1), capacity.clone());
     let policy = DispatchPolicy {
         retry: RetryPolicy {
             max_attempts: 1,

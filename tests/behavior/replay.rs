@@ -139,9 +139,15 @@ pub(crate) async fn call_with(
     answers: &[Reply],
 ) -> (Result<Response, Fault>, Vec<HttpRequest>) {
     let (endpoint, requests) = endpoint(credentials(), settings, answers).await;
-    let answer = endpoint.invoke(request.call()).await;
+    let answer = invoke(&endpoint, request).await;
     let requests = std::mem::take(&mut *requests.lock().unwrap());
     (answer, requests)
+}
+
+/// Prepares and makes one call.
+pub(crate) async fn invoke(endpoint: &AnyEndpoint, request: &InferenceRequest) -> Result<Response, Fault> {
+    endpoint.prepare().await?;
+    endpoint.invoke(request.call()).await
 }
 
 pub(crate) fn request() -> InferenceRequest {

@@ -65,6 +65,7 @@ async fn a_call_is_the_same_as_a_call_of_the_sdk() {
         let parameters = parameters();
         let http = SharedHttpConnector::new(Replay::onto(&requests));
         let ours = SageMaker::new(http, &environment, named(), &parameters).await.unwrap();
+        ours.prepare().await.unwrap();
         ours.invoke(InferenceRequest::single(0, "49590-0", body).call())
             .await
             .unwrap();
@@ -151,11 +152,11 @@ async fn a_record_is_sent_to_the_model_that_it_names_and_refused_if_there_is_no_
         requests[0].headers().get("x-amzn-sagemaker-target-model"),
         Some("b.tar.gz")
     );
-    assert_eq!(answer.unwrap_err().kind, FaultKind::Refused);
+    let fault = answer.unwrap_err();
+    assert_eq!((fault.kind, fault.is_about_named_model), (FaultKind::Refused, true));
     let (answer, _) = call(&[("TARGET_MODEL", "a.tar.gz")], &[NOT_FOUND]).await;
-    assert_eq!(
-        answer.unwrap_err().kind,
-        FaultKind::Misconfigured,
+    assert!(
+        !answer.unwrap_err().is_about_named_model,
         "here only the settings name the model"
     );
 }
@@ -261,9 +262,12 @@ async fn errors_on_the_wire_become_faults_after_one_attempt() {
         assert_eq!(result.unwrap_err().kind, kind, "{answer:?}");
         assert_eq!(requests.len(), 1, "{answer:?}");
     }
-    let in_doubt = Reply::Http(400, INVALID, r#"{"Message":"nobody has seen this yet"}"#);
-    let fault = call(&[], &[in_doubt]).await.0.unwrap_err();
-    assert_eq!((fault.kind, fault.is_about_named_model), (FaultKind::Refused, true));
+    let unknown = Reply::Http(400, INVALID, r#"{"Message":"nobody has seen this yet"}"#);
+    for (request, is_about_named_model) in [(request(), false), (request().for_model("b.tar.gz"), true)] {
+        let fault = call_with(&request, &[], &[unknown]).await.0.unwrap_err();
+        let expected = (FaultKind::Refused, is_about_named_model);
+        assert_eq!((fault.kind, fault.is_about_named_model), expected);
+    }
 }
 
 #[tokio::test]
@@ -284,8 +288,8 @@ async fn a_fault_names_the_setting_to_fix() {
              ENDPOINT_ROLE_ARN, to call the endpoint (on SageMaker: sagemaker:InvokeEndpoint)",
         ),
         (
-            Reply::Http(424, MODEL_ERROR, r#"{"OriginalStatusCode":415}"#),
-            "the container answered with status 415; check CONTENT_TYPE",
+            Reply::Http(424, MODEL_ERROR, r#"{"OriginalStatusCode":405}"#),
+            "the container answered with status 405; check that it serves POST /invocations",
         ),
         (Reply::Http(503, &[], ""), "SageMaker answered an error with status 503"),
     ] {

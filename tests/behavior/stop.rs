@@ -3,6 +3,7 @@
 use instream::outcome::FaultKind;
 
 use crate::support::{Behavior, Scenario};
+use crate::transport::NOT_READY;
 
 const FAILED: [Behavior; 3] = [
     Behavior::FailAfter(5, FaultKind::Overload),
@@ -13,18 +14,38 @@ const FAILED: [Behavior; 3] = [
 #[tokio::test(start_paused = true)]
 async fn a_record_has_failed_by_the_endpoints_fault() {
     for fails in FAILED {
-        // Record 2 takes long and needs a second attempt. It comes before the record that fails.
-        let ran = Scenario::of(100)
+        // Record 2 takes long and needs a second attempt. It comes before the records that fail.
+        let mut scenario = Scenario::of(100)
             .with("CAPACITY", "4")
             .with("MAX_ATTEMPTS", "2")
-            .record(5, fails)
-            .attempts(2, &[Behavior::FailAfter(500, FaultKind::Overload)])
-            .run()
-            .await;
+            .attempts(2, &[Behavior::FailAfter(500, FaultKind::Overload)]);
+        for number in 5..100 {
+            scenario = scenario.record(number, fails);
+        }
+        let ran = scenario.run().await;
         ran.assert_redelivered_from(5);
         assert_eq!(ran.predicted, [0, 1, 2, 3, 4], "records before it go on");
         assert!(ran.seen.calls.len() < 50, "{} calls were made", ran.seen.calls.len());
         assert_eq!(ran.seen.in_flight, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_has_failed_while_the_endpoint_answers_others() {
+    let faults = [
+        Behavior::FailAfter(5, FaultKind::Overload),
+        Behavior::FailAfter(5, FaultKind::Unreachable),
+    ];
+    for fails in faults.into_iter().chain(NOT_READY) {
+        let running = Scenario::of(0).with("CAPACITY", "4").record(5, fails).start();
+        let response = running.invoke(0..100).await.unwrap();
+        let ran = running.finish(response);
+        ran.assert_redelivered_from(5);
+        let others = (0..100).filter(|number| *number != 5);
+        assert!(
+            others.into_iter().all(|number| ran.seen.attempts(number) == 1),
+            "{fails:?}: the others go on"
+        );
     }
 }
 
@@ -100,7 +121,7 @@ async fn a_record_that_waits_for_a_retry_after_a_failed_record_is_not_retried() 
 
 #[tokio::test(start_paused = true)]
 async fn without_dead_letter_and_memo_a_rejected_record_stops_the_records_after_it() {
-    for (memo_bytes, calls) in [("0", 4), ("16777216", 100)] {
+    for (memo_bytes, calls) in [("0", 7), ("16777216", 101)] {
         let scenario = Scenario::of(100).with("CAPACITY", "1").with("DEAD_LETTER", "");
         let scenario = scenario.with("MEMO_BYTES", memo_bytes);
         let ran = scenario.record(3, Behavior::Fail(FaultKind::Refused)).run().await;

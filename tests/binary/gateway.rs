@@ -179,8 +179,9 @@ async fn calls_that_the_gateway_refuses_dead_letter_nothing_and_are_logged() {
         assert!(output.contains(expected), "{setting:?}: {output}");
         assert!(!output.contains("Unhandled"), "no raw error of the SDK: {output}");
         assert!(!output.contains(DEAD_LETTER), "{output}");
-        // Only the calls in flight when the first response arrived, and no retries.
-        assert!(calls <= 20 && counts.refused() == calls, "{calls}: {counts:?}");
+        // Only the calls in flight when the first response arrived. They are made once more after a check of the key,
+        // which may be the cause of a 403.
+        assert!(calls <= 40 && counts.refused() == calls, "{calls}: {counts:?}");
     }
 }
 

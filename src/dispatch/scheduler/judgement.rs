@@ -9,12 +9,16 @@ use super::{CallTarget, Scheduler, failed};
 use crate::dispatch::blame::{Accused, Progress};
 use crate::dispatch::evidence::Witness;
 use crate::inference::InferenceRequest;
-use crate::outcome::{Fault, FaultKind};
+use crate::outcome::{Fault, FaultKind, LoadSignal};
+
+/// The number of last attempts at a record while its model is unsteady. If half of the model's instances are broken,
+/// all attempts at a good record fail once in 500 times.
+const UNSTEADY_LAST_ATTEMPTS: u32 = 8;
 
 impl Scheduler {
-    /// Accuses a request whose last call has just failed. `is_conclusive` is true if the endpoint is known to have
-    /// answered others before that call.
-    pub(super) fn accuse(&mut self, index: usize, fault: Fault, is_conclusive: bool) {
+    /// Accuses a request whose last call has just failed. `is_last_attempt` is true if there was evidence before that
+    /// call.
+    pub(super) fn accuse(&mut self, index: usize, fault: Fault, is_last_attempt: bool) {
         if fault.kind == FaultKind::Overload && !self.has_answered_others(index) {
             self.stop_at(index + 1);
         }
@@ -35,7 +39,7 @@ impl Scheduler {
                 (since.unwrap_or(now), witness)
             }
         };
-        let progress = if is_conclusive {
+        let progress = if is_last_attempt {
             Progress::NeedsEvidenceAfter
         } else {
             Progress::NeedsLastAttempt
@@ -61,13 +65,25 @@ impl Scheduler {
                     let halves = self.split(index, &accused);
                     self.ready.extend(halves.map(Reverse));
                 }
-                Progress::NeedsLastAttempt => {
-                    self.pending_mut(index).is_last_attempt = true;
+                Progress::NeedsEvidenceAfter if !self.needs_another_attempt(index, &accused) => {
+                    self.settle_request(index, accused.rejection().into());
+                }
+                Progress::NeedsLastAttempt | Progress::NeedsEvidenceAfter => {
+                    self.pending_mut(index).last_attempts += 1;
                     self.ready.push(Reverse(index));
                 }
-                Progress::NeedsEvidenceAfter => self.settle_request(index, accused.rejection().into()),
             }
         }
+    }
+
+    /// Returns whether one last attempt is not enough, because the model lately answered records that it had not
+    /// answered before. Timeouts are too long to repeat.
+    fn needs_another_attempt(&self, index: usize, accused: &Accused) -> bool {
+        self.pending_request(index).is_some_and(|pending| {
+            pending.last_attempts < UNSTEADY_LAST_ATTEMPTS
+                && accused.fault.load != LoadSignal::TimedOut
+                && self.evidence.is_unsteady(pending.request.target_model())
+        })
     }
 
     /// Continues when no call is left that could provide evidence. Makes calls ready that may provide it, and fails the
@@ -169,7 +185,7 @@ impl Scheduler {
 
     /// Replaces an accused request with two halves, which are not ready yet, and returns their indexes.
     fn split(&mut self, index: usize, accused: &Accused) -> [usize; 2] {
-        let request = self.take_request(index);
+        let request = self.take_request(index).request;
         self.stats.splits.fetch_add(1, Ordering::Relaxed);
         let records = request.records().len();
         request.halves().map(|half| {

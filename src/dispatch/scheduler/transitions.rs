@@ -8,7 +8,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{CallStart, CallTarget, FinishedCall, Scheduler, failed};
+use super::{CallStart, CallTarget, FinishedCall, PendingRequest, Scheduler, failed};
 use crate::dispatch::attempt::RecordOutputs;
 use crate::dispatch::evidence::Witness;
 use crate::inference::InferenceRequest;
@@ -49,7 +49,13 @@ impl Scheduler {
         self.faults_in_row = 0;
         let request = match target {
             CallTarget::Probe(probe) => Arc::clone(probe),
-            CallTarget::Request(index) => self.take_request(*index),
+            CallTarget::Request(index) => {
+                let pending = self.take_request(*index);
+                if pending.attempts > 0 && pending.latest_fault.is_some() {
+                    self.evidence.record_recovery(pending.request.target_model());
+                }
+                pending.request
+            }
         };
         self.evidence.record_answer(&request, start.moment);
         self.blame.allow_probes(request.target_model());
@@ -87,7 +93,6 @@ impl Scheduler {
             CallTarget::Probe(probe) => probe.target_model().cloned(),
             CallTarget::Request(index) => self.pending_mut(*index).request.target_model().cloned(),
         };
-        self.evidence.record_fault(model.as_ref());
         if model.is_none() && matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) {
             self.faults_in_row += 1;
         }
@@ -108,7 +113,7 @@ impl Scheduler {
         }
         pending.attempts += 1;
         let attempts = pending.attempts;
-        let is_last_attempt = pending.is_last_attempt;
+        let is_last_attempt = pending.last_attempts > 0;
         let has_one_record = pending.request.has_one_record();
         let is_split = pending.split_off_since.is_some() || !has_one_record && fault.load == LoadSignal::TimedOut;
         // A single record keeps its last attempt until there is evidence.
@@ -119,8 +124,10 @@ impl Scheduler {
         };
         let is_refused = fault.kind == FaultKind::Refused;
         if may_be_accused && (is_refused || is_last_attempt || is_split || attempts >= attempts_max) {
-            let is_conclusive = is_last_attempt || is_refused && start.was_answering;
-            return self.accuse(index, fault, is_conclusive);
+            return self.accuse(index, fault, is_last_attempt);
+        }
+        if is_split && fault.kind == FaultKind::Suspect {
+            return self.fail(index, fault);
         }
         let wait = self.policy.retry.wait(attempts, fault.kind);
         let retry_at = wait.map(|wait| Instant::now() + wait.max(fault.retry_after.unwrap_or_default()));
@@ -220,9 +227,9 @@ impl Scheduler {
     }
 
     /// Removes and returns the request at this index.
-    pub(super) fn take_request(&mut self, index: usize) -> Arc<InferenceRequest> {
+    pub(super) fn take_request(&mut self, index: usize) -> PendingRequest {
         let pending = self.requests.get_mut(index).and_then(Option::take);
-        pending.expect("a called index has a request").request
+        pending.expect("a called index has a request")
     }
 
     /// Starts no attempt at or after `index`, and drops the waiting requests there. The mapping redelivers all records
