@@ -49,8 +49,7 @@ fn is_reason(world: &World, failure: Failure, reason: &str) -> bool {
 fn is_unlucky(world: &World, result: &RunResult, record: &str) -> bool {
     let calls_min = match world.weather.random {
         Random::None => return false,
-        // One refusal convicts a record if the endpoint answered others before and after it.
-        Random::HalfBroken(failure) if failure.is_refusal() => 1,
+
         Random::Rare(_) | Random::Throttling(..) | Random::HalfBroken(_) => 2,
     };
     let trail = result.trails.iter().find(|(name, _)| name == record);
