@@ -105,6 +105,15 @@ impl Blame {
         witnesses
     }
 
+    /// Returns the indexes of the accused requests whose witness has not been probed.
+    pub(super) fn unprobed(&self) -> impl Iterator<Item = usize> {
+        let unprobed = self
+            .accused
+            .iter()
+            .filter(|(_, accused)| !self.probed.contains(&accused.witness));
+        unprobed.map(|(index, _)| *index)
+    }
+
     /// Returns the accused requests with this witness.
     pub(super) fn of(&self, witness: &Witness) -> impl Iterator<Item = (usize, &Accused)> {
         let accused = self

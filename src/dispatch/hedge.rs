@@ -33,51 +33,13 @@ const HEDGE_BURST: f64 = 50.0;
 /// The minimum interval between checks for a spare permit.
 const SPARE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
+type CallResult = Result<Response, Fault>;
+
 /// An endpoint whose slow calls are hedged, or none if hedging is off. One instance for each process.
 #[derive(Debug)]
 pub struct Hedged<E> {
     endpoint: E,
-    hedging: Option<Hedging>,
-}
-
-impl<E> Hedged<E> {
-    /// Hedges calls that take longer than this `percentile` of the latest latencies, 95–99. Without a `percentile`, no
-    /// call is hedged. Hedged calls use only spare permits of `capacity`, and share the `call_timeout` of the first
-    /// call.
-    pub fn new(endpoint: E, percentile: Option<u8>, call_timeout: Duration, capacity: Capacity) -> Self {
-        let hedging = percentile.map(|percentile| Hedging {
-            percentile,
-            call_timeout,
-            capacity,
-            state: Mutex::default(),
-        });
-        Self { endpoint, hedging }
-    }
-}
-
-impl<E: Endpoint> Endpoint for Hedged<E> {
-    async fn prepare(&self) -> Result<(), Fault> {
-        self.endpoint.prepare().await
-    }
-
-    async fn invoke(&self, call: Call<'_>) -> CallResult {
-        match &self.hedging {
-            Some(hedging) => hedging.invoke(&self.endpoint, call).await,
-            None => self.endpoint.invoke(call).await,
-        }
-    }
-
-    fn name(&self) -> &str {
-        self.endpoint.name()
-    }
-}
-
-type CallResult = Result<Response, Fault>;
-
-/// Decides when a hedged call is made, and limits their number.
-#[derive(Debug)]
-struct Hedging {
-    percentile: u8,
+    percentile: Option<u8>,
     call_timeout: Duration,
     capacity: Capacity,
     state: Mutex<State>,
@@ -94,11 +56,28 @@ struct State {
     budget: f64,
 }
 
-impl Hedging {
+impl<E: Endpoint> Endpoint for Hedged<E> {
+    async fn prepare(&self) -> Result<(), Fault> {
+        self.endpoint.prepare().await
+    }
+
+    async fn invoke(&self, call: Call<'_>) -> CallResult {
+        match self.percentile {
+            Some(percentile) => self.invoke_hedged(call, percentile).await,
+            None => self.endpoint.invoke(call).await,
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.endpoint.name()
+    }
+}
+
+impl<E: Endpoint> Hedged<E> {
     /// Makes a call, and a hedged call if the first is slow.
-    async fn invoke(&self, endpoint: &impl Endpoint, call: Call<'_>) -> CallResult {
+    async fn invoke_hedged(&self, call: Call<'_>, percentile: u8) -> CallResult {
         let started = Instant::now();
-        let invoke = || Box::pin(endpoint.invoke(call.clone()));
+        let invoke = || Box::pin(self.endpoint.invoke(call.clone()));
         let answer = match self.begin() {
             None => invoke().await,
             Some(delay) => match select(invoke(), pin!(self.acquire_spare_when_slow(delay))).await {
@@ -110,9 +89,24 @@ impl Hedging {
             },
         };
         if answer.is_ok() {
-            self.record_answer(started.elapsed());
+            self.record_answer(started.elapsed(), percentile);
         }
         answer
+    }
+}
+
+impl<E> Hedged<E> {
+    /// Hedges calls that take longer than this `percentile` of the latest latencies, 95–99. Without a `percentile`, no
+    /// call is hedged. Hedged calls use only spare permits of `capacity`, and share the `call_timeout` of the first
+    /// call.
+    pub fn new(endpoint: E, percentile: Option<u8>, call_timeout: Duration, capacity: Capacity) -> Self {
+        Self {
+            endpoint,
+            percentile,
+            call_timeout,
+            capacity,
+            state: Mutex::default(),
+        }
     }
 
     /// Waits until a call is slow, and then polls for a spare permit, without a place in the queue for permits.
@@ -147,7 +141,7 @@ impl Hedging {
     }
 
     /// Records that a request was answered, `latency` after its first call started.
-    fn record_answer(&self, latency: Duration) {
+    fn record_answer(&self, latency: Duration, percentile: u8) {
         let mut state = self.state();
         if state.latencies.len() == LATENCY_WINDOW {
             state.latencies.pop_front();
@@ -156,7 +150,7 @@ impl Hedging {
         state.since_recompute += 1;
         if state.since_recompute >= RECOMPUTE_EVERY && state.latencies.len() >= MIN_SAMPLES {
             state.since_recompute = 0;
-            state.delay = Some(slow_threshold(&state.latencies, self.percentile));
+            state.delay = Some(slow_threshold(&state.latencies, percentile));
         }
     }
 

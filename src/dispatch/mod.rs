@@ -172,6 +172,7 @@ impl<E: Endpoint> Dispatcher<E> {
     async fn drive(&self, scheduler: &mut Scheduler) {
         let mut started = 0_usize;
         while scheduler.has_work() {
+            scheduler.push_due_probes(self.invoker.call_timeout());
             let permit = match self.acquire_permit(scheduler).await {
                 Some(Ok(permit)) => permit,
                 Some(Err(fault)) => {
@@ -190,7 +191,9 @@ impl<E: Endpoint> Dispatcher<E> {
                 scheduler.stop_starting();
                 continue;
             }
-            scheduler.keep_reserve(self.invoker.call_timeout());
+            // The wait for the permit may have taken long.
+            scheduler.push_due_probes(self.invoker.call_timeout());
+            scheduler.drop_late_requests();
             if !scheduler.has_ready() {
                 continue;
             }

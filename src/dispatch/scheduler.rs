@@ -102,6 +102,8 @@ struct PendingRequest {
     /// For a part of an accused request, the end of that request's last call. A part is not retried after a Suspect
     /// fault.
     split_off_since: Option<Moment>,
+    /// The duration of its latest attempt, or of the attempt at the request that it was split off.
+    latest_duration: Duration,
     /// The latest fault that its records may have caused, and the number of records in the request that failed.
     latest_fault: Option<(Fault, usize)>,
 }
@@ -155,6 +157,7 @@ impl Scheduler {
             first_start: None,
             last_attempts: 0,
             split_off_since: None,
+            latest_duration: Duration::ZERO,
             latest_fault: None,
         };
         *self.requests.get_mut(index).expect("an index of this batch") = Some(pending);
@@ -241,21 +244,24 @@ impl Scheduler {
         self.calls.spawn(call.instrument(span));
     }
 
-    /// Keeps time for last attempts and probes. If requests are accused, drops each ready attempt that may take
-    /// `call_timeout` and leave too little time: a last attempt for its probe, any other for a last attempt as well.
-    pub(super) fn keep_reserve(&mut self, call_timeout: Duration) {
-        let left = self.calls_end.saturating_duration_since(Instant::now());
-        let last_attempt = call_timeout + self.probe_reserve;
-        if self.blame.is_empty() || left >= call_timeout + last_attempt {
-            return;
+    /// Makes a request ready that goes before all others, unless a record before it stops it.
+    fn push_urgent(&mut self, index: usize) {
+        if index < self.stop_index {
+            self.urgent.push_back(CallTarget::Request(index));
         }
+    }
+
+    /// Drops the urgent requests that would probably not end in time. Their records fail with their latest fault.
+    pub(super) fn drop_late_requests(&mut self) {
+        let left = self.calls_end.saturating_duration_since(Instant::now());
         let requests = &self.requests;
-        self.ready.retain(|Reverse(index)| {
-            let pending = requests.get(*index).and_then(Option::as_ref);
-            let is_judged = pending.is_some_and(|it| it.last_attempts > 0 || it.split_off_since.is_some());
-            is_judged && left >= last_attempt
+        let time_needed = |index: usize| requests.get(index)?.as_ref().map(|it| it.latest_duration);
+        self.urgent.retain(|target| match target {
+            CallTarget::Probe(_) => true,
+            CallTarget::Request(index) => {
+                time_needed(*index).is_none_or(|duration| duration + self.probe_reserve <= left)
+            }
         });
-        self.waiting.clear();
     }
 
     /// Fails the next call with the fault because of which no call can be made.

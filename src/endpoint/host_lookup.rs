@@ -1,5 +1,5 @@
-//! Lookups of the addresses of hosts. A failed lookup can be told apart from a failed connection, and repeated without a
-//! call: it shows nothing about the host.
+//! Lookups of the addresses of hosts. A failed lookup can be told apart from a failed connection, and repeated without
+//! a call: it shows nothing about the host.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::aws_error::{causes, chain};
 /// lookup. A resolver whose name servers do not respond takes longer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A resolver whose errors are [`FailedLookup`]s.
+/// A resolver whose errors can be told apart from those of connections.
 #[derive(Debug, Clone)]
 pub struct Resolver(SharedDnsResolver);
 

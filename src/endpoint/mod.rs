@@ -44,7 +44,8 @@ pub trait Endpoint: Send + Sync + 'static {
     /// Makes one call and waits for the response without a timeout. The caller cancels the call by dropping the future.
     /// After the loss of a pooled connection, the call is repeated immediately. If the credentials or the API key are
     /// refused, or the lookup of the host fails, the fault is
-    /// [`Unprepared`](crate::outcome::LoadSignal::Unprepared), and the next preparation repeats the fetch or the lookup.
+    /// [`Unprepared`](crate::outcome::LoadSignal::Unprepared), and the next preparation repeats the fetch or the
+    /// lookup.
     fn invoke(&self, call: Call<'_>) -> impl Future<Output = Result<Response, Fault>> + Send;
 
     /// Returns the endpoint's name, as the envelope shows it.

@@ -117,10 +117,8 @@ impl Transport {
                 Auth::SigV4 { credentials, .. } => Some(credentials.cached().ok_or(CallError::Unprepared)?),
                 Auth::None(_) => None,
             };
-            let key = match &self.key {
-                Some(key) => Some(key.cached().ok_or(CallError::Unprepared)?),
-                None => None,
-            };
+            let key = self.key.as_ref().map(|key| key.cached().ok_or(CallError::Unprepared));
+            let key = key.transpose()?;
             let request = self.request(credentials.as_ref(), key.as_deref(), per_call, body.clone())?;
             match self.send(request).await {
                 Ok(answer) if self.refuses_identity(&answer, credentials.as_ref(), key.as_deref()) => {

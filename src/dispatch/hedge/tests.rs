@@ -48,9 +48,8 @@ fn invoker_with_budget(
     let endpoint = ScriptedEndpoint(Mutex::new(calls.iter().copied().collect()));
     let capacity = Capacity::new(NonZeroUsize::new(capacity).unwrap(), is_adaptive);
     let hedged = Hedged::new(endpoint, Some(95), TIMEOUT, capacity.clone());
-    let hedging = hedged.hedging.as_ref().unwrap();
-    (0..100).for_each(|_| hedging.record_answer(Duration::from_millis(10)));
-    (0..first_calls).for_each(|_| _ = hedging.begin());
+    (0..100).for_each(|_| hedged.record_answer(Duration::from_millis(10), 95));
+    (0..first_calls).for_each(|_| _ = hedged.begin());
     Invoker::new(hedged, TIMEOUT, capacity)
 }
 
@@ -213,41 +212,40 @@ async fn a_spare_permit_is_returned_if_the_hedge_budget_is_empty() {
     assert!(invoker.capacity().try_acquire_for_hedge().is_some());
 }
 
-fn hedging(latencies_ms: impl IntoIterator<Item = u64>) -> Hedging {
+fn hedged(latencies_ms: impl IntoIterator<Item = u64>) -> Hedged<()> {
     let hedged = Hedged::new((), Some(95), TIMEOUT, Capacity::new(NonZeroUsize::MIN, true));
-    let hedging = hedged.hedging.unwrap();
     for latency in latencies_ms {
-        hedging.record_answer(Duration::from_millis(latency));
+        hedged.record_answer(Duration::from_millis(latency), 95);
     }
-    hedging
+    hedged
 }
 
 #[test]
 fn a_call_is_slow_beyond_the_percentile_of_the_latest_latencies() {
     let ms = |milliseconds| Some(Duration::from_millis(milliseconds));
-    assert_eq!(hedging(1..=99).begin(), None, "too few latencies");
-    assert_eq!(hedging(1..=100).begin(), ms(95));
+    assert_eq!(hedged(1..=99).begin(), None, "too few latencies");
+    assert_eq!(hedged(1..=100).begin(), ms(95));
     assert_eq!(
-        hedging((1..=100).chain([8; 512])).begin(),
+        hedged((1..=100).chain([8; 512])).begin(),
         ms(12),
         "at least 1.5 times the median"
     );
     assert_eq!(
-        hedging((0..128).map(|call| if call % 10 == 0 { 500 } else { 10 })).begin(),
+        hedged((0..128).map(|call| if call % 10 == 0 { 500 } else { 10 })).begin(),
         ms(500)
     );
 }
 
 #[test]
 fn at_most_one_call_in_twenty_is_hedged() {
-    let hedging = hedging([]);
+    let hedged = hedged([]);
     for first in 1..=400 {
-        hedging.begin();
-        assert_eq!(hedging.try_withdraw(), first % 20 == 0, "{first}");
+        hedged.begin();
+        assert_eq!(hedged.try_withdraw(), first % 20 == 0, "{first}");
     }
-    (0..10_000).for_each(|_| _ = hedging.begin());
+    (0..10_000).for_each(|_| _ = hedged.begin());
     assert_eq!(
-        (0..100).filter(|_| hedging.try_withdraw()).count(),
+        (0..100).filter(|_| hedged.try_withdraw()).count(),
         50,
         "the budget is limited"
     );

@@ -4,6 +4,9 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{CallTarget, Scheduler, failed};
 use crate::dispatch::blame::{Accused, Progress};
@@ -60,17 +63,19 @@ impl Scheduler {
         }
         for (index, accused) in self.blame.take_with_evidence(&self.evidence) {
             match accused.progress {
-                Progress::Uncalled => self.ready.push(Reverse(index)),
+                Progress::Uncalled => self.push_urgent(index),
                 _ if self.request_records(index) > 1 => {
                     let halves = self.split(index, &accused);
-                    self.ready.extend(halves.map(Reverse));
+                    for half in halves {
+                        self.push_urgent(half);
+                    }
                 }
                 Progress::NeedsEvidenceAfter if !self.needs_another_attempt(index, &accused) => {
                     self.settle_request(index, accused.rejection().into());
                 }
                 Progress::NeedsLastAttempt | Progress::NeedsEvidenceAfter => {
                     self.pending_mut(index).last_attempts += 1;
-                    self.ready.push(Reverse(index));
+                    self.push_urgent(index);
                 }
             }
         }
@@ -108,6 +113,23 @@ impl Scheduler {
             }
         }
         !witnesses.is_empty()
+    }
+
+    /// Makes probes ready although calls are in flight, if there is just enough time left for these calls, the longest
+    /// last attempt and its probes.
+    pub(in crate::dispatch) fn push_due_probes(&mut self, call_timeout: Duration) {
+        let unprobed = self.blame.unprobed().filter_map(|index| self.pending_request(index));
+        let Some(longest) = unprobed.map(|pending| pending.latest_duration).max() else {
+            return;
+        };
+        let reserve = call_timeout + longest + self.probe_reserve;
+        if self.is_out_of_time || Instant::now() + reserve < self.calls_end {
+            return;
+        }
+        for witness in self.blame.witnesses() {
+            let probe = self.next_probe(&witness);
+            self.urgent.extend(probe.map(CallTarget::Probe));
+        }
     }
 
     /// Returns the probe for this witness, once until there is evidence. A record is not evidence against itself.
@@ -185,13 +207,16 @@ impl Scheduler {
 
     /// Replaces an accused request with two halves, which are not ready yet, and returns their indexes.
     fn split(&mut self, index: usize, accused: &Accused) -> [usize; 2] {
-        let request = self.take_request(index).request;
+        let pending = self.take_request(index);
+        let request = &pending.request;
         self.stats.splits.fetch_add(1, Ordering::Relaxed);
         let records = request.records().len();
+        let latest_duration = pending.latest_duration;
         request.halves().map(|half| {
             let half = self.add(half);
             let pending = self.pending_mut(half);
             pending.split_off_since = Some(accused.since);
+            pending.latest_duration = latest_duration;
             pending.latest_fault = Some((accused.fault.clone(), records));
             half
         })

@@ -111,6 +111,7 @@ impl Scheduler {
         if matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) {
             pending.latest_fault = Some((fault.clone(), records));
         }
+        pending.latest_duration = start.at.elapsed();
         pending.attempts += 1;
         let attempts = pending.attempts;
         let is_last_attempt = pending.last_attempts > 0;
@@ -238,6 +239,8 @@ impl Scheduler {
         if index < self.stop_index {
             self.stop_index = index;
             self.waiting.retain(|Reverse((_, waiting))| *waiting < index);
+            let is_before = |target: &CallTarget| !matches!(target, CallTarget::Request(urgent) if *urgent >= index);
+            self.urgent.retain(is_before);
         }
     }
 }
