@@ -120,9 +120,9 @@ impl Arrived {
 /// Returns the maximum number of attempts at a record in one invocation.
 fn attempts_max(world: &World) -> u32 {
     let config = world.config();
-    // The last of MAX_ATTEMPTS may be the first refusal. After it, the record has one last attempt, and at least two in
-    // all. An answered record may be called again as a probe.
-    let attempts_max = config.retry.max_attempts.max(2) + 1;
+    // While some instances may be broken, a record has several last attempts.
+    let last_attempts_max = 8;
+    let attempts_max = config.retry.max_attempts.max(2) + last_attempts_max;
     // A record is part of the whole request and of each half down to the record alone.
     let requests_max = world.records_per_request.next_power_of_two().ilog2() + 1;
     // Any record of a request may also be sent as a probe of the endpoint.

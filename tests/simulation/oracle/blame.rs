@@ -43,17 +43,12 @@ fn is_reason(world: &World, failure: Failure, reason: &str) -> bool {
     reason == expected || !world.weather.is_perfect() && ["Refused", "GivenUp"].contains(&reason)
 }
 
-/// Returns true if all calls that convicted the healthy `record` happened to fail, while calls for others were answered.
-/// Nobody can tell such a record from a poison record. [`Counts`](super::Counts) limits their share. In an outage or
-/// with a broken model, there is no such excuse.
+/// Returns true if the last attempts at the healthy `record` happened to fail, while calls for others were answered.
+/// Nobody can tell such a record from a poison record. [`Counts`](super::Counts) limits their share. In an outage or with a
+/// broken model, there is no such excuse.
 fn is_unlucky(world: &World, result: &RunResult, record: &str) -> bool {
-    let calls_min = match world.weather.random {
-        Random::None => return false,
-
-        Random::Rare(_) | Random::Throttling(..) | Random::HalfBroken(_) => 2,
-    };
     let trail = result.trails.iter().find(|(name, _)| name == record);
-    trail.is_some_and(|(_, trail)| trail.unlucky_alone_most >= calls_min)
+    world.weather.random != Random::None && trail.is_some_and(|(_, trail)| trail.unlucky_alone_most > 0)
 }
 
 /// Returns true if nothing but poison records can keep the function from its work, and it has the time for them.
