@@ -34,7 +34,7 @@ use setting::setting;
 use world::World;
 
 /// The number of seeds to run if `SEEDS` is not set. A developer can wait for this many.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 250;
 
 /// Runs the stream of one seed from the first record to the last, and checks the result.
 ///
