@@ -10,8 +10,8 @@
 //!    ended. The answer must come from the same model, unless the fault may be about the model that the record names.
 //! 3. With evidence, a request for several records is split in halves. A single record has its *last attempt*. If that
 //!    fails as well, and there is evidence again, the record is rejected. So the endpoint has answered other records
-//!    both before and after the call that convicts the record. If the model has lately answered records that it had
-//!    not answered before, some of its instances may be broken. Then one last attempt is not enough.
+//!    both before and after the call that convicts the record. If the model has lately answered records after the
+//!    same kind of fault, some of its instances may be broken. Then one last attempt is not enough.
 //! 4. If no call is left that could provide evidence, the dispatcher sends a *probe*: a request that was answered
 //!    before, or the setting `PROBE`. If that fails too, a request for several records is its own probe: it is halved
 //!    along one path until a half is answered.

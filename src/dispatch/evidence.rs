@@ -1,5 +1,6 @@
 //! The evidence that the endpoint works, and the requests to probe it with. One instance for each process.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +10,7 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use crate::inference::InferenceRequest;
+use crate::outcome::FaultKind;
 
 /// The maximum number of models that are known. The least recently called model is forgotten first.
 const MODELS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
@@ -56,8 +58,8 @@ struct Answers {
 struct ModelAnswers {
     /// The latest start of an answered call.
     latest_start: Option<Moment>,
-    /// The latest time at which a record was answered that had been Refused or Suspect before.
-    recovered_at: Option<Instant>,
+    /// For each kind of fault, the latest time at which a record was answered after such a fault.
+    recovered_at: HashMap<FaultKind, Instant>,
     probe: Option<Probe>,
 }
 
@@ -88,20 +90,18 @@ impl Evidence {
         Moment(self.latest_moment.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Returns whether this model has lately answered a record that had been Refused or Suspect. Then some of its
-    /// instances may be broken.
-    pub(super) fn is_unsteady(&self, model: Option<&Arc<str>>) -> bool {
+    /// Returns whether this model has lately answered a record after a fault of this `kind`. Then some of its instances
+    /// may be broken.
+    pub(super) fn is_unsteady(&self, model: Option<&Arc<str>>, kind: FaultKind) -> bool {
         let answers = self.answers();
-        let recovered_at = answers
-            .models
-            .peek(&model.cloned())
-            .and_then(|model| model.recovered_at);
+        let model = answers.models.peek(&model.cloned());
+        let recovered_at = model.and_then(|model| model.recovered_at.get(&kind));
         recovered_at.is_some_and(|recovered_at| recovered_at.elapsed() < UNSTEADY_TIME)
     }
 
-    /// Records that a record was answered that had been Refused or Suspect before.
-    pub(super) fn record_recovery(&self, model: Option<&Arc<str>>) {
-        self.answers().model(model).recovered_at = Some(Instant::now());
+    /// Records that a record was answered after a fault of this `kind`.
+    pub(super) fn record_recovery(&self, model: Option<&Arc<str>>, kind: FaultKind) {
+        self.answers().model(model).recovered_at.insert(kind, Instant::now());
     }
 
     /// Returns whether a call that started after `moment` was answered.
@@ -248,12 +248,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_model_is_unsteady_for_a_minute_after_a_recovery() {
         let evidence = evidence();
-        assert!(!evidence.is_unsteady(None));
-        evidence.record_recovery(None);
+        use FaultKind::{Refused, Suspect};
+        assert!(!evidence.is_unsteady(None, Refused));
+        evidence.record_recovery(None, Refused);
         advance(UNSTEADY_TIME - Duration::from_millis(1)).await;
-        assert!(evidence.is_unsteady(None) && !evidence.is_unsteady(Some(&"other".into())));
+        assert!(evidence.is_unsteady(None, Refused));
+        assert!(!evidence.is_unsteady(None, Suspect) && !evidence.is_unsteady(Some(&"other".into()), Refused));
         advance(Duration::from_millis(1)).await;
-        assert!(!evidence.is_unsteady(None));
+        assert!(!evidence.is_unsteady(None, Refused));
     }
 
     #[test]

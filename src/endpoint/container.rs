@@ -89,7 +89,7 @@ mod tests {
             (&[401, 403, 405], FaultKind::Misconfigured),
         ] {
             for status in statuses {
-                assert_eq!(fault(*status, "").kind, kind, "{status}");
+                assert_eq!(fault(*status, "", false).kind, kind, "{status}");
             }
         }
     }

@@ -13,8 +13,6 @@ use crate::lambda::time_budget::{Invocation, Schedule, TimeBudget};
 #[derive(Debug)]
 pub(super) struct TimeChecks {
     call_timeout: Duration,
-    max_attempts: u32,
-    max_records: usize,
     give_up_after: Option<Duration>,
     time_budget: TimeBudget,
 }
@@ -23,8 +21,6 @@ impl TimeChecks {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             call_timeout: config.call_timeout,
-            max_attempts: config.retry.max_attempts,
-            max_records: config.requests.max_records,
             give_up_after: config.give_up_after,
             time_budget: config.time_budget,
         }
@@ -59,13 +55,6 @@ impl TimeChecks {
         may_give_up.collect()
     }
 
-    /// Returns the number of attempts after which a record that hangs is given up: until it is alone in a request, and
-    /// has had its last attempt.
-    fn attempts_to_give_up(&self) -> u32 {
-        let halvings = self.max_records.next_power_of_two().ilog2();
-        self.max_attempts.max(2) + halvings
-    }
-
     /// Logs a warning if the time settings do not fit into the time of an invocation. Runs at the first event, because
     /// the function's timeout is unknown before.
     pub(super) fn check(&self, invocation_time: Duration) {
@@ -83,15 +72,12 @@ impl TimeChecks {
                 "CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time, so a slow call is cancelled \
                  before its timeout: raise the function's timeout or lower CALL_TIMEOUT_MS"
             );
-        } else if self.give_up_after.is_some()
-            && invocation_time < self.call_timeout * self.attempts_to_give_up() + reserve
-        {
+        } else if self.give_up_after.is_some() && invocation_time < self.call_timeout * 2 + reserve {
             warn!(
                 left_ms,
-                attempts = self.attempts_to_give_up(),
-                "the attempts (MAX_ATTEMPTS, and with MultiRecord one more for each halving) x CALL_TIMEOUT_MS + \
-                 DEADLINE_RESERVE_MS are more than an invocation's time, so a record that hangs cannot use all its \
-                 attempts and is never given up: raise the function's timeout or lower CALL_TIMEOUT_MS"
+                "2 x CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time, so a record that hangs has \
+                 no time for its last attempt and is never given up: raise the function's timeout or lower \
+                 CALL_TIMEOUT_MS"
             );
         }
     }

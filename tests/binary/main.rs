@@ -36,7 +36,7 @@ fn options(settings: &[(&str, &str)]) -> Options {
         .collect();
     Options {
         program: Some(Program::Binary(PathBuf::from(env!("CARGO_BIN_EXE_instream")))),
-        timeout: Duration::from_mins(1),
+        timeout: Duration::from_mins(2),
         settings,
         ..Options::default()
     }

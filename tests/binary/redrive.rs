@@ -65,12 +65,14 @@ async fn broken(folder: &Path, count: usize, packing: Packing, break_it: impl Fn
     [summary.files.dead_letters, summary.files.on_failure]
 }
 
-/// Returns a file with `count` dead letters, from an endpoint that refuses everything.
-async fn refused(folder: &Path, count: usize) -> PathBuf {
-    let [dead_letters, _] = broken(folder, count, Packing::default(), |options| {
-        options.local_endpoint.rates.refuse = 1.0;
-    })
-    .await;
+/// Sets a limit that is too low for all records, so that each is rejected.
+fn reject_all(options: &mut Options) {
+    options.settings.insert("MAX_PAYLOAD_BYTES".to_owned(), "10".to_owned());
+}
+
+/// Returns a file with `count` dead letters, from a function with a wrong setting.
+async fn rejected(folder: &Path, count: usize) -> PathBuf {
+    let [dead_letters, _] = broken(folder, count, Packing::default(), reject_all).await;
     assert_eq!(lines(&dead_letters).len(), count);
     dead_letters
 }
@@ -131,9 +133,9 @@ fn outcome(summary: &Summary) -> (usize, usize, Option<u64>, Option<u64>) {
 }
 
 #[tokio::test]
-async fn refused_records_are_predicted_with_their_event_ids_after_the_endpoint_is_fixed() {
+async fn rejected_records_are_predicted_with_their_event_ids_after_the_setting_is_fixed() {
     let folder = Folder::new("mended");
-    let dead_letters = refused(&folder.0, 100).await;
+    let dead_letters = rejected(&folder.0, 100).await;
     let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!(outcome(&summary), (100, 100, Some(100), Some(0)), "{summary}");
     assert!(summary.is_complete() && summary.batches == 5, "{summary}");
@@ -165,7 +167,7 @@ fn another_record(letter: &str) -> String {
 #[tokio::test]
 async fn records_with_the_same_event_ids_in_another_file_are_sent_as_well() {
     let folder = Folder::new("same-ids");
-    let dead_letters = refused(&folder.0, 20).await;
+    let dead_letters = rejected(&folder.0, 20).await;
     let of_another_file: Vec<_> = lines(&dead_letters).iter().map(|line| another_record(line)).collect();
     let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!(outcome(&summary), (20, 20, Some(20), Some(0)), "{summary}");
@@ -183,7 +185,7 @@ async fn records_with_the_same_event_ids_in_another_file_are_sent_as_well() {
 #[tokio::test]
 async fn without_yes_nothing_is_sent_and_nothing_is_written() {
     let folder = Folder::new("dry");
-    let dead_letters = refused(&folder.0, 30).await;
+    let dead_letters = rejected(&folder.0, 30).await;
     let before = std::fs::read(&dead_letters).unwrap();
     let mut dry = redrive(&folder.0, &dead_letters);
     dry.yes = false;
@@ -194,7 +196,10 @@ async fn without_yes_nothing_is_sent_and_nothing_is_written() {
     options.program = Some(instream_local::function::Program::Shell("false".to_owned()));
     let summary = run(dry).await.unwrap();
     assert_eq!(summary.survey.records, 30, "{summary}");
-    assert_eq!(summary.survey.reasons, BTreeMap::from([("Refused".to_owned(), 30)]));
+    assert_eq!(
+        summary.survey.reasons,
+        BTreeMap::from([("PayloadTooLarge".to_owned(), 30)])
+    );
     assert_eq!(summary.survey.sources.values().sum::<usize>(), 30);
     assert!(summary.survey.oldest_ms.is_some() && summary.survey.oldest_ms <= summary.survey.newest_ms);
     assert!(
@@ -208,12 +213,12 @@ async fn without_yes_nothing_is_sent_and_nothing_is_written() {
 #[tokio::test]
 async fn records_that_are_rejected_again_are_reported_stored_and_sent_by_the_next_run() {
     let folder = Folder::new("rejected");
-    let dead_letters = refused(&folder.0, 30).await;
+    let dead_letters = rejected(&folder.0, 30).await;
     let mut broken = redrive(&folder.0, &dead_letters);
     let Target::Local(options) = &mut broken.target else {
         panic!()
     };
-    options.local_endpoint.rates.refuse = 1.0;
+    reject_all(options);
     let summary = run(broken).await.unwrap();
     assert_eq!(outcome(&summary), (30, 30, Some(0), Some(30)), "{summary}");
     assert!(!summary.is_complete());
@@ -255,10 +260,7 @@ async fn user_records_of_an_aggregate_are_sent_with_identifiers_of_their_own() {
         aggregate: Some(7),
         gzip: false,
     };
-    let [dead_letters, _] = broken(&folder.0, 70, packing, |options| {
-        options.local_endpoint.rates.refuse = 1.0;
-    })
-    .await;
+    let [dead_letters, _] = broken(&folder.0, 70, packing, reject_all).await;
     let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!(outcome(&summary), (70, 70, Some(70), Some(0)), "{summary}");
     let expected = once_each(&dead_letters).into_keys().map(|(event_id, number)| {
@@ -275,14 +277,17 @@ async fn user_records_of_an_aggregate_are_sent_with_identifiers_of_their_own() {
 #[tokio::test]
 async fn unreadable_lines_are_counted_and_skipped_and_a_repeated_dead_letter_is_sent_once() {
     let folder = Folder::new("broken-lines");
-    let dead_letters = refused(&folder.0, 20).await;
+    let dead_letters = rejected(&folder.0, 20).await;
     let mut text = lines(&dead_letters);
-    let twin = text[3].replace("the container", "another container");
+    let twin = text[3].replace("the body", "another body");
     assert_ne!(twin, text[3]);
     text.push(twin);
     let (start, _) = text[5].split_at(100);
     text.insert(5, start.to_owned());
-    text.insert(9, r#"{"eventId":"shardId-0:1","reason":{"kind":"Refused"}}"#.to_owned());
+    text.insert(
+        9,
+        r#"{"eventId":"shardId-0:1","reason":{"kind":"PayloadTooLarge"}}"#.to_owned(),
+    );
     text.insert(12, String::new());
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
     let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
@@ -300,10 +305,10 @@ async fn unreadable_lines_are_counted_and_skipped_and_a_repeated_dead_letter_is_
 #[tokio::test]
 async fn only_dead_letters_with_the_selected_reasons_are_sent_up_to_the_limit() {
     let folder = Folder::new("filter");
-    let dead_letters = refused(&folder.0, 20).await;
+    let dead_letters = rejected(&folder.0, 20).await;
     let mut text = lines(&dead_letters);
     for line in &mut text[10..] {
-        *line = line.replace(r#""kind":"Refused""#, r#""kind":"GivenUp""#);
+        *line = line.replace(r#""kind":"PayloadTooLarge""#, r#""kind":"GivenUp""#);
     }
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
     let mut some = redrive(&folder.0, &dead_letters);

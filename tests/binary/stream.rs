@@ -83,8 +83,10 @@ async fn the_limit_counts_records_and_empty_lines_are_not_records() {
         mapping,
         folder: folder.clone(),
     };
-    // The model refuses records that are not transactions.
-    let summary = run_stream(stream, spawned(options(&[]))).await;
+    // The model refuses records that are not transactions. The answer to a transaction is the evidence that it works.
+    let transactions = std::fs::read_to_string(repository("events/transactions.jsonl")).unwrap();
+    let transaction = transactions.lines().next().unwrap();
+    let summary = run_stream(stream, spawned(options(&[("PROBE", transaction)]))).await;
     assert_eq!(
         (summary.records, summary.predicted, summary.rejected, summary.batches),
         (2, Some(0), Some(2), 2)

@@ -39,7 +39,11 @@ async fn an_invocation_writes_one_line_of_metrics_before_its_response() {
         (sum("Predicted"), sum("Rejected"), sum("RejectedRefused")),
         (Some(4.0), Some(1.0), Some(1.0))
     );
-    assert_eq!(read["CallLatency"].count(), 4);
+    assert_eq!(
+        read["CallLatency"].count(),
+        6,
+        "a probe is answered before and after the last attempt at the refused record"
+    );
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Namespace"], "fraud/scores");
     assert_eq!(line["FunctionName"], "instream");

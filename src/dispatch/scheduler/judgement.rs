@@ -87,7 +87,9 @@ impl Scheduler {
         self.pending_request(index).is_some_and(|pending| {
             pending.last_attempts < UNSTEADY_LAST_ATTEMPTS
                 && accused.fault.load != LoadSignal::TimedOut
-                && self.evidence.is_unsteady(pending.request.target_model())
+                && self
+                    .evidence
+                    .is_unsteady(pending.request.target_model(), accused.fault.kind)
         })
     }
 

@@ -51,8 +51,11 @@ impl Scheduler {
             CallTarget::Probe(probe) => Arc::clone(probe),
             CallTarget::Request(index) => {
                 let pending = self.take_request(*index);
-                if pending.attempts > 0 && pending.latest_fault.is_some() {
-                    self.evidence.record_recovery(pending.request.target_model());
+                if pending.attempts > 0
+                    && let Some((fault, _)) = &pending.latest_fault
+                {
+                    self.evidence
+                        .record_recovery(pending.request.target_model(), fault.kind);
                 }
                 pending.request
             }

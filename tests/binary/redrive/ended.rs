@@ -8,7 +8,7 @@ use std::time::Duration;
 use instream_redrive::{Redrive, Target, run};
 use tokio::time::Instant;
 
-use super::{Folder, lines, predicted, redrive, refused};
+use super::{Folder, lines, predicted, redrive, rejected};
 
 const FOLDER: &str = "INSTREAM_REDRIVE_FOLDER";
 const LETTERS: &str = "INSTREAM_REDRIVE_LETTERS";
@@ -73,7 +73,7 @@ fn journal(folder: &Path) -> Vec<String> {
 #[tokio::test]
 async fn the_next_run_continues_an_interrupted_run_and_duplicates_nothing() {
     let folder = Folder::new("interrupted");
-    let letters = refused(&folder.0, 100).await;
+    let letters = rejected(&folder.0, 100).await;
     // In the middle of the third invocation.
     let status = end(start(&folder.0, &letters), &folder.0, "-INT", 5);
     assert!(status.success(), "the run ended by itself");
@@ -99,7 +99,7 @@ async fn the_next_run_continues_an_interrupted_run_and_duplicates_nothing() {
 #[tokio::test]
 async fn a_killed_run_loses_nothing_and_duplicates_at_most_one_batch() {
     let folder = Folder::new("killed");
-    let letters = refused(&folder.0, 100).await;
+    let letters = rejected(&folder.0, 100).await;
     let status = end(start(&folder.0, &letters), &folder.0, "-KILL", 5);
     assert!(!status.success());
     let left_out = {

@@ -3,7 +3,7 @@
 use instream_redrive::{RetryLimits, Target, run};
 use serde_json::Value;
 
-use super::{Folder, lines, outcome, predicted, redrive, refused};
+use super::{Folder, lines, outcome, predicted, redrive, rejected};
 
 /// Returns the dead letter with a record to which the endpoint always responds with an error.
 fn poisoned(letter: &str) -> String {
@@ -20,7 +20,7 @@ fn poisoned(letter: &str) -> String {
 #[tokio::test]
 async fn a_record_that_always_fails_does_not_block_the_records_after_it() {
     let folder = Folder::new("poison");
-    let dead_letters = refused(&folder.0, 50).await;
+    let dead_letters = rejected(&folder.0, 50).await;
     let mut text = lines(&dead_letters);
     text[7] = poisoned(&text[7]);
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
@@ -41,7 +41,7 @@ async fn a_record_that_always_fails_does_not_block_the_records_after_it() {
 #[tokio::test]
 async fn a_run_ends_in_an_outage_and_the_next_run_sends_the_rest() {
     let folder = Folder::new("outage");
-    let dead_letters = refused(&folder.0, 50).await;
+    let dead_letters = rejected(&folder.0, 50).await;
     let mut outage = redrive(&folder.0, &dead_letters);
     outage.retry_limits = RetryLimits {
         max_retries: 0,
@@ -63,7 +63,7 @@ async fn a_run_ends_in_an_outage_and_the_next_run_sends_the_rest() {
 #[tokio::test]
 async fn a_record_that_crashes_the_function_is_the_only_one_that_stays_unfinished() {
     let folder = Folder::new("deadly");
-    let dead_letters = refused(&folder.0, 8).await;
+    let dead_letters = rejected(&folder.0, 8).await;
     let mut text = lines(&dead_letters);
     text[2] = text[2].replace(r#""partitionKey":""#, r#""partitionKey":"deadly-"#);
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
