@@ -1,4 +1,4 @@
-//! What a failure looks like on the network.
+//! The end of a failed call, as the function receives it.
 
 use std::io::ErrorKind;
 

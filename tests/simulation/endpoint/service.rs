@@ -65,7 +65,8 @@ impl Service {
         trails
     }
 
-    /// Prints an event of a run that is looked at.
+    /// Prints an event of a run that is repeated alone.
+    #[expect(clippy::print_stdout, reason = "a developer reads it")]
     pub(crate) fn trace(&self, event: impl FnOnce() -> String) {
         if self.is_traced {
             println!("{:>9.3} {}", self.started.elapsed().as_secs_f64(), event());

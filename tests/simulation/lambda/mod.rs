@@ -129,16 +129,8 @@ impl<'w> Lambda<'w> {
         };
         let records = EventRecords::read(&event);
         let stop = self.begin_invocation(&records, &process);
-        self.service.trace(|| {
-            format!(
-                "invoked with {}",
-                String::from_utf8_lossy(&records.names().fold(Vec::new(), |mut all, name| {
-                    all.extend(name.bytes().skip(9));
-                    all.push(b' ');
-                    all
-                }))
-            )
-        });
+        self.service
+            .trace(|| format!("invoked with {:?}", records.names().collect::<Vec<_>>()));
         process.gate.is_running.store(true, Ordering::Relaxed);
         let killed = async {
             match kill_after {
@@ -168,8 +160,8 @@ impl<'w> Lambda<'w> {
         answer
     }
 
-    /// Waits for the function's timeout. If the clock jumps meanwhile, the function gets its time once more: nothing
-    /// could be in time.
+    /// Waits for the function's timeout. If the clock jumps meanwhile, the function gets its time again, because no
+    /// response could be in time.
     async fn time_out(&self) {
         loop {
             let jumps = self.service.jumps.load(Ordering::Relaxed);

@@ -104,7 +104,7 @@ impl Dice {
         ])
     }
 
-    /// Returns a failure of all calls for one model while the others work. A 404 is not among them: it says that the
+    /// Returns a failure of all calls for one model while the others work. A 404 is not among them: it means that the
     /// model does not exist, which is the fault of the records that name it.
     pub(super) fn model_outage(&mut self) -> Failure {
         self.one_of(&[

@@ -71,7 +71,7 @@ impl World {
         let models = if dice.chance(0.4) { dice.0.usize(1..4) } else { 0 };
         let drawn = Weather::draw(&mut dice, models, records_per_request);
         let weather = if is_plain { Weather::perfect() } else { drawn };
-        // With poison records, nobody could tell why a container fails on a lone record.
+        // With poison records, it would be unknown why a lone record fails.
         let is_healthy = weather.lone_row.is_some() || dice.chance(0.1);
         let shards = if is_plain { 1 } else { dice.0.usize(1..4) };
         let shards = (0..shards)
