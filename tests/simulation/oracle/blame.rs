@@ -44,8 +44,8 @@ fn is_reason(world: &World, failure: Failure, reason: &str) -> bool {
 }
 
 /// Returns true if the last attempts at the healthy `record` happened to fail, while calls for others were answered.
-/// Such a record cannot be distinguished from a poison record. [`Counts`](super::Counts) limits their share. In an outage or
-/// with a broken model, there is no such excuse.
+/// Such a record cannot be distinguished from a poison record. [`Counts`](super::Counts) limits their share. In an
+/// outage or with a broken model, there is no such excuse.
 fn is_unlucky(world: &World, result: &RunResult, record: &str) -> bool {
     let trail = result.trails.iter().find(|(name, _)| name == record);
     world.weather.random != Random::None && trail.is_some_and(|(_, trail)| trail.unlucky_alone_most > 0)
