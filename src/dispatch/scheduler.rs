@@ -221,10 +221,7 @@ impl Scheduler {
                 let pending = self.pending_mut(*index);
                 pending.first_start.get_or_insert(moment);
                 let is_retry = pending.attempts > 0;
-                let request = match pending.last_attempts {
-                    0 => Arc::clone(&pending.request),
-                    _ => Arc::new(pending.request.for_last_attempt()),
-                };
+                let request = pending.request.for_attempt(pending.last_attempts > 0);
                 self.stats.retries.fetch_add(is_retry.into(), Ordering::Relaxed);
                 request
             }

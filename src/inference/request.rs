@@ -112,16 +112,15 @@ impl InferenceRequest {
             .collect()
     }
 
-    /// Returns this request for a last attempt. With `MultiRecord`, a single record is in it twice, because some
-    /// containers fail on a single row. Only its first prediction counts.
+    /// Returns the request to send. In the last attempt at a single record with `MultiRecord`, the record is in the
+    /// request twice, because some containers fail on a single row. Only its first prediction counts.
     #[must_use]
-    pub fn for_last_attempt(&self) -> Self {
-        let copies = if self.is_multi_record() && self.has_one_record() {
-            2
-        } else {
-            1
-        };
-        self.with_parts(self.parts.repeat(copies))
+    pub fn for_attempt(self: &Arc<Self>, is_last_attempt: bool) -> Arc<Self> {
+        if !(is_last_attempt && self.is_multi_record() && self.has_one_record()) {
+            return Arc::clone(self);
+        }
+        let parts = self.parts.iter().cycle().take(2);
+        Arc::new(self.with_parts(parts.cloned().collect()))
     }
 
     /// Returns whether one of the records of `other` is in this request.

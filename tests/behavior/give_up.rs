@@ -34,7 +34,11 @@ async fn a_record_keeps_failing_beyond_give_up_after_s() {
         ran.assert_finished();
         assert_eq!(ran.dead_lettered, [5], "{behavior:?}");
         assert_eq!(ran.predicted, [0, 1, 2, 3, 4, 6, 7, 8, 9]);
-        assert!(ran.seen.attempts(5) <= 6, "MAX_ATTEMPTS in each delivery");
+        let attempts = ran.seen.attempts(5);
+        assert!(
+            attempts <= 8,
+            "MAX_ATTEMPTS in each delivery, and two more last attempts: {attempts}"
+        );
     }
 }
 
@@ -45,7 +49,9 @@ async fn with_give_up_after_s_of_zero_the_first_delivery_may_give_up() {
         let ran = scenario.record(5, behavior).run().await;
         ran.assert_finished();
         assert_eq!(ran.dead_lettered, [5], "{behavior:?}");
-        assert_eq!(ran.seen.attempts(5), 3, "MAX_ATTEMPTS");
+        // Little is known about the model, so a fault other than a timeout is repeated.
+        let last_attempts = if behavior == Behavior::Hang { 1 } else { 3 };
+        assert_eq!(ran.seen.attempts(5), 2 + last_attempts, "{behavior:?}");
     }
 }
 

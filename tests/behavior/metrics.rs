@@ -282,13 +282,13 @@ async fn calls_are_counted_by_their_result() {
     let running = Scenario::of(0).packed(4).record(2, Behavior::Fail(Refused)).start();
     running.invoke([9]).await.unwrap();
     running.invoke(0..4).await.unwrap();
-    // There are five requests, a last attempt, a probe before the first request is split, and a probe before and after
-    // the last attempt.
-    assert_eq!(sum(&running, "Calls"), Some(9.0));
+    // There are five requests, three last attempts at the refused record, a probe before the first request is split,
+    // and a probe before and after the last attempts.
+    assert_eq!(sum(&running, "Calls"), Some(11.0));
     assert_eq!(sum(&running, "Splits"), Some(2.0));
     assert_eq!(
         sum(&running, "Retries"),
-        Some(1.0),
+        Some(3.0),
         "the first call for a half is not a retry"
     );
 }

@@ -40,7 +40,7 @@ async fn a_request_is_refused_for_one_record() {
     assert_eq!(ran.predicted, all_but(100, &[37]));
     assert_eq!(ran.dead_lettered, [37]);
     // There is one call for the whole request, and two for each of at most seven halvings.
-    assert!(ran.seen.calls.len() <= 20, "{}", ran.seen.calls.len());
+    assert!(ran.seen.calls.len() <= 22, "{}", ran.seen.calls.len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,7 +74,7 @@ async fn an_aggregated_record_with_one_bad_user_record_is_finished() {
     );
     assert_eq!(lines.1[0]["subSequenceNumber"], 42);
     assert_eq!(lines.1[0]["data"], BASE64.encode("42"));
-    assert!(ran.seen.calls.len() <= 20, "{}", ran.seen.calls.len());
+    assert!(ran.seen.calls.len() <= 22, "{}", ran.seen.calls.len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -316,7 +316,9 @@ proptest! {
                 let response = running.invoke(0..count).await.unwrap();
                 let ran = running.finish(response);
                 let calls = ran.seen.calls.iter().filter(|call| **call != "1000000");
-                let distinct: std::collections::BTreeSet<_> = calls.collect();
+                // In its last attempts, a record is in its request twice.
+                let records = |call: &String| call.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+                let distinct: std::collections::BTreeSet<_> = calls.map(records).collect();
                 let most: usize = (0..count).step_by(size).map(|first| 2 * size.min(count - first) - 1).sum();
                 assert!(distinct.len() <= most, "{} requests, at most {most}", distinct.len());
                 assert_eq!(ran.dead_lettered, if behavior == REFUSED { bad.clone() } else { Vec::new() });

@@ -1,7 +1,6 @@
 //! The reactions to a finished call: a retry, an accusation, or outcomes.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinError;
@@ -45,22 +44,18 @@ impl Scheduler {
             self.blame.allow_probes(&Witness::Model(None));
         }
         self.faults_in_row = 0;
-        let request = match target {
-            CallTarget::Probe(probe) => Arc::clone(probe),
+        match target {
+            CallTarget::Probe(probe) => self.evidence.record_answer(probe, start.moment),
             CallTarget::Request(index) => {
                 let pending = self.take_request(*index);
-                if pending.attempts > 0
-                    && let Some((fault, _)) = &pending.latest_fault
-                {
-                    self.evidence
-                        .record_recovery(pending.request.target_model(), fault.kind);
+                let model = pending.request.target_model();
+                if let Some((fault, _)) = pending.latest_fault.filter(|_| pending.attempts > 0) {
+                    self.evidence.record_recovery(model, fault.kind);
                 }
-                pending.request
+                let sent = pending.request.for_attempt(pending.last_attempts > 0);
+                self.evidence.record_answer(&sent, start.moment);
+                self.settle_answered(&pending.request, answer);
             }
-        };
-        self.evidence.record_answer(&request, start.moment);
-        if let CallTarget::Request(_) = target {
-            self.settle_answered(&request, answer);
         }
         self.judge();
     }
