@@ -52,7 +52,11 @@ impl Scheduler {
             witness,
             progress,
         };
+        let has_earlier_evidence = accused.since < now;
         self.blame.accuse(index, accused);
+        if has_earlier_evidence {
+            self.judge();
+        }
     }
 
     /// Decides about all accused requests for which there is evidence now.
@@ -143,9 +147,11 @@ impl Scheduler {
         };
         let uncalled =
             find(&|index, accused| accused.progress == Progress::Uncalled && self.request_records(index) > 1);
-        // An overloaded container gets no further calls.
-        let several =
-            find(&|index, accused| accused.fault.kind != FaultKind::Overload && self.request_records(index) > 1);
+        // An overloaded container that has answered before gets no further calls.
+        let has_answered = self.evidence.probe(witness).is_some();
+        let several = find(&|index, accused| {
+            self.request_records(index) > 1 && !(has_answered && accused.fault.kind == FaultKind::Overload)
+        });
         if uncalled.is_none() && !self.blame.searched.insert(witness.clone()) {
             return None;
         }
@@ -168,7 +174,8 @@ impl Scheduler {
 
     /// Removes and returns a random ready request.
     fn take_any_ready(&mut self) -> Option<usize> {
-        let ready: Vec<_> = self.ready.iter().map(|Reverse(index)| *index).collect();
+        let ready = self.ready.iter().map(|Reverse(index)| *index);
+        let ready: Vec<_> = ready.filter(|index| *index < self.stop_index).collect();
         let taken = *fastrand::choice(&ready)?;
         self.ready.retain(|Reverse(index)| *index != taken);
         Some(taken)

@@ -32,7 +32,10 @@ impl Scheduler {
             Ok(answer) => self.on_answer(&target, start, answer),
             Err(fault) if fault.load == LoadSignal::Unprepared && fault.kind.is_transient() && !self.is_out_of_time => {
                 // This attempt does not count. The next one waits for the credentials before it acquires a permit.
-                self.urgent.push_back(target);
+                match target {
+                    CallTarget::Request(index) => self.push_urgent(index),
+                    CallTarget::Probe(_) => self.urgent.push_back(target),
+                }
             }
             Err(fault) => self.on_fault(&target, start, fault),
         }
@@ -146,11 +149,11 @@ impl Scheduler {
         }
     }
 
-    /// Makes a record ready for another last attempt if one is not enough. Timeouts are too long to repeat. Returns
-    /// whether there is another attempt.
+    /// Makes a record ready for another last attempt if one is not enough. A fault that takes long, or that pauses other
+    /// calls, is not repeated. Returns whether there is another attempt.
     fn repeat_last_attempt(&mut self, index: usize, fault: &Fault) -> bool {
         let is_quick =
-            matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) && fault.load != LoadSignal::TimedOut;
+            matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) && fault.load == LoadSignal::FromKind;
         let model = self.pending_mut(index).request.target_model().cloned();
         let last_attempts = self.evidence.last_attempts(model.as_ref(), fault.kind);
         let pending = self.pending_mut(index);

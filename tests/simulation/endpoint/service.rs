@@ -93,10 +93,12 @@ impl Service {
         if let Some(failure) = failure {
             self.counts.lock().unwrap().doubtful_faults += u64::from(failure.may_be_poison());
             let is_unlucky = down.is_none() && unlucky.is_some();
+            // In its last attempts, a record can be in its request twice.
+            let is_alone = records.iter().all(|record| *record == records[0]);
             let mut trails = self.trails.lock().unwrap();
             for record in records {
                 let trail = trails.get_mut(*record).unwrap();
-                if is_unlucky && records.len() == 1 {
+                if is_unlucky && is_alone {
                     trail.unlucky_alone += 1;
                     trail.unlucky_alone_most = trail.unlucky_alone_most.max(trail.unlucky_alone);
                 }
