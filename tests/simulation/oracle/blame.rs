@@ -117,10 +117,17 @@ pub(super) fn poison_stops_no_shard(world: &World, result: &mut RunResult) {
     }
 }
 
+/// Returns whether a poison record is for a model that answers no record, so that nothing shows that the model works.
+fn has_silent_model(world: &World) -> bool {
+    let records = || world.shards.iter().flatten();
+    let is_answered = |model: &_| records().any(|other| other.kind == RecordKind::Good && other.model == *model);
+    records().any(|record| matches!(record.kind, RecordKind::Poison(_)) && !is_answered(&record.model))
+}
+
 /// If records can be given up, the mapping discards only failing records that no environment could judge, because the
 /// endpoint answered no other call.
 pub(super) fn only_failing_records_are_discarded(world: &World, result: &RunResult) {
-    if !is_quiet(world) || world.max_retries.is_some() {
+    if !is_quiet(world) || world.max_retries.is_some() || has_silent_model(world) {
         return;
     }
     for record in &result.discarded {
