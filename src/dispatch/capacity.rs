@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 mod congestion;
 mod limiter;
 mod outage;
+mod pacing;
 
 use limiter::{Call, Limiter, Start};
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Feedback;
 use super::congestion::CongestionDetector;
 use super::outage::Outage;
+use super::pacing::Pace;
 
 /// Longest wait for an answer to the calls in flight.
 const HOLD_MAX: Duration = Duration::from_secs(1);
@@ -75,6 +76,8 @@ pub(super) struct Limiter {
     outage: Outage,
     timeout_share: f64,
     throttled_share: f64,
+    caps: bool,
+    pace: Pace,
     throttled_at: Option<Instant>,
     limit_before_failures: f64,
 }
@@ -99,6 +102,8 @@ impl Limiter {
             outage: Outage::new(),
             timeout_share: 0.0,
             throttled_share: 0.0,
+            caps: false,
+            pace: Pace::default(),
             throttled_at: None,
             limit_before_failures: max,
         }
@@ -117,7 +122,7 @@ impl Limiter {
     }
 
     pub(super) fn try_start(&mut self, now: Instant) -> Start {
-        let earliest = self.held_until.max(self.next_spaced_call);
+        let earliest = self.held_until.max(self.next_spaced_call).max(self.pace.next_call_at());
         match earliest.filter(|earliest| *earliest > now) {
             Some(earliest) if !self.is_full() => Start::After(earliest),
             _ => self.try_start_immediately(now),
@@ -131,6 +136,7 @@ impl Limiter {
         self.permits_held += 1;
         self.in_flight += 1;
         self.next_spaced_call = (self.limit < 1.0).then(|| now + self.call_spacing());
+        self.pace.on_start(now);
         if self.held_until.is_some() {
             self.held_until = Some(now + self.hold_duration());
         }
@@ -182,7 +188,7 @@ impl Limiter {
         }
         match feedback {
             Feedback::Answered => self.on_answered(call, now),
-            Feedback::Overload | Feedback::RateLimit | Feedback::Unreachable => self.on_failure(call, now),
+            Feedback::Overload | Feedback::RateLimit | Feedback::Unreachable => self.on_failure(call, feedback, now),
             Feedback::TimedOut => self.on_timeout(call, now),
             Feedback::OtherFault => self.on_response(),
         }
@@ -212,8 +218,13 @@ impl Limiter {
                 self.recovery_target = self.max;
             }
         }
+        if self.caps && !self.outage.is_down() && tune("CAP", 0.0) > 0.0 {
+            let cap = float(self.in_flight) + tune("CAP", 0.0);
+            if self.limit > cap { self.limit = cap; self.recovery_target = self.recovery_target.min(cap); }
+        }
         self.on_response();
         self.outage.on_answered();
+        self.pace.on_answered(now);
         if call.reached_limit && self.timeout_share < TIMEOUT_SHARE_THRESHOLD {
             self.raise(now);
         }
@@ -223,9 +234,8 @@ impl Limiter {
         let increase = if self.limit < self.recovery_target {
             (self.recovery_target - self.limit).min(1.0)
         } else {
-            let interval = self.call_spacing().as_secs_f64();
-            let relative = tune("C", 0.04) * interval.powf(tune("K", 0.5));
-            (relative.min(tune("G", 9.0)) * self.limit).min(1.0 / self.limit)
+            let relative = (tune("A", 0.04) / self.limit).min(tune("G", 0.25));
+            (relative * self.limit).min(1.0 / self.limit)
         };
         self.moved_at = now;
         self.limit = (self.limit + increase).min(self.max);
@@ -242,9 +252,10 @@ impl Limiter {
     fn on_response(&mut self) {
         self.outage.on_response();
         self.held_until = None;
+        self.caps = false;
     }
 
-    fn on_failure(&mut self, call: Call, now: Instant) {
+    fn on_failure(&mut self, call: Call, feedback: Feedback, now: Instant) {
         if call.confirms {
             self.congestion.on_confirmation(true);
         }
@@ -255,7 +266,7 @@ impl Limiter {
         let probe = self.outage.on_failure(self.in_flight);
         if let Some(wait) = probe {
             if !was_down {
-                if self.limit_before_failures >= 1.0 {
+                if self.limit_before_failures >= 1.0 && tune("NOREC",0.0)==0.0 {
                     self.recovery_target = self.limit_before_failures.max(self.limit);
                 }
                 self.limit = self.limit.min(1.0);
@@ -265,14 +276,18 @@ impl Limiter {
         }
         if self.congestion.on_failure(call.in_flight, now) {
             self.next_spaced_call = None;
+            self.pace.next_call_at = None;
             return;
         }
-        if call.started >= self.lowered_at {
-            let may_fall_below_one = self.limit < 1.0 || self.throttled_share > tune("SF", 0.0);
-            let floor = if may_fall_below_one { MIN_LIMIT } else { 1.0 };
-            let by = (self.limit * 0.1).max(tune("D", 0.5)).min(self.limit * tune("LB", 0.2));
-            self.lower_to((self.limit - by).max(floor), now);
+        if feedback == Feedback::RateLimit {
+            let unpaced = self.limit / self.mean_round_trip.unwrap_or(HOLD_MAX).as_secs_f64();
+            self.pace.on_rate_exceeded(call.started, now, unpaced, self.throttled_share);
+        } else if call.started >= self.lowered_at && (self.outage.failures == 1 || tune("RUN", 1.0) == 0.0) {
+            let by = (self.limit * 0.1).max(tune("D", 0.25)).min(self.limit * tune("LB", 0.2));
+            let by = by.max(self.limit * (self.throttled_share - 0.5) * tune("S", 1.0));
+            self.lower_to(self.limit - by, now);
         }
+        self.caps = call.reached_limit;
         let wait = if self.in_flight > 0 { self.hold_duration() } else { Duration::ZERO };
         self.held_until = self.held_until.max(Some(now + wait));
     }
