@@ -234,7 +234,7 @@ impl Limiter {
         let increase = if self.limit < self.recovery_target {
             (self.recovery_target - self.limit).min(1.0)
         } else {
-            let relative = (tune("A", 0.04) / self.limit).min(tune("G", 0.25));
+            let relative = (tune("A", 0.04) / self.limit).max(tune("K2", 0.0) / self.limit.powi(2)).min(tune("G", 0.25));
             (relative * self.limit).min(1.0 / self.limit)
         };
         self.moved_at = now;
@@ -285,7 +285,8 @@ impl Limiter {
         } else if call.started >= self.lowered_at && (self.outage.failures == 1 || tune("RUN", 1.0) == 0.0) {
             let by = (self.limit * 0.1).max(tune("D", 0.25)).min(self.limit * tune("LB", 0.2));
             let by = by.max(self.limit * (self.throttled_share - 0.5) * tune("S", 1.0));
-            self.lower_to(self.limit - by, now);
+            let floor = if self.limit >= 1.0 && self.throttled_share < tune("SF", 0.0) { 1.0 } else { MIN_LIMIT };
+            self.lower_to((self.limit - by).max(floor), now);
         }
         self.caps = call.reached_limit;
         let wait = if self.in_flight > 0 { self.hold_duration() } else { Duration::ZERO };
