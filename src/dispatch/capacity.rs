@@ -115,13 +115,7 @@ impl Capacity {
     /// time in which one call may be in flight. If calls are paced, returns the number of calls in flight that results
     /// from their rate, if that is lower.
     pub fn limit(&self) -> f64 {
-        self.shared.limiter().limit()
-    }
-
-    /// Returns whether at least the ten latest calls all ended with `Overload`, `RateLimit` or `Unreachable`, and no
-    /// other call was in flight.
-    pub fn is_confirmed_down(&self) -> bool {
-        self.shared.limiter().is_confirmed_down()
+        self.shared.limiter().effective_limit()
     }
 }
 
@@ -151,9 +145,7 @@ impl Permit {
     /// Reports the result of the call. Only the first report counts. A cancelled call reports nothing.
     pub fn report(&mut self, feedback: Feedback) {
         if !std::mem::replace(&mut self.has_reported, true) {
-            self.shared
-                .limiter()
-                .on_feedback(self.call, feedback, Instant::now());
+            self.shared.limiter().on_feedback(self.call, feedback, Instant::now());
         }
     }
 }

@@ -16,8 +16,9 @@ use tracing::Instrument as _;
 
 use super::attempt::{CallStats, Invoker, RecordOutputs};
 use super::capacity::Permit;
+use super::retry::RetryBudget;
 use super::suspects::{Suspect, Suspects};
-use super::{DispatchPolicy, RetryGate, Work, annotate_span, call_span};
+use super::{DispatchPolicy, Work, annotate_span, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
@@ -30,7 +31,7 @@ type FinishedCall = (usize, Result<Result<RecordOutputs, Fault>, Outcome>, Permi
 
 pub(super) struct Scheduler {
     policy: DispatchPolicy,
-    retry_gate: RetryGate,
+    retry_budget: Arc<RetryBudget>,
     /// The requests, each at the index of its first record.
     requests: Vec<Option<PendingRequest>>,
     /// For each record, whether its outcome has been sent to `outcomes`.
@@ -66,11 +67,11 @@ struct PendingRequest {
 }
 
 impl Scheduler {
-    pub(super) fn new(work: Work, policy: DispatchPolicy, retry_gate: RetryGate) -> Self {
+    pub(super) fn new(work: Work, policy: DispatchPolicy, retry_budget: Arc<RetryBudget>) -> Self {
         let count = work.records;
         let mut scheduler = Self {
             policy,
-            retry_gate,
+            retry_budget,
             requests: vec![None; count],
             is_settled: vec![false; count],
             outcomes: work.outcomes,

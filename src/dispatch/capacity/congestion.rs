@@ -1,54 +1,106 @@
-//! Decides whether throttling depends on the calls in flight.
+//! Decides whether calls are throttled because of the load or at random.
+//!
+//! Fewer calls help only if the load is the cause. Then the endpoint is still full a moment later: a call that starts
+//! immediately after a throttled one, while as many calls are in flight, is throttled as well. Throttling at random
+//! does not repeat more often than it occurs. So some throttled calls are confirmed by the next call, and the results
+//! are summed up as in a sequential test (CUSUM): one point for each repetition, and minus two points otherwise. With
+//! more than two thirds of repetitions the sum rises to its maximum, with fewer it falls to zero.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
-/// Estimates how often a call is throttled again
+
+/// Maximum sum. Half of an endpoint that is broken, which throttles every second call, reaches it once in 100,000
+/// confirmations.
+const MAX_POINTS: u32 = 24;
+/// Points that a confirmation without repetition costs.
+const POINTS_LOST: u32 = 2;
+/// Latest start of a call that confirms a throttled one. Later, the endpoint may have free capacity again.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(5);
+/// Number of throttled calls without confirmation after a repetition, because a confirmation is one more throttled
+/// call.
+const SKIPPED_AFTER_REPETITION: u32 = 8;
+
+/// The result of the confirmations. Congestion is assumed at first.
 #[derive(Debug)]
 pub(super) struct CongestionDetector {
-    /// Share of throttled confirmations.
-    score: f64,
     is_congested: bool,
-    /// Level of the call to confirm.
-    unconfirmed: Option<(usize, Instant)>,
-    skip: u32,
+    points: u32,
+    /// The number of throttled calls that are not confirmed.
+    to_skip: u32,
+    unconfirmed: Option<Throttled>,
+}
+
+/// A throttled call that the next call confirms.
+#[derive(Debug, Clone, Copy)]
+struct Throttled {
+    /// Number of calls in flight when the call started.
+    in_flight: usize,
+    at: Instant,
 }
 
 impl CongestionDetector {
     pub(super) fn new() -> Self {
-        Self { score: 24.0, is_congested: true, unconfirmed: None, skip: 0 }
+        Self {
+            is_congested: true,
+            points: MAX_POINTS,
+            to_skip: 0,
+            unconfirmed: None,
+        }
     }
 
+    /// Returns whether the call that starts as one of `in_flight` calls confirms a throttled one.
     pub(super) fn on_start(&mut self, in_flight: usize, now: Instant) -> bool {
-        let confirms = self.unconfirmed.is_some_and(|(level, at)| in_flight >= level && (now - at).as_secs_f64() * 1000.0 <= super::limiter::tuned("CW", 5.0));
-        if confirms {
+        let is_confirmation = self
+            .unconfirmed
+            .is_some_and(|throttled| throttled.is_recent(now) && in_flight >= throttled.in_flight);
+        if is_confirmation {
             self.unconfirmed = None;
         }
-        confirms
+        is_confirmation
     }
 
-    pub(super) fn on_confirmation(&mut self, is_throttled: bool) -> bool {
-        if super::limiter::tuned("DEBUGQ",0.0) > 0.0 { eprintln!("CONFIRM {}", u8::from(is_throttled)); }
-        let full = super::limiter::tuned("N", 24.0);
-        self.score = (self.score + if is_throttled { 1.0 } else { -2.0 }).clamp(0.0, full);
-        let before = self.is_congested;
-        if self.score >= full {
-            self.is_congested = true;
-        } else if self.score <= 0.0 {
-            self.is_congested = false;
-        }
-        if before != self.is_congested && super::limiter::tuned("DEBUGQ",0.0) > 0.0 { eprintln!("FLIP {} {:p}", self.is_congested, self); }
-        self.skip = if is_throttled { super::limiter::tuned("T", 4.0) as u32 } else { 0 };
-        before && !self.is_congested
-    }
-
-    /// Returns whether the call is to be confirmed, rather than reacted to.
-    pub(super) fn on_failure(&mut self, in_flight: usize, now: Instant) -> bool {
-        let tests = !self.is_congested || self.skip == 0;
-        if tests {
-            let fresh = self.unconfirmed.filter(|(_, at)| (now - *at).as_secs_f64() * 1000.0 <= super::limiter::tuned("CW", 5.0));
-            self.unconfirmed = Some((fresh.map_or(in_flight, |(level, _)| level.min(in_flight)), now));
+    /// Processes the result of a call that confirms a throttled one. Returns whether this ends the congestion.
+    pub(super) fn on_confirmed(&mut self, is_throttled: bool) -> bool {
+        let was_congested = self.is_congested;
+        if is_throttled {
+            self.points = (self.points + 1).min(MAX_POINTS);
+            self.is_congested |= self.points == MAX_POINTS;
+            self.to_skip = SKIPPED_AFTER_REPETITION;
         } else {
-            self.skip -= 1;
+            self.points = self.points.saturating_sub(POINTS_LOST);
+            self.is_congested &= self.points > 0;
+            self.to_skip = 0;
         }
-        tests
+        was_congested && !self.is_congested
+    }
+
+    /// Processes a throttled call that started as one of `in_flight` calls. Returns whether the load is the cause.
+    /// Returns false without congestion, and if the call is to be confirmed first.
+    pub(super) fn on_throttled(&mut self, in_flight: usize, now: Instant) -> bool {
+        let is_skipped = self.to_skip > 0;
+        self.to_skip = self.to_skip.saturating_sub(1);
+        let previous = self.unconfirmed.take();
+        let recent = previous.filter(|previous| previous.is_recent(now));
+        // If no call was ready to confirm the previous throttled call, none may be ready now.
+        let was_not_confirmed = previous.is_some() && recent.is_none();
+        if self.is_congested && (is_skipped || was_not_confirmed) {
+            self.unconfirmed = recent;
+            return true;
+        }
+        self.unconfirmed = Some(Throttled {
+            in_flight: recent.map_or(in_flight, |recent| recent.in_flight.min(in_flight)),
+            at: now,
+        });
+        false
     }
 }
+
+impl Throttled {
+    fn is_recent(self, now: Instant) -> bool {
+        now - self.at <= CONFIRM_WITHIN
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,26 @@
-//! The limit of calls in flight.
+//! The limit of calls in flight, adjusted by the results of the calls.
+//!
+//! - **Throttling because of the load**, which the [detector of congestion](super::congestion) tells from throttling at
+//!   random, lowers the limit by a tenth, and by more if most calls are throttled. It does so once a round trip, and
+//!   not again before a different response arrives. No further call starts until then or until two round trips have
+//!   passed. **Throttling at random** has no effect, because fewer calls would be throttled as often. When it turns out
+//!   to be random, the limit returns to CAPACITY.
+//! - **An answer** to a call with which the limit was reached raises the limit. The step is smaller at a higher limit,
+//!   so that processes that share an endpoint get similar shares.
+//! - **Below one**, the interval between calls is one round trip divided by the limit.
+//! - **Too many calls a second**, which an endpoint behind a URL reports with 429, lowers the [rate](super::pacing) and
+//!   not the limit.
+//! - **Failed calls only**, eight at least and with no other call in flight, mean that the
+//!   [endpoint is down](super::outage). The limit becomes one, and single calls probe the endpoint, up to two seconds
+//!   apart. After the outage, each answer raises the limit by one, up to its value before the outage.
+//! - **Retry-After** holds off all calls, not only the call that received it, for ten seconds at most or until an
+//!   answer arrives.
+//! - **Timeouts** lower the limit by a tenth, down to one, if they are a quarter of the latest calls. A few hanging
+//!   records do not lower it. The limit stays at one or more because the cause of many timeouts is unknown: it may be
+//!   the records.
+//!
+//! A call *fails* if it is throttled or if the endpoint cannot be reached. `tests/fleet/` simulates the effect with up
+//! to a thousand processes on one endpoint.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -7,32 +29,34 @@ use tokio::time::Instant;
 
 use super::Feedback;
 use super::congestion::CongestionDetector;
-use super::outage::Outage;
-use super::pacing::Pace;
+use super::outage::OutageDetector;
+use super::pacing::Pacer;
 
+/// Fraction by which a throttled call or a timeout lowers the limit.
+const DECREASE: f64 = 0.1;
+/// An answer raises a limit of one by this many calls. At a higher limit, the step is smaller.
+const INCREASE_AT_ONE: f64 = 0.09;
+/// Smallest step at a limit of one or more.
+const MIN_INCREASE: f64 = 0.02;
+/// Largest step, as a fraction of the limit.
+const MAX_INCREASE_FRACTION: f64 = 0.25;
+/// Lowest limit, in calls. A thousand processes can then share an endpoint that one call at a time uses fully.
+const MIN_LIMIT: f64 = 0.001;
+/// Number of calls over which the throttled share is smoothed.
+const THROTTLED_SHARE_WINDOW_CALLS: f64 = 16.0;
 /// Longest wait for an answer to the calls in flight.
 const HOLD_MAX: Duration = Duration::from_secs(1);
 /// Longest interval between two calls while the limit is below one.
 const CALL_SPACING_MAX: Duration = Duration::from_secs(10);
-/// Lowest limit, in calls.
-const MIN_LIMIT: f64 = 0.001;
+/// From this share of the latest calls on, timeouts are attributed to the endpoint.
 const TIMEOUT_SHARE_THRESHOLD: f64 = 0.25;
+/// Number of calls over which the timeout share is smoothed. The hanging calls of a batch end together, long after the
+/// other calls.
 const TIMEOUT_SHARE_WINDOW_CALLS: f64 = 64.0;
+/// Number of answers over which the round trip is smoothed.
 const ROUND_TRIP_WINDOW_ANSWERS: u32 = 16;
+/// Time after an overload in which no permit is spare.
 const HEDGE_PAUSE_AFTER_OVERLOAD: Duration = Duration::from_secs(1);
-
-fn tune(name: &str, default: f64) -> f64 {
-    use std::collections::HashMap;
-    use std::sync::{Mutex, OnceLock};
-    static CACHE: OnceLock<Mutex<HashMap<String, f64>>> = OnceLock::new();
-    *CACHE
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap()
-        .entry(name.to_owned())
-        .or_insert_with(|| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default))
-}
-pub(super) fn tuned(name: &str, default: f64) -> f64 { tune(name, default) }
 
 /// The decision on whether a call may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,90 +69,98 @@ pub(super) enum Start {
     WhenFreed,
 }
 
-/// A call as it started.
+/// The state at the start of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Call {
-    pub(super) started: Instant,
-    /// Number of calls in flight, this one included.
-    pub(super) in_flight: usize,
+    started: Instant,
+    /// Number of calls in flight, including this one.
+    in_flight: usize,
     /// Whether a higher limit would have allowed another call to start.
-    reached_limit: bool,
-    /// Whether the call confirms.
-    pub(super) confirms: bool,
+    has_reached_limit: bool,
+    /// Whether the call confirms a throttled one.
+    is_confirmation: bool,
 }
 
 /// The limit and the state that adjusts it.
 #[derive(Debug)]
 pub(super) struct Limiter {
     is_adaptive: bool,
+    /// CAPACITY.
     max: f64,
     limit: f64,
+    /// Up to this value, each answer raises the limit by one.
     recovery_target: f64,
-    permits_held: usize,
-    in_flight: usize,
-    moved_at: Instant,
+    /// The time when the limit or the rate was last lowered. Failures of calls that started earlier do not lower it
+    /// again.
     lowered_at: Instant,
+    /// Permits that have been handed out and not yet returned.
+    permits_held: usize,
+    /// Permits whose call has not reported its result.
+    in_flight: usize,
+    /// Mean time from the start of a call to its answer.
     mean_round_trip: Option<Duration>,
+    /// Earliest start of the next call while the limit is below one.
     next_spaced_call: Option<Instant>,
-    /// Until this time or a response, no call starts. Then one call at a time starts.
+    /// No call starts before this moment. Then one call at a time starts, until a response other than a failure.
     held_until: Option<Instant>,
     congestion: CongestionDetector,
-    outage: Outage,
+    outage: OutageDetector,
+    pacer: Pacer,
+    /// Share of the latest calls that failed.
+    failed_share: f64,
+    /// Share of the latest calls that timed out.
     timeout_share: f64,
-    throttled_share: f64,
-    caps: bool,
-    pace: Pace,
-    throttled_at: Option<Instant>,
-    limit_before_failures: f64,
+    /// The time of the latest overload.
+    overloaded_at: Option<Instant>,
 }
 
 impl Limiter {
     pub(super) fn new(max: NonZeroUsize, is_adaptive: bool) -> Self {
-        let now = Instant::now();
         let max = float(max.get());
         Self {
             is_adaptive,
             max,
             limit: max,
             recovery_target: max,
+            lowered_at: Instant::now(),
             permits_held: 0,
             in_flight: 0,
-            moved_at: now,
-            lowered_at: now,
             mean_round_trip: None,
             next_spaced_call: None,
             held_until: None,
             congestion: CongestionDetector::new(),
-            outage: Outage::new(),
+            outage: OutageDetector::new(),
+            pacer: Pacer::default(),
+            failed_share: 0.0,
             timeout_share: 0.0,
-            throttled_share: 0.0,
-            caps: false,
-            pace: Pace::default(),
-            throttled_at: None,
-            limit_before_failures: max,
+            overloaded_at: None,
         }
     }
 
-    pub(super) fn limit(&self) -> f64 {
-        self.limit
-    }
-
-    pub(super) fn is_confirmed_down(&self) -> bool {
-        self.outage.is_down() && self.outage.failures >= 10
+    /// Returns the limit or, if lower, the number of calls in flight that results from the rate of the pacer.
+    pub(super) fn effective_limit(&self) -> f64 {
+        let paced = self.pacer.calls_per_second();
+        let paced = paced.map(|rate| rate * self.round_trip().as_secs_f64());
+        self.limit.min(paced.unwrap_or(f64::INFINITY))
     }
 
     fn is_full(&self) -> bool {
         float(self.permits_held + 1) > self.limit.max(1.0)
     }
 
+    /// Starts a call if one may start `now`.
     pub(super) fn try_start(&mut self, now: Instant) -> Start {
-        let earliest = self.held_until.max(self.next_spaced_call).max(self.pace.next_call_at());
+        let earliest = self
+            .held_until
+            .max(self.next_spaced_call)
+            .max(self.pacer.next_call_at());
         match earliest.filter(|earliest| *earliest > now) {
             Some(earliest) if !self.is_full() => Start::After(earliest),
             _ => self.try_start_immediately(now),
         }
     }
 
+    /// Starts a call if a permit is available, even if calls are spaced, paced or held, or the endpoint is down.
     pub(super) fn try_start_immediately(&mut self, now: Instant) -> Start {
         if self.is_full() {
             return Start::WhenFreed;
@@ -136,31 +168,38 @@ impl Limiter {
         self.permits_held += 1;
         self.in_flight += 1;
         self.next_spaced_call = (self.limit < 1.0).then(|| now + self.call_spacing());
-        self.pace.on_start(now);
+        self.pacer.on_start(now);
         if self.held_until.is_some() {
             self.held_until = Some(now + self.hold_duration());
         }
         Start::Now(Call {
             started: now,
             in_flight: self.in_flight,
-            reached_limit: self.is_full(),
-            confirms: self.congestion.on_start(self.in_flight, now),
+            has_reached_limit: self.is_full(),
+            is_confirmation: self.congestion.on_start(self.in_flight, now),
         })
     }
 
+    /// Starts a hedged call if a permit is spare. The call may turn out to be unnecessary, so it never counts as a
+    /// reason to raise the limit.
     pub(super) fn try_start_hedge(&mut self, now: Instant) -> Option<Call> {
         let is_calm = self
-            .throttled_at
-            .is_none_or(|throttled| now - throttled >= HEDGE_PAUSE_AFTER_OVERLOAD);
+            .overloaded_at
+            .is_none_or(|overloaded| now - overloaded >= HEDGE_PAUSE_AFTER_OVERLOAD);
         if !is_calm || self.held_until.is_some() || self.limit < 1.0 {
             return None;
         }
-        match self.try_start(now) {
-            Start::Now(call) => Some(Call { reached_limit: false, ..call }),
-            _ => None,
-        }
+        let Start::Now(call) = self.try_start(now) else {
+            return None;
+        };
+        let has_reached_limit = false;
+        Some(Call {
+            has_reached_limit,
+            ..call
+        })
     }
 
+    /// Takes back a permit. Without a report, the call was cancelled.
     pub(super) fn return_permit(&mut self, has_reported: bool) {
         self.permits_held -= 1;
         if !has_reported {
@@ -168,23 +207,16 @@ impl Limiter {
         }
     }
 
+    /// Processes the result of a call that ended `now`.
     pub(super) fn on_feedback(&mut self, call: Call, feedback: Feedback, now: Instant) {
         self.in_flight -= 1;
-        let timed_out = if feedback == Feedback::TimedOut { 1.0 } else { 0.0 };
-        self.timeout_share += (timed_out - self.timeout_share) / TIMEOUT_SHARE_WINDOW_CALLS;
+        let has_timed_out = feedback == Feedback::TimedOut;
+        smooth(&mut self.timeout_share, has_timed_out, TIMEOUT_SHARE_WINDOW_CALLS);
         if matches!(feedback, Feedback::Overload | Feedback::RateLimit) {
-            self.throttled_at = Some(now);
+            self.overloaded_at = Some(now);
         }
         if !self.is_adaptive {
             return;
-        }
-        let window = tune("SW", 16.0);
-        match feedback {
-            Feedback::Answered => self.throttled_share -= self.throttled_share / window,
-            Feedback::Overload | Feedback::RateLimit | Feedback::Unreachable => {
-                self.throttled_share += (1.0 - self.throttled_share) / window;
-            }
-            _ => {}
         }
         match feedback {
             Feedback::Answered => self.on_answered(call, now),
@@ -194,18 +226,19 @@ impl Limiter {
         }
     }
 
+    /// Holds all calls until this moment, unless a response other than a failure has arrived since the latest failure.
     pub(super) fn hold_off_until(&mut self, until: Instant) {
-        if self.is_adaptive && self.outage.failures > 0 {
+        if self.outage.is_failing() {
             self.held_until = self.held_until.max(Some(until));
         }
     }
 
+    /// Lowers the limit if many calls time out. One hanging record proves nothing. If many calls hang, the endpoint may
+    /// be overloaded, or the records may be at fault.
     fn on_timeout(&mut self, call: Call, now: Instant) {
         if self.timeout_share >= TIMEOUT_SHARE_THRESHOLD && call.started >= self.lowered_at {
-            self.throttled_at = Some(now);
-            if self.limit > 1.0 {
-                self.lower_to((self.limit * 0.9).max(1.0), now);
-            }
+            self.overloaded_at = Some(now);
+            self.lower(DECREASE, self.limit.min(1.0), now);
         }
     }
 
@@ -213,98 +246,112 @@ impl Limiter {
         let latency = now - call.started;
         let mean = self.mean_round_trip.unwrap_or(latency);
         self.mean_round_trip = Some((mean * (ROUND_TRIP_WINDOW_ANSWERS - 1) + latency) / ROUND_TRIP_WINDOW_ANSWERS);
-        if call.confirms {
-            if self.congestion.on_confirmation(false) {
-                self.recovery_target = self.max;
-            }
-        }
-        if self.caps && !self.outage.is_down() && tune("CAP", 0.0) > 0.0 {
-            let cap = float(self.in_flight) + tune("CAP", 0.0);
-            if self.limit > cap { self.limit = cap; self.recovery_target = self.recovery_target.min(cap); }
-        }
+        smooth(&mut self.failed_share, false, THROTTLED_SHARE_WINDOW_CALLS);
         self.on_response();
         self.outage.on_answered();
-        self.pace.on_answered(now);
-        if call.reached_limit && self.timeout_share < TIMEOUT_SHARE_THRESHOLD {
-            self.raise(now);
+        if call.is_confirmation && self.congestion.on_confirmed(false) {
+            self.recovery_target = self.max;
         }
+        if call.has_reached_limit && self.timeout_share < TIMEOUT_SHARE_THRESHOLD {
+            self.raise();
+        }
+        self.pacer.raise(self.unpaced_rate());
     }
 
-    fn raise(&mut self, now: Instant) {
-        let increase = if self.limit < self.recovery_target {
-            (self.recovery_target - self.limit).min(1.0)
-        } else {
-            let relative = (tune("A", 0.04) / self.limit).max(tune("K2", 0.0) / self.limit.powi(2)).min(tune("G", 0.25));
-            (relative * self.limit).min(1.0 / self.limit)
-        };
-        self.moved_at = now;
-        self.limit = (self.limit + increase).min(self.max);
-        self.recovery_target = self.recovery_target.max(self.limit);
-    }
-
-    fn lower_to(&mut self, limit: f64, now: Instant) {
-        self.lowered_at = now;
-        self.moved_at = now;
-        self.limit = limit.max(MIN_LIMIT);
-        self.recovery_target = self.recovery_target.min(self.limit);
-    }
-
+    /// Processes a response other than a failure.
     fn on_response(&mut self) {
         self.outage.on_response();
         self.held_until = None;
-        self.caps = false;
     }
 
     fn on_failure(&mut self, call: Call, feedback: Feedback, now: Instant) {
-        if call.confirms {
-            self.congestion.on_confirmation(true);
+        smooth(&mut self.failed_share, true, THROTTLED_SHARE_WINDOW_CALLS);
+        if call.is_confirmation {
+            self.congestion.on_confirmed(true);
         }
-        if self.outage.failures == 0 {
-            self.limit_before_failures = self.limit;
-        }
-        let was_down = self.outage.is_down();
-        let probe = self.outage.on_failure(self.in_flight);
-        if let Some(wait) = probe {
+        let (was_failing, was_down) = (self.outage.is_failing(), self.outage.is_down());
+        if let Some(interval) = self.outage.on_failure(self.in_flight) {
+            self.held_until = Some(now + interval);
             if !was_down {
-                if self.limit_before_failures >= 1.0 && tune("NOREC",0.0)==0.0 {
-                    self.recovery_target = self.limit_before_failures.max(self.limit);
-                }
+                self.recovery_target = self.recovery_target.max(self.limit);
                 self.limit = self.limit.min(1.0);
             }
-            self.held_until = Some(now + wait);
-            return;
-        }
-        if self.congestion.on_failure(call.in_flight, now) {
+        } else if self.congestion.on_throttled(call.in_flight, now) {
+            if !was_failing && call.started >= self.lowered_at {
+                self.lower_for_congestion(feedback, now);
+            }
+            // If no answer can be expected, one call at a time starts from now on.
+            let wait = if self.in_flight > 0 {
+                self.hold_duration()
+            } else {
+                Duration::ZERO
+            };
+            self.held_until = self.held_until.max(Some(now + wait));
+        } else {
+            // The next call confirms this one, so it does not wait.
             self.next_spaced_call = None;
-            self.pace.next_call_at = None;
-            return;
+            self.pacer.skip_wait();
         }
-        if feedback == Feedback::RateLimit {
-            let unpaced = self.limit / self.mean_round_trip.unwrap_or(HOLD_MAX).as_secs_f64();
-            self.pace.on_rate_exceeded(call.started, now, unpaced, self.throttled_share);
-        } else if call.started >= self.lowered_at && (self.outage.failures == 1 || tune("RUN", 1.0) == 0.0) {
-            let by = (self.limit * 0.1).max(tune("D", 0.25)).min(self.limit * tune("LB", 0.2));
-            let by = by.max(self.limit * (self.throttled_share - 0.5) * tune("S", 1.0));
-            let floor = if self.limit >= 1.0 && self.throttled_share < tune("SF", 0.0) { 1.0 } else { MIN_LIMIT };
-            self.lower_to((self.limit - by).max(floor), now);
+    }
+
+    /// Lowers the limit or the rate by a larger fraction if more than half of the latest calls failed.
+    fn lower_for_congestion(&mut self, feedback: Feedback, now: Instant) {
+        let fraction = DECREASE.max(self.failed_share - 0.5);
+        match feedback {
+            Feedback::RateLimit => {
+                self.lowered_at = now;
+                self.pacer.lower(fraction, self.unpaced_rate(), now);
+            }
+            _ => self.lower(fraction, MIN_LIMIT, now),
         }
-        self.caps = call.reached_limit;
-        let wait = if self.in_flight > 0 { self.hold_duration() } else { Duration::ZERO };
-        self.held_until = self.held_until.max(Some(now + wait));
+    }
+
+    fn lower(&mut self, fraction: f64, min: f64, now: Instant) {
+        self.lowered_at = now;
+        self.limit = (self.limit * (1.0 - fraction)).max(min);
+        self.recovery_target = self.recovery_target.min(self.limit);
+    }
+
+    fn raise(&mut self) {
+        let step = if self.limit < self.recovery_target {
+            (self.recovery_target - self.limit).min(1.0)
+        } else {
+            let step = (INCREASE_AT_ONE / self.limit).max(MIN_INCREASE);
+            step.min(self.limit * MAX_INCREASE_FRACTION)
+        };
+        self.limit = (self.limit + step).min(self.max);
+        self.recovery_target = self.recovery_target.max(self.limit);
+    }
+
+    fn round_trip(&self) -> Duration {
+        self.mean_round_trip.unwrap_or(HOLD_MAX)
     }
 
     /// Returns the time to wait for an answer to the calls in flight: two round trips.
     fn hold_duration(&self) -> Duration {
-        self.mean_round_trip.map_or(HOLD_MAX, |mean| (mean * 2).min(HOLD_MAX))
+        (self.round_trip() * 2).min(HOLD_MAX)
     }
 
+    /// Returns the interval between two calls while the limit is below one.
     fn call_spacing(&self) -> Duration {
-        let mean = self.mean_round_trip.unwrap_or(HOLD_MAX);
-        mean.div_f64(self.limit).min(CALL_SPACING_MAX)
+        self.round_trip().div_f64(self.limit).min(CALL_SPACING_MAX)
     }
+
+    /// Returns the calls a second if only the limit restricts them.
+    fn unpaced_rate(&self) -> f64 {
+        self.limit / self.round_trip().as_secs_f64().max(f64::EPSILON)
+    }
+}
+
+/// Adds a result to the share of the latest `window` calls.
+fn smooth(share: &mut f64, is_counted: bool, window: f64) {
+    *share += (f64::from(u8::from(is_counted)) - *share) / window;
 }
 
 /// Exact, because CAPACITY is 1000 at most.
 fn float(calls: usize) -> f64 {
     f64::from(u32::try_from(calls).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,30 +2,47 @@
 
 use std::time::Duration;
 
-const DOWN_AFTER_FAILURES: u32 = 3;
+/// The endpoint is down after this many consecutive failed calls, once no other call is in flight.
+const DOWN_AFTER_FAILURES: u32 = 8;
+/// Shortest interval between probes of an endpoint that is down. Each failed probe doubles the interval, and each
+/// answer halves it.
 const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// Longest interval between probes.
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(2);
 
+/// Counts consecutive failed calls. Timeouts and cancelled calls are not counted.
 #[derive(Debug)]
-pub(super) struct Outage {
-    pub(super) failures: u32,
+pub(super) struct OutageDetector {
+    consecutive_failures: u32,
     is_down: bool,
+    /// The next interval between probes while the endpoint is down.
     probe_interval: Duration,
 }
 
-impl Outage {
+impl OutageDetector {
     pub(super) fn new() -> Self {
-        Self { failures: 0, is_down: false, probe_interval: PROBE_INTERVAL_MIN }
+        Self {
+            consecutive_failures: 0,
+            is_down: false,
+            probe_interval: PROBE_INTERVAL_MIN,
+        }
     }
 
     pub(super) fn is_down(&self) -> bool {
         self.is_down
     }
 
-    /// Processes a failed call. Returns the time until the next probe if the endpoint is down.
+    /// Returns whether the latest call to end, timeouts aside, failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.consecutive_failures > 0
+    }
+
+    /// Processes a failed call while `in_flight` other calls are in flight. If the endpoint is down, returns the time
+    /// until the next probe. The time is random, so that processes that lost the endpoint together probe it at
+    /// different times.
     pub(super) fn on_failure(&mut self, in_flight: usize) -> Option<Duration> {
-        self.failures += 1;
-        self.is_down |= in_flight == 0 && self.failures >= super::limiter::tuned("DOWN", 8.0) as u32;
+        self.consecutive_failures += 1;
+        self.is_down |= in_flight == 0 && self.consecutive_failures >= DOWN_AFTER_FAILURES;
         self.is_down.then(|| {
             let interval = self.probe_interval;
             self.probe_interval = (interval * 2).min(PROBE_INTERVAL_MAX);
@@ -33,11 +50,13 @@ impl Outage {
         })
     }
 
+    /// Ends the outage because of a different response.
     pub(super) fn on_response(&mut self) {
-        self.failures = 0;
+        self.consecutive_failures = 0;
         self.is_down = false;
     }
 
+    /// Shortens the interval between probes after an answer.
     pub(super) fn on_answered(&mut self) {
         self.probe_interval = (self.probe_interval / 2).max(PROBE_INTERVAL_MIN);
     }

@@ -28,7 +28,7 @@ impl Scheduler {
     /// Handles an answer. Gives the records their predictions, or replaces the request with one request for each record
     /// if the predictions cannot be assigned.
     pub(in crate::dispatch) fn on_answer(&mut self, index: usize, answer: RecordOutputs) {
-        self.retry_gate.budget.deposit();
+        self.retry_budget.deposit();
         let request = self.request(index).expect("an answered index has a request");
         match answer {
             RecordOutputs::Predictions(predictions) => {
@@ -89,7 +89,7 @@ impl Scheduler {
         let retry_at = Instant::now() + wait.max(fault.retry_after.unwrap_or_default());
         if retry_at >= self.calls_end || index >= self.stop_index || self.is_out_of_time {
             self.settle_request(index, fault.into());
-        } else if self.retry_gate.try_withdraw() {
+        } else if self.retry_budget.try_withdraw() {
             self.waiting.push(Reverse((retry_at, index)));
         } else if is_give_up_candidate {
             // These attempts need no budget, because each is made only if the endpoint answers other records.
@@ -109,7 +109,7 @@ impl Scheduler {
 
     /// Handles an answered probe, which earns a retry like any other answer.
     pub(in crate::dispatch) fn on_probe_answer(&self) {
-        self.retry_gate.budget.deposit();
+        self.retry_budget.deposit();
     }
 
     /// Replaces a request with two halves. `split_off_at` is set if the request is suspect or was split off a suspect
