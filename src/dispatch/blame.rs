@@ -93,6 +93,11 @@ impl Blame {
             .collect()
     }
 
+    /// Removes and returns the accused requests from this index on.
+    pub(super) fn take_from(&mut self, index: usize) -> BTreeMap<usize, Accused> {
+        self.accused.split_off(&index)
+    }
+
     pub(super) fn take(&mut self, index: usize) -> Option<Accused> {
         self.accused.remove(&index)
     }

@@ -17,6 +17,8 @@ const PROBES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The number of answers for which a model counts as unsteady after a recovery.
 const UNSTEADY_ANSWERS: u64 = 100;
+/// The number of last attempts at a record while its model is unsteady.
+pub(super) const UNSTEADY_LAST_ATTEMPTS: u32 = 8;
 /// The number of answers after which enough is known about a model.
 const KNOWN_ANSWERS: u64 = 20;
 
@@ -101,7 +103,7 @@ impl Evidence {
         let answered = model.map_or(0, |model| model.answered);
         let recovered_at = model.and_then(|model| model.recovered_at.get(&kind));
         match recovered_at {
-            Some(recovered_at) if answered - recovered_at < UNSTEADY_ANSWERS => 8,
+            Some(recovered_at) if answered - recovered_at < UNSTEADY_ANSWERS => UNSTEADY_LAST_ATTEMPTS,
             _ if answered < KNOWN_ANSWERS => 3,
             _ => 1,
         }
@@ -157,23 +159,30 @@ impl Evidence {
         }
     }
 
-    /// Returns a request whose answer is evidence: the smallest answered one, or the setting `PROBE`.
-    pub(super) fn probe(&self, witness: &Witness) -> Option<Arc<InferenceRequest>> {
-        let answers = self.answers();
-        let probe = |model: &ModelAnswers| Some(Arc::clone(&model.probe.as_ref()?.request));
-        let (kept, configured) = match witness {
-            Witness::Model(model) => (
-                answers.models.peek(model).and_then(probe),
-                self.configured_probe
-                    .as_ref()
-                    .filter(|probe| probe.target_model() == model.as_ref()),
-            ),
-            Witness::AnyModel => (
-                answers.models.iter().find_map(|(_, model)| probe(model)),
-                self.configured_probe.as_ref(),
-            ),
+    /// Returns a request whose answer is evidence, unless it `is_excluded`: the smallest answered one, or the setting
+    /// `PROBE`, or else one with which the latest call failed.
+    pub(super) fn probe(
+        &self,
+        witness: &Witness,
+        is_excluded: impl Fn(&InferenceRequest) -> bool,
+    ) -> Option<Arc<InferenceRequest>> {
+        let is_witness = |model: Option<&Arc<str>>| match witness {
+            Witness::Model(wanted) => wanted.as_ref() == model,
+            Witness::AnyModel => true,
         };
-        kept.or_else(|| configured.cloned())
+        let answers = self.answers();
+        let kept = || {
+            let models = answers.models.iter().filter(|(name, _)| is_witness(name.as_ref()));
+            models.filter_map(|(_, model)| model.probe.as_ref())
+        };
+        let answered = kept().filter(|probe| !probe.has_failed).map(|probe| &probe.request);
+        let configured = self
+            .configured_probe
+            .iter()
+            .filter(|probe| is_witness(probe.target_model()));
+        let failed = kept().filter(|probe| probe.has_failed).map(|probe| &probe.request);
+        let mut candidates = answered.chain(configured).chain(failed);
+        candidates.find(|probe| !is_excluded(probe)).cloned()
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
@@ -252,8 +261,10 @@ mod tests {
         assert!(evidence.has_answered_since(moment, &of("A")));
         assert!(!evidence.has_answered_since(moment, &of("B")));
         assert!(evidence.has_answered_since(moment, &Witness::AnyModel));
-        assert!(evidence.probe(&of("A")).is_some() && evidence.probe(&Witness::AnyModel).is_some());
-        assert_eq!(evidence.probe(&of("B")), None);
+        assert!(
+            evidence.probe(&of("A"), |_| false).is_some() && evidence.probe(&Witness::AnyModel, |_| false).is_some()
+        );
+        assert_eq!(evidence.probe(&of("B"), |_| false), None);
     }
 
     #[test]
@@ -279,7 +290,7 @@ mod tests {
     #[test]
     fn the_probe_is_the_smallest_answered_request_unless_it_has_failed() {
         let evidence = evidence();
-        let body = || evidence.probe(&ONE_MODEL).unwrap().body();
+        let body = || evidence.probe(&ONE_MODEL, |_| false).unwrap().body();
         for (input, expected) in [("22", "22"), ("333", "22"), ("1", "1")] {
             evidence.record_answer(&request(input), evidence.now());
             assert_eq!(body(), expected);
@@ -296,29 +307,33 @@ mod tests {
         let evidence = evidence();
         evidence.record_answer(&request(batch.slice(..10)), evidence.now());
         assert!(batch.is_unique());
-        assert_eq!(evidence.probe(&ONE_MODEL).unwrap().body(), batch.slice(..10));
+        assert_eq!(evidence.probe(&ONE_MODEL, |_| false).unwrap().body(), batch.slice(..10));
     }
 
     #[test]
     fn the_probes_of_all_models_together_have_a_size_limit() {
         let evidence = evidence();
         evidence.record_answer(&request(vec![b'1'; PROBES_BYTES_MAX + 1]), evidence.now());
-        assert_eq!(evidence.probe(&ONE_MODEL), None, "the request alone is too large");
+        assert_eq!(
+            evidence.probe(&ONE_MODEL, |_| false),
+            None,
+            "the request alone is too large"
+        );
         for model in ["A", "B", "C"] {
             let large = request(vec![b'1'; PROBES_BYTES_MAX / 2]);
             evidence.record_answer(&large.for_model(model), evidence.now());
             assert!(evidence.answers().probes_bytes <= PROBES_BYTES_MAX);
         }
-        let has_probe = |name: &str| evidence.probe(&Witness::Model(Some(name.into()))).is_some();
+        let has_probe = |name: &str| evidence.probe(&Witness::Model(Some(name.into())), |_| false).is_some();
         assert_eq!(["A", "B", "C"].map(has_probe), [false, true, true]);
     }
 
     #[test]
     fn the_setting_is_the_probe_until_a_request_is_answered() {
         let evidence = Evidence::new(Some(request("configured")));
-        let body = || evidence.probe(&ONE_MODEL).unwrap().body();
+        let body = || evidence.probe(&ONE_MODEL, |_| false).unwrap().body();
         assert_eq!(body(), "configured");
-        assert_eq!(evidence.probe(&Witness::Model(Some("other".into()))), None);
+        assert_eq!(evidence.probe(&Witness::Model(Some("other".into())), |_| false), None);
         evidence.record_answer(&request("answered"), evidence.now());
         assert_eq!(body(), "answered");
     }

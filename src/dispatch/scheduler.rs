@@ -23,7 +23,7 @@ use super::retry::RetryBudget;
 use super::{DispatchPolicy, Work, annotate_span, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
-use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
+use crate::outcome::{Failure, Fault, FaultKind, Outcome, catch_panic_async};
 
 mod judgement;
 mod transitions;
@@ -38,7 +38,7 @@ struct FinishedCall {
     target: CallTarget,
     start: CallStart,
     ended: Result<RecordOutputs, Fault>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 /// The purpose of a call.
@@ -105,6 +105,8 @@ struct PendingRequest {
     split_off_since: Option<Moment>,
     /// The duration of its latest attempt, or of the attempt at the request that it was split off.
     latest_duration: Duration,
+    /// The kind of the latest fault of its own attempts that its records may have caused.
+    failed_with: Option<FaultKind>,
     /// The latest fault that its records may have caused, and the number of records in the request that failed.
     latest_fault: Option<(Fault, usize)>,
 }
@@ -159,6 +161,7 @@ impl Scheduler {
             last_attempts: 0,
             split_off_since: None,
             latest_duration: Duration::ZERO,
+            failed_with: None,
             latest_fault: None,
         };
         *self.requests.get_mut(index).expect("an index of this batch") = Some(pending);
@@ -241,7 +244,7 @@ impl Scheduler {
                 target,
                 start,
                 ended,
-                _permit: permit,
+                permit,
             }
         };
         self.calls.spawn(call.instrument(span));
@@ -335,7 +338,7 @@ impl Scheduler {
             .filter_map(|(index, pending)| Some((index, pending.as_ref()?.latest_fault.clone()?)))
             .collect();
         for (index, (fault, records)) in called {
-            self.settle_request(index, failed(fault, records));
+            self.settle_request(index, Outcome::Failed(failed(fault, records)));
         }
         let stop_index = self.stop_index;
         let unsettled: Vec<_> = self.is_settled.iter().enumerate().filter(|(_, it)| !**it).collect();
@@ -351,7 +354,7 @@ impl Scheduler {
     }
 }
 
-/// Returns the outcome of each record of a request of `request_records` records that failed with this fault.
-fn failed(fault: Fault, request_records: usize) -> Outcome {
-    Outcome::Failed(Failure::Fault { fault, request_records })
+/// Returns the failure of each record of a request of `request_records` records that failed with this fault.
+fn failed(fault: Fault, request_records: usize) -> Failure {
+    Failure::Fault { fault, request_records }
 }

@@ -41,7 +41,7 @@ pub(super) fn fault(status: u16, body: &str, is_model_from_record: bool) -> Faul
 /// Returns the fault kind for a status of the container, if its body has no [known](known_error) error type.
 pub(super) fn kind(status: u16) -> FaultKind {
     match status {
-        401 | 403 | 405 => FaultKind::Misconfigured,
+        300..=399 | 401 | 403 | 405 => FaultKind::Misconfigured,
         408 => FaultKind::Suspect,
         429 | 503 => FaultKind::Overload,
         400..=499 => FaultKind::Refused,
@@ -64,6 +64,7 @@ pub(super) fn known_error(body: &str) -> Option<(&'static str, FaultKind)> {
 /// Returns the setting to check for a status, if the container answers every record with it, or an empty string.
 pub(super) fn remedy(status: u16) -> &'static str {
     match status {
+        300..=399 => "it redirects, which SageMaker does not follow",
         401 | 403 => "it requires an authorisation that SageMaker does not pass on",
         404 => "check that it serves POST /invocations, and TARGET_MODEL if it is set",
         405 => "check that it serves POST /invocations",

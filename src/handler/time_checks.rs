@@ -9,6 +9,9 @@ use crate::config::Config;
 use crate::event::{Batch, KinesisRecord};
 use crate::lambda::time_budget::{Invocation, Schedule, TimeBudget};
 
+/// The time for the probes before and after a last attempt. Most answers take less than a second.
+const PROBES_TIME: Duration = Duration::from_secs(1);
+
 /// The settings that concern time.
 #[derive(Debug)]
 pub(super) struct TimeChecks {
@@ -72,10 +75,10 @@ impl TimeChecks {
                 "CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time, so a slow call is cancelled \
                  before its timeout: raise the function's timeout or lower CALL_TIMEOUT_MS"
             );
-        } else if self.give_up_after.is_some() && invocation_time < self.call_timeout * 2 + reserve {
+        } else if self.give_up_after.is_some() && invocation_time < self.call_timeout * 2 + reserve + PROBES_TIME {
             warn!(
                 left_ms,
-                "2 x CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS is more than an invocation's time, so a record that hangs has \
+                "2 x CALL_TIMEOUT_MS + DEADLINE_RESERVE_MS + 1000 is more than an invocation's time, so a record that hangs has \
                  no time for its last attempt and is never given up: raise the function's timeout or lower \
                  CALL_TIMEOUT_MS"
             );

@@ -90,12 +90,21 @@ impl RequestSpec {
             id: "probe".to_owned(),
             input: data,
         };
-        let records = if self.body_template.is_multi_record { 2 } else { 1 };
-        Ok(InferenceRequest {
-            parts: vec![part; records],
+        let probe = InferenceRequest {
+            parts: vec![part],
             body_template: Arc::clone(&self.body_template),
             target_model,
-        })
+            several_bytes_max: self.several_bytes_max(),
+        };
+        Ok(Arc::unwrap_or_clone(Arc::new(probe).for_attempt(true)))
+    }
+
+    fn several_bytes_max(&self) -> usize {
+        if self.max_records > 1 {
+            self.max_payload_bytes
+        } else {
+            0
+        }
     }
 
     /// Packs the records for one model into balanced requests: each takes an equal share of the records that are left,
@@ -108,10 +117,14 @@ impl RequestSpec {
         max_records: usize,
         requests: &mut Vec<InferenceRequest>,
     ) {
+        let part_bytes = |part: &Part| part.input.len() + self.body_template.separator_bytes();
+        let bytes_max = (self.max_payload_bytes - self.body_template.fixed_bytes()).max(1);
+        let mut bytes_left: usize = parts.iter().map(part_bytes).sum();
         let mut left = parts.into_iter().peekable();
         while let Some(first) = left.next() {
             let records_left = left.len() + 1;
-            let share = records_left.div_ceil(records_left.div_ceil(max_records));
+            let requests_left = records_left.div_ceil(max_records).max(bytes_left.div_ceil(bytes_max));
+            let share = records_left.div_ceil(requests_left);
             let mut bytes = self.body_template.fixed_bytes() + first.input.len();
             let mut fits = |part: &Part| {
                 bytes += self.body_template.separator_bytes() + part.input.len();
@@ -120,10 +133,12 @@ impl RequestSpec {
             let others = iter::from_fn(|| left.next_if(&mut fits)).take(share - 1);
             let mut parts = vec![first];
             parts.extend(others);
+            bytes_left -= parts.iter().map(part_bytes).sum::<usize>();
             requests.push(InferenceRequest {
                 parts,
                 body_template: Arc::clone(&self.body_template),
                 target_model: target_model.cloned(),
+                several_bytes_max: self.several_bytes_max(),
             });
         }
     }

@@ -16,6 +16,8 @@ pub struct InferenceRequest {
     pub(super) body_template: Arc<BodyTemplate>,
     /// The model of a multi-model endpoint, if the records name it.
     pub(super) target_model: Option<Arc<str>>,
+    /// The maximum size of a body with several records, in bytes. It is 0 if a request has only one record.
+    pub(super) several_bytes_max: usize,
 }
 
 /// One record of a request.
@@ -38,6 +40,7 @@ impl InferenceRequest {
             parts: vec![Part { index, id, input }],
             body_template: Arc::new(BodyTemplate::NONE),
             target_model: None,
+            several_bytes_max: 0,
         }
     }
 
@@ -116,7 +119,9 @@ impl InferenceRequest {
     /// request twice, because some containers fail on a single row. Only its first prediction counts.
     #[must_use]
     pub fn for_attempt(self: &Arc<Self>, is_last_attempt: bool) -> Arc<Self> {
-        if !(is_last_attempt && self.is_multi_record() && self.has_one_record()) {
+        let input = self.first().input.len() + self.body_template.separator_bytes();
+        let twice = self.body_template.fixed_bytes() + 2 * input;
+        if !is_last_attempt || !self.has_one_record() || twice > self.several_bytes_max {
             return Arc::clone(self);
         }
         let parts = self.parts.iter().cycle().take(2);
@@ -159,6 +164,7 @@ impl InferenceRequest {
             parts,
             body_template: Arc::clone(&self.body_template),
             target_model: self.target_model.clone(),
+            several_bytes_max: self.several_bytes_max,
         }
     }
 }

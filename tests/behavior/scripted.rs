@@ -191,7 +191,8 @@ impl ScriptedModel {
             Behavior::PredictAfter(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
             Behavior::PredictBytes(bytes) => return Ok("x".repeat(bytes)),
             Behavior::Merge if body.contains('\n') => return Ok("\"all\"".to_owned()),
-            Behavior::Merge => {}
+            Behavior::FailAlone(kind) if !body.contains('\n') => return Err(ScriptedError::Fault(kind)),
+            Behavior::Merge | Behavior::FailAlone(_) => {}
             Behavior::Fail(kind) => return Err(ScriptedError::Fault(kind)),
             Behavior::FailAfter(milliseconds, kind) => {
                 sleep(Duration::from_millis(milliseconds)).await;
@@ -199,8 +200,6 @@ impl ScriptedModel {
             }
             Behavior::RetryAfter(seconds) => return Err(ScriptedError::RetryAfter(seconds)),
             Behavior::NotReady => return Err(ScriptedError::NotReady),
-            Behavior::FailAlone(kind) if !body.contains('\n') => return Err(ScriptedError::Fault(kind)),
-            Behavior::FailAlone(_) => {}
             Behavior::ContainerOverload => return Err(ScriptedError::ContainerOverload),
             Behavior::MissingModel => return Err(ScriptedError::MissingModel),
             Behavior::Hang => std::future::pending().await,

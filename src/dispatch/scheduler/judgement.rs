@@ -12,7 +12,7 @@ use super::{CallTarget, Scheduler, failed};
 use crate::dispatch::blame::{Accused, Progress};
 use crate::dispatch::evidence::Witness;
 use crate::inference::InferenceRequest;
-use crate::outcome::{Fault, FaultKind};
+use crate::outcome::{Fault, FaultKind, Outcome};
 
 impl Scheduler {
     /// Accuses a request whose last call has just failed. `is_last_attempt` is true if there was evidence before that
@@ -77,6 +77,8 @@ impl Scheduler {
                     self.pending_mut(index).last_attempts += 1;
                     self.push_urgent(index);
                 }
+                // The evidence may have shown that some instances of the model are broken.
+                Progress::NeedsEvidenceAfter if self.repeat_last_attempt(index, &accused.fault) => {}
                 Progress::NeedsEvidenceAfter => self.settle_request(index, accused.rejection().into()),
             }
         }
@@ -87,6 +89,7 @@ impl Scheduler {
     pub(in crate::dispatch) fn seek_evidence(&mut self) -> bool {
         // Calls of other invocations may have been answered.
         self.judge();
+        self.fail_stopped();
         if self.is_out_of_time || self.has_ready() {
             return self.has_ready();
         }
@@ -104,6 +107,13 @@ impl Scheduler {
             }
         }
         !witnesses.is_empty()
+    }
+
+    /// Fails the accused requests after a record that stops them. No further call is made for them.
+    fn fail_stopped(&mut self) {
+        for (index, accused) in self.blame.take_from(self.stop_index) {
+            self.fail_accused(index, accused);
+        }
     }
 
     /// Makes probes ready although calls are in flight, if there is just enough time left for these calls, the longest
@@ -128,11 +138,13 @@ impl Scheduler {
         if !self.blame.probed.insert(witness.clone()) {
             return None;
         }
-        let probe = self.evidence.probe(witness)?;
-        let accused = self.blame.of(witness);
-        let mut accused = accused.filter_map(|(index, _)| self.pending_request(index));
-        let is_accused = accused.any(|accused| accused.request.has_record_of(&probe));
-        (!is_accused).then_some(probe)
+        let accused = || {
+            self.blame
+                .of(witness)
+                .filter_map(|(index, _)| self.pending_request(index))
+        };
+        let is_accused = |probe: &InferenceRequest| accused().any(|pending| pending.request.has_record_of(probe));
+        self.evidence.probe(witness, is_accused)
     }
 
     /// Returns a request of this batch that serves as a probe: a half of a part that has not been called yet. If there is
@@ -148,7 +160,7 @@ impl Scheduler {
         let uncalled =
             find(&|index, accused| accused.progress == Progress::Uncalled && self.request_records(index) > 1);
         // An overloaded container that has answered before gets no further calls.
-        let has_answered = self.evidence.probe(witness).is_some();
+        let has_answered = self.evidence.probe(witness, |_| false).is_some();
         let several = find(&|index, accused| {
             self.request_records(index) > 1 && !(has_answered && accused.fault.kind == FaultKind::Overload)
         });
@@ -184,11 +196,7 @@ impl Scheduler {
     /// Fails all accused requests with this witness, because there is no evidence that the endpoint works.
     pub(super) fn fail_without_evidence(&mut self, witness: &Witness) {
         for (index, accused) in self.blame.take_all_of(witness) {
-            let latest_fault = self
-                .pending_request(index)
-                .and_then(|pending| pending.latest_fault.clone());
-            let (fault, records) = latest_fault.unwrap_or((accused.fault, 1));
-            self.settle_request(index, failed(fault, records));
+            self.fail_accused(index, accused);
         }
         if *witness == Witness::Model(None) && self.is_in_doubt() {
             // The endpoint answers nothing, so further calls are useless.
@@ -199,6 +207,13 @@ impl Scheduler {
                 self.stop_at(first);
             }
         }
+    }
+
+    fn fail_accused(&mut self, index: usize, accused: Accused) {
+        let pending = self.pending_request(index);
+        let latest_fault = pending.and_then(|pending| pending.latest_fault.clone());
+        let (fault, records) = latest_fault.unwrap_or((accused.fault, 1));
+        self.settle_request(index, Outcome::Failed(failed(fault, records)));
     }
 
     /// Replaces an accused request with two halves, which are not ready yet, and returns their indexes.

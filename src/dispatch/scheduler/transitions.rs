@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{CallStart, CallTarget, FinishedCall, PendingRequest, Scheduler, failed};
 use crate::dispatch::attempt::RecordOutputs;
-use crate::dispatch::evidence::Witness;
+use crate::dispatch::evidence::{UNSTEADY_LAST_ATTEMPTS, Witness};
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, FaultKind, LoadSignal, Outcome};
 
@@ -17,7 +17,10 @@ impl Scheduler {
     /// Handles a finished call. A cancelled call is ignored: its records have no outcome yet.
     pub(super) fn on_finished(&mut self, finished: Result<FinishedCall, JoinError>) {
         let FinishedCall {
-            target, start, ended, ..
+            target,
+            start,
+            ended,
+            permit: _permit,
         } = match finished {
             Ok(finished) => finished,
             Err(error) => {
@@ -29,6 +32,10 @@ impl Scheduler {
             }
         };
         match ended {
+            Ok(RecordOutputs::CountMismatch) if self.is_for_one_record(&target) => {
+                let summary = "the number of predictions differs from the number of records";
+                self.on_fault(&target, start, Fault::new(FaultKind::Suspect, summary));
+            }
             Ok(answer) => self.on_answer(&target, start, answer),
             Err(fault) if fault.load == LoadSignal::Unprepared && fault.kind.is_transient() && !self.is_out_of_time => {
                 // This attempt does not count. The next one waits for the credentials before it acquires a permit.
@@ -41,6 +48,10 @@ impl Scheduler {
         }
     }
 
+    fn is_for_one_record(&self, target: &CallTarget) -> bool {
+        matches!(target, CallTarget::Request(index) if self.request_records(*index) == 1)
+    }
+
     fn on_answer(&mut self, target: &CallTarget, start: CallStart, answer: RecordOutputs) {
         self.retry_budget.deposit();
         if self.is_in_doubt() {
@@ -51,9 +62,8 @@ impl Scheduler {
             CallTarget::Probe(probe) => self.evidence.record_answer(probe, start.moment),
             CallTarget::Request(index) => {
                 let pending = self.take_request(*index);
-                let model = pending.request.target_model();
-                if let Some((fault, _)) = pending.latest_fault.filter(|_| pending.attempts > 0) {
-                    self.evidence.record_recovery(model, fault.kind);
+                if let Some(kind) = pending.failed_with {
+                    self.evidence.record_recovery(pending.request.target_model(), kind);
                 }
                 let sent = pending.request.for_attempt(pending.last_attempts > 0);
                 self.evidence.record_answer(&sent, start.moment);
@@ -106,8 +116,9 @@ impl Scheduler {
         let max_attempts = self.policy.retry.max_attempts;
         let records = self.request_records(index);
         let pending = self.pending_mut(index);
-        if matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) {
+        if failed(fault.clone(), records).is_possibly_record_fault() {
             pending.latest_fault = Some((fault.clone(), records));
+            pending.failed_with = Some(fault.kind);
         }
         pending.latest_duration = start.at.elapsed();
         pending.attempts += 1;
@@ -151,7 +162,7 @@ impl Scheduler {
 
     /// Makes a record ready for another last attempt if one is not enough. A fault that takes long, or that pauses other
     /// calls, is not repeated. Returns whether there is another attempt.
-    fn repeat_last_attempt(&mut self, index: usize, fault: &Fault) -> bool {
+    pub(super) fn repeat_last_attempt(&mut self, index: usize, fault: &Fault) -> bool {
         let is_quick =
             matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) && fault.load == LoadSignal::FromKind;
         let model = self.pending_mut(index).request.target_model().cloned();
@@ -172,9 +183,17 @@ impl Scheduler {
         match fault.kind {
             FaultKind::Refused => true,
             FaultKind::Suspect => self.request_records(index) > 1 || may_give_up(),
-            FaultKind::Overload => fault.is_from_container && may_give_up(),
+            FaultKind::Overload => fault.is_from_container && may_give_up() && !self.is_unsteady(index, fault.kind),
             FaultKind::Unreachable | FaultKind::Misconfigured => false,
         }
+    }
+
+    /// Returns whether the model has lately answered requests after this kind of fault.
+    fn is_unsteady(&self, index: usize, kind: FaultKind) -> bool {
+        let model = self
+            .pending_request(index)
+            .and_then(|pending| pending.request.target_model());
+        self.evidence.last_attempts(model, kind) == UNSTEADY_LAST_ATTEMPTS
     }
 
     /// Returns whether the model has answered another call since the first attempt at this request.
@@ -200,7 +219,7 @@ impl Scheduler {
     /// Fails the records of a request with the fault of its last attempt.
     pub(super) fn fail(&mut self, index: usize, fault: Fault) {
         let records = self.request_records(index);
-        self.settle_request(index, failed(fault, records));
+        self.settle_request(index, Outcome::Failed(failed(fault, records)));
     }
 
     /// Returns whether no attempt may start for the records after this one. They go on if the record may be the cause,

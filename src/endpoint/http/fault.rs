@@ -6,9 +6,9 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 
-use crate::endpoint::aws_code::{Verdict, classify};
+use crate::endpoint::aws_code::{Verdict, classify, is_validation};
 use crate::endpoint::container;
-use crate::endpoint::sagemaker::fault::ErrorResponse;
+use crate::endpoint::sagemaker::fault::{ErrorResponse, classify_unknown};
 use crate::endpoint::transport::HttpAnswer;
 use crate::outcome::{Fault, FaultKind, LoadSignal};
 
@@ -23,8 +23,11 @@ pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now
         return fault;
     }
     let body = std::str::from_utf8(&answer.body).unwrap_or_default();
-    let known = classify(&error.code, error.message(), is_model_from_record);
-    let is_from_container = known.is_none();
+    let known = classify(&error.code, error.message(), is_model_from_record).or_else(|| {
+        is_validation(&error.code).then(|| classify_unknown(&error.code, error.message(), status, is_model_from_record))
+    });
+    let is_rate_limit = status == 429 && is_rate_limit(answer, &error.code);
+    let is_from_container = known.is_none() && !is_rate_limit;
     let (name, verdict) = if let Some(verdict) = known {
         (aws_code(&error.code, true), verdict)
     } else if let Some((error_type, kind)) = container::known_error(body) {
@@ -46,7 +49,7 @@ pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now
         .and_then(|value| parse_retry_after(value, now));
     Fault {
         is_from_container,
-        load: if status == 429 && is_rate_limit(answer, &error.code) {
+        load: if is_rate_limit {
             LoadSignal::RateLimit
         } else {
             verdict.load
@@ -58,14 +61,10 @@ pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now
 
 /// Classifies a response by its status. If the record names the model, a 404 may mean that the model does not exist.
 fn classify_status(status: u16, is_model_from_record: bool) -> Verdict {
-    let kind = match status {
-        300..=399 => FaultKind::Misconfigured,
-        _ => container::kind(status),
-    };
     Verdict {
         is_about_named_model: status == 404 && is_model_from_record,
         remedy: remedy(status),
-        ..Verdict::of(kind)
+        ..Verdict::of(container::kind(status))
     }
 }
 

@@ -90,7 +90,12 @@ impl ErrorResponse {
 /// validation error with an unknown message may be about the record or, if the record names it, about the model. A 400
 /// without a code, and a validation error without a message, are Suspect instead of Refused: throttling has been
 /// observed in this form.
-fn classify_unknown(code: &str, message: &str, status: u16, is_model_from_record: bool) -> Verdict {
+pub(in crate::endpoint) fn classify_unknown(
+    code: &str,
+    message: &str,
+    status: u16,
+    is_model_from_record: bool,
+) -> Verdict {
     match status {
         _ if is_validation(code) && !message.is_empty() => Verdict {
             is_about_named_model: is_model_from_record,
