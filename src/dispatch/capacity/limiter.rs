@@ -277,9 +277,7 @@ impl Limiter {
                 self.limit = self.limit.min(1.0);
             }
         } else if self.congestion.on_throttled(call.in_flight, now) {
-            // A few calls, as at the end of a batch, say nothing about a high limit.
-            let is_limited = float(call.in_flight) * 2.0 > self.limit;
-            if !was_failing && is_limited && call.started >= self.lowered_at {
+            if !was_failing && call.started >= self.lowered_at {
                 self.lower_for_congestion(feedback, now);
             }
             // If no answer can be expected, one call at a time starts from now on.
@@ -304,11 +302,7 @@ impl Limiter {
                 self.lowered_at = now;
                 self.pacer.lower(fraction, self.unpaced_rate(), now);
             }
-            Feedback::Answered
-            | Feedback::Overload
-            | Feedback::Unreachable
-            | Feedback::OtherFault
-            | Feedback::TimedOut => self.lower(fraction, MIN_LIMIT, now),
+            _ => self.lower(fraction, MIN_LIMIT, now),
         }
     }
 
