@@ -19,8 +19,7 @@ use super::attempt::{CallStats, Invoker, RecordOutputs};
 use super::blame::Blame;
 use super::capacity::Permit;
 use super::evidence::{Evidence, Moment};
-use super::retry::RetryBudget;
-use super::{DispatchPolicy, Work, annotate_span, call_span};
+use super::{DispatchPolicy, RetryGate, Work, annotate_span, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, FaultKind, Outcome, catch_panic_async};
@@ -58,7 +57,7 @@ struct CallStart {
 
 pub(super) struct Scheduler {
     policy: DispatchPolicy,
-    retry_budget: Arc<RetryBudget>,
+    retry_gate: RetryGate,
     evidence: Arc<Evidence>,
     /// The requests, each at the index of its first record.
     requests: Vec<Option<PendingRequest>>,
@@ -115,14 +114,14 @@ impl Scheduler {
     pub(super) fn new(
         work: Work,
         policy: DispatchPolicy,
-        retry_budget: Arc<RetryBudget>,
+        retry_gate: RetryGate,
         evidence: Arc<Evidence>,
         probe_reserve: Duration,
     ) -> Self {
         let count = work.records;
         let mut scheduler = Self {
             policy,
-            retry_budget,
+            retry_gate,
             evidence,
             requests: vec![None; count],
             is_settled: vec![false; count],

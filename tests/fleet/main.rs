@@ -24,7 +24,6 @@ mod trace;
 
 mod one_instance;
 mod outages;
-mod random_throttling;
 mod sharing;
 mod sizing;
 mod usage_plan;
