@@ -121,7 +121,7 @@ async fn a_record_that_waits_for_a_retry_after_a_failed_record_is_not_retried() 
 
 #[tokio::test(start_paused = true)]
 async fn without_dead_letter_and_memo_a_rejected_record_stops_the_records_after_it() {
-    for (memo_bytes, calls) in [("0", 7), ("16777216", 101)] {
+    for (memo_bytes, calls) in [("0", 9), ("16777216", 103)] {
         let scenario = Scenario::of(100).with("CAPACITY", "1").with("DEAD_LETTER", "");
         let scenario = scenario.with("MEMO_BYTES", memo_bytes);
         let ran = scenario.record(3, Behavior::Fail(FaultKind::Refused)).run().await;
