@@ -249,6 +249,7 @@ mod tests {
             evidence.has_answered_since(moment, &ONE_MODEL),
             "an older call ended later"
         );
+        assert!(evidence.has_answered_since(moment, &Witness::AnyModel));
         assert!(!evidence.has_answered_since(evidence.now(), &ONE_MODEL));
     }
 
@@ -326,6 +327,18 @@ mod tests {
         }
         let has_probe = |name: &str| evidence.probe(&Witness::Model(Some(name.into())), |_| false).is_some();
         assert_eq!(["A", "B", "C"].map(has_probe), [false, true, true]);
+        let too_large = request(vec![b'1'; PROBES_BYTES_MAX + 1]);
+        evidence.record_answer(&too_large.for_model("D"), evidence.now());
+        assert!(has_probe("B"), "a request that is too large drops no other probe");
+    }
+
+    #[test]
+    fn a_forgotten_model_leaves_its_bytes_to_the_probes_of_others() {
+        let evidence = evidence();
+        for model in 0..=MODELS_MAX.get() {
+            evidence.record_answer(&request("1").for_model(model.to_string()), evidence.now());
+        }
+        assert_eq!(evidence.answers().probes_bytes, MODELS_MAX.get());
     }
 
     #[test]
@@ -334,6 +347,7 @@ mod tests {
         let body = || evidence.probe(&ONE_MODEL, |_| false).unwrap().body();
         assert_eq!(body(), "configured");
         assert_eq!(evidence.probe(&Witness::Model(Some("other".into())), |_| false), None);
+        assert!(evidence.probe(&Witness::AnyModel, |_| false).is_some());
         evidence.record_answer(&request("answered"), evidence.now());
         assert_eq!(body(), "answered");
     }

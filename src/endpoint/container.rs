@@ -92,7 +92,8 @@ mod tests {
             (&[401, 403, 405], FaultKind::Misconfigured),
         ] {
             for status in statuses {
-                assert_eq!(fault(*status, "", false).kind, kind, "{status}");
+                let fault = fault(*status, "", false);
+                assert_eq!((fault.kind, fault.is_from_container), (kind, true), "{status}");
             }
         }
     }

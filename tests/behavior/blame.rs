@@ -171,6 +171,21 @@ async fn a_record_refused_at_the_end_of_an_outage_is_predicted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_records_of_a_process_are_all_refused() {
+    let scenario = Scenario::of(0).with("CAPACITY", "1");
+    let bad: Vec<_> = (0..40).collect();
+    let scenario = bad
+        .iter()
+        .fold(scenario, |scenario, number| scenario.record(*number, REFUSED));
+    let running = scenario.start();
+    // After 20 faults, a random record of the batch is the probe.
+    let response = running.deliver_repeatedly(0..100, 20).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!((ran.predicted, ran.dead_lettered), (all_but(100, &bad), bad));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lone_refused_record_is_rejected_when_the_probe_is_answered() {
     for refusal in refusals() {
         let running = Scenario::of(0).record(5, refusal).start();
@@ -220,9 +235,10 @@ async fn the_setting_probe_is_the_evidence_before_anything_was_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_is_not_evidence_against_itself() {
-    let running = Scenario::of(0)
-        .attempts_then(5, &[Behavior::PredictAfter(10)], REFUSED)
-        .start();
+    // Its calls are answered whenever it would be the probe.
+    let answered = Behavior::PredictAfter(10);
+    let calls = [answered, REFUSED, answered, REFUSED, REFUSED, REFUSED, answered];
+    let running = Scenario::of(0).attempts_then(5, &calls, REFUSED).start();
     running.invoke([5]).await.unwrap();
     // The only answered record of this process is delivered again, and refused now.
     assert_eq!(named(&running.invoke([5]).await.unwrap()), Some("5"));
@@ -237,7 +253,13 @@ async fn a_container_reports_overload_for_one_record_only() {
             .with("GIVE_UP_AFTER_S", give_up_after_s)
             .record_age(60.0);
         let running = scenario.record(5, Behavior::ContainerOverload).start();
-        let response = running.deliver_repeatedly(0..20, deliveries).await;
+        let mut from = 0;
+        for _ in 1..deliveries {
+            let response = running.invoke(from..20).await.unwrap();
+            assert!(running.lines().1.is_empty(), "it has not failed before");
+            from = named(&response).unwrap().parse().unwrap();
+        }
+        let response = running.invoke(from..20).await.unwrap();
         let ran = running.finish(response);
         ran.assert_finished();
         assert_eq!((ran.dead_lettered, ran.predicted), (vec![5], all_but(20, &[5])));
@@ -255,4 +277,123 @@ async fn a_container_that_is_overloaded_rejects_nothing() {
         advance(Duration::from_secs(10)).await;
     }
     assert!(running.lines().1.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overloaded_container_is_not_called_with_halves_of_its_requests() {
+    let running = Scenario::of(0).packed(50).with("GIVE_UP_AFTER_S", "0").start();
+    running.invoke(0..20).await.unwrap();
+    running.take_down(Behavior::ContainerOverload);
+    running.seen.lock().unwrap().calls.clear();
+    assert_eq!(named(&running.invoke(100..150).await.unwrap()), Some("100"));
+    let sizes = running.seen.lock().unwrap().sizes();
+    assert!(
+        sizes.iter().all(|size| [50, 2].contains(size)),
+        "the request and a probe: {sizes:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_request_of_a_process_overloads_the_container() {
+    let scenario = Scenario::of(0).packed(20).with("GIVE_UP_AFTER_S", "0");
+    let running = scenario.record(5, Behavior::ContainerOverload).start();
+    let response = running.deliver_repeatedly(0..20, 5).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!((ran.dead_lettered, ran.predicted), (vec![5], all_but(20, &[5])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_to_calls_from_before_an_outage_are_not_evidence() {
+    let running = Scenario::of(0)
+        .record(0, Behavior::PredictAfter(100))
+        .record(1, Behavior::PredictAfter(200))
+        .record(2, Behavior::FailAfter(10, FaultKind::Refused))
+        .start();
+    let (response, ()) = tokio::join!(running.invoke(0..3), async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        running.take_down(REFUSED);
+    });
+    assert_eq!(named(&response.unwrap()), Some("2"));
+    assert!(running.lines().1.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_attempt_at_the_start_of_an_outage_rejects_nothing() {
+    let running = Scenario::of(0)
+        .attempts(100, &[Behavior::FailAfter(5, FaultKind::Refused)])
+        .start();
+    running.invoke(0..20).await.unwrap();
+    // The probe before the last attempt is the last call that is answered.
+    let (response, ()) = tokio::join!(running.invoke([100]), async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        running.take_down(REFUSED);
+    });
+    assert_eq!(named(&response.unwrap()), Some("100"));
+    assert_eq!(
+        running.seen.lock().unwrap().attempts(100),
+        2,
+        "it has had its last attempt"
+    );
+    running.bring_up();
+    let response = running.invoke([100]).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!((ran.predicted.last(), ran.dead_lettered), (Some(&100), Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_fails_shows_that_instances_may_be_broken() {
+    let running = Scenario::of(0)
+        .attempts(0, &[Behavior::PredictAfter(10), REFUSED])
+        .attempts(100, &[REFUSED; 5])
+        .start();
+    running.invoke(0..20).await.unwrap();
+    // The first delivery has no evidence, because the probe fails. The second one repeats the last attempt.
+    let response = running.deliver_repeatedly(100..101, 2).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!((ran.predicted.last(), ran.dead_lettered), (Some(&100), Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_young_suspect_records_in_a_row_do_not_stop_the_others() {
+    let suspect = Behavior::FailAfter(5, FaultKind::Suspect);
+    let scenario = Scenario::of(0).with("CAPACITY", "4").with("MAX_ATTEMPTS", "1");
+    let scenario = (100..200).fold(scenario, |scenario, number| scenario.record(number, suspect));
+    let running = scenario.start();
+    running.invoke(0..20).await.unwrap();
+    assert_eq!(named(&running.invoke(100..220).await.unwrap()), Some("100"));
+    let seen = running.seen.lock().unwrap();
+    assert!(
+        (200..220).all(|number| seen.attempts(number) == 1),
+        "after each 20 faults, a probe is answered"
+    );
+}
+
+/// Returns a scenario in which each record names its own model.
+fn own_models() -> Scenario {
+    Scenario::of(0)
+        .with("CONTENT_TYPE", "text/csv")
+        .with("TARGET_MODEL", "$[0]")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_names_a_model_that_does_not_exist() {
+    for missing in MISSING_MODEL {
+        let running = own_models().record(5, missing).start();
+        let response = running.invoke(0..10).await.unwrap();
+        let ran = running.finish(response);
+        ran.assert_finished();
+        assert_eq!((ran.dead_lettered, ran.predicted), (vec![5], all_but(10, &[5])));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_answers_of_the_same_model_are_evidence_against_a_refused_record() {
+    let running = own_models().with("CAPACITY", "1").record(5, REFUSED).start();
+    let response = running.deliver_repeatedly(0..20, 3).await;
+    let ran = running.finish(response);
+    ran.assert_redelivered_from(5);
+    assert!(ran.dead_lettered.is_empty());
 }

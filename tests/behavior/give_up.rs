@@ -91,6 +91,29 @@ async fn a_record_younger_than_give_up_after_s_is_not_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_delivery_that_does_not_call_a_record_keeps_the_note_that_it_has_failed() {
+    let running = old().record(5, SUSPECT[0]).start();
+    assert_eq!(named(&running.invoke(0..10).await.unwrap()), Some("5"));
+    running.take_down(Behavior::Fail(FaultKind::Misconfigured));
+    assert_eq!(named(&running.invoke(3..10).await.unwrap()), Some("3"));
+    running.bring_up();
+    let response = running.invoke(3..10).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!(ran.dead_lettered, [5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_failed_only_in_an_outage_is_not_given_up_when_it_fails_itself() {
+    let running = old().record(5, SUSPECT[0]).start();
+    running.take_down(Behavior::Fail(FaultKind::Misconfigured));
+    assert_eq!(named(&running.invoke(0..10).await.unwrap()), Some("0"));
+    running.bring_up();
+    assert_eq!(named(&running.invoke(0..10).await.unwrap()), Some("5"));
+    assert!(running.lines().1.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_an_arrival_time_nothing_is_given_up() {
     let running = Scenario::of(0).record(5, Behavior::Fail(FaultKind::Suspect)).start();
     let response = running.deliver_repeatedly(0..10, 10).await;
@@ -102,9 +125,12 @@ async fn without_an_arrival_time_nothing_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_record_that_fails_by_the_endpoints_fault_is_never_given_up() {
     for kind in [FaultKind::Overload, FaultKind::Unreachable, FaultKind::Misconfigured] {
-        let running = old().record(5, Behavior::Fail(kind)).start();
-        running.deliver_repeatedly(0..10, 10).await;
-        assert!(running.finish(json!(null)).dead_lettered.is_empty(), "{kind:?}");
+        for give_up_after_s in ["3600", "0"] {
+            let scenario = old().with("GIVE_UP_AFTER_S", give_up_after_s);
+            let running = scenario.record(5, Behavior::Fail(kind)).start();
+            running.deliver_repeatedly(0..10, 10).await;
+            assert!(running.finish(json!(null)).dead_lettered.is_empty(), "{kind:?}");
+        }
     }
 }
 
@@ -244,6 +270,19 @@ async fn more_hanging_records_than_permits_are_given_up_in_turn() {
     ran.assert_finished();
     assert_eq!(ran.dead_lettered, [0, 1, 2, 3, 4, 5]);
     assert_eq!(ran.predicted, [100, 6, 7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_does_not_take_the_time_of_the_last_attempt() {
+    let scenario = old().with("GIVE_UP_AFTER_S", "0").with("CALL_TIMEOUT_MS", "10000");
+    let running = scenario
+        .record(5, Behavior::Hang)
+        .deadline(Some(Duration::from_secs(26)))
+        .start();
+    let response = running.invoke(0..10).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!((ran.dead_lettered, ran.predicted.len()), (vec![5], 9));
 }
 
 #[tokio::test(start_paused = true)]

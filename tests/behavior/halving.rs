@@ -26,6 +26,21 @@ async fn the_first_request_of_a_process_is_its_own_probe() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_first_half_has_a_bad_record() {
+    let bad = [0, 50, 75, 87, 93, 96, 98];
+    let scenario = Scenario::of(0).packed(100);
+    let scenario = bad
+        .iter()
+        .fold(scenario, |scenario, number| scenario.record(*number, REFUSED));
+    let running = scenario.start();
+    // The path through the halves is random, so a further delivery finds an answer.
+    let response = running.deliver_repeatedly(0..100, 20).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!((ran.dead_lettered, ran.predicted), (bad.to_vec(), all_but(100, &bad)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_container_that_fails_on_a_single_row_gets_the_row_twice() {
     for (kind, deliveries) in [(FaultKind::Refused, 1), (FaultKind::Suspect, 3)] {
         let mut scenario = Scenario::of(0)
@@ -96,5 +111,26 @@ async fn a_request_that_timed_out_is_sent_in_halves_by_the_next_delivery() {
     running.seen.lock().unwrap().calls.clear();
     running.invoke(0..100).await.unwrap();
     let sizes = running.seen.lock().unwrap().sizes();
-    assert!(sizes.iter().all(|size| *size <= 50), "{sizes:?}");
+    assert_eq!(sizes.iter().max(), Some(&50), "{sizes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn halving_does_not_wait_for_a_slow_call() {
+    // Records 0 to 9 are the first request, and 10 to 19 the slow one. The third one is the evidence.
+    let running = Scenario::of(0)
+        .packed(10)
+        .with("CAPACITY", "2")
+        .record(3, REFUSED)
+        .record(8, REFUSED)
+        .record(15, Behavior::PredictAfter(20_000))
+        .start();
+    let start = tokio::time::Instant::now();
+    let response = running.invoke(0..30).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!(ran.dead_lettered, [3, 8]);
+    for number in [3, 8] {
+        let called = ran.seen.times(number)[0] - start;
+        assert!(called < Duration::from_secs(1), "{number}: {called:?}");
+    }
 }

@@ -50,6 +50,22 @@ async fn a_record_has_failed_while_the_endpoint_answers_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_has_failed_because_its_own_model_is_not_ready() {
+    for fails in NOT_READY {
+        let running = Scenario::of(0)
+            .with("CONTENT_TYPE", "text/csv")
+            .with("TARGET_MODEL", "$[0]")
+            .with("CAPACITY", "1")
+            .record(5, fails)
+            .start();
+        let response = running.invoke(0..20).await.unwrap();
+        let ran = running.finish(response);
+        ran.assert_redelivered_from(5);
+        assert!((6..20).all(|number| ran.seen.attempts(number) == 1), "the others go on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_has_failed_by_what_may_be_its_own_fault() {
     let scenario = |memo_bytes| {
         let scenario = Scenario::of(100).with("CAPACITY", "4").with("MEMO_BYTES", memo_bytes);

@@ -127,16 +127,11 @@ impl Scheduler {
         let has_one_record = pending.request.has_one_record();
         let is_split = pending.split_off_since.is_some() || !has_one_record && fault.load == LoadSignal::TimedOut;
         // A single record keeps its last attempt until there is evidence.
-        let attempts_max = if has_one_record {
-            max_attempts.max(2) - 1
-        } else {
-            max_attempts
-        };
-        let is_refused = fault.kind == FaultKind::Refused;
+        let attempts_max = if has_one_record { max_attempts - 1 } else { max_attempts };
         if is_last_attempt && self.repeat_last_attempt(index, &fault) {
             return;
         }
-        if may_be_accused && (is_refused || is_last_attempt || is_split || attempts >= attempts_max) {
+        if may_be_accused && (is_last_attempt || is_split || attempts >= attempts_max) {
             return self.accuse(index, fault, is_last_attempt);
         }
         if is_split && fault.kind == FaultKind::Suspect {
