@@ -64,8 +64,8 @@ pub struct Config {
     pub requests: RequestSpec,
     /// The parts of a prediction and its record that are delivered.
     pub projection: Projection,
-    /// The age, 0–604,800 s, from which a record is rejected if it keeps failing and may itself be the cause. With 0, its
-    /// first delivery may reject it. `None` if records are never given up, because there is no `DEAD_LETTER`.
+    /// The age, 0–604,800 s, from which a record is rejected if it keeps failing and may itself be the cause. With 0,
+    /// its first delivery may reject it. `None` if records are never given up, because there is no `DEAD_LETTER`.
     pub give_up_after: Option<Duration>,
     /// The request that shows whether the endpoint works before another one was answered.
     pub probe: Option<InferenceRequest>,

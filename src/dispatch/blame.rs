@@ -18,8 +18,8 @@
 //!    along one path until a half is answered.
 //! 5. Without evidence, nothing is rejected. The records fail and are redelivered.
 //!
-//! A Suspect record can be given up if it is at least `GIVE_UP_AFTER_S` old and has failed in an earlier delivery, or if
-//! `GIVE_UP_AFTER_S` is 0. Until then it fails and is redelivered without being accused. The same holds for a record
+//! A Suspect record can be given up if it is at least `GIVE_UP_AFTER_S` old and has failed in an earlier delivery, or
+//! if `GIVE_UP_AFTER_S` is 0. Until then it fails and is redelivered without being accused. The same holds for a record
 //! whose container reports overload while it answers other records.
 
 use std::collections::{BTreeMap, HashSet};

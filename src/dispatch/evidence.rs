@@ -94,9 +94,10 @@ impl Evidence {
         Moment(self.latest_moment.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Returns the number of last attempts that must fail with this `kind` of fault before a record is rejected. If this
-    /// model has lately answered a record after such a fault, some of its instances may be broken. If all attempts go to
-    /// a random instance and half of them are broken, eight last attempts at a good record fail once in 500 times.
+    /// Returns the number of last attempts that must fail with this `kind` of fault before a record is rejected. If
+    /// this model has lately answered a record after such a fault, some of its instances may be broken. If all attempts
+    /// go to a random instance and half of them are broken, eight last attempts at a good record fail once in 500
+    /// times.
     pub(super) fn last_attempts(&self, model: Option<&Arc<str>>, kind: FaultKind) -> u32 {
         let answers = self.answers();
         let model = answers.models.peek(&model.cloned());

@@ -4,7 +4,7 @@
 //! Each invocation runs one scheduler. It waits for credentials and for one process-wide permit at a time, and gives
 //! the permit to the ready request with the lowest index. Each attempt is a separate task, so a panic fails one record
 //! and not the batch. There are never more tasks than permits, whatever the size of the batch. After a transient fault,
-//! a request waits without a permit and is then ready again. The rule of [`blame`](mod@blame) decides which records are
+//! a request waits without a permit and is then ready again. The rule of blame decides which records are
 //! rejected, and which requests for several records are split.
 
 use std::pin::pin;
@@ -58,8 +58,8 @@ pub struct DispatchPolicy {
     pub retry: RetryPolicy,
     /// Makes a rejected record unfinished, like a failed one. True if there is no dead-letter destination.
     pub is_rejected_unfinished: bool,
-    /// Whether attempts continue for the records after a failed record, if the endpoint may answer them. True if there is
-    /// a memo, which keeps their outcomes for the redelivery.
+    /// Whether attempts continue for the records after a failed record, if the endpoint may answer them. True if there
+    /// is a memo, which keeps their outcomes for the redelivery.
     pub isolate_suspects: bool,
 }
 
@@ -87,7 +87,8 @@ pub struct Work {
     pub requests: Requests,
     /// The value of the `X-Amzn-Trace-Id` header of each call.
     pub trace_id: Option<Arc<str>>,
-    /// For each user record, whether it may be given up: it is old enough and has failed before, or `GIVE_UP_AFTER_S` is
+    /// For each user record, whether it may be given up: it is old enough and has failed before, or `GIVE_UP_AFTER_S`
+    /// is
     /// 0. A missing entry means false.
     pub may_give_up: Vec<bool>,
     /// Receives the index and the outcome of each user record, once.

@@ -186,7 +186,8 @@ impl Scheduler {
         pending.map_or(1, |pending| pending.request.records().len())
     }
 
-    /// Returns whether so many calls in a row were Refused or Suspect that a probe must show whether the endpoint works.
+    /// Returns whether so many calls in a row were Refused or Suspect that a probe must show whether the endpoint
+    /// works.
     fn is_in_doubt(&self) -> bool {
         self.faults_in_row >= DOUBT_AFTER_FAULTS
     }
@@ -327,7 +328,8 @@ impl Scheduler {
     }
 
     /// Settles all records that still have no outcome, and returns the statistics of the calls. Records that may have
-    /// caused a fault fail with it. Other records fail because a record before them failed, or because the time is over.
+    /// caused a fault fail with it. Other records fail because a record before them failed, or because the time is
+    /// over.
     pub(super) fn into_stats(mut self) -> Arc<CallStats> {
         for witness in self.blame.witnesses() {
             self.fail_without_evidence(&witness);

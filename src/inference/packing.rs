@@ -43,8 +43,8 @@ pub struct Requests {
 
 /// Builds the requests of a batch. With `SingleRecord`, each user record has its own request. With `MultiRecord`, each
 /// request holds up to as many records as the limits allow, all for the same model. Records keep their order. A record
-/// that cannot be in any request is settled, and so is a record with a `remembered` outcome. A record that is remembered
-/// as Failed is sent again, in a request of the size that its [`Failure`](crate::outcome::Failure) allows.
+/// that cannot be in any request is settled, and so is a record with a `remembered` outcome. A record that is
+/// remembered as Failed is sent again, in a request of the size that its [`Failure`](crate::outcome::Failure) allows.
 pub fn build(batch: &Batch<'_>, remembered: Vec<Option<Outcome>>, request_spec: &RequestSpec) -> Requests {
     // The records for each model and each maximum number of records.
     let mut groups: HashMap<_, Vec<_>> = HashMap::new();
@@ -76,8 +76,8 @@ pub fn build(batch: &Batch<'_>, remembered: Vec<Option<Outcome>>, request_spec: 
 }
 
 impl RequestSpec {
-    /// Returns the request for a record that is not from the stream, such as the setting `PROBE`. With `MultiRecord`, it
-    /// holds the record twice, because some containers fail on a single row.
+    /// Returns the request for a record that is not from the stream, such as the setting `PROBE`. With `MultiRecord`,
+    /// it holds the record twice, because some containers fail on a single row.
     ///
     /// # Errors
     ///

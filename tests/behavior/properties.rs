@@ -156,8 +156,8 @@ proptest! {
             }
             prop_assert!(expected <= at_best);
             prop_assert!(running.seen.lock().unwrap().most_in_flight <= case.capacity);
-            // A refused record has a last attempt, and up to eight after others have recovered. A predicted record may be
-            // a probe.
+            // A refused record has a last attempt, and up to eight after others have recovered. A predicted record may
+            // be a probe.
             for number in (0..count).filter(|number| case.end(*number) != End::Predicted) {
                 prop_assert!(running.seen.lock().unwrap().attempts(number) <= case.max_attempts + 8);
             }

@@ -147,9 +147,9 @@ impl Scheduler {
         self.evidence.probe(witness, is_accused)
     }
 
-    /// Returns a request of this batch that serves as a probe: a half of a part that has not been called yet. If there is
-    /// no such part, a half of an accused request, once until there is evidence. All these halves are disjoint, so one
-    /// bad record fails only one of them. In doubt about the endpoint, any request serves.
+    /// Returns a request of this batch that serves as a probe: a half of a part that has not been called yet. If there
+    /// is no such part, a half of an accused request, once until there is evidence. All these halves are disjoint, so
+    /// one bad record fails only one of them. In doubt about the endpoint, any request serves.
     fn next_request_as_probe(&mut self, witness: &Witness) -> Option<usize> {
         let find = |is_wanted: &dyn Fn(usize, &Accused) -> bool| {
             let mut accused = self.blame.of(witness);

@@ -155,8 +155,8 @@ impl Scheduler {
         }
     }
 
-    /// Makes a record ready for another last attempt if one is not enough. A fault that takes long, or that pauses other
-    /// calls, is not repeated. Returns whether there is another attempt.
+    /// Makes a record ready for another last attempt if one is not enough. A fault that takes long, or that pauses
+    /// other calls, is not repeated. Returns whether there is another attempt.
     pub(super) fn repeat_last_attempt(&mut self, index: usize, fault: &Fault) -> bool {
         let is_quick =
             matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) && fault.load == LoadSignal::FromKind;
