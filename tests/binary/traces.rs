@@ -143,9 +143,12 @@ async fn each_invocation_and_each_of_its_calls_is_a_span_of_the_trace_that_lambd
     );
     assert!(xray_id.contains(&hex(&first.parent)), "{xray_id}");
     let calls: Vec<_> = named("call").filter(|call| call.parent == first.id).collect();
-    assert_eq!(calls.len(), 5);
+    // Five records, three last attempts at the refused one, and a probe before and after them.
+    assert_eq!(calls.len(), 10);
     let failed: Vec<_> = calls.iter().filter(|call| call.attribute("fault").is_some()).collect();
-    let [refused] = failed[..] else { panic!("{calls:?}") };
+    let [refused, _, _, _] = failed[..] else {
+        panic!("{calls:?}")
+    };
     assert!(
         refused.attribute("fault").unwrap().starts_with("Refused: "),
         "{refused:?}"
