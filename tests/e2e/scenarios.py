@@ -392,16 +392,16 @@ def redrive_from_s3_and_sqs():
     started = time.time()
     s3.create_bucket(Bucket="to-redrive")
     dead, scores, batches = (queue(f"redrive-{name}", False) for name in ("dead", "scores", "batches"))
-    refuse = ["--refuse-rate", "100%"]
+    # With a wrong setting, each record is rejected.
+    reject = {"OUTPUT": "none:", "MAX_PAYLOAD_BYTES": "10"}
     in_s3, in_sqs = fill_stream("redrive-s3", 60), fill_stream("redrive-sqs", 40)
-    none = {"OUTPUT": "none:"}
-    run("redrive-s3", len(in_s3), {**none, "DEAD_LETTER": "s3:to-redrive/letters"}, refuse)
-    run("redrive-sqs", len(in_sqs), {**none, "DEAD_LETTER": f"sqs:{dead}"}, refuse)
+    run("redrive-s3", len(in_s3), {**reject, "DEAD_LETTER": "s3:to-redrive/letters"}, [])
+    run("redrive-sqs", len(in_sqs), {**reject, "DEAD_LETTER": f"sqs:{dead}"}, [])
     sqs.send_message(QueueUrl=dead, MessageBody="not a dead letter")
     sources, settings = ["s3://to-redrive/letters", f"sqs:{dead}"], {"OUTPUT": f"sqs:{scores}", "DEAD_LETTER": "none:"}
     through = ["--function", f"'{FUNCTION}'", "--yes"]
     dry = redrive(settings, [*sources, *through[:2]], code=1)
-    assert dry["survey"]["records"] == 100 and dry["survey"]["reasons"] == {"Refused": 100}, dry
+    assert dry["survey"]["records"] == 100 and dry["survey"]["reasons"] == {"PayloadTooLarge": 100}, dry
     assert message_count(dead) == 41 and message_count(scores) == 0, "the dry run changed a queue"
     summary = redrive(settings, [*sources, *through], code=1)
     counts = summary["counts"]
