@@ -15,45 +15,24 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
-use super::attempt::{CallStats, Invoker, RecordOutputs};
+use super::attempt::{CallStats, Invoker};
 use super::blame::Blame;
 use super::capacity::Permit;
-use super::evidence::{Evidence, Moment};
+use super::evidence::Evidence;
 use super::{DispatchPolicy, RetryGate, Work, annotate_span, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
-use crate::outcome::{Failure, Fault, FaultKind, Outcome, catch_panic_async};
+use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
 
 mod judgement;
+mod pending;
 mod transitions;
+
+use pending::{CallStart, CallTarget, FinishedCall, PendingRequest};
 
 /// After this many Refused or Suspect calls in a row, the dispatcher sends a probe before it goes on. A stream in which
 /// half of the records are bad has such a row once in a million calls.
 const DOUBT_AFTER_FAULTS: usize = 20;
-
-/// An attempt that has ended. The permit is released only after the result is processed: the result may forbid attempts
-/// at later records.
-struct FinishedCall {
-    target: CallTarget,
-    start: CallStart,
-    ended: Result<RecordOutputs, Fault>,
-    permit: Permit,
-}
-
-/// The purpose of a call.
-#[derive(Debug, Clone)]
-enum CallTarget {
-    /// An attempt at the request at this index.
-    Request(usize),
-    /// Evidence that the endpoint works.
-    Probe(Arc<InferenceRequest>),
-}
-
-#[derive(Debug, Clone, Copy)]
-struct CallStart {
-    moment: Moment,
-    at: Instant,
-}
 
 pub(super) struct Scheduler {
     policy: DispatchPolicy,
@@ -87,27 +66,6 @@ pub(super) struct Scheduler {
     /// The time for the probes of a judgement.
     probe_reserve: Duration,
     is_out_of_time: bool,
-}
-
-/// A request whose records have no outcomes yet.
-#[derive(Clone)]
-struct PendingRequest {
-    request: Arc<InferenceRequest>,
-    /// The number of failed attempts.
-    attempts: u32,
-    /// The start of its first attempt.
-    first_start: Option<Moment>,
-    /// The number of last attempts: attempts at a single accused record, after evidence.
-    last_attempts: u32,
-    /// For a part of an accused request, the end of that request's last call. A part is not retried after a Suspect
-    /// fault.
-    split_off_since: Option<Moment>,
-    /// The duration of its latest attempt, or of the attempt at the request that it was split off.
-    latest_duration: Duration,
-    /// The kind of the latest fault of its own attempts that its records may have caused.
-    failed_with: Option<FaultKind>,
-    /// The latest fault that its records may have caused, and the number of records in the request that failed.
-    latest_fault: Option<(Fault, usize)>,
 }
 
 impl Scheduler {
@@ -153,16 +111,7 @@ impl Scheduler {
     /// Adds a request, which is not ready yet, and returns its index.
     fn add(&mut self, request: InferenceRequest) -> usize {
         let index = request.first_record();
-        let pending = PendingRequest {
-            request: Arc::new(request),
-            attempts: 0,
-            first_start: None,
-            last_attempts: 0,
-            split_off_since: None,
-            latest_duration: Duration::ZERO,
-            failed_with: None,
-            latest_fault: None,
-        };
+        let pending = PendingRequest::new(request);
         *self.requests.get_mut(index).expect("an index of this batch") = Some(pending);
         index
     }
