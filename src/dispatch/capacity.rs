@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::sync::{self, Notify};
 use tokio::time::{Instant, sleep_until};
 
-mod concurrency;
+mod congestion;
 mod limiter;
 mod outage;
 mod pacing;
 
-use limiter::{Limiter, Start};
+use limiter::{Call, Limiter, Start};
 
 /// Cap on `Retry-After`: Lambda time spent waiting is billed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Permit {
     shared: Arc<Shared>,
-    started: Instant,
+    call: Call,
     has_reported: bool,
 }
 
@@ -92,7 +92,7 @@ impl Capacity {
             let freed = self.shared.freed.notified();
             let start = try_start(&mut self.shared.limiter(), Instant::now());
             match start {
-                Start::Now => return Permit::new(&self.shared),
+                Start::Now(call) => return Permit::new(&self.shared, call),
                 Start::After(moment) => tokio::select! {
                     biased;
                     () = freed => {}
@@ -107,21 +107,15 @@ impl Capacity {
     /// back-pressure, because a hedged call may turn out to be unnecessary.
     pub fn try_acquire_for_hedge(&self) -> Option<Permit> {
         let _turn = self.shared.turn.try_lock().ok()?;
-        let is_spare = self.shared.limiter().try_start_hedge(Instant::now());
-        is_spare.then(|| Permit::new(&self.shared))
+        let call = self.shared.limiter().try_start_hedge(Instant::now())?;
+        Some(Permit::new(&self.shared, call))
     }
 
     /// Returns the number of calls that may be in flight now, CAPACITY at most. A limit below one is the share of the
     /// time in which one call may be in flight. If calls are paced, returns the number of calls in flight that results
     /// from their rate, if that is lower.
     pub fn limit(&self) -> f64 {
-        self.shared.limiter().effective_limit(Instant::now())
-    }
-
-    /// Returns whether at least the ten latest calls all ended with `Overload`, `RateLimit` or `Unreachable`, and no
-    /// other call was in flight.
-    pub fn is_confirmed_down(&self) -> bool {
-        self.shared.limiter().is_confirmed_down()
+        self.shared.limiter().effective_limit()
     }
 }
 
@@ -132,10 +126,10 @@ impl Shared {
 }
 
 impl Permit {
-    fn new(shared: &Arc<Shared>) -> Self {
+    fn new(shared: &Arc<Shared>, call: Call) -> Self {
         Self {
             shared: Arc::clone(shared),
-            started: Instant::now(),
+            call,
             has_reported: false,
         }
     }
@@ -151,9 +145,7 @@ impl Permit {
     /// Reports the result of the call. Only the first report counts. A cancelled call reports nothing.
     pub fn report(&mut self, feedback: Feedback) {
         if !std::mem::replace(&mut self.has_reported, true) {
-            self.shared
-                .limiter()
-                .on_feedback(self.started, feedback, Instant::now());
+            self.shared.limiter().on_feedback(self.call, feedback, Instant::now());
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::endpoint::Endpoint;
 use crate::inference::{InferenceRequest, Requests};
 use crate::outcome::{Fault, Outcome};
 use attempt::{CallStats, Invoker, RecordOutputs};
-use capacity::{Capacity, Permit};
+use capacity::Permit;
 use retry::{RetryBudget, RetryPolicy};
 
 pub mod attempt;
@@ -61,21 +61,6 @@ pub struct DispatchPolicy {
     /// Whether attempts continue for the records after a failed record, if the endpoint may answer them. True if there
     /// is a memo, which keeps their outcomes for the redelivery.
     pub isolate_suspects: bool,
-}
-
-/// Decides whether a retry may be made now, by the state of the whole process.
-#[derive(Debug)]
-struct RetryGate {
-    budget: Arc<RetryBudget>,
-    capacity: Capacity,
-}
-
-impl RetryGate {
-    /// Withdraws one retry from the budget. Returns false if the budget is empty or the endpoint is down. During an
-    /// outage there are no retries: the first attempts of the next delivery find out whether the endpoint works again.
-    fn try_withdraw(&self) -> bool {
-        !self.capacity.is_confirmed_down() && self.budget.try_withdraw()
-    }
 }
 
 /// The requests of one invocation, and the channel for the outcomes of their records.
@@ -146,13 +131,10 @@ impl<E: Endpoint> Dispatcher<E> {
     /// Sends every request and waits until each record has its outcome. Returns the statistics of the calls.
     pub async fn run(&self, work: Work) -> Arc<CallStats> {
         let calls_end = work.calls_end;
-        let retry_gate = RetryGate {
-            budget: Arc::clone(&self.budget),
-            capacity: self.invoker.capacity().clone(),
-        };
+        let budget = Arc::clone(&self.budget);
         let evidence = Arc::clone(&self.evidence);
         let probe_reserve = self.invoker.probe_reserve();
-        let mut scheduler = Scheduler::new(work, self.policy, retry_gate, evidence, probe_reserve);
+        let mut scheduler = Scheduler::new(work, self.policy, budget, evidence, probe_reserve);
         let all = async {
             loop {
                 self.drive(&mut scheduler).await;

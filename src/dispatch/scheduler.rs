@@ -19,7 +19,8 @@ use super::attempt::{CallStats, Invoker};
 use super::blame::Blame;
 use super::capacity::Permit;
 use super::evidence::Evidence;
-use super::{DispatchPolicy, RetryGate, Work, annotate_span, call_span};
+use super::retry::RetryBudget;
+use super::{DispatchPolicy, Work, annotate_span, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
@@ -36,7 +37,7 @@ const DOUBT_AFTER_FAULTS: usize = 20;
 
 pub(super) struct Scheduler {
     policy: DispatchPolicy,
-    retry_gate: RetryGate,
+    retry_budget: Arc<RetryBudget>,
     evidence: Arc<Evidence>,
     /// The requests, each at the index of its first record.
     requests: Vec<Option<PendingRequest>>,
@@ -72,14 +73,14 @@ impl Scheduler {
     pub(super) fn new(
         work: Work,
         policy: DispatchPolicy,
-        retry_gate: RetryGate,
+        retry_budget: Arc<RetryBudget>,
         evidence: Arc<Evidence>,
         probe_reserve: Duration,
     ) -> Self {
         let count = work.records;
         let mut scheduler = Self {
             policy,
-            retry_gate,
+            retry_budget,
             evidence,
             requests: vec![None; count],
             is_settled: vec![false; count],

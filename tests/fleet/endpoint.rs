@@ -21,6 +21,8 @@ pub(crate) enum Limit {
     Concurrency(u32),
     /// A token bucket, as in an API Gateway usage plan. Each accepted call takes a token.
     Plan { per_second: u32, burst: u32 },
+    /// This percentage of calls, chosen at random, whatever is in flight. With 50, half of the endpoint is broken.
+    Random { throttled_percent: u32 },
 }
 
 /// A period in which every call fails with the same fault kind.
@@ -54,7 +56,7 @@ impl EndpointSpec {
     fn fault(&self, kind: FaultKind, why: &str) -> Fault {
         let load = match self.limit {
             Limit::Plan { .. } if kind == FaultKind::Overload => LoadSignal::RateLimit,
-            Limit::Plan { .. } | Limit::Concurrency(_) => LoadSignal::FromKind,
+            Limit::Plan { .. } | Limit::Concurrency(_) | Limit::Random { .. } => LoadSignal::FromKind,
         };
         Fault {
             load,
@@ -87,7 +89,7 @@ impl Service {
             in_flight: 0,
             tokens: match spec.limit {
                 Limit::Plan { burst, .. } => f64::from(burst),
-                Limit::Concurrency(_) => 0.0,
+                Limit::Concurrency(_) | Limit::Random { .. } => 0.0,
             },
             tokens_at: Duration::ZERO,
             ledger: Ledger::default(),
@@ -148,6 +150,7 @@ impl State {
                 self.tokens -= f64::from(u32::from(has_one));
                 has_one
             }
+            Limit::Random { throttled_percent } => self.random.u32(0..100) >= throttled_percent,
         }
     }
 }

@@ -24,6 +24,7 @@ mod trace;
 
 mod one_instance;
 mod outages;
+mod random_throttling;
 mod sharing;
 mod sizing;
 mod usage_plan;

@@ -30,12 +30,12 @@ impl RunResult {
         self.ledger.counts(window)
     }
 
-    /// Returns the used share of the endpoint's limit, from 0 to 1.
+    /// Returns the used share of the endpoint's limit, from 0 to 1. Without a limit, returns the used share of CAPACITY.
     pub(crate) fn goodput(&self, window: &Range<Duration>) -> f64 {
+        let used = || self.ledger.slot_time(window).as_secs_f64() / length(window);
         match self.fleet.endpoint.limit {
-            Limit::Concurrency(calls) => {
-                self.ledger.slot_time(window).as_secs_f64() / length(window) / f64::from(calls)
-            }
+            Limit::Concurrency(calls) => used() / f64::from(calls),
+            Limit::Random { .. } => used() / f64::from(self.fleet.capacity),
             Limit::Plan { per_second, .. } => self.rate(window) / f64::from(per_second),
         }
     }

@@ -34,7 +34,7 @@ fn ten_instances_share_the_endpoint() {
 
 #[test]
 fn a_hundred_instances_share_the_endpoint() {
-    assert_fair_shares(&fleet(100, 200, 100, 5..30));
+    assert_fair_shares(&fleet(100, 200, 100, 5..45));
 }
 
 /// With less than one slot per instance, instances with a bad start keep a small share for a long time. Therefore this

@@ -16,7 +16,7 @@ pub(crate) fn compare(fleet: &Fleet) -> [RunResult; 2] {
 /// Prints the table with one call, since scenarios run in parallel.
 pub(crate) fn print(rows: &[String]) {
     let head = format!(
-        "{:34} {:8} {:>9} {:>8} {:>14} {:>11} {:>7} {:>9} {:>7} {:>10} {:>13}  {}",
+        "{:34} {:8} {:>9} {:>8} {:>14} {:>11} {:>7} {:>9} {:>7} {:>8} {:>10} {:>13}  {}",
         "scenario",
         "capacity",
         "instances",
@@ -26,6 +26,7 @@ pub(crate) fn print(rows: &[String]) {
         "goodput",
         "throttled",
         "calls",
+        "answered",
         "deliveries",
         "shares",
         "limits at the end"
@@ -44,17 +45,23 @@ pub(crate) fn row(run: &RunResult) -> String {
     let limit = match endpoint.limit {
         Limit::Concurrency(calls) => format!("{calls}"),
         Limit::Plan { per_second, burst } => format!("{per_second}/s, {burst}"),
+        Limit::Random { throttled_percent } => format!("{throttled_percent} % random"),
     };
     let window = &run.measured;
     let [start, end] = [window.start, window.end].map(|moment| moment.as_secs_f64());
     let measured = format!("{start:.0}–{end:.0} s");
     let [goodput, throttled] = [run.goodput(window), run.throttled(window)].map(|share| share * 100.0);
-    let Counts { calls, deliveries, .. } = run.counts(window);
+    let Counts {
+        calls,
+        answered,
+        deliveries,
+        ..
+    } = run.counts(window);
     let (least, most) = run.shares(window);
     let (shares, limits) = (format!("{least:.2} – {most:.2}"), min_median_max(&run.limits));
     format!(
         "{name:34} {:8} {instances:9} {capacity:8} {limit:>14} {measured:>11} {goodput:5.1} % {throttled:7.1} % \
-         {calls:7} {deliveries:10} {shares:>13}  {limits}",
+         {calls:7} {answered:8} {deliveries:10} {shares:>13}  {limits}",
         run.capacity
     )
 }

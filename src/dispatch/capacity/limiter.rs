@@ -1,32 +1,26 @@
 //! The limit of calls in flight, adjusted by the results of the calls.
 //!
-//! The limit is increased by addition and decreased by multiplication, as TCP finds its share of a link (Chiu and Jain,
-//! "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance", 1989).
-//!
-//! - **Overload while other calls are in flight** lowers the limit by a tenth, once a round trip. No further call
-//!   starts until an answer arrives or two round trips have passed. If the limit had been reached, that answer then
-//!   caps the limit at the number of calls in flight plus one, because the endpoint has accepted that many.
-//! - **A round trip without overload** in which the limit was reached raises the limit by a 25th of itself, by one at
-//!   most. With this step, a process whose share is one or two calls, among many processes, is rarely throttled. A
-//!   share of dozens still grows.
-//! - **Below one**, the interval between calls is one round trip divided by the limit. The limit falls below one if it
-//!   is below three and more calls are throttled than answered. Below one, an overload lowers it by an eighth. The
-//!   limit then rises faster the longer ago the overload is, as in CUBIC (RFC 9438), so that a rate known to be too
-//!   high is not retried immediately.
+//! - **Throttling because of the load**, which the [detector of congestion](super::congestion) tells from throttling at
+//!   random, lowers the limit by a tenth, and by more if most calls are throttled. It does so once a round trip, and
+//!   not again before a different response arrives. No further call starts until then or until two round trips have
+//!   passed. **Throttling at random** has no effect, because fewer calls would be throttled as often. When it turns out
+//!   to be random, the limit returns to CAPACITY.
+//! - **An answer** to a call with which the limit was reached raises the limit. The step is smaller at a higher limit,
+//!   so that processes that share an endpoint get similar shares.
+//! - **Below one**, the interval between calls is one round trip divided by the limit.
 //! - **Too many calls a second**, which an endpoint behind a URL reports with 429, lowers the [rate](super::pacing) and
-//!   not the limit. No further call starts until an answer arrives or two round trips have passed.
-//! - **Overload, `RateLimit` or Unreachable only**, for at least three calls and with no other call in flight, means
-//!   that the endpoint is down. The limit becomes one, and single calls probe the endpoint, up to two seconds apart.
-//!   After the outage, each answer raises the limit by one. Answers that arrive together, with no call started between
-//!   them, raise it by one in total. In this way the limit returns to its value before the outage, or to half of its
-//!   value before the first overload if that is higher.
+//!   not the limit.
+//! - **Failed calls only**, eight at least and with no other call in flight, mean that the
+//!   [endpoint is down](super::outage). The limit becomes one, and single calls probe the endpoint, up to two seconds
+//!   apart. After the outage, each answer raises the limit by one, up to its value before the outage.
 //! - **Retry-After** holds off all calls, not only the call that received it, for ten seconds at most or until an
 //!   answer arrives.
 //! - **Timeouts** lower the limit by a tenth, down to one, if they are a quarter of the latest calls. A few hanging
 //!   records do not lower it. The limit stays at one or more because the cause of many timeouts is unknown: it may be
 //!   the records.
 //!
-//! `tests/fleet/` simulates the effect with up to a thousand processes on one endpoint.
+//! A call *fails* if it is throttled or if the endpoint cannot be reached. `tests/fleet/` simulates the effect with up
+//! to a thousand processes on one endpoint.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -34,10 +28,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Feedback;
-use super::concurrency::Concurrency;
+use super::congestion::CongestionDetector;
 use super::outage::OutageDetector;
 use super::pacing::Pacer;
 
+/// Fraction by which a throttled call or a timeout lowers the limit.
+const DECREASE: f64 = 0.1;
+/// An answer raises a limit of one by this many calls. At a higher limit, the step is smaller.
+const INCREASE_AT_ONE: f64 = 0.09;
+/// Smallest step at a limit of one or more.
+const MIN_INCREASE: f64 = 0.02;
+/// Largest step, as a fraction of the limit.
+const MAX_INCREASE_FRACTION: f64 = 0.25;
+/// Lowest limit, in calls. A thousand processes can then share an endpoint that one call at a time uses fully.
+const MIN_LIMIT: f64 = 0.001;
+/// Number of calls over which the throttled share is smoothed.
+const THROTTLED_SHARE_WINDOW_CALLS: f64 = 16.0;
 /// Longest wait for an answer to the calls in flight.
 const HOLD_MAX: Duration = Duration::from_secs(1);
 /// Longest interval between two calls while the limit is below one.
@@ -56,88 +62,96 @@ const HEDGE_PAUSE_AFTER_OVERLOAD: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
     /// The call may start, and has been counted as started.
-    Now,
+    Now(Call),
     /// The call may start at this moment.
     After(Instant),
     /// The call may start when a permit has been returned.
     WhenFreed,
 }
 
+/// The state at the start of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Call {
+    started: Instant,
+    /// Number of calls in flight, including this one.
+    in_flight: usize,
+    /// Whether a higher limit would have allowed another call to start.
+    has_reached_limit: bool,
+    /// Whether the call confirms a throttled one.
+    is_confirmation: bool,
+}
+
 /// The limit and the state that adjusts it.
 #[derive(Debug)]
 pub(super) struct Limiter {
     is_adaptive: bool,
-    concurrency: Concurrency,
+    /// CAPACITY.
+    max: f64,
+    limit: f64,
+    /// Up to this value, each answer raises the limit by one.
+    recovery_target: f64,
+    /// The time when the limit or the rate was last lowered. Failures of calls that started earlier do not lower it
+    /// again.
+    lowered_at: Instant,
     /// Permits that have been handed out and not yet returned.
     permits_held: usize,
     /// Permits whose call has not reported its result.
     in_flight: usize,
-    round: Round,
     /// Mean time from the start of a call to its answer.
     mean_round_trip: Option<Duration>,
     /// Earliest start of the next call while the limit is below one.
     next_spaced_call: Option<Instant>,
+    /// No call starts before this moment. Then one call at a time starts, until a response other than a failure.
+    held_until: Option<Instant>,
+    congestion: CongestionDetector,
     outage: OutageDetector,
     pacer: Pacer,
+    /// Share of the latest calls that failed.
+    failed_share: f64,
     /// Share of the latest calls that timed out.
     timeout_share: f64,
-    /// The time when timeouts last lowered the limit. Timeouts of calls that started earlier are ignored.
-    lowered_for_timeouts_at: Option<Instant>,
     /// The time of the latest overload.
     overloaded_at: Option<Instant>,
 }
 
-/// A round trip. It ends with the first answer to a call that started in it.
-#[derive(Debug)]
-struct Round {
-    since: Instant,
-    /// Whether a higher limit would have allowed more calls to start.
-    has_reached_limit: bool,
-}
-
 impl Limiter {
     pub(super) fn new(max: NonZeroUsize, is_adaptive: bool) -> Self {
-        let now = Instant::now();
+        let max = float(max.get());
         Self {
             is_adaptive,
-            concurrency: Concurrency::new(float(max.get()), now),
+            max,
+            limit: max,
+            recovery_target: max,
+            lowered_at: Instant::now(),
             permits_held: 0,
             in_flight: 0,
-            round: Round::begin(now),
             mean_round_trip: None,
             next_spaced_call: None,
+            held_until: None,
+            congestion: CongestionDetector::new(),
             outage: OutageDetector::new(),
-            pacer: Pacer::new(now),
+            pacer: Pacer::default(),
+            failed_share: 0.0,
             timeout_share: 0.0,
-            lowered_for_timeouts_at: None,
             overloaded_at: None,
         }
     }
 
-    pub(super) fn limit(&self) -> f64 {
-        self.concurrency.limit()
-    }
-
     /// Returns the limit or, if lower, the number of calls in flight that results from the rate of the pacer.
-    pub(super) fn effective_limit(&self, now: Instant) -> f64 {
-        let paced = self.pacer.calls_per_second(now).zip(self.mean_round_trip);
-        let paced = paced.map(|(rate, round_trip)| rate * round_trip.as_secs_f64());
-        self.limit().min(paced.unwrap_or(f64::INFINITY))
-    }
-
-    pub(super) fn is_confirmed_down(&self) -> bool {
-        self.outage.is_confirmed_down()
+    pub(super) fn effective_limit(&self) -> f64 {
+        let paced = self.pacer.calls_per_second();
+        let paced = paced.map(|rate| rate * self.round_trip().as_secs_f64());
+        self.limit.min(paced.unwrap_or(f64::INFINITY))
     }
 
     fn is_full(&self) -> bool {
-        float(self.permits_held + 1) > self.limit().max(1.0)
+        float(self.permits_held + 1) > self.limit.max(1.0)
     }
 
     /// Starts a call if one may start `now`.
     pub(super) fn try_start(&mut self, now: Instant) -> Start {
         let earliest = self
-            .outage
-            .held_until()
+            .held_until
             .max(self.next_spaced_call)
             .max(self.pacer.next_call_at());
         match earliest.filter(|earliest| *earliest > now) {
@@ -153,23 +167,36 @@ impl Limiter {
         }
         self.permits_held += 1;
         self.in_flight += 1;
-        self.round.has_reached_limit |= self.is_full();
-        self.next_spaced_call = (self.limit() < 1.0).then(|| now + self.call_spacing());
+        self.next_spaced_call = (self.limit < 1.0).then(|| now + self.call_spacing());
         self.pacer.on_start(now);
-        self.outage.on_start(now, self.hold_duration());
-        Start::Now
+        if self.held_until.is_some() {
+            self.held_until = Some(now + self.hold_duration());
+        }
+        Start::Now(Call {
+            started: now,
+            in_flight: self.in_flight,
+            has_reached_limit: self.is_full(),
+            is_confirmation: self.congestion.on_start(self.in_flight, now),
+        })
     }
 
     /// Starts a hedged call if a permit is spare. The call may turn out to be unnecessary, so it never counts as a
     /// reason to raise the limit.
-    pub(super) fn try_start_hedge(&mut self, now: Instant) -> bool {
+    pub(super) fn try_start_hedge(&mut self, now: Instant) -> Option<Call> {
         let is_calm = self
             .overloaded_at
             .is_none_or(|overloaded| now - overloaded >= HEDGE_PAUSE_AFTER_OVERLOAD);
-        let has_reached_limit = self.round.has_reached_limit;
-        let has_started = is_calm && !self.outage.is_held() && self.limit() >= 1.0 && self.try_start(now) == Start::Now;
-        self.round.has_reached_limit = has_reached_limit;
-        has_started
+        if !is_calm || self.held_until.is_some() || self.limit < 1.0 {
+            return None;
+        }
+        let Start::Now(call) = self.try_start(now) else {
+            return None;
+        };
+        let has_reached_limit = false;
+        Some(Call {
+            has_reached_limit,
+            ..call
+        })
     }
 
     /// Takes back a permit. Without a report, the call was cancelled.
@@ -177,15 +204,14 @@ impl Limiter {
         self.permits_held -= 1;
         if !has_reported {
             self.in_flight -= 1;
-            self.outage.on_cancelled();
         }
     }
 
-    /// Processes the result of a call that started at `started` and ended `now`.
-    pub(super) fn on_feedback(&mut self, started: Instant, feedback: Feedback, now: Instant) {
+    /// Processes the result of a call that ended `now`.
+    pub(super) fn on_feedback(&mut self, call: Call, feedback: Feedback, now: Instant) {
         self.in_flight -= 1;
-        let timed_out = if feedback == Feedback::TimedOut { 1.0 } else { 0.0 };
-        self.timeout_share += (timed_out - self.timeout_share) / TIMEOUT_SHARE_WINDOW_CALLS;
+        let has_timed_out = feedback == Feedback::TimedOut;
+        smooth(&mut self.timeout_share, has_timed_out, TIMEOUT_SHARE_WINDOW_CALLS);
         if matches!(feedback, Feedback::Overload | Feedback::RateLimit) {
             self.overloaded_at = Some(now);
         }
@@ -193,106 +219,133 @@ impl Limiter {
             return;
         }
         match feedback {
-            Feedback::Answered => self.on_answered(started, now),
-            Feedback::Overload => self.on_overload(started, now),
-            Feedback::RateLimit => {
-                // During an outage, the probes show nothing about the rate.
-                if !self.outage.is_down() {
-                    self.pacer.on_rate_exceeded(started, now);
-                }
-                self.on_failure(now, false);
-            }
-            Feedback::Unreachable => self.on_failure(now, false),
-            Feedback::TimedOut => self.on_timeout(started, now),
+            Feedback::Answered => self.on_answered(call, now),
+            Feedback::Overload | Feedback::RateLimit | Feedback::Unreachable => self.on_failure(call, feedback, now),
+            Feedback::TimedOut => self.on_timeout(call, now),
             Feedback::OtherFault => self.on_response(),
         }
     }
 
-    /// Extends the hold after a failed call to `until`. A different response still ends the hold earlier.
+    /// Holds all calls until this moment, unless a response other than a failure has arrived since the latest failure.
     pub(super) fn hold_off_until(&mut self, until: Instant) {
-        self.outage.hold_off_until(until);
+        if self.outage.is_failing() {
+            self.held_until = self.held_until.max(Some(until));
+        }
     }
 
     /// Lowers the limit if many calls time out. One hanging record proves nothing. If many calls hang, the endpoint may
     /// be overloaded, or the records may be at fault.
-    fn on_timeout(&mut self, started: Instant, now: Instant) {
-        let is_new = self.lowered_for_timeouts_at.is_none_or(|lowered| started >= lowered);
-        if self.timeout_share >= TIMEOUT_SHARE_THRESHOLD && is_new {
-            self.lowered_for_timeouts_at = Some(now);
+    fn on_timeout(&mut self, call: Call, now: Instant) {
+        if self.timeout_share >= TIMEOUT_SHARE_THRESHOLD && call.started >= self.lowered_at {
             self.overloaded_at = Some(now);
-            self.concurrency.lower_for_timeouts(now);
+            self.lower(DECREASE, self.limit.min(1.0), now);
         }
     }
 
-    fn on_answered(&mut self, started: Instant, now: Instant) {
-        let latency = now - started;
+    fn on_answered(&mut self, call: Call, now: Instant) {
+        let latency = now - call.started;
         let mean = self.mean_round_trip.unwrap_or(latency);
-        let mean = (mean * (ROUND_TRIP_WINDOW_ANSWERS - 1) + latency) / ROUND_TRIP_WINDOW_ANSWERS;
-        self.mean_round_trip = Some(mean);
-        self.outage.on_answered();
+        self.mean_round_trip = Some((mean * (ROUND_TRIP_WINDOW_ANSWERS - 1) + latency) / ROUND_TRIP_WINDOW_ANSWERS);
+        smooth(&mut self.failed_share, false, THROTTLED_SHARE_WINDOW_CALLS);
         self.on_response();
-        self.concurrency.on_answered();
-        let has_reached_limit = self.round.has_reached_limit;
-        let is_recovering = self.concurrency.recover(has_reached_limit);
-        if started >= self.round.since {
-            if has_reached_limit && !is_recovering && self.timeout_share < TIMEOUT_SHARE_THRESHOLD {
-                self.concurrency.raise(mean, now);
-            }
-            self.concurrency.on_round_ended();
-            self.round = Round::begin(now);
+        self.outage.on_answered();
+        if call.is_confirmation && self.congestion.on_confirmed(false) {
+            self.recovery_target = self.max;
         }
+        if call.has_reached_limit && self.timeout_share < TIMEOUT_SHARE_THRESHOLD {
+            self.raise();
+        }
+        self.pacer.raise(self.unpaced_rate());
     }
 
-    fn on_overload(&mut self, started: Instant, now: Instant) {
-        let has_reached_limit = self.round.has_reached_limit;
-        if started >= self.round.since && !self.outage.is_down() {
-            let before = self.limit();
-            self.concurrency
-                .on_throttled(self.in_flight > 0, !self.outage.is_failing(), now);
-            if self.limit() < before {
-                self.round = Round::begin(now);
-            }
-        }
-        self.on_failure(now, has_reached_limit);
-    }
-
-    /// Processes a response other than Overload, `RateLimit` or Unreachable.
+    /// Processes a response other than a failure.
     fn on_response(&mut self) {
-        if self.outage.on_response() {
-            // The calls in flight, the call that has just ended, and one more.
-            self.concurrency.cap_at(float(self.in_flight + 2));
+        self.outage.on_response();
+        self.held_until = None;
+    }
+
+    fn on_failure(&mut self, call: Call, feedback: Feedback, now: Instant) {
+        smooth(&mut self.failed_share, true, THROTTLED_SHARE_WINDOW_CALLS);
+        if call.is_confirmation {
+            self.congestion.on_confirmed(true);
+        }
+        let (was_failing, was_down) = (self.outage.is_failing(), self.outage.is_down());
+        if let Some(interval) = self.outage.on_failure(self.in_flight) {
+            self.held_until = Some(now + interval);
+            if !was_down {
+                self.recovery_target = self.recovery_target.max(self.limit);
+                self.limit = self.limit.min(1.0);
+            }
+        } else if self.congestion.on_throttled(call.in_flight, now) {
+            if !was_failing && call.started >= self.lowered_at {
+                self.lower_for_congestion(feedback, now);
+            }
+            // If no answer can be expected, one call at a time starts from now on.
+            let wait = if self.in_flight > 0 {
+                self.hold_duration()
+            } else {
+                Duration::ZERO
+            };
+            self.held_until = self.held_until.max(Some(now + wait));
+        } else {
+            // The next call confirms this one, so it does not wait.
+            self.next_spaced_call = None;
+            self.pacer.skip_wait();
         }
     }
 
-    fn on_failure(&mut self, now: Instant, shows_capacity: bool) {
-        if self
-            .outage
-            .on_failure(now, self.in_flight, self.hold_duration(), shows_capacity)
-        {
-            self.concurrency.on_outage();
-            self.round = Round::begin(now);
+    /// Lowers the limit or the rate by a larger fraction if more than half of the latest calls failed.
+    fn lower_for_congestion(&mut self, feedback: Feedback, now: Instant) {
+        let fraction = DECREASE.max(self.failed_share - 0.5);
+        match feedback {
+            Feedback::RateLimit => {
+                self.lowered_at = now;
+                self.pacer.lower(fraction, self.unpaced_rate(), now);
+            }
+            _ => self.lower(fraction, MIN_LIMIT, now),
         }
+    }
+
+    fn lower(&mut self, fraction: f64, min: f64, now: Instant) {
+        self.lowered_at = now;
+        self.limit = (self.limit * (1.0 - fraction)).max(min);
+        self.recovery_target = self.recovery_target.min(self.limit);
+    }
+
+    fn raise(&mut self) {
+        let step = if self.limit < self.recovery_target {
+            (self.recovery_target - self.limit).min(1.0)
+        } else {
+            let step = (INCREASE_AT_ONE / self.limit).max(MIN_INCREASE);
+            step.min(self.limit * MAX_INCREASE_FRACTION)
+        };
+        self.limit = (self.limit + step).min(self.max);
+        self.recovery_target = self.recovery_target.max(self.limit);
+    }
+
+    fn round_trip(&self) -> Duration {
+        self.mean_round_trip.unwrap_or(HOLD_MAX)
     }
 
     /// Returns the time to wait for an answer to the calls in flight: two round trips.
     fn hold_duration(&self) -> Duration {
-        self.mean_round_trip.map_or(HOLD_MAX, |mean| (mean * 2).min(HOLD_MAX))
+        (self.round_trip() * 2).min(HOLD_MAX)
     }
 
     /// Returns the interval between two calls while the limit is below one.
     fn call_spacing(&self) -> Duration {
-        let mean = self.mean_round_trip.unwrap_or(HOLD_MAX);
-        mean.div_f64(self.limit()).min(CALL_SPACING_MAX)
+        self.round_trip().div_f64(self.limit).min(CALL_SPACING_MAX)
+    }
+
+    /// Returns the calls a second if only the limit restricts them.
+    fn unpaced_rate(&self) -> f64 {
+        self.limit / self.round_trip().as_secs_f64().max(f64::EPSILON)
     }
 }
 
-impl Round {
-    fn begin(since: Instant) -> Self {
-        Self {
-            since,
-            has_reached_limit: false,
-        }
-    }
+/// Adds a result to the share of the latest `window` calls.
+fn smooth(share: &mut f64, is_counted: bool, window: f64) {
+    *share += (f64::from(u8::from(is_counted)) - *share) / window;
 }
 
 /// Exact, because CAPACITY is 1000 at most.

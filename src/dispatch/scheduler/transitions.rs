@@ -53,7 +53,7 @@ impl Scheduler {
     }
 
     fn on_answer(&mut self, target: &CallTarget, start: CallStart, answer: RecordOutputs) {
-        self.retry_gate.budget.deposit();
+        self.retry_budget.deposit();
         if self.is_in_doubt() {
             self.blame.allow_probes(&Witness::Model(None));
         }
@@ -147,7 +147,7 @@ impl Scheduler {
         };
         let has_time = |retry_at: &Instant| *retry_at + time_needed < self.calls_end;
         match retry_at.filter(has_time) {
-            Some(retry_at) if index < self.stop_index && !self.is_out_of_time && self.retry_gate.try_withdraw() => {
+            Some(retry_at) if index < self.stop_index && !self.is_out_of_time && self.retry_budget.try_withdraw() => {
                 self.waiting.push(Reverse((retry_at, index)));
             }
             _ if may_be_accused => self.accuse(index, fault, false),
