@@ -19,7 +19,7 @@ const POINTS_LOST: u32 = 2;
 const CONFIRM_WITHIN: Duration = Duration::from_millis(5);
 /// Number of throttled calls without confirmation after a repetition, because a confirmation is one more throttled
 /// call.
-const SKIPPED_AFTER_REPETITION: u32 = 8;
+const SKIPPED_AFTER_REPETITION: u32 = 5;
 
 /// The result of the confirmations. Congestion is assumed at first.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl CongestionDetector {
     pub(super) fn new() -> Self {
         Self {
             is_congested: true,
-            points: MAX_POINTS,
+            points: MAX_POINTS * 3 / 4,
             to_skip: 0,
             unconfirmed: None,
         }
@@ -62,17 +62,17 @@ impl CongestionDetector {
 
     /// Processes the result of a call that confirms a throttled one. Returns whether this ends the congestion.
     pub(super) fn on_confirmed(&mut self, is_throttled: bool) -> bool {
-        let was_congested = self.is_congested;
+        let before = self.points;
         if is_throttled {
             self.points = (self.points + 1).min(MAX_POINTS);
             self.is_congested |= self.points == MAX_POINTS;
             self.to_skip = SKIPPED_AFTER_REPETITION;
         } else {
             self.points = self.points.saturating_sub(POINTS_LOST);
-            self.is_congested &= self.points > 0;
+            self.is_congested &= self.points > MAX_POINTS / 4;
             self.to_skip = 0;
         }
-        was_congested && !self.is_congested
+        before > 0 && self.points == 0
     }
 
     /// Processes a throttled call that started as one of `in_flight` calls. Returns whether the load is the cause.

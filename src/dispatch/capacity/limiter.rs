@@ -35,9 +35,12 @@ use super::pacing::Pacer;
 /// Fraction by which a throttled call or a timeout lowers the limit.
 const DECREASE: f64 = 0.1;
 /// An answer raises a limit of one by this many calls. At a higher limit, the step is smaller.
-const INCREASE_AT_ONE: f64 = 0.09;
-/// Smallest step at a limit of one or more.
+const INCREASE_AT_ONE: f64 = 0.075;
+/// Smallest step at a limit of one or more, at first.
 const MIN_INCREASE: f64 = 0.02;
+/// Number of steps after which the smallest step has doubled, then tripled, and so on until the limit is lowered. An
+/// endpoint that has grown is soon used.
+const RAISES_PER_SPEEDUP: f64 = 64.0;
 /// Largest step, as a fraction of the limit.
 const MAX_INCREASE_FRACTION: f64 = 0.25;
 /// Lowest limit, in calls. A thousand processes can then share an endpoint that one call at a time uses fully.
@@ -93,6 +96,8 @@ pub(super) struct Limiter {
     /// The time when the limit or the rate was last lowered. Failures of calls that started earlier do not lower it
     /// again.
     lowered_at: Instant,
+    /// The number of steps since the limit was last lowered.
+    raises: f64,
     /// Permits that have been handed out and not yet returned.
     permits_held: usize,
     /// Permits whose call has not reported its result.
@@ -123,6 +128,7 @@ impl Limiter {
             limit: max,
             recovery_target: max,
             lowered_at: Instant::now(),
+            raises: 0.0,
             permits_held: 0,
             in_flight: 0,
             mean_round_trip: None,
@@ -308,6 +314,7 @@ impl Limiter {
 
     fn lower(&mut self, fraction: f64, min: f64, now: Instant) {
         self.lowered_at = now;
+        self.raises = 0.0;
         self.limit = (self.limit * (1.0 - fraction)).max(min);
         self.recovery_target = self.recovery_target.min(self.limit);
     }
@@ -316,8 +323,11 @@ impl Limiter {
         let step = if self.limit < self.recovery_target {
             (self.recovery_target - self.limit).min(1.0)
         } else {
-            let step = (INCREASE_AT_ONE / self.limit).max(MIN_INCREASE);
-            step.min(self.limit * MAX_INCREASE_FRACTION)
+            self.raises += 1.0;
+            let min = MIN_INCREASE * (1.0 + self.raises / RAISES_PER_SPEEDUP);
+            (INCREASE_AT_ONE / self.limit)
+                .max(min)
+                .min(self.limit * MAX_INCREASE_FRACTION)
         };
         self.limit = (self.limit + step).min(self.max);
         self.recovery_target = self.recovery_target.max(self.limit);
