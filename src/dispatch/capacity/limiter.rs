@@ -78,8 +78,6 @@ pub(super) struct Call {
     started: Instant,
     /// Number of calls in flight, including this one.
     in_flight: usize,
-    /// Whether a higher limit would have allowed another call to start.
-    has_reached_limit: bool,
     /// Whether the call confirms a throttled one.
     is_confirmation: bool,
 }
@@ -98,6 +96,8 @@ pub(super) struct Limiter {
     lowered_at: Instant,
     /// The number of steps since the limit was last lowered.
     raises: f64,
+    /// The latest time when a higher limit would have allowed another call to start.
+    limit_reached_at: Option<Instant>,
     /// Permits that have been handed out and not yet returned.
     permits_held: usize,
     /// Permits whose call has not reported its result.
@@ -129,6 +129,7 @@ impl Limiter {
             recovery_target: max,
             lowered_at: Instant::now(),
             raises: 0.0,
+            limit_reached_at: None,
             permits_held: 0,
             in_flight: 0,
             mean_round_trip: None,
@@ -178,10 +179,12 @@ impl Limiter {
         if self.held_until.is_some() {
             self.held_until = Some(now + self.hold_duration());
         }
+        if self.is_full() {
+            self.limit_reached_at = Some(now);
+        }
         Start::Now(Call {
             started: now,
             in_flight: self.in_flight,
-            has_reached_limit: self.is_full(),
             is_confirmation: self.congestion.on_start(self.in_flight, now),
         })
     }
@@ -195,14 +198,13 @@ impl Limiter {
         if !is_calm || self.held_until.is_some() || self.limit < 1.0 {
             return None;
         }
-        let Start::Now(call) = self.try_start(now) else {
-            return None;
-        };
-        let has_reached_limit = false;
-        Some(Call {
-            has_reached_limit,
-            ..call
-        })
+        let limit_reached_at = self.limit_reached_at;
+        let start = self.try_start(now);
+        self.limit_reached_at = limit_reached_at;
+        match start {
+            Start::Now(call) => Some(call),
+            Start::After(_) | Start::WhenFreed => None,
+        }
     }
 
     /// Takes back a permit. Without a report, the call was cancelled.
@@ -258,7 +260,8 @@ impl Limiter {
         if call.is_confirmation && self.congestion.on_confirmed(false) {
             self.recovery_target = self.max;
         }
-        if call.has_reached_limit && self.timeout_share < TIMEOUT_SHARE_THRESHOLD {
+        let has_reached_limit = self.limit_reached_at.is_some_and(|reached| reached >= call.started);
+        if has_reached_limit && self.timeout_share < TIMEOUT_SHARE_THRESHOLD {
             self.raise();
         }
         self.pacer.raise(self.unpaced_rate());
