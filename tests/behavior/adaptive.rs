@@ -44,12 +44,11 @@ async fn the_limit_rises_slowly_to_the_capacity_when_the_endpoint_accepts_more_c
     assert!(limits[0] < 10.0, "{}", limits[0]);
     assert!(limits.is_sorted() && limits.iter().all(|limit| *limit <= 64.0));
     assert_limit(&running, 64.0, "in the end");
-    // It grows by a 25th in 10 ms, and from 25 on by one.
-    let steps = limits.windows(2).map(|pair| pair[1] / pair[0]);
-    assert!(steps.fold(1.0, f64::max) < 1.041);
-    let far = limits.iter().position(|limit| *limit > 32.0).unwrap();
-    let full = limits.iter().position(|limit| *limit > 63.0).unwrap();
-    assert!((300..=330).contains(&(full - far)), "{far}, {full}");
+    // A round trip takes 10 ms. In each, the limit grows by a fifth at most.
+    let rounds: Vec<_> = limits.iter().step_by(10).collect();
+    let steps = rounds.windows(2).map(|pair| pair[1] / pair[0]);
+    let largest = steps.fold(1.0, f64::max);
+    assert!(largest < 1.2, "{largest}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,12 +142,12 @@ async fn in_an_outage_single_probes_are_sent_up_to_two_seconds_apart() {
         let running = process(64).start();
         running.invoke(0..1000).await.unwrap();
         running.take_down(Behavior::FailAfter(5, kind));
-        // These deliveries contain the first calls and the pauses that double.
-        for _ in 0..10 {
+        // These deliveries contain the first calls, the saved retries and the pauses that double.
+        for _ in 0..40 {
             running.invoke(1000..1100).await.unwrap();
         }
         let from = running.seen.lock().unwrap().calls.len();
-        assert!(from <= 1000 + 64 + 20, "{from}");
+        assert!(from <= 1000 + 64 + 64 + 40, "{from}");
         running.seen.lock().unwrap().most_in_flight = 0;
         for _ in 0..100 {
             let response = running.invoke(1000..1100).await.unwrap();
@@ -249,7 +248,8 @@ async fn concurrent_invocations_share_one_probe_at_a_time_in_an_outage() {
     let seen = running.seen.lock().unwrap();
     assert_eq!(seen.most_in_flight, 1);
     let calls = u32::try_from(seen.calls.len() - calls).unwrap();
-    assert!(calls <= 66, "{calls}");
+    // A call for each delivery, and the saved retries.
+    assert!(calls <= 60 + 20, "{calls}");
     assert!(
         started.elapsed() >= Duration::from_millis(500) * calls,
         "{:?}",

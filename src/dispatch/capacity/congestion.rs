@@ -43,7 +43,7 @@ impl CongestionDetector {
     pub(super) fn new() -> Self {
         Self {
             is_congested: true,
-            points: MAX_POINTS * 3 / 4,
+            points: MAX_POINTS,
             to_skip: 0,
             unconfirmed: None,
         }

@@ -35,9 +35,9 @@ use super::pacing::Pacer;
 /// Fraction by which a throttled call or a timeout lowers the limit.
 const DECREASE: f64 = 0.1;
 /// An answer raises a limit of one by this many calls. At a higher limit, the step is smaller.
-const INCREASE_AT_ONE: f64 = 0.075;
+const INCREASE_AT_ONE: f64 = 0.07;
 /// Smallest step at a limit of one or more, at first.
-const MIN_INCREASE: f64 = 0.02;
+const MIN_INCREASE: f64 = 0.015;
 /// Number of steps after which the smallest step has doubled, then tripled, and so on until the limit is lowered. An
 /// endpoint that has grown is soon used.
 const RAISES_PER_SPEEDUP: f64 = 64.0;
