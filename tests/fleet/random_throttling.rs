@@ -2,7 +2,7 @@
 //! limit must not fall.
 
 use crate::endpoint::{EndpointSpec, Limit};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, seconds};
 use crate::table::compare;
 
 /// Compares the answers a second with these capacities, and asserts that the adaptive capacity gets almost as many as
@@ -15,6 +15,8 @@ fn assert_keeps_the_throughput(percents: &[u32]) {
             let fleet = Fleet {
                 name: "random throttling".to_owned(),
                 capacity,
+                // It takes some time to tell a broken half from congestion.
+                measured: seconds(4..12),
                 ..Fleet::on(EndpointSpec::of(Limit::Random { throttled_percent }, 20))
             };
             let [fixed, adaptive] = compare(&fleet).map(|run| run.rate(&run.measured));

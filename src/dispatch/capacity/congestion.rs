@@ -19,7 +19,7 @@ const POINTS_LOST: u32 = 2;
 const CONFIRM_WITHIN: Duration = Duration::from_millis(5);
 /// Number of throttled calls without confirmation after a repetition, because a confirmation is one more throttled
 /// call.
-const SKIPPED_AFTER_REPETITION: u32 = 5;
+const SKIPPED_AFTER_REPETITION: u32 = 6;
 
 /// The result of the confirmations. Congestion is assumed at first.
 #[derive(Debug)]
