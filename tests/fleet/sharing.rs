@@ -22,7 +22,9 @@ fn fleet(instances: usize, slots: u32, latency_ms: u64, measured: Range<u64>) ->
 fn assert_fair_shares(fleet: &Fleet) {
     let [_, adaptive] = compare(fleet);
     let goodput = adaptive.goodput(&fleet.measured);
-    assert!(goodput >= 0.9, "{goodput}");
+    assert!(goodput >= 0.95, "{goodput}");
+    let throttled = adaptive.throttled(&fleet.measured);
+    assert!(throttled <= 0.15, "{throttled}");
     let (least, most) = adaptive.shares(&fleet.measured);
     assert!(most <= least * 2.0, "{least}–{most}");
 }

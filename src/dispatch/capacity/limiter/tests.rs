@@ -123,7 +123,7 @@ fn a_throttled_call_that_is_confirmed_first_holds_no_call_and_does_not_lower_the
     calls.start_one(1);
     // The repetition means congestion.
     calls.end(Feedback::Overload, 2);
-    calls.start_one(3);
+    calls.assert_limit(18.0);
 }
 
 #[test]
@@ -143,9 +143,10 @@ fn throttling_at_random_does_not_lower_the_limit() {
                 ms + 1,
             );
         }
-        assert!(calls.limiter.limit > 40.0, "{ms} ms: {}", calls.limiter.limit);
+        if ms > 1000 {
+            calls.assert_limit(100.0);
+        }
     }
-    calls.assert_limit(100.0);
 }
 
 #[test]
@@ -169,9 +170,8 @@ fn after_a_throttled_call_no_call_starts_before_a_response_or_two_round_trips() 
 fn without_a_round_trip_the_hold_lasts_a_second() {
     let mut calls = Calls::with_limit(20.0);
     calls.fill(0);
-    calls.end(Feedback::Overload, 1);
-    calls.end(Feedback::Overload, 2);
-    assert_eq!(calls.start(3), Start::After(calls.at(1002)));
+    (1..=5).for_each(|ms| calls.end(Feedback::Overload, ms));
+    assert_eq!(calls.start(6), Start::After(calls.at(1005)));
 }
 
 #[test]
