@@ -15,8 +15,8 @@ fn assert_keeps_the_throughput(percents: &[u32]) {
             let fleet = Fleet {
                 name: "random throttling".to_owned(),
                 capacity,
-                // It takes some time to tell a broken half from congestion.
-                measured: seconds(4..12),
+                // It takes up to five seconds to tell a broken half from congestion.
+                measured: seconds(6..14),
                 ..Fleet::on(EndpointSpec::of(Limit::Random { throttled_percent }, 20))
             };
             let [fixed, adaptive] = compare(&fleet).map(|run| run.rate(&run.measured));

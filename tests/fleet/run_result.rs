@@ -30,7 +30,8 @@ impl RunResult {
         self.ledger.counts(window)
     }
 
-    /// Returns the used share of the endpoint's limit, from 0 to 1. Without a limit, returns the used share of CAPACITY.
+    /// Returns the used share of the endpoint's limit, from 0 to 1. Without a limit, returns the used share of
+    /// CAPACITY.
     pub(crate) fn goodput(&self, window: &Range<Duration>) -> f64 {
         let used = || self.ledger.slot_time(window).as_secs_f64() / length(window);
         match self.fleet.endpoint.limit {

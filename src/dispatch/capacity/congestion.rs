@@ -19,7 +19,7 @@ const POINTS_LOST: u32 = 2;
 const CONFIRM_WITHIN: Duration = Duration::from_millis(5);
 /// Number of throttled calls without confirmation after a repetition, because a confirmation is one more throttled
 /// call.
-const SKIPPED_AFTER_REPETITION: u32 = 6;
+const SKIPPED_AFTER_REPETITION: u32 = 4;
 
 /// The result of the confirmations. Congestion is assumed at first.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl CongestionDetector {
             self.to_skip = SKIPPED_AFTER_REPETITION;
         } else {
             self.points = self.points.saturating_sub(POINTS_LOST);
-            self.is_congested &= self.points > MAX_POINTS / 4;
+            self.is_congested &= self.points > MAX_POINTS / 3;
             self.to_skip = 0;
         }
         before > 0 && self.points == 0

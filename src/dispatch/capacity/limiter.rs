@@ -35,7 +35,7 @@ use super::pacing::Pacer;
 /// Fraction by which a throttled call or a timeout lowers the limit.
 const DECREASE: f64 = 0.1;
 /// An answer raises a limit of one by this many calls. At a higher limit, the step is smaller.
-const INCREASE_AT_ONE: f64 = 0.07;
+const INCREASE_AT_ONE: f64 = 0.065;
 /// Smallest step at a limit of one or more, at first.
 const MIN_INCREASE: f64 = 0.015;
 /// Number of steps after which the smallest step has doubled, then tripled, and so on until the limit is lowered. An
@@ -306,12 +306,11 @@ impl Limiter {
     /// Lowers the limit or the rate by a larger fraction if more than half of the latest calls failed.
     fn lower_for_congestion(&mut self, feedback: Feedback, now: Instant) {
         let fraction = DECREASE.max(self.failed_share - 0.5);
-        match feedback {
-            Feedback::RateLimit => {
-                self.lowered_at = now;
-                self.pacer.lower(fraction, self.unpaced_rate(), now);
-            }
-            _ => self.lower(fraction, MIN_LIMIT, now),
+        if feedback == Feedback::RateLimit {
+            self.lowered_at = now;
+            self.pacer.lower(fraction, self.unpaced_rate(), now);
+        } else {
+            self.lower(fraction, MIN_LIMIT, now);
         }
     }
 

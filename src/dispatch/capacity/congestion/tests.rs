@@ -12,11 +12,11 @@ fn throttle(detector: &mut CongestionDetector, is_repeated: bool) -> bool {
 }
 
 #[test]
-fn throttling_that_repeats_is_congestion_and_one_call_in_seven_is_confirmed() {
+fn throttling_that_repeats_is_congestion_and_one_call_in_five_is_confirmed() {
     let mut detector = CongestionDetector::new();
     let loads: Vec<_> = (0..70).map(|_| throttle(&mut detector, true)).collect();
-    assert_eq!(loads[..8], [false, true, true, true, true, true, true, false]);
-    assert_eq!(loads.iter().filter(|is_load| !**is_load).count(), 10);
+    assert_eq!(loads[..8], [false, true, true, true, true, false, true, true]);
+    assert_eq!(loads.iter().filter(|is_load| !**is_load).count(), 14);
 }
 
 #[test]
