@@ -77,20 +77,10 @@ impl Capacity {
     /// Waits for a permit. Permits are granted in the order of the requests, so that concurrent invocations take turns,
     /// each waiting for one permit at a time. Dropping the future leaves the queue and loses no permit.
     pub async fn acquire(&self) -> Permit {
-        self.acquire_with(Limiter::try_start).await
-    }
-
-    /// Like [`acquire`](Self::acquire), but waits only for a permit. It ignores pacing and the pauses after an overload
-    /// or during an outage. This is for the few calls that decide the outcome of a record.
-    pub async fn acquire_immediately(&self) -> Permit {
-        self.acquire_with(Limiter::try_start_immediately).await
-    }
-
-    async fn acquire_with(&self, try_start: impl Fn(&mut Limiter, Instant) -> Start) -> Permit {
         let _turn = self.shared.turn.lock().await;
         loop {
             let freed = self.shared.freed.notified();
-            let start = try_start(&mut self.shared.limiter(), Instant::now());
+            let start = self.shared.limiter().try_start(Instant::now());
             match start {
                 Start::Now(call) => return Permit::new(&self.shared, call),
                 Start::After(moment) => tokio::select! {

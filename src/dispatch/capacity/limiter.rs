@@ -161,16 +161,11 @@ impl Limiter {
             .held_until
             .max(self.next_spaced_call)
             .max(self.pacer.next_call_at());
-        match earliest.filter(|earliest| *earliest > now) {
-            Some(earliest) if !self.is_full() => Start::After(earliest),
-            _ => self.try_start_immediately(now),
-        }
-    }
-
-    /// Starts a call if a permit is available, even if calls are spaced, paced or held, or the endpoint is down.
-    pub(super) fn try_start_immediately(&mut self, now: Instant) -> Start {
         if self.is_full() {
             return Start::WhenFreed;
+        }
+        if let Some(earliest) = earliest.filter(|earliest| *earliest > now) {
+            return Start::After(earliest);
         }
         self.permits_held += 1;
         self.in_flight += 1;

@@ -217,18 +217,6 @@ fn below_a_limit_of_one_calls_are_spaced() {
 }
 
 #[test]
-fn an_immediate_call_waits_only_for_a_permit() {
-    let mut calls = Calls::with_limit(MIN_LIMIT);
-    calls.run(0, Feedback::Overload, 1);
-    assert!(matches!(calls.start(2), Start::After(_)));
-    assert!(matches!(
-        calls.limiter.try_start_immediately(calls.at(2)),
-        Start::Now(_)
-    ));
-    assert_eq!(calls.limiter.try_start_immediately(calls.at(2)), Start::WhenFreed);
-}
-
-#[test]
 fn a_fixed_limit_never_moves_and_no_call_waits() {
     let mut calls = Calls::new(100.0, false);
     for ms in 0..10 {
