@@ -39,11 +39,7 @@ impl Verdict {
     pub(super) fn fault(&self, summary: String) -> Fault {
         Fault {
             is_about_named_model: self.is_about_named_model,
-            remedy: if self.kind == FaultKind::Refused {
-                self.remedy
-            } else {
-                ""
-            },
+            remedy: self.remedy,
             load: self.load,
             ..Fault::new(self.kind, summary)
         }

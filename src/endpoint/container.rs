@@ -16,19 +16,13 @@ struct ErrorBody<'b> {
 /// message. Status 0 means that the container died or did not answer in time. If the record names the model
 /// (`is_model_from_record`), a 404 may mean that the model does not exist.
 pub(super) fn fault(status: u16, body: &str, is_model_from_record: bool) -> Fault {
-    let (error_type, kind) = match known_error(body) {
-        Some((error_type, kind)) => (format!(" {error_type}"), kind),
-        None => (String::new(), kind(status)),
+    let (error_type, kind, remedy) = match known_error(body) {
+        Some((error_type, kind)) => (format!(" {error_type}"), kind, ""),
+        None => (String::new(), kind(status), remedy(status)),
     };
     let summary = match status {
         0 => "the container died or did not answer".to_owned(),
         _ => format!("the container answered with status {status}{error_type}"),
-    };
-    let (summary, remedy) = match kind {
-        FaultKind::Misconfigured => (format!("{summary}; {}", remedy(status)), ""),
-        FaultKind::Refused | FaultKind::Suspect | FaultKind::Overload | FaultKind::Unreachable => {
-            (summary, remedy(status))
-        }
     };
     Fault {
         is_about_named_model: status == 404 && is_model_from_record,
@@ -71,6 +65,7 @@ pub(super) fn remedy(status: u16) -> &'static str {
         406 => "check ACCEPT",
         413 => "check MAX_PAYLOAD_BYTES and MAX_RECORDS_PER_REQUEST",
         415 => "check CONTENT_TYPE",
+        408 | 429 => "",
         400..=499 => "check CONTENT_TYPE, ACCEPT, BATCH_STRATEGY and the model's log",
         _ => "",
     }
@@ -141,7 +136,10 @@ mod tests {
     #[test]
     fn a_log_never_shows_the_containers_message() {
         let fault = fault(400, "cannot read card 4929", false);
-        assert_eq!(fault.to_string(), "Refused: the container answered with status 400");
+        assert_eq!(
+            fault.to_string(),
+            "Refused: the container answered with status 400; check CONTENT_TYPE, ACCEPT, BATCH_STRATEGY and the model's log"
+        );
         assert_eq!(
             fault.describe(),
             "the container answered with status 400: cannot read card 4929"

@@ -1,6 +1,10 @@
-//! Lookups of the addresses of hosts. A failed lookup can be told apart from a failed connection, and repeated without
-//! a call: it shows nothing about the host.
+//! Lookups of the addresses of hosts. While lookups of a host fail, its latest known addresses are used. If there are
+//! none, the failed lookup can be told apart from a failed connection, and repeated without a call: it shows nothing
+//! about the host.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError, SharedDnsResolver};
@@ -14,9 +18,13 @@ use super::aws_error::{causes, chain};
 /// lookup. A resolver whose name servers do not respond takes longer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A resolver whose errors can be told apart from those of connections.
+/// A resolver whose errors can be told apart from those of connections. Clones share the known addresses.
 #[derive(Debug, Clone)]
-pub struct Resolver(SharedDnsResolver);
+pub struct Resolver {
+    resolver: SharedDnsResolver,
+    /// The latest addresses of each host.
+    known: Arc<Mutex<HashMap<String, Vec<IpAddr>>>>,
+}
 
 /// A lookup that failed. It can be repeated.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,28 +38,41 @@ pub(super) struct FailedLookup {
 impl Resolver {
     /// Resolves host names with `resolver`.
     pub fn new(resolver: impl ResolveDns + 'static) -> Self {
-        Self(SharedDnsResolver::new(resolver))
+        Self {
+            resolver: SharedDnsResolver::new(resolver),
+            known: Arc::default(),
+        }
     }
 
     /// Resolves host names as the operating system does.
     pub fn system() -> Self {
         Self::new(SystemResolver)
     }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Vec<IpAddr>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ResolveDns for Resolver {
     fn resolve_dns<'a>(&'a self, host: &'a str) -> DnsFuture<'a> {
         DnsFuture::new(async move {
-            let reason = match timeout(LOOKUP_TIMEOUT, self.0.resolve_dns(host)).await {
-                Ok(Ok(addresses)) => return Ok(addresses),
+            let reason = match timeout(LOOKUP_TIMEOUT, self.resolver.resolve_dns(host)).await {
+                Ok(Ok(addresses)) => {
+                    self.known().insert(host.to_owned(), addresses.clone());
+                    return Ok(addresses);
+                }
                 Ok(Err(error)) => causes(&error),
                 Err(_elapsed) => format!("the lookup timed out after {LOOKUP_TIMEOUT:?}"),
             };
-            Err(ResolveDnsError::new(FailedLookup {
-                host: host.to_owned(),
-                reason,
-                resolver: self.clone(),
-            }))
+            let known = self.known().get(host).cloned();
+            known.ok_or_else(|| {
+                ResolveDnsError::new(FailedLookup {
+                    host: host.to_owned(),
+                    reason,
+                    resolver: self.clone(),
+                })
+            })
         })
     }
 }

@@ -28,7 +28,7 @@ const ABANDONED_CALLS_LIMIT: usize = 4;
 /// Creates the connector of the process. Like the AWS SDK's own HTTP client, it trusts the machine's certificates and
 /// uses the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`).
 pub fn shared_connector() -> SharedHttpConnector {
-    SharedHttpConnector::new(ResettableConnector::new(|| new_connector(Resolver::system())))
+    SharedHttpConnector::new(ResettableConnector::new(new_connector))
 }
 
 /// Returns an HTTP client for the AWS SDK that uses this connector.
@@ -41,7 +41,9 @@ pub fn http_client(connector: SharedHttpConnector) -> SharedHttpClient {
 /// rest of a start.
 #[derive(Debug, Clone)]
 struct ResettableConnector {
-    make: fn() -> SharedHttpConnector,
+    make: fn(Resolver) -> SharedHttpConnector,
+    /// Kept, because it knows the addresses of hosts.
+    resolver: Resolver,
     current: Arc<Mutex<Option<Arc<ConnectionPool>>>>,
 }
 
@@ -53,9 +55,10 @@ struct ConnectionPool {
 }
 
 impl ResettableConnector {
-    fn new(make: fn() -> SharedHttpConnector) -> Self {
+    fn new(make: fn(Resolver) -> SharedHttpConnector) -> Self {
         Self {
             make,
+            resolver: Resolver::system(),
             current: Arc::default(),
         }
     }
@@ -65,7 +68,7 @@ impl ResettableConnector {
         current.take_if(|current| current.abandoned.load(Ordering::Relaxed) >= ABANDONED_CALLS_LIMIT);
         let current = current.get_or_insert_with(|| {
             Arc::new(ConnectionPool {
-                connector: (self.make)(),
+                connector: (self.make)(self.resolver.clone()),
                 abandoned: AtomicUsize::new(0),
             })
         });
@@ -157,7 +160,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_pool_is_replaced_after_consecutive_abandoned_calls() {
-        let connector = ResettableConnector::new(|| {
+        let connector = ResettableConnector::new(|_| {
             CREATED.fetch_add(1, Ordering::Relaxed);
             SharedHttpConnector::new(PartlyAnswering)
         });

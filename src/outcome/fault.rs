@@ -67,7 +67,7 @@ pub struct Fault {
     pub load: LoadSignal,
     /// The delay before the next call that the endpoint asks for.
     pub retry_after: Option<Duration>,
-    /// The setting to check if the endpoint refuses every record in this way, or an empty string.
+    /// The setting to check if every call fails in this way, or an empty string.
     pub remedy: &'static str,
     /// A description of the fault by the service or by this function. It never quotes the record, so a log may show it.
     pub summary: String,
@@ -101,6 +101,12 @@ impl Fault {
         }
     }
 
+    /// Returns the summary with the remedy, if there is one, for a log.
+    pub fn summary_with_remedy(&self) -> String {
+        let separator = if self.remedy.is_empty() { "" } else { "; " };
+        format!("{}{separator}{}", self.summary, self.remedy)
+    }
+
     /// Returns the summary with the container's message, for a dead letter. It must never go into a log.
     pub fn describe(&self) -> String {
         match &self.container_message {
@@ -112,6 +118,6 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.summary)
+        write!(f, "{:?}: {}", self.kind, self.summary_with_remedy())
     }
 }

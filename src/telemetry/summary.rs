@@ -82,19 +82,19 @@ fn log_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
             .and_then(|record| record.sequence_number.as_deref());
         match failure {
             Failure::Fault { fault, .. } if fault.kind == FaultKind::Misconfigured => {
-                let summary = &fault.summary;
+                let summary = fault.summary_with_remedy();
                 error!(
                     records,
                     first, "the endpoint cannot be called as it is configured: {summary}"
                 );
             }
             Failure::Fault { fault, .. } if fault.kind == FaultKind::Refused => {
-                let (summary, separator, remedy) = (&fault.summary, separator(fault.remedy), fault.remedy);
+                let summary = fault.summary_with_remedy();
                 error!(
                     records,
                     first,
                     "the model refuses these records and has not answered any other since, so none is rejected: \
-                     {summary}{separator}{remedy}"
+                     {summary}"
                 );
             }
             Failure::Fault { .. }
@@ -107,10 +107,6 @@ fn log_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
     if others > 0 {
         warn!(records = others, "failed for other reasons");
     }
-}
-
-fn separator(remedy: &str) -> &'static str {
-    if remedy.is_empty() { "" } else { "; " }
 }
 
 /// Returns the reasons, and the number of records that failed for other reasons.

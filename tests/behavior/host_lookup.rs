@@ -187,11 +187,15 @@ async fn over_the_real_connector(lookup: Lookup, reason: &str) {
         endpoint.prepare().await.unwrap();
         assert_eq!(names.lookups(), lookups, "a lookup that succeeded is not repeated");
     }
-    let refused = endpoint.invoke(request().call()).await.unwrap_err();
-    assert_eq!(
-        (refused.kind, refused.load),
-        (FaultKind::Unreachable, LoadSignal::FromKind)
-    );
+    // The address stays known.
+    for next in [Lookup::Resolved, lookup] {
+        names.set(next);
+        let refused = endpoint.invoke(request().call()).await.unwrap_err();
+        assert_eq!(
+            (refused.kind, refused.load),
+            (FaultKind::Unreachable, LoadSignal::FromKind)
+        );
+    }
 }
 
 #[tokio::test]

@@ -194,13 +194,15 @@ async fn a_fault_names_the_setting_to_fix() {
             "302; the endpoint redirects: set ENDPOINT_URL to the target of the redirect",
         ),
         (405, &[], "405; check that ENDPOINT_URL accepts POST"),
-        // The log shows the setting to check only if nothing is answered.
-        (404, &[], "404"),
-        (415, &[], "415"),
+        (404, &[], "404; check ENDPOINT_URL, and TARGET_MODEL if it is set"),
+        (415, &[], "415; check CONTENT_TYPE"),
         (500, &[], "500"),
     ] {
         let fault = call(&[], &[Reply::Http(status, headers, "")]).await.0.unwrap_err();
-        assert_eq!(fault.summary, format!("the endpoint answered with status {expected}"));
+        assert_eq!(
+            fault.summary_with_remedy(),
+            format!("the endpoint answered with status {expected}")
+        );
     }
 }
 

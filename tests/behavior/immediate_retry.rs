@@ -108,7 +108,10 @@ async fn credentials_that_are_still_expired_are_a_misconfiguration() {
             (fault.kind, fault.load),
             (FaultKind::Misconfigured, LoadSignal::FromKind)
         );
-        assert!(fault.summary.contains("check the function's credentials"), "{fault}");
+        assert!(
+            fault.summary_with_remedy().contains("check the function's credentials"),
+            "{fault}"
+        );
         assert_eq!(requests.lock().unwrap().len(), calls);
         assert_eq!(
             provider.0.load(Ordering::Relaxed),

@@ -175,9 +175,12 @@ async fn a_log_shows_the_services_message_only_if_it_cannot_quote_the_record() {
     assert!(fault.describe().contains("key: card-4929.tar.gz"), "{fault:?}");
     let fault = call(&[("TARGET_MODEL", "card-4929.tar.gz")], &[MISSING]).await.0;
     let fault = fault.unwrap_err();
-    assert_eq!((fault.kind, fault.container_message), (FaultKind::Misconfigured, None));
     assert_eq!(
-        fault.summary,
+        (fault.kind, &fault.container_message),
+        (FaultKind::Misconfigured, &None)
+    );
+    assert_eq!(
+        fault.summary_with_remedy(),
         "SageMaker answered ValidationError with status 400; Failed to download model data(bucket: models, key: \
          card-4929.tar.gz); check TARGET_MODEL"
     );
@@ -293,7 +296,10 @@ async fn a_fault_names_the_setting_to_fix() {
         ),
         (Reply::Http(503, &[], ""), "SageMaker answered an error with status 503"),
     ] {
-        assert_eq!(call(&[], &[answer]).await.0.unwrap_err().summary, expected);
+        assert_eq!(
+            call(&[], &[answer]).await.0.unwrap_err().summary_with_remedy(),
+            expected
+        );
     }
 }
 

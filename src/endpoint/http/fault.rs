@@ -38,12 +38,7 @@ pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now
             classify_status(status, is_model_from_record),
         )
     };
-    let remedy = if verdict.remedy.is_empty() || verdict.kind == FaultKind::Refused {
-        String::new()
-    } else {
-        format!("; {}", verdict.remedy)
-    };
-    let summary = format!("the endpoint answered with status {status}{name}{remedy}");
+    let summary = format!("the endpoint answered with status {status}{name}");
     let retry_after = answer
         .header("retry-after")
         .and_then(|value| parse_retry_after(value, now));

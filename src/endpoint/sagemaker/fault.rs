@@ -73,15 +73,8 @@ impl ErrorResponse {
             (message, "")
         };
         let shown = shorten(shown.trim_end_matches('.'));
-        let remedy = if verdict.kind == FaultKind::Refused {
-            ""
-        } else {
-            verdict.remedy
-        };
-        let details = [shown.as_str(), remedy].into_iter();
-        let details = details.filter(|detail| !detail.is_empty());
-        let details = details.fold(String::new(), |all, detail| format!("{all}; {detail}"));
-        let summary = format!("SageMaker answered {code} with status {status}{details}");
+        let separator = if shown.is_empty() { "" } else { "; " };
+        let summary = format!("SageMaker answered {code} with status {status}{separator}{shown}");
         verdict.fault(summary).with_container_message(hidden)
     }
 }
