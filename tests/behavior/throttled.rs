@@ -178,7 +178,7 @@ async fn hanging_records_are_not_an_outage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_comes_through_any_more() {
+async fn every_call_fails() {
     for kind in [FaultKind::Overload, FaultKind::Unreachable] {
         for capacity in [1, 20, 64] {
             let running = process(capacity).start();
