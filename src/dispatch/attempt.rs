@@ -1,7 +1,7 @@
 //! One attempt at an inference request: a call with a timeout, and the report of its result.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -20,7 +20,7 @@ pub use super::call_stats::CallStats;
 pub struct Invoker<E> {
     endpoint: E,
     call_timeout: Duration,
-    latencies: RecentLatencies,
+    latencies: Mutex<RecentLatencies<64>>,
     capacity: Capacity,
 }
 
@@ -48,7 +48,7 @@ impl<E: Endpoint> Invoker<E> {
         Self {
             endpoint,
             call_timeout,
-            latencies: RecentLatencies::default(),
+            latencies: Mutex::default(),
             capacity,
         }
     }
@@ -121,7 +121,7 @@ impl<E: Endpoint> Invoker<E> {
         match answer {
             Ok(response) => {
                 let latency = started.elapsed();
-                self.latencies.add(latency);
+                self.latencies().add(latency);
                 stats.record_answer(latency);
                 Ok(RecordOutputs::from_response(response, request))
             }
@@ -138,10 +138,18 @@ impl<E: Endpoint> Invoker<E> {
         }
     }
 
+    fn median_latency(&self) -> Option<Duration> {
+        self.latencies().percentile(50)
+    }
+
+    fn latencies(&self) -> MutexGuard<'_, RecentLatencies<64>> {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the time for the probes before and after a last attempt: four times the median latency, and a margin.
     pub fn probe_reserve(&self) -> Duration {
         const MARGIN: Duration = Duration::from_millis(100);
-        self.latencies.median().unwrap_or_default() * 4 + MARGIN
+        self.median_latency().unwrap_or_default() * 4 + MARGIN
     }
 
     /// Returns the maximum time of an attempt.
@@ -154,7 +162,7 @@ impl<E: Endpoint> Invoker<E> {
     pub fn is_too_late(&self, start: Instant, end: Instant) -> bool {
         let left = end.saturating_duration_since(start);
         // No answer took longer than the timeout, so most calls do not need the median.
-        left.is_zero() || left < self.call_timeout && self.latencies.median().is_some_and(|median| left < median)
+        left.is_zero() || left < self.call_timeout && self.median_latency().is_some_and(|median| left < median)
     }
 }
 

@@ -34,24 +34,12 @@ pub(super) struct Accused {
     /// The end of its last call. For a part of an accused request, the end of that request's last call.
     pub(super) since: Moment,
     pub(super) witness: Witness,
-    pub(super) progress: Progress,
-}
-
-/// The evidence that an accused request still needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// A part of an accused request. It was never called by itself.
-    Uncalled,
-    /// With evidence, it has its last attempt.
-    NeedsLastAttempt,
-    /// Its last attempt has failed. With evidence, it is rejected.
-    NeedsEvidenceAfter,
 }
 
 /// The accused requests of one invocation, each at the index of its first record.
 #[derive(Debug, Default)]
 pub(super) struct Blame {
-    accused: BTreeMap<usize, Accused>,
+    pub(super) accused: BTreeMap<usize, Accused>,
     /// The witnesses that were probed, and got no evidence since.
     pub(super) probed: HashSet<Witness>,
     /// The witnesses for which a request of the batch served as a probe, and that got no evidence since.
@@ -59,47 +47,26 @@ pub(super) struct Blame {
 }
 
 impl Blame {
-    pub(super) fn is_empty(&self) -> bool {
-        self.accused.is_empty()
-    }
-
-    pub(super) fn accuse(&mut self, index: usize, accused: Accused) {
-        self.accused.insert(index, accused);
-    }
-
     /// Removes and returns the accused requests for which there is evidence now, the lowest index first.
     pub(super) fn take_with_evidence(&mut self, evidence: &Evidence) -> Vec<(usize, Accused)> {
-        let has_evidence = |accused: &Accused| evidence.has_answered_since(accused.since, &accused.witness);
-        let taken: Vec<_> = self
-            .accused
-            .extract_if(.., |_, accused| has_evidence(accused))
-            .collect();
+        let taken = self.take_if(|_, accused| evidence.has_answered_since(accused.since, &accused.witness));
         for (_, accused) in &taken {
             self.allow_probes(&accused.witness);
         }
         taken
     }
 
+    /// Removes and returns these accused requests, the lowest index first.
+    pub(super) fn take_if(&mut self, is_wanted: impl Fn(usize, &Accused) -> bool) -> Vec<(usize, Accused)> {
+        self.accused
+            .extract_if(.., |index, accused| is_wanted(*index, accused))
+            .collect()
+    }
+
     /// Allows further probes for this witness, because it has provided evidence.
     pub(super) fn allow_probes(&mut self, witness: &Witness) {
         self.probed.remove(witness);
         self.searched.remove(witness);
-    }
-
-    /// Removes and returns all accused requests with this witness.
-    pub(super) fn take_all_of(&mut self, witness: &Witness) -> Vec<(usize, Accused)> {
-        self.accused
-            .extract_if(.., |_, accused| accused.witness == *witness)
-            .collect()
-    }
-
-    /// Removes and returns the accused requests from this index on.
-    pub(super) fn take_from(&mut self, index: usize) -> BTreeMap<usize, Accused> {
-        self.accused.split_off(&index)
-    }
-
-    pub(super) fn take(&mut self, index: usize) -> Option<Accused> {
-        self.accused.remove(&index)
     }
 
     /// Returns the witnesses of all accused requests, each once, in the order of the requests.
@@ -111,15 +78,6 @@ impl Blame {
             }
         }
         witnesses
-    }
-
-    /// Returns the indexes of the accused requests whose witness has not been probed.
-    pub(super) fn unprobed(&self) -> impl Iterator<Item = usize> {
-        let unprobed = self
-            .accused
-            .iter()
-            .filter(|(_, accused)| !self.probed.contains(&accused.witness));
-        unprobed.map(|(index, _)| *index)
     }
 
     /// Returns the accused requests with this witness.

@@ -5,7 +5,6 @@
 //! their median. The second condition is for calls that all take about the same time: a call that takes slightly longer
 //! is not a straggler. At most one call in twenty is hedged.
 
-use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::attempt::report;
 use super::call_stats::CallStats;
 use super::capacity::{Capacity, Permit};
+use super::latency::RecentLatencies;
 use crate::endpoint::{Call, Endpoint, Response};
 use crate::outcome::Fault;
 
@@ -47,7 +47,7 @@ pub struct Hedged<E> {
 
 #[derive(Debug, Default)]
 struct State {
-    latencies: VecDeque<Duration>,
+    latencies: RecentLatencies<LATENCY_WINDOW>,
     /// The number of latencies since `delay` was computed.
     since_recompute: usize,
     /// The time after which a call is slow.
@@ -143,14 +143,12 @@ impl<E> Hedged<E> {
     /// Records that a request was answered, `latency` after its first call started.
     fn record_answer(&self, latency: Duration, percentile: u8) {
         let mut state = self.state();
-        if state.latencies.len() == LATENCY_WINDOW {
-            state.latencies.pop_front();
-        }
-        state.latencies.push_back(latency);
+        state.latencies.add(latency);
         state.since_recompute += 1;
         if state.since_recompute >= RECOMPUTE_EVERY && state.latencies.len() >= MIN_SAMPLES {
             state.since_recompute = 0;
-            state.delay = Some(slow_threshold(&state.latencies, percentile));
+            let [slow, median] = [percentile.into(), 50].map(|percent| state.latencies.percentile(percent));
+            state.delay = slow.max(median.map(|median| median * 3 / 2));
         }
     }
 
@@ -189,15 +187,6 @@ where
         }
         Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
     }
-}
-
-fn slow_threshold(latencies: &VecDeque<Duration>, percentile: u8) -> Duration {
-    let mut latencies: Vec<_> = latencies.iter().copied().collect();
-    let mut at = |percent: usize| {
-        let index = (latencies.len() * percent).div_ceil(100).saturating_sub(1);
-        *latencies.select_nth_unstable(index).1
-    };
-    at(percentile.into()).max(at(50) * 3 / 2)
 }
 
 #[cfg(test)]

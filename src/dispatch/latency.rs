@@ -1,31 +1,29 @@
-//! The latencies of the recent answers in this process.
+//! The latencies of recent answers.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// The number of latencies that are kept.
-const WINDOW: usize = 64;
-
-/// The latest latencies. One instance for each process.
+/// The latest latencies, `WINDOW` at most.
 #[derive(Debug, Default)]
-pub(super) struct RecentLatencies(Mutex<VecDeque<Duration>>);
+pub(super) struct RecentLatencies<const WINDOW: usize>(VecDeque<Duration>);
 
-impl RecentLatencies {
-    pub(super) fn add(&self, latency: Duration) {
-        let mut latencies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if latencies.len() == WINDOW {
-            latencies.pop_front();
+impl<const WINDOW: usize> RecentLatencies<WINDOW> {
+    pub(super) fn add(&mut self, latency: Duration) {
+        if self.0.len() == WINDOW {
+            self.0.pop_front();
         }
-        latencies.push_back(latency);
+        self.0.push_back(latency);
     }
 
-    /// Returns the median, or `None` before the first answer.
-    pub(super) fn median(&self) -> Option<Duration> {
-        let latencies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut latencies: Vec<_> = latencies.iter().copied().collect();
-        let middle = latencies.len().checked_sub(1)? / 2;
-        Some(*latencies.select_nth_unstable(middle).1)
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns the percentile, or `None` before the first answer.
+    pub(super) fn percentile(&self, percent: usize) -> Option<Duration> {
+        let mut latencies: Vec<_> = self.0.iter().copied().collect();
+        let index = (latencies.len() * percent).div_ceil(100).checked_sub(1)?;
+        Some(*latencies.select_nth_unstable(index).1)
     }
 }
 
@@ -34,16 +32,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_covers_the_latest_answers_only() {
-        let latencies = RecentLatencies::default();
-        assert_eq!(latencies.median(), None);
+    fn a_percentile_covers_the_latest_answers_only() {
+        const WINDOW: usize = 64;
+        let mut latencies = RecentLatencies::<WINDOW>::default();
+        assert_eq!(latencies.percentile(50), None);
         for milliseconds in [30, 10, 20] {
             latencies.add(Duration::from_millis(milliseconds));
         }
-        assert_eq!(latencies.median(), Some(Duration::from_millis(20)));
+        assert_eq!(latencies.percentile(50), Some(Duration::from_millis(20)));
         for _ in 0..WINDOW {
             latencies.add(Duration::from_secs(1));
         }
-        assert_eq!(latencies.median(), Some(Duration::from_secs(1)));
+        assert_eq!(latencies.percentile(50), Some(Duration::from_secs(1)));
     }
 }

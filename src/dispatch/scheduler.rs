@@ -29,7 +29,7 @@ mod judgement;
 mod pending;
 mod transitions;
 
-use pending::{CallStart, CallTarget, FinishedCall, PendingRequest};
+use pending::{CallTarget, FinishedCall, PendingRequest};
 
 /// After this many Refused or Suspect calls in a row, the dispatcher sends a probe before it goes on. A stream in which
 /// half of the records are bad has such a row once in a million calls.
@@ -167,25 +167,22 @@ impl Scheduler {
 
     /// Starts the next call.
     pub(super) fn start<E: Endpoint>(&mut self, invoker: &Arc<Invoker<E>>, mut permit: Permit) {
-        let moment = self.evidence.now();
+        let start = self.evidence.now();
         let target = self.take_ready();
         let request = match &target {
             CallTarget::Probe(probe) => Arc::clone(probe),
             CallTarget::Request(index) => {
                 let pending = self.pending_mut(*index);
-                pending.first_start.get_or_insert(moment);
+                pending.first_start.get_or_insert(start);
                 let is_retry = pending.attempts > 0;
                 let request = pending.request.for_attempt(pending.last_attempts > 0);
                 self.stats.retries.fetch_add(is_retry.into(), Ordering::Relaxed);
                 request
             }
         };
-        let start = CallStart {
-            moment,
-            at: Instant::now(),
-        };
         let (invoker, stats) = (Arc::clone(invoker), Arc::clone(&self.stats));
         let span = call_span(&request);
+        let started = Instant::now();
         let call = async move {
             let attempt = invoker.attempt(&request, &mut permit, &stats);
             let ended = catch_panic_async(attempt).await.flatten();
@@ -193,6 +190,7 @@ impl Scheduler {
             FinishedCall {
                 target,
                 start,
+                duration: started.elapsed(),
                 ended,
                 permit,
             }
@@ -284,12 +282,12 @@ impl Scheduler {
         for witness in self.blame.witnesses() {
             self.fail_without_evidence(&witness);
         }
-        let pending = self.requests.iter().enumerate();
+        let pending = self.requests.iter().flatten();
         let called: Vec<_> = pending
-            .filter_map(|(index, pending)| Some((index, pending.as_ref()?.latest_fault.clone()?)))
+            .filter_map(|pending| Some((pending.request.first_record(), pending.latest_failure.clone()?)))
             .collect();
-        for (index, (fault, records)) in called {
-            self.settle_request(index, Outcome::Failed(failed(fault, records)));
+        for (index, failure) in called {
+            self.settle_request(index, Outcome::Failed(failure));
         }
         let stop_index = self.stop_index;
         let unsettled: Vec<_> = self.is_settled.iter().enumerate().filter(|(_, it)| !**it).collect();

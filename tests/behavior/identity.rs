@@ -100,7 +100,10 @@ async fn a_key_that_is_still_rejected_is_a_misconfiguration() {
                 (fault.kind, fault.load),
                 (FaultKind::Misconfigured, LoadSignal::FromKind)
             );
-            assert!(fault.summary_with_remedy().contains("check ENDPOINT_API_KEY"), "{fault}");
+            assert!(
+                fault.summary_with_remedy().contains("check ENDPOINT_API_KEY"),
+                "{fault}"
+            );
         }
         aws.state(|state| {
             assert_eq!(state.secret_requests.len(), fetches);

@@ -9,79 +9,74 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{CallTarget, Scheduler, failed};
-use crate::dispatch::blame::{Accused, Progress};
+use crate::dispatch::blame::Accused;
 use crate::dispatch::evidence::Witness;
 use crate::inference::InferenceRequest;
-use crate::outcome::{Fault, FaultKind, Outcome};
+use crate::outcome::{Fault, FaultKind, LoadSignal, Outcome};
 
 impl Scheduler {
-    /// Accuses a request whose last call has just failed. `is_last_attempt` is true if there was evidence before that
-    /// call.
-    pub(super) fn accuse(&mut self, index: usize, fault: Fault, is_last_attempt: bool) {
+    /// Accuses a request whose last call has just failed, or a record that no request could be made for.
+    pub(super) fn accuse(&mut self, index: usize, fault: Fault) {
+        let pending = self.pending_request(index);
         if fault.kind == FaultKind::Overload && !self.has_answered_others(index) {
-            let last = self
-                .pending_request(index)
-                .map_or(index, |pending| pending.request.last_record());
+            let last = pending.map_or(index, |pending| pending.request.last_record());
             self.stop_at(last + 1);
         }
         let now = self.evidence.now();
-        let records = self.request_records(index);
-        let pending = self.requests.get_mut(index).and_then(Option::as_mut);
-        let (since, witness) = match pending {
-            None => (now, Witness::AnyModel),
-            Some(pending) => {
-                let since = pending.split_off_since.filter(|_| records > 1);
-                let model = pending.request.target_model().cloned();
-                let is_about_model = fault.is_about_named_model;
-                let witness = if is_about_model {
-                    Witness::AnyModel
-                } else {
-                    Witness::Model(model)
-                };
-                (since.unwrap_or(now), witness)
-            }
+        let pending = self.pending_request(index);
+        // The halves of a request are judged by the same evidence as the request.
+        let since = pending.and_then(|pending| pending.split_off_since.filter(|_| !pending.request.has_one_record()));
+        let since = since.unwrap_or(now);
+        let witness = match pending {
+            Some(pending) if !fault.is_about_named_model => Witness::Model(pending.request.target_model().cloned()),
+            _ => Witness::AnyModel,
         };
-        let progress = if is_last_attempt {
-            Progress::NeedsEvidenceAfter
-        } else {
-            Progress::NeedsLastAttempt
-        };
-        let accused = Accused {
-            fault,
-            since,
-            witness,
-            progress,
-        };
-        let has_earlier_evidence = accused.since < now;
-        self.blame.accuse(index, accused);
-        if has_earlier_evidence {
+        self.blame.accused.insert(index, Accused { fault, since, witness });
+        if since < now {
             self.judge();
         }
     }
 
     /// Decides about all accused requests for which there is evidence now.
     pub(super) fn judge(&mut self) {
-        if self.blame.is_empty() {
-            return;
-        }
         for (index, accused) in self.blame.take_with_evidence(&self.evidence) {
-            match accused.progress {
-                Progress::Uncalled => self.push_urgent(index),
-                _ if self.request_records(index) > 1 => {
-                    let halves = self.split(index, &accused);
-                    for half in halves {
-                        self.push_urgent(half);
-                    }
-                }
-                Progress::NeedsLastAttempt => {
-                    self.pending_mut(index).last_attempts += 1;
-                    self.push_urgent(index);
-                }
-                // The evidence may have shown that some instances of the model are broken.
-                Progress::NeedsEvidenceAfter if self.repeat_last_attempt(index, &accused.fault) => {}
-                Progress::NeedsEvidenceAfter => self.settle_request(index, accused.rejection().into()),
+            let is_uncalled = self.is_uncalled(index);
+            if !is_uncalled && self.request_records(index) > 1 {
+                let halves = self.split(index, &accused);
+                halves.into_iter().for_each(|half| self.push_urgent(half));
+            } else if is_uncalled {
+                self.push_urgent(index);
+            } else if !self.push_last_attempt(index, &accused.fault) {
+                self.settle_request(index, accused.rejection().into());
             }
         }
+    }
+
+    /// Returns whether this is a part of an accused request that was never called by itself.
+    fn is_uncalled(&self, index: usize) -> bool {
+        self.pending_request(index).is_some_and(|pending| pending.attempts == 0)
+    }
+
+    /// Makes a single record ready for its next last attempt. Returns false if it has had all of them. A fault that
+    /// takes long, or that pauses other calls, is not repeated.
+    pub(super) fn push_last_attempt(&mut self, index: usize, fault: &Fault) -> bool {
+        let Some(pending) = self.requests.get_mut(index).and_then(Option::as_mut) else {
+            return false;
+        };
+        let is_quick =
+            matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) && fault.load == LoadSignal::FromKind;
+        let model = pending.request.target_model();
+        let last_attempts_max = if is_quick {
+            self.evidence.last_attempts(model, fault.kind)
+        } else {
+            1
+        };
+        let is_left = pending.last_attempts < last_attempts_max;
+        if is_left {
+            pending.last_attempts += 1;
+            self.push_urgent(index);
+        }
+        is_left
     }
 
     /// Continues when no call is left that could provide evidence. Makes calls ready that may provide it, and fails the
@@ -111,7 +106,8 @@ impl Scheduler {
 
     /// Fails the accused requests after a record that stops them. No further call is made for them.
     fn fail_stopped(&mut self) {
-        for (index, accused) in self.blame.take_from(self.stop_index) {
+        let stop_index = self.stop_index;
+        for (index, accused) in self.blame.take_if(|index, _| index >= stop_index) {
             self.fail_accused(index, accused);
         }
     }
@@ -119,8 +115,12 @@ impl Scheduler {
     /// Makes probes ready although calls are in flight, if there is just enough time left for these calls, the longest
     /// last attempt and its probes.
     pub(in crate::dispatch) fn push_due_probes(&mut self, call_timeout: Duration) {
-        let unprobed = self.blame.unprobed().filter_map(|index| self.pending_request(index));
-        let Some(longest) = unprobed.map(|pending| pending.latest_duration).max() else {
+        let accused = self
+            .blame
+            .accused
+            .keys()
+            .filter_map(|index| self.pending_request(*index));
+        let Some(longest) = accused.map(|pending| pending.latest_duration).max() else {
             return;
         };
         let reserve = call_timeout + longest + self.probe_reserve;
@@ -139,9 +139,8 @@ impl Scheduler {
             return None;
         }
         let accused = || {
-            self.blame
-                .of(witness)
-                .filter_map(|(index, _)| self.pending_request(index))
+            let indexes = self.blame.of(witness).map(|(index, _)| index);
+            indexes.filter_map(|index| self.pending_request(index))
         };
         let is_accused = |probe: &InferenceRequest| accused().any(|pending| pending.request.has_record_of(probe));
         self.evidence.probe(witness, is_accused)
@@ -157,8 +156,7 @@ impl Scheduler {
                 .find(|(index, accused)| is_wanted(*index, accused))
                 .map(|(index, _)| index)
         };
-        let uncalled =
-            find(&|index, accused| accused.progress == Progress::Uncalled && self.request_records(index) > 1);
+        let uncalled = find(&|index, _| self.is_uncalled(index) && self.request_records(index) > 1);
         // An overloaded container that has answered before gets no further calls.
         let has_answered = self.evidence.probe(witness, |_| false).is_some();
         let several = find(&|index, accused| {
@@ -174,13 +172,12 @@ impl Scheduler {
                 None
             };
         };
-        let accused = self.blame.take(index)?;
+        let accused = self.blame.accused.remove(&index)?;
         let mut halves = self.split(index, &accused);
         // In a random order, because a delivery without evidence is repeated.
         fastrand::shuffle(&mut halves);
         let [called, uncalled] = halves;
-        let progress = Progress::Uncalled;
-        self.blame.accuse(uncalled, Accused { progress, ..accused });
+        self.blame.accused.insert(uncalled, accused);
         Some(called)
     }
 
@@ -195,7 +192,7 @@ impl Scheduler {
 
     /// Fails all accused requests with this witness, because there is no evidence that the endpoint works.
     pub(super) fn fail_without_evidence(&mut self, witness: &Witness) {
-        for (index, accused) in self.blame.take_all_of(witness) {
+        for (index, accused) in self.blame.take_if(|_, accused| accused.witness == *witness) {
             self.fail_accused(index, accused);
         }
         if *witness == Witness::Model(None) && self.is_in_doubt() {
@@ -211,9 +208,9 @@ impl Scheduler {
 
     fn fail_accused(&mut self, index: usize, accused: Accused) {
         let pending = self.pending_request(index);
-        let latest_fault = pending.and_then(|pending| pending.latest_fault.clone());
-        let (fault, records) = latest_fault.unwrap_or((accused.fault, 1));
-        self.settle_request(index, Outcome::Failed(failed(fault, records)));
+        let failure = pending.and_then(|pending| pending.latest_failure.clone());
+        let failure = failure.unwrap_or_else(|| failed(accused.fault, 1));
+        self.settle_request(index, Outcome::Failed(failure));
     }
 
     /// Replaces an accused request with two halves, which are not ready yet, and returns their indexes.
@@ -228,7 +225,7 @@ impl Scheduler {
             let pending = self.pending_mut(half);
             pending.split_off_since = Some(accused.since);
             pending.latest_duration = latest_duration;
-            pending.latest_fault = Some((accused.fault.clone(), records));
+            pending.latest_failure = Some(failed(accused.fault.clone(), records));
             half
         })
     }

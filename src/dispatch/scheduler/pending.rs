@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::dispatch::attempt::RecordOutputs;
 use crate::dispatch::capacity::Permit;
 use crate::dispatch::evidence::Moment;
 use crate::inference::InferenceRequest;
-use crate::outcome::{Fault, FaultKind};
+use crate::outcome::{Failure, Fault};
 
 /// An attempt that has ended. The permit is released only after the result is processed: the result may forbid attempts
 /// at later records.
 pub(super) struct FinishedCall {
     pub(super) target: CallTarget,
-    pub(super) start: CallStart,
+    pub(super) start: Moment,
+    pub(super) duration: Duration,
     pub(super) ended: Result<RecordOutputs, Fault>,
     pub(super) permit: Permit,
 }
@@ -27,12 +26,6 @@ pub(super) enum CallTarget {
     Request(usize),
     /// Evidence that the endpoint works.
     Probe(Arc<InferenceRequest>),
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CallStart {
-    pub(super) moment: Moment,
-    pub(super) at: Instant,
 }
 
 /// A request whose records have no outcomes yet.
@@ -50,10 +43,8 @@ pub(super) struct PendingRequest {
     pub(super) split_off_since: Option<Moment>,
     /// The duration of its latest attempt, or of the attempt at the request that it was split off.
     pub(super) latest_duration: Duration,
-    /// The kind of the latest fault of its own attempts that its records may have caused.
-    pub(super) failed_with: Option<FaultKind>,
-    /// The latest fault that its records may have caused, and the number of records in the request that failed.
-    pub(super) latest_fault: Option<(Fault, usize)>,
+    /// The latest failure that its records may have caused. At first, that of the request that it was split off.
+    pub(super) latest_failure: Option<Failure>,
 }
 
 impl PendingRequest {
@@ -66,8 +57,7 @@ impl PendingRequest {
             last_attempts: 0,
             split_off_since: None,
             latest_duration: Duration::ZERO,
-            failed_with: None,
-            latest_fault: None,
+            latest_failure: None,
         }
     }
 }

@@ -7,9 +7,9 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{CallStart, CallTarget, FinishedCall, PendingRequest, Scheduler, failed};
+use super::{CallTarget, FinishedCall, PendingRequest, Scheduler, failed};
 use crate::dispatch::attempt::RecordOutputs;
-use crate::dispatch::evidence::{UNSTEADY_LAST_ATTEMPTS, Witness};
+use crate::dispatch::evidence::{Moment, UNSTEADY_LAST_ATTEMPTS, Witness};
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, FaultKind, LoadSignal, Outcome};
 
@@ -19,6 +19,7 @@ impl Scheduler {
         let FinishedCall {
             target,
             start,
+            duration,
             ended,
             permit: _permit,
         } = match finished {
@@ -34,7 +35,7 @@ impl Scheduler {
         match ended {
             Ok(RecordOutputs::CountMismatch) if self.is_for_one_record(&target) => {
                 let summary = "the number of predictions differs from the number of records";
-                self.on_fault(&target, start, Fault::new(FaultKind::Suspect, summary));
+                self.on_fault(&target, duration, Fault::new(FaultKind::Suspect, summary));
             }
             Ok(answer) => self.on_answer(&target, start, answer),
             Err(fault) if fault.load == LoadSignal::Unprepared && fault.kind.is_transient() && !self.is_out_of_time => {
@@ -44,7 +45,7 @@ impl Scheduler {
                     CallTarget::Probe(_) => self.urgent.push_back(target),
                 }
             }
-            Err(fault) => self.on_fault(&target, start, fault),
+            Err(fault) => self.on_fault(&target, duration, fault),
         }
     }
 
@@ -52,21 +53,24 @@ impl Scheduler {
         matches!(target, CallTarget::Request(index) if self.request_records(*index) == 1)
     }
 
-    fn on_answer(&mut self, target: &CallTarget, start: CallStart, answer: RecordOutputs) {
+    fn on_answer(&mut self, target: &CallTarget, start: Moment, answer: RecordOutputs) {
         self.retry_budget.deposit();
         if self.is_in_doubt() {
             self.blame.allow_probes(&Witness::Model(None));
         }
         self.faults_in_row = 0;
         match target {
-            CallTarget::Probe(probe) => self.evidence.record_answer(probe, start.moment),
+            CallTarget::Probe(probe) => self.evidence.record_answer(probe, start),
             CallTarget::Request(index) => {
                 let pending = self.take_request(*index);
-                if let Some(kind) = pending.failed_with {
-                    self.evidence.record_recovery(pending.request.target_model(), kind);
+                if let Some(Failure::Fault { fault, .. }) = pending.latest_failure
+                    && pending.attempts > 0
+                {
+                    self.evidence
+                        .record_recovery(pending.request.target_model(), fault.kind);
                 }
                 let sent = pending.request.for_attempt(pending.last_attempts > 0);
-                self.evidence.record_answer(&sent, start.moment);
+                self.evidence.record_answer(&sent, start);
                 self.settle_answered(&pending.request, answer);
             }
         }
@@ -96,7 +100,7 @@ impl Scheduler {
         }
     }
 
-    fn on_fault(&mut self, target: &CallTarget, start: CallStart, fault: Fault) {
+    fn on_fault(&mut self, target: &CallTarget, duration: Duration, fault: Fault) {
         let model = match target {
             CallTarget::Probe(probe) => probe.target_model().cloned(),
             CallTarget::Request(index) => self.pending_mut(*index).request.target_model().cloned(),
@@ -106,21 +110,21 @@ impl Scheduler {
         }
         match target {
             CallTarget::Probe(_) => self.evidence.record_probe_fault(model.as_ref(), fault.kind),
-            CallTarget::Request(index) => self.on_request_fault(*index, start, fault),
+            CallTarget::Request(index) => self.on_request_fault(*index, duration, fault),
         }
     }
 
     /// Schedules a retry, accuses the request, or fails its records.
-    fn on_request_fault(&mut self, index: usize, start: CallStart, fault: Fault) {
+    fn on_request_fault(&mut self, index: usize, duration: Duration, fault: Fault) {
         let may_be_accused = self.may_be_accused(index, &fault);
         let max_attempts = self.policy.retry.max_attempts;
         let records = self.request_records(index);
         let pending = self.pending_mut(index);
-        if failed(fault.clone(), records).is_possibly_record_fault() {
-            pending.latest_fault = Some((fault.clone(), records));
-            pending.failed_with = Some(fault.kind);
+        let failure = failed(fault.clone(), records);
+        if failure.is_possibly_record_fault() {
+            pending.latest_failure = Some(failure);
         }
-        pending.latest_duration = start.at.elapsed();
+        pending.latest_duration = duration;
         pending.attempts += 1;
         let attempts = pending.attempts;
         let is_last_attempt = pending.last_attempts > 0;
@@ -128,11 +132,11 @@ impl Scheduler {
         let is_split = pending.split_off_since.is_some() || !has_one_record && fault.load == LoadSignal::TimedOut;
         // A single record keeps its last attempt until there is evidence.
         let attempts_max = if has_one_record { max_attempts - 1 } else { max_attempts };
-        if is_last_attempt && self.repeat_last_attempt(index, &fault) {
+        if is_last_attempt && self.push_last_attempt(index, &fault) {
             return;
         }
         if may_be_accused && (is_last_attempt || is_split || attempts >= attempts_max) {
-            return self.accuse(index, fault, is_last_attempt);
+            return self.accuse(index, fault);
         }
         if is_split && fault.kind == FaultKind::Suspect {
             return self.fail(index, fault);
@@ -141,7 +145,7 @@ impl Scheduler {
         let retry_at = wait.map(|wait| Instant::now() + wait.max(fault.retry_after.unwrap_or_default()));
         // The retry and the last attempt may take as long as this attempt.
         let time_needed = if may_be_accused {
-            start.at.elapsed() * 2 + self.probe_reserve
+            duration * 2 + self.probe_reserve
         } else {
             Duration::ZERO
         };
@@ -150,25 +154,9 @@ impl Scheduler {
             Some(retry_at) if index < self.stop_index && !self.is_out_of_time && self.retry_budget.try_withdraw() => {
                 self.waiting.push(Reverse((retry_at, index)));
             }
-            _ if may_be_accused => self.accuse(index, fault, false),
+            _ if may_be_accused => self.accuse(index, fault),
             _ => self.fail(index, fault),
         }
-    }
-
-    /// Makes a record ready for another last attempt if one is not enough. A fault that takes long, or that pauses
-    /// other calls, is not repeated. Returns whether there is another attempt.
-    pub(super) fn repeat_last_attempt(&mut self, index: usize, fault: &Fault) -> bool {
-        let is_quick =
-            matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) && fault.load == LoadSignal::FromKind;
-        let model = self.pending_mut(index).request.target_model().cloned();
-        let last_attempts = self.evidence.last_attempts(model.as_ref(), fault.kind);
-        let pending = self.pending_mut(index);
-        let is_repeated = is_quick && pending.last_attempts < last_attempts;
-        if is_repeated {
-            pending.last_attempts += 1;
-            self.push_urgent(index);
-        }
-        is_repeated
     }
 
     /// Returns whether the records of the request at this index may be the cause of the fault and, if the request is
@@ -205,7 +193,7 @@ impl Scheduler {
         if let Outcome::Failed(Failure::Fault { fault, .. }) = &outcome
             && self.may_be_accused(index, fault)
         {
-            self.accuse(index, fault.clone(), true);
+            self.accuse(index, fault.clone());
         } else {
             self.settle_request(index, outcome);
         }
