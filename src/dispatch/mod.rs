@@ -4,8 +4,8 @@
 //! Each invocation runs one scheduler. It waits for credentials and for one process-wide permit at a time, and gives
 //! the permit to the ready request with the lowest index. Each attempt is a separate task, so a panic fails one record
 //! and not the batch. There are never more tasks than permits, whatever the size of the batch. After a transient fault,
-//! a request waits without a permit and is then ready again. The rule of blame decides which records are
-//! rejected, and which requests for several records are split.
+//! a request waits without a permit and is then ready again. The rule of blame decides which records are rejected, and which
+//! requests for several records are split.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tracing::{Span, debug_span};
 use crate::endpoint::Endpoint;
 use crate::inference::{InferenceRequest, Requests};
 use crate::outcome::{Fault, Outcome};
-use attempt::{CallStats, Invoker, RecordOutputs};
+use attempt::{CallStats, Invoker};
 use capacity::Permit;
 use retry::{RetryBudget, RetryPolicy};
 
@@ -46,8 +46,8 @@ const STARTS_PER_YIELD: usize = 8;
 #[derive(Debug)]
 pub struct Dispatcher<E> {
     invoker: Arc<Invoker<E>>,
-    budget: Arc<RetryBudget>,
-    evidence: Arc<Evidence>,
+    budget: RetryBudget,
+    evidence: Evidence,
     policy: DispatchPolicy,
 }
 
@@ -66,15 +66,12 @@ pub struct DispatchPolicy {
 /// The requests of one invocation, and the channel for the outcomes of their records.
 #[derive(Debug)]
 pub struct Work {
-    /// The number of user records.
-    pub records: usize,
     /// The requests to send. Each user record is in exactly one of them, or has its outcome already.
     pub requests: Requests,
     /// The value of the `X-Amzn-Trace-Id` header of each call.
     pub trace_id: Option<Arc<str>>,
-    /// For each user record, whether it may be given up: it is old enough and has failed before, or `GIVE_UP_AFTER_S`
-    /// is
-    /// 0. A missing entry means false.
+    /// For each user record, whether it may be given up: it is old enough and has failed before, or
+    /// `GIVE_UP_AFTER_S` is 0. A missing entry means false.
     pub may_give_up: Vec<bool>,
     /// Receives the index and the outcome of each user record, once.
     pub outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
@@ -97,15 +94,6 @@ fn call_span(request: &InferenceRequest) -> Span {
     )
 }
 
-/// Records the fault of an attempt in the current span. An answer leaves the span unchanged.
-fn annotate_span(ended: &Result<RecordOutputs, Fault>) {
-    if let Err(fault) = ended {
-        let span = Span::current();
-        span.record("fault", fault.to_string())
-            .record("otel.status_code", "ERROR");
-    }
-}
-
 impl<E: Endpoint> Dispatcher<E> {
     /// Creates a dispatcher that makes its attempts with `invoker` and takes its retries from `budget`. `probe` is the
     /// request of the setting `PROBE`.
@@ -117,8 +105,8 @@ impl<E: Endpoint> Dispatcher<E> {
     ) -> Self {
         Self {
             invoker: Arc::new(invoker),
-            budget: Arc::new(budget),
-            evidence: Arc::new(Evidence::new(probe)),
+            budget,
+            evidence: Evidence::new(probe),
             policy,
         }
     }
@@ -131,29 +119,18 @@ impl<E: Endpoint> Dispatcher<E> {
     /// Sends every request and waits until each record has its outcome. Returns the statistics of the calls.
     pub async fn run(&self, work: Work) -> Arc<CallStats> {
         let calls_end = work.calls_end;
-        let budget = Arc::clone(&self.budget);
-        let evidence = Arc::clone(&self.evidence);
-        let probe_reserve = self.invoker.probe_reserve();
-        let mut scheduler = Scheduler::new(work, self.policy, budget, evidence, probe_reserve);
-        let all = async {
-            loop {
-                self.drive(&mut scheduler).await;
-                if !scheduler.seek_evidence() {
-                    break;
-                }
-            }
-        };
+        let mut scheduler = Scheduler::new(self, work);
         // If the time is over, calls may still be in flight. `cancel_all` cancels them.
-        _ = timeout_at(calls_end, all).await;
+        _ = timeout_at(calls_end, self.drive(&mut scheduler)).await;
         scheduler.cancel_all().await;
         scheduler.into_stats()
     }
 
-    /// Starts attempts and handles events until no request is ready, in flight or waiting for its retry.
-    async fn drive(&self, scheduler: &mut Scheduler) {
+    /// Starts attempts and handles events until nothing is left to do.
+    async fn drive(&self, scheduler: &mut Scheduler<'_, E>) {
         let mut started = 0_usize;
-        while scheduler.has_work() {
-            scheduler.push_due_probes(self.invoker.call_timeout());
+        while scheduler.has_work() || scheduler.seek_evidence() {
+            scheduler.push_due_probes();
             let permit = match self.acquire_permit(scheduler).await {
                 Some(Ok(permit)) => permit,
                 Some(Err(fault)) => {
@@ -168,17 +145,17 @@ impl<E: Endpoint> Dispatcher<E> {
                     continue;
                 }
             };
-            if self.invoker.is_too_late(Instant::now(), scheduler.calls_end()) {
+            if self.invoker.is_too_late(Instant::now(), scheduler.work.calls_end) {
                 scheduler.stop_starting();
                 continue;
             }
             // The wait for the permit may have taken long.
-            scheduler.push_due_probes(self.invoker.call_timeout());
+            scheduler.push_due_probes();
             scheduler.drop_late_requests();
             if !scheduler.has_ready() {
                 continue;
             }
-            scheduler.start(&self.invoker, permit);
+            scheduler.start(permit);
             started += 1;
             if started.is_multiple_of(STARTS_PER_YIELD) {
                 yield_now().await;
@@ -189,8 +166,8 @@ impl<E: Endpoint> Dispatcher<E> {
     /// Waits for credentials and then for a permit, and handles events meanwhile. Returns `None` when no request is
     /// ready any more, and the fault if no call can be made. The task keeps its place in the queue for permits the
     /// whole time. If it queued again after every finished call, concurrent invocations would overtake it.
-    async fn acquire_permit(&self, scheduler: &mut Scheduler) -> Option<Result<Permit, Fault>> {
-        let calls_end = scheduler.calls_end();
+    async fn acquire_permit(&self, scheduler: &mut Scheduler<'_, E>) -> Option<Result<Permit, Fault>> {
+        let calls_end = scheduler.work.calls_end;
         let mut permit = pin!(async {
             self.invoker.prepare(calls_end).await?;
             Ok(self.invoker.capacity().acquire().await)

@@ -4,23 +4,21 @@
 //! at a time.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::future::pending;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
-use super::attempt::{CallStats, Invoker};
+use super::attempt::CallStats;
 use super::blame::Blame;
 use super::capacity::Permit;
-use super::evidence::Evidence;
-use super::retry::RetryBudget;
-use super::{DispatchPolicy, Work, annotate_span, call_span};
+use super::{Dispatcher, Work, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
@@ -35,17 +33,11 @@ use pending::{CallTarget, FinishedCall, PendingRequest};
 /// half of the records are bad has such a row once in a million calls.
 const DOUBT_AFTER_FAULTS: usize = 20;
 
-pub(super) struct Scheduler {
-    policy: DispatchPolicy,
-    retry_budget: Arc<RetryBudget>,
-    evidence: Arc<Evidence>,
-    /// The requests, each at the index of its first record.
-    requests: Vec<Option<PendingRequest>>,
-    /// For each record, whether its outcome has been sent to `outcomes`.
-    is_settled: Vec<bool>,
-    /// For each record, whether it may be given up. A missing entry means false.
-    may_give_up: Vec<bool>,
-    outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
+pub(super) struct Scheduler<'d, E> {
+    dispatcher: &'d Dispatcher<E>,
+    pub(super) work: Work,
+    /// The requests whose records have no outcomes yet, each at the index of its first record.
+    requests: BTreeMap<usize, PendingRequest>,
     /// The indexes of the requests that are ready for an attempt, the lowest first.
     ready: BinaryHeap<Reverse<usize>>,
     /// The calls for evidence that are ready. They go before all other requests.
@@ -60,50 +52,34 @@ pub(super) struct Scheduler {
     /// The index from which on no attempt starts: the first record that is unfinished, so that the mapping redelivers
     /// all records after it.
     stop_index: usize,
-    /// The first index that delivery left unfinished.
-    delivery_stop_index: watch::Receiver<usize>,
-    /// The time at which calls in flight are cancelled.
-    calls_end: Instant,
     /// The time for the probes of a judgement.
     probe_reserve: Duration,
     is_out_of_time: bool,
 }
 
-impl Scheduler {
-    pub(super) fn new(
-        work: Work,
-        policy: DispatchPolicy,
-        retry_budget: Arc<RetryBudget>,
-        evidence: Arc<Evidence>,
-        probe_reserve: Duration,
-    ) -> Self {
-        let count = work.records;
+impl<'d, E: Endpoint> Scheduler<'d, E> {
+    pub(super) fn new(dispatcher: &'d Dispatcher<E>, mut work: Work) -> Self {
+        let requests = mem::take(&mut work.requests);
         let mut scheduler = Self {
-            policy,
-            retry_budget,
-            evidence,
-            requests: vec![None; count],
-            is_settled: vec![false; count],
-            may_give_up: work.may_give_up,
-            outcomes: work.outcomes,
-            ready: BinaryHeap::with_capacity(work.requests.to_send.len()),
+            dispatcher,
+            requests: BTreeMap::new(),
+            ready: BinaryHeap::with_capacity(requests.to_send.len()),
             urgent: VecDeque::new(),
             waiting: BinaryHeap::new(),
             calls: JoinSet::new(),
             blame: Blame::default(),
             faults_in_row: 0,
-            stats: Arc::new(CallStats::new(work.trace_id)),
-            stop_index: count,
-            delivery_stop_index: work.stop_index,
-            calls_end: work.calls_end,
-            probe_reserve,
+            stats: Arc::new(CallStats::new(work.trace_id.clone())),
+            stop_index: usize::MAX,
+            probe_reserve: dispatcher.invoker.probe_reserve(),
             is_out_of_time: false,
+            work,
         };
-        for request in work.requests.to_send {
+        for request in requests.to_send {
             let index = scheduler.add(request);
             scheduler.ready.push(Reverse(index));
         }
-        for (index, outcome) in work.requests.settled {
+        for (index, outcome) in requests.settled {
             scheduler.settle_without_call(index, outcome);
         }
         scheduler
@@ -112,27 +88,17 @@ impl Scheduler {
     /// Adds a request, which is not ready yet, and returns its index.
     fn add(&mut self, request: InferenceRequest) -> usize {
         let index = request.first_record();
-        let pending = PendingRequest::new(request);
-        *self.requests.get_mut(index).expect("an index of this batch") = Some(pending);
+        self.requests.insert(index, PendingRequest::new(request));
         index
     }
 
-    pub(super) fn calls_end(&self) -> Instant {
-        self.calls_end
-    }
-
-    fn pending_request(&self, index: usize) -> Option<&PendingRequest> {
-        self.requests.get(index)?.as_ref()
-    }
-
     fn pending_mut(&mut self, index: usize) -> &mut PendingRequest {
-        let pending = self.requests.get_mut(index).and_then(Option::as_mut);
-        pending.expect("a called index has a request")
+        self.requests.get_mut(&index).expect("a called index has a request")
     }
 
     /// Returns the number of records of the request at this index. It is 1 for a record without a request.
     fn request_records(&self, index: usize) -> usize {
-        let pending = self.pending_request(index);
+        let pending = self.requests.get(&index);
         pending.map_or(1, |pending| pending.request.records().len())
     }
 
@@ -165,9 +131,8 @@ impl Scheduler {
         })
     }
 
-    /// Starts the next call.
-    pub(super) fn start<E: Endpoint>(&mut self, invoker: &Arc<Invoker<E>>, mut permit: Permit) {
-        let start = self.evidence.now();
+    pub(super) fn start(&mut self, mut permit: Permit) {
+        let start = self.dispatcher.evidence.now();
         let target = self.take_ready();
         let request = match &target {
             CallTarget::Probe(probe) => Arc::clone(probe),
@@ -180,15 +145,20 @@ impl Scheduler {
                 request
             }
         };
-        let (invoker, stats) = (Arc::clone(invoker), Arc::clone(&self.stats));
+        let (invoker, stats) = (Arc::clone(&self.dispatcher.invoker), Arc::clone(&self.stats));
         let span = call_span(&request);
         let started = Instant::now();
         let call = async move {
             let attempt = invoker.attempt(&request, &mut permit, &stats);
             let ended = catch_panic_async(attempt).await.flatten();
-            annotate_span(&ended);
+            if let Err(fault) = &ended {
+                let span = Span::current();
+                span.record("fault", fault.to_string())
+                    .record("otel.status_code", "ERROR");
+            }
             FinishedCall {
                 target,
+                request,
                 start,
                 duration: started.elapsed(),
                 ended,
@@ -207,13 +177,12 @@ impl Scheduler {
 
     /// Drops the urgent requests that would probably not end in time. Their records fail with their latest fault.
     pub(super) fn drop_late_requests(&mut self) {
-        let left = self.calls_end.saturating_duration_since(Instant::now());
-        let requests = &self.requests;
-        let time_needed = |index: usize| requests.get(index)?.as_ref().map(|it| it.latest_duration);
+        let left = self.work.calls_end.saturating_duration_since(Instant::now());
         self.urgent.retain(|target| match target {
             CallTarget::Probe(_) => true,
             CallTarget::Request(index) => {
-                time_needed(*index).is_none_or(|duration| duration + self.probe_reserve <= left)
+                let pending = self.requests.get(index);
+                pending.is_none_or(|pending| pending.latest_duration + self.probe_reserve <= left)
             }
         });
     }
@@ -237,12 +206,19 @@ impl Scheduler {
         };
         tokio::select! {
             biased;
-            Ok(()) = self.delivery_stop_index.changed() => {
-                let stop_index = *self.delivery_stop_index.borrow_and_update();
+            Ok(()) = self.work.stop_index.changed() => {
+                let stop_index = *self.work.stop_index.borrow_and_update();
                 self.stop_at(stop_index);
             }
-            Some(finished) = self.calls.join_next() => self.on_finished(finished),
+            Some(finished) = self.calls.join_next() => self.on_joined(finished),
             () = next_retry => self.requeue_due(),
+        }
+    }
+
+    /// Handles a finished call. A cancelled call is ignored: its records have no outcome yet.
+    fn on_joined(&mut self, joined: Result<FinishedCall, JoinError>) {
+        if let Ok(finished) = joined {
+            self.on_finished(finished);
         }
     }
 
@@ -271,7 +247,7 @@ impl Scheduler {
         self.stop_starting();
         self.calls.abort_all();
         while let Some(finished) = self.calls.join_next().await {
-            self.on_finished(finished);
+            self.on_joined(finished);
         }
     }
 
@@ -282,22 +258,20 @@ impl Scheduler {
         for witness in self.blame.witnesses() {
             self.fail_without_evidence(&witness);
         }
-        let pending = self.requests.iter().flatten();
+        let pending = self.requests.iter();
         let called: Vec<_> = pending
-            .filter_map(|pending| Some((pending.request.first_record(), pending.latest_failure.clone()?)))
+            .filter_map(|(index, pending)| Some((*index, pending.latest_failure.clone()?)))
             .collect();
         for (index, failure) in called {
             self.settle_request(index, Outcome::Failed(failure));
         }
-        let stop_index = self.stop_index;
-        let unsettled: Vec<_> = self.is_settled.iter().enumerate().filter(|(_, it)| !**it).collect();
-        for (index, _) in unsettled {
-            let failure = if index >= stop_index {
+        for record in self.requests.values().flat_map(|pending| pending.request.records()) {
+            let failure = if record >= self.stop_index {
                 Failure::AfterFailure
             } else {
                 Failure::OutOfTime
             };
-            _ = self.outcomes.send((index, Outcome::Failed(failure)));
+            self.settle_record(record, Outcome::Failed(failure));
         }
         self.stats
     }

@@ -197,7 +197,6 @@ impl<E: Endpoint> Handler<E> {
         let (settle, settled) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(usize::MAX);
         let work = Work {
-            records: batch.user_records.len(),
             requests,
             trace_id: trace_id.map(Arc::from),
             may_give_up,

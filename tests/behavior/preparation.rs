@@ -103,7 +103,6 @@ async fn the_wait_for_credentials_holds_no_permit() {
     let (outcomes, mut settled) = mpsc::unbounded_channel();
     let (_stop, stop_index) = watch::channel(usize::MAX);
     let work = Work {
-        records: 1,
         requests: Requests {
             to_send: vec![InferenceRequest::single(0, "0", "0")],
             settled: Vec::new(),

@@ -4,26 +4,26 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{CallTarget, Scheduler, failed};
 use crate::dispatch::blame::Accused;
 use crate::dispatch::evidence::Witness;
+use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Fault, FaultKind, LoadSignal, Outcome};
 
-impl Scheduler {
+impl<E: Endpoint> Scheduler<'_, E> {
     /// Accuses a request whose last call has just failed, or a record that no request could be made for.
     pub(super) fn accuse(&mut self, index: usize, fault: Fault) {
-        let pending = self.pending_request(index);
+        let pending = self.requests.get(&index);
         if fault.kind == FaultKind::Overload && !self.has_answered_others(index) {
             let last = pending.map_or(index, |pending| pending.request.last_record());
             self.stop_at(last + 1);
         }
-        let now = self.evidence.now();
-        let pending = self.pending_request(index);
+        let now = self.dispatcher.evidence.now();
+        let pending = self.requests.get(&index);
         // The halves of a request are judged by the same evidence as the request.
         let since = pending.and_then(|pending| pending.split_off_since.filter(|_| !pending.request.has_one_record()));
         let since = since.unwrap_or(now);
@@ -39,7 +39,7 @@ impl Scheduler {
 
     /// Decides about all accused requests for which there is evidence now.
     pub(super) fn judge(&mut self) {
-        for (index, accused) in self.blame.take_with_evidence(&self.evidence) {
+        for (index, accused) in self.blame.take_with_evidence(&self.dispatcher.evidence) {
             let is_uncalled = self.is_uncalled(index);
             if !is_uncalled && self.request_records(index) > 1 {
                 let halves = self.split(index, &accused);
@@ -54,20 +54,20 @@ impl Scheduler {
 
     /// Returns whether this is a part of an accused request that was never called by itself.
     fn is_uncalled(&self, index: usize) -> bool {
-        self.pending_request(index).is_some_and(|pending| pending.attempts == 0)
+        self.requests.get(&index).is_some_and(|pending| pending.attempts == 0)
     }
 
     /// Makes a single record ready for its next last attempt. Returns false if it has had all of them. A fault that
     /// takes long, or that pauses other calls, is not repeated.
     pub(super) fn push_last_attempt(&mut self, index: usize, fault: &Fault) -> bool {
-        let Some(pending) = self.requests.get_mut(index).and_then(Option::as_mut) else {
+        let Some(pending) = self.requests.get_mut(&index) else {
             return false;
         };
         let is_quick =
             matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) && fault.load == LoadSignal::FromKind;
         let model = pending.request.target_model();
         let last_attempts_max = if is_quick {
-            self.evidence.last_attempts(model, fault.kind)
+            self.dispatcher.evidence.last_attempts(model, fault.kind)
         } else {
             1
         };
@@ -96,7 +96,7 @@ impl Scheduler {
             if let Some(probe) = self.next_probe(witness) {
                 self.urgent.push_back(CallTarget::Probe(probe));
             } else if let Some(index) = self.next_request_as_probe(witness) {
-                self.urgent.push_back(CallTarget::Request(index));
+                self.push_urgent(index);
             } else {
                 self.fail_without_evidence(witness);
             }
@@ -114,17 +114,13 @@ impl Scheduler {
 
     /// Makes probes ready although calls are in flight, if there is just enough time left for these calls, the longest
     /// last attempt and its probes.
-    pub(in crate::dispatch) fn push_due_probes(&mut self, call_timeout: Duration) {
-        let accused = self
-            .blame
-            .accused
-            .keys()
-            .filter_map(|index| self.pending_request(*index));
+    pub(in crate::dispatch) fn push_due_probes(&mut self) {
+        let accused = self.blame.accused.keys().filter_map(|index| self.requests.get(index));
         let Some(longest) = accused.map(|pending| pending.latest_duration).max() else {
             return;
         };
-        let reserve = call_timeout + longest + self.probe_reserve;
-        if self.is_out_of_time || Instant::now() + reserve < self.calls_end {
+        let reserve = self.dispatcher.invoker.call_timeout() + longest + self.probe_reserve;
+        if self.is_out_of_time || Instant::now() + reserve < self.work.calls_end {
             return;
         }
         for witness in self.blame.witnesses() {
@@ -140,10 +136,10 @@ impl Scheduler {
         }
         let accused = || {
             let indexes = self.blame.of(witness).map(|(index, _)| index);
-            indexes.filter_map(|index| self.pending_request(index))
+            indexes.filter_map(|index| self.requests.get(&index))
         };
         let is_accused = |probe: &InferenceRequest| accused().any(|pending| pending.request.has_record_of(probe));
-        self.evidence.probe(witness, is_accused)
+        self.dispatcher.evidence.probe(witness, is_accused)
     }
 
     /// Returns a request of this batch that serves as a probe: a half of a part that has not been called yet. If there
@@ -158,7 +154,7 @@ impl Scheduler {
         };
         let uncalled = find(&|index, _| self.is_uncalled(index) && self.request_records(index) > 1);
         // An overloaded container that has answered before gets no further calls.
-        let has_answered = self.evidence.probe(witness, |_| false).is_some();
+        let has_answered = self.dispatcher.evidence.probe(witness, |_| false).is_some();
         let several = find(&|index, accused| {
             self.request_records(index) > 1 && !(has_answered && accused.fault.kind == FaultKind::Overload)
         });
@@ -207,7 +203,7 @@ impl Scheduler {
     }
 
     fn fail_accused(&mut self, index: usize, accused: Accused) {
-        let pending = self.pending_request(index);
+        let pending = self.requests.get(&index);
         let failure = pending.and_then(|pending| pending.latest_failure.clone());
         let failure = failure.unwrap_or_else(|| failed(accused.fault, 1));
         self.settle_request(index, Outcome::Failed(failure));

@@ -13,6 +13,8 @@ use crate::outcome::{Failure, Fault};
 /// at later records.
 pub(super) struct FinishedCall {
     pub(super) target: CallTarget,
+    /// The request that was sent.
+    pub(super) request: Arc<InferenceRequest>,
     pub(super) start: Moment,
     pub(super) duration: Duration,
     pub(super) ended: Result<RecordOutputs, Fault>,
@@ -29,7 +31,6 @@ pub(super) enum CallTarget {
 }
 
 /// A request whose records have no outcomes yet.
-#[derive(Clone)]
 pub(super) struct PendingRequest {
     pub(super) request: Arc<InferenceRequest>,
     /// The number of failed attempts.

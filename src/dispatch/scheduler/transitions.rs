@@ -3,41 +3,34 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::{CallTarget, FinishedCall, PendingRequest, Scheduler, failed};
 use crate::dispatch::attempt::RecordOutputs;
 use crate::dispatch::evidence::{Moment, UNSTEADY_LAST_ATTEMPTS, Witness};
+use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, FaultKind, LoadSignal, Outcome};
 
-impl Scheduler {
-    /// Handles a finished call. A cancelled call is ignored: its records have no outcome yet.
-    pub(super) fn on_finished(&mut self, finished: Result<FinishedCall, JoinError>) {
+impl<E: Endpoint> Scheduler<'_, E> {
+    /// Handles a finished call.
+    pub(super) fn on_finished(&mut self, finished: FinishedCall) {
         let FinishedCall {
             target,
+            request,
             start,
             duration,
             ended,
             permit: _permit,
-        } = match finished {
-            Ok(finished) => finished,
-            Err(error) => {
-                assert!(
-                    error.is_cancelled(),
-                    "a panic of a call is caught and becomes an outcome"
-                );
-                return;
-            }
-        };
+        } = finished;
         match ended {
-            Ok(RecordOutputs::CountMismatch) if self.is_for_one_record(&target) => {
+            // A probe is a request that had an answer of the right form.
+            Ok(RecordOutputs::CountMismatch) if !self.is_for_several_records(&target) => {
                 let summary = "the number of predictions differs from the number of records";
-                self.on_fault(&target, duration, Fault::new(FaultKind::Suspect, summary));
+                self.on_fault(&target, &request, duration, Fault::new(FaultKind::Suspect, summary));
             }
-            Ok(answer) => self.on_answer(&target, start, answer),
+            Ok(answer) => self.on_answer(&target, &request, start, answer),
             Err(fault) if fault.load == LoadSignal::Unprepared && fault.kind.is_transient() && !self.is_out_of_time => {
                 // This attempt does not count. The next one waits for the credentials before it acquires a permit.
                 match target {
@@ -45,34 +38,34 @@ impl Scheduler {
                     CallTarget::Probe(_) => self.urgent.push_back(target),
                 }
             }
-            Err(fault) => self.on_fault(&target, duration, fault),
+            Err(fault) => self.on_fault(&target, &request, duration, fault),
         }
     }
 
-    fn is_for_one_record(&self, target: &CallTarget) -> bool {
-        matches!(target, CallTarget::Request(index) if self.request_records(*index) == 1)
+    fn is_for_several_records(&self, target: &CallTarget) -> bool {
+        matches!(target, CallTarget::Request(index) if self.request_records(*index) > 1)
     }
 
-    fn on_answer(&mut self, target: &CallTarget, start: Moment, answer: RecordOutputs) {
-        self.retry_budget.deposit();
+    /// Handles an answer to `request`, which was sent for `target`. Predictions that cannot be assigned are no
+    /// evidence: the answer may describe an error.
+    fn on_answer(&mut self, target: &CallTarget, request: &InferenceRequest, start: Moment, answer: RecordOutputs) {
+        self.dispatcher.budget.deposit();
         if self.is_in_doubt() {
             self.blame.allow_probes(&Witness::Model(None));
         }
         self.faults_in_row = 0;
-        match target {
-            CallTarget::Probe(probe) => self.evidence.record_answer(probe, start),
-            CallTarget::Request(index) => {
-                let pending = self.take_request(*index);
-                if let Some(Failure::Fault { fault, .. }) = pending.latest_failure
-                    && pending.attempts > 0
-                {
-                    self.evidence
-                        .record_recovery(pending.request.target_model(), fault.kind);
-                }
-                let sent = pending.request.for_attempt(pending.last_attempts > 0);
-                self.evidence.record_answer(&sent, start);
-                self.settle_answered(&pending.request, answer);
+        let evidence = &self.dispatcher.evidence;
+        if matches!(answer, RecordOutputs::Predictions(_)) {
+            evidence.record_answer(request, start);
+        }
+        if let CallTarget::Request(index) = target {
+            let pending = self.take_request(*index);
+            if let Some(Failure::Fault { fault, .. }) = pending.latest_failure
+                && pending.attempts > 0
+            {
+                evidence.record_recovery(request.target_model(), fault.kind);
             }
+            self.settle_answered(&pending.request, answer);
         }
         self.judge();
     }
@@ -100,16 +93,13 @@ impl Scheduler {
         }
     }
 
-    fn on_fault(&mut self, target: &CallTarget, duration: Duration, fault: Fault) {
-        let model = match target {
-            CallTarget::Probe(probe) => probe.target_model().cloned(),
-            CallTarget::Request(index) => self.pending_mut(*index).request.target_model().cloned(),
-        };
+    fn on_fault(&mut self, target: &CallTarget, request: &InferenceRequest, duration: Duration, fault: Fault) {
+        let model = request.target_model();
         if model.is_none() && matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) {
             self.faults_in_row += 1;
         }
         match target {
-            CallTarget::Probe(_) => self.evidence.record_probe_fault(model.as_ref(), fault.kind),
+            CallTarget::Probe(_) => self.dispatcher.evidence.record_probe_fault(model, fault.kind),
             CallTarget::Request(index) => self.on_request_fault(*index, duration, fault),
         }
     }
@@ -117,7 +107,7 @@ impl Scheduler {
     /// Schedules a retry, accuses the request, or fails its records.
     fn on_request_fault(&mut self, index: usize, duration: Duration, fault: Fault) {
         let may_be_accused = self.may_be_accused(index, &fault);
-        let max_attempts = self.policy.retry.max_attempts;
+        let max_attempts = self.dispatcher.policy.retry.max_attempts;
         let records = self.request_records(index);
         let pending = self.pending_mut(index);
         let failure = failed(fault.clone(), records);
@@ -141,7 +131,7 @@ impl Scheduler {
         if is_split && fault.kind == FaultKind::Suspect {
             return self.fail(index, fault);
         }
-        let wait = self.policy.retry.wait(attempts, fault.kind);
+        let wait = self.dispatcher.policy.retry.wait(attempts, fault.kind);
         let retry_at = wait.map(|wait| Instant::now() + wait.max(fault.retry_after.unwrap_or_default()));
         // The retry and the last attempt may take as long as this attempt.
         let time_needed = if may_be_accused {
@@ -149,9 +139,11 @@ impl Scheduler {
         } else {
             Duration::ZERO
         };
-        let has_time = |retry_at: &Instant| *retry_at + time_needed < self.calls_end;
+        let has_time = |retry_at: &Instant| *retry_at + time_needed < self.work.calls_end;
         match retry_at.filter(has_time) {
-            Some(retry_at) if index < self.stop_index && !self.is_out_of_time && self.retry_budget.try_withdraw() => {
+            Some(retry_at)
+                if index < self.stop_index && !self.is_out_of_time && self.dispatcher.budget.try_withdraw() =>
+            {
                 self.waiting.push(Reverse((retry_at, index)));
             }
             _ if may_be_accused => self.accuse(index, fault),
@@ -162,29 +154,27 @@ impl Scheduler {
     /// Returns whether the records of the request at this index may be the cause of the fault and, if the request is
     /// for one record, evidence would end in its rejection.
     fn may_be_accused(&self, index: usize, fault: &Fault) -> bool {
-        let may_give_up = || self.may_give_up.get(index).is_some_and(|may_give_up| *may_give_up);
+        let may_give_up = || self.work.may_give_up.get(index).is_some_and(|may_give_up| *may_give_up);
         match fault.kind {
             FaultKind::Refused => true,
             FaultKind::Suspect => self.request_records(index) > 1 || may_give_up(),
-            FaultKind::Overload => fault.is_from_container && may_give_up() && !self.is_unsteady(index, fault.kind),
+            FaultKind::Overload => {
+                let pending = self.requests.get(&index);
+                let model = pending.and_then(|pending| pending.request.target_model());
+                let is_unsteady =
+                    || self.dispatcher.evidence.last_attempts(model, fault.kind) == UNSTEADY_LAST_ATTEMPTS;
+                fault.is_from_container && may_give_up() && !is_unsteady()
+            }
             FaultKind::Unreachable | FaultKind::Misconfigured => false,
         }
     }
 
-    /// Returns whether the model has lately answered requests after this kind of fault.
-    fn is_unsteady(&self, index: usize, kind: FaultKind) -> bool {
-        let model = self
-            .pending_request(index)
-            .and_then(|pending| pending.request.target_model());
-        self.evidence.last_attempts(model, kind) == UNSTEADY_LAST_ATTEMPTS
-    }
-
     /// Returns whether the model has answered another call since the first attempt at this request.
     pub(super) fn has_answered_others(&self, index: usize) -> bool {
-        self.pending_request(index).is_some_and(|pending| {
+        self.requests.get(&index).is_some_and(|pending| {
             let model = Witness::Model(pending.request.target_model().cloned());
             let start = pending.split_off_since.or(pending.first_start);
-            start.is_some_and(|start| self.evidence.has_answered_since(start, &model))
+            start.is_some_and(|start| self.dispatcher.evidence.has_answered_since(start, &model))
         })
     }
 
@@ -208,10 +198,10 @@ impl Scheduler {
     /// Returns whether no attempt may start for the records after this one. They go on if the record may be the cause,
     /// or only its model, or if the endpoint answers others.
     fn is_stop_reason(&self, index: usize, outcome: &Outcome) -> bool {
-        let isolates_faults = self.policy.isolate_suspects;
+        let isolates_faults = self.dispatcher.policy.isolate_suspects;
         match outcome {
             Outcome::Predicted(_) | Outcome::Delivered | Outcome::Failed(Failure::DeadLetterTooLarge) => false,
-            Outcome::Rejected(_) => self.policy.is_rejected_unfinished && !isolates_faults,
+            Outcome::Rejected(_) => self.dispatcher.policy.is_rejected_unfinished && !isolates_faults,
             Outcome::Failed(_) if !isolates_faults => true,
             Outcome::Failed(Failure::Fault { fault, .. }) => match fault.kind {
                 FaultKind::Refused | FaultKind::Suspect => false,
@@ -229,7 +219,7 @@ impl Scheduler {
         if self.is_stop_reason(index, &outcome) {
             self.stop_at(index);
         }
-        let request = self.requests.get_mut(index).and_then(Option::take);
+        let request = self.requests.remove(&index);
         let others = request.iter().flat_map(|pending| pending.request.records()).skip(1);
         for record in others {
             self.settle_record(record, outcome.clone());
@@ -238,18 +228,14 @@ impl Scheduler {
     }
 
     /// Gives a record its outcome.
-    fn settle_record(&mut self, index: usize, outcome: Outcome) {
-        let is_settled = self.is_settled.get_mut(index).expect("an index of this batch");
-        assert!(!*is_settled, "a record has one outcome");
-        *is_settled = true;
+    pub(super) fn settle_record(&self, index: usize, outcome: Outcome) {
         // The receiver may be gone. Then nobody needs the outcome.
-        _ = self.outcomes.send((index, outcome));
+        _ = self.work.outcomes.send((index, outcome));
     }
 
     /// Removes and returns the request at this index.
     pub(super) fn take_request(&mut self, index: usize) -> PendingRequest {
-        let pending = self.requests.get_mut(index).and_then(Option::take);
-        pending.expect("a called index has a request")
+        self.requests.remove(&index).expect("a called index has a request")
     }
 
     /// Starts no attempt at or after `index`, and drops the waiting requests there. The mapping redelivers all records
