@@ -112,21 +112,17 @@ impl<E: Endpoint> Invoker<E> {
         let started = Instant::now();
         // Boxed, because the futures around it would otherwise be as large, and are moved with every call.
         let call = Box::pin(self.endpoint.invoke(request.call()));
-        let Ok(answer) = timeout(self.call_timeout, stats.scope(call)).await else {
-            permit.report(Feedback::TimedOut);
+        let answer = timeout(self.call_timeout, stats.scope(call)).await;
+        let answer = answer.unwrap_or_else(|_elapsed| {
             stats.timeouts.fetch_add(1, Ordering::Relaxed);
-            return Err(self.timeout_fault());
-        };
+            Err(self.timeout_fault())
+        });
         report(&answer, permit, stats);
-        match answer {
-            Ok(response) => {
-                let latency = started.elapsed();
-                self.latencies().add(latency);
-                stats.record_answer(latency);
-                Ok(RecordOutputs::from_response(response, request))
-            }
-            Err(fault) => Err(fault),
-        }
+        let response = answer?;
+        let latency = started.elapsed();
+        self.latencies().add(latency);
+        stats.record_answer(latency);
+        Ok(RecordOutputs::from_response(response, request))
     }
 
     fn timeout_fault(&self) -> Fault {
@@ -179,7 +175,7 @@ pub(super) fn report(answer: &Result<Response, Fault>, permit: &mut Permit, stat
         (LoadSignal::TimedOut, _) => Feedback::TimedOut,
         (LoadSignal::SingleModelOnly, _) => Feedback::OtherFault,
         (LoadSignal::RateLimit, _) => Feedback::RateLimit,
-        (LoadSignal::Unreachable, _) | (LoadSignal::FromKind, FaultKind::Unreachable) => Feedback::Unreachable,
+        (LoadSignal::FromKind, FaultKind::Unreachable) => Feedback::Unreachable,
         (LoadSignal::FromKind, FaultKind::Overload) => Feedback::Overload,
         (LoadSignal::FromKind, FaultKind::Refused | FaultKind::Suspect | FaultKind::Misconfigured) => {
             Feedback::OtherFault

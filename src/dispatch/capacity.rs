@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{self, Notify};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
 mod congestion;
 mod limiter;
@@ -83,11 +83,7 @@ impl Capacity {
             let start = self.shared.limiter().try_start(Instant::now());
             match start {
                 Start::Now(call) => return Permit::new(&self.shared, call),
-                Start::After(moment) => tokio::select! {
-                    biased;
-                    () = freed => {}
-                    () = sleep_until(moment) => {}
-                },
+                Start::After(moment) => _ = timeout_at(moment, freed).await,
                 Start::WhenFreed => freed.await,
             }
         }

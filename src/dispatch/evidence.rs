@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
@@ -15,6 +15,9 @@ const MODELS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0")
 /// The maximum size of all requests that are kept as probes, in bytes.
 const PROBES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// After this many Refused or Suspect calls in a row, the dispatcher sends a probe before it goes on. A stream in which
+/// half of the records are bad has such a row once in a million calls.
+const DOUBT_AFTER_FAULTS: usize = 20;
 /// The number of answers for which a model counts as unsteady after a recovery.
 const UNSTEADY_ANSWERS: u64 = 100;
 /// The number of last attempts at a record while its model is unsteady.
@@ -42,6 +45,8 @@ pub(super) enum Witness {
 #[derive(Debug)]
 pub(super) struct Evidence {
     latest_moment: AtomicU64,
+    /// The number of Refused and Suspect calls since the latest answer.
+    faults_in_row: AtomicUsize,
     answers: Mutex<Answers>,
     /// The request of the setting `PROBE`.
     configured_probe: Option<Arc<InferenceRequest>>,
@@ -80,6 +85,7 @@ impl Evidence {
         let models = LruCache::new(MODELS_MAX);
         Self {
             latest_moment: AtomicU64::new(0),
+            faults_in_row: AtomicUsize::new(0),
             answers: Mutex::new(Answers {
                 models,
                 latest_start: None,
@@ -92,6 +98,26 @@ impl Evidence {
     /// Returns a new moment, after all others.
     pub(super) fn now(&self) -> Moment {
         Moment(self.latest_moment.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Returns whether so many calls in a row were Refused or Suspect that a probe must show whether the endpoint works.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.faults_in_row.load(Ordering::Relaxed) >= DOUBT_AFTER_FAULTS
+    }
+
+    /// Ends the doubt if there is no probe that could end it. The calls of the next batch then show whether the endpoint
+    /// works.
+    pub(super) fn end_doubt_without_probe(&self) {
+        if self.probe(&Witness::Model(None), |_| false).is_none() {
+            self.faults_in_row.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a Refused or Suspect call. A model that a record names may be the cause of it, and is not counted.
+    pub(super) fn record_fault(&self, model: Option<&Arc<str>>, kind: FaultKind) {
+        if model.is_none() && matches!(kind, FaultKind::Refused | FaultKind::Suspect) {
+            self.faults_in_row.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Returns the number of last attempts that must fail with this `kind` of fault before a record is rejected. If
@@ -130,6 +156,7 @@ impl Evidence {
     /// Records that the call for `request` that started at `start` was answered. Keeps the first two records of the
     /// request as a probe if they are the smallest so far.
     pub(super) fn record_answer(&self, request: &InferenceRequest, start: Moment) {
+        self.faults_in_row.store(0, Ordering::Relaxed);
         let mut answers = self.answers();
         answers.latest_start = answers.latest_start.max(Some(start));
         let model = answers.model(request.target_model());

@@ -113,10 +113,7 @@ impl<E> Hedged<E> {
     async fn acquire_spare_when_slow(&self, delay: Duration) -> Permit {
         sleep(delay).await;
         loop {
-            // Takes the permit first, because it is returned if the hedge budget is empty.
-            if let Some(permit) = self.capacity.try_acquire_for_hedge()
-                && self.try_withdraw()
-            {
+            if let Some(permit) = self.try_acquire_spare() {
                 return permit;
             }
             sleep(delay.max(SPARE_POLL_INTERVAL)).await;
@@ -130,14 +127,15 @@ impl<E> Hedged<E> {
         state.delay
     }
 
-    /// Withdraws one hedged call from the budget. Returns false if the budget is empty.
-    fn try_withdraw(&self) -> bool {
+    /// Returns a spare permit, and withdraws one hedged call from the budget. Returns `None` if the budget is empty.
+    fn try_acquire_spare(&self) -> Option<Permit> {
         let mut state = self.state();
-        let is_available = state.budget >= 1.0;
-        if is_available {
-            state.budget -= 1.0;
+        if state.budget < 1.0 {
+            return None;
         }
-        is_available
+        let permit = self.capacity.try_acquire_for_hedge()?;
+        state.budget -= 1.0;
+        Some(permit)
     }
 
     /// Records that a request was answered, `latency` after its first call started.

@@ -129,7 +129,7 @@ impl<E: Endpoint> Dispatcher<E> {
     /// Starts attempts and handles events until nothing is left to do.
     async fn drive(&self, scheduler: &mut Scheduler<'_, E>) {
         let mut started = 0_usize;
-        while scheduler.has_work() || scheduler.seek_evidence() {
+        while scheduler.has_ready() || scheduler.has_events() || scheduler.seek_evidence() {
             scheduler.push_due_probes();
             let permit = match self.acquire_permit(scheduler).await {
                 Some(Ok(permit)) => permit,
@@ -139,7 +139,7 @@ impl<E: Endpoint> Dispatcher<E> {
                 }
                 None => {
                     // The last event may have left nothing to wait for.
-                    if scheduler.has_work() {
+                    if scheduler.has_events() {
                         scheduler.wait_for_event().await;
                     }
                     continue;

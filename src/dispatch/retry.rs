@@ -1,6 +1,6 @@
 //! Retries within one invocation: which faults are retried, after what wait, and how many retries the process may make.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::outcome::FaultKind;
@@ -36,7 +36,7 @@ pub struct Backoff {
 /// here and the redeliveries by the mapping would multiply the load of an outage.
 #[derive(Debug)]
 pub struct RetryBudget {
-    retries: Mutex<usize>,
+    retries: AtomicUsize,
     max: usize,
 }
 
@@ -45,23 +45,24 @@ impl RetryBudget {
     pub fn new(capacity: usize) -> Self {
         let max = MIN_BUDGET.max(capacity);
         Self {
-            retries: Mutex::new(max),
+            retries: AtomicUsize::new(max),
             max,
         }
     }
 
     /// Adds one retry, after an answer of the endpoint.
     pub fn deposit(&self) {
-        let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
-        *retries = (*retries + 1).min(self.max);
+        let add = |retries: usize| Some((retries + 1).min(self.max));
+        _ = self.retries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Withdraws one retry. Returns false if the budget is empty.
     pub fn try_withdraw(&self) -> bool {
-        let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = retries.checked_sub(1);
-        *retries = left.unwrap_or_default();
-        left.is_some()
+        let withdraw = |retries: usize| retries.checked_sub(1);
+        let withdrawn = self
+            .retries
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, withdraw);
+        withdrawn.is_ok()
     }
 }
 
@@ -77,12 +78,9 @@ impl Backoff {
     /// Returns a random wait after this number of `attempts`, from zero to the maximum ("full jitter"). This spreads
     /// the calls of many clients best: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
     pub fn wait(&self, attempts: u32) -> Duration {
-        self.max_wait(attempts).mul_f64(fastrand::f64())
-    }
-
-    fn max_wait(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1);
-        self.base.saturating_mul(2_u32.saturating_pow(doublings)).min(self.cap)
+        let max_wait = self.base.saturating_mul(2_u32.saturating_pow(doublings)).min(self.cap);
+        max_wait.mul_f64(fastrand::f64())
     }
 }
 

@@ -29,10 +29,6 @@ mod transitions;
 
 use pending::{CallTarget, FinishedCall, PendingRequest};
 
-/// After this many Refused or Suspect calls in a row, the dispatcher sends a probe before it goes on. A stream in which
-/// half of the records are bad has such a row once in a million calls.
-const DOUBT_AFTER_FAULTS: usize = 20;
-
 pub(super) struct Scheduler<'d, E> {
     dispatcher: &'d Dispatcher<E>,
     pub(super) work: Work,
@@ -46,8 +42,6 @@ pub(super) struct Scheduler<'d, E> {
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
     calls: JoinSet<FinishedCall>,
     blame: Blame,
-    /// The number of Refused and Suspect calls since the last answer.
-    faults_in_row: usize,
     stats: Arc<CallStats>,
     /// The index from which on no attempt starts: the first record that is unfinished, so that the mapping redelivers
     /// all records after it.
@@ -59,6 +53,7 @@ pub(super) struct Scheduler<'d, E> {
 
 impl<'d, E: Endpoint> Scheduler<'d, E> {
     pub(super) fn new(dispatcher: &'d Dispatcher<E>, mut work: Work) -> Self {
+        dispatcher.evidence.end_doubt_without_probe();
         let requests = mem::take(&mut work.requests);
         let mut scheduler = Self {
             dispatcher,
@@ -68,7 +63,6 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
             waiting: BinaryHeap::new(),
             calls: JoinSet::new(),
             blame: Blame::default(),
-            faults_in_row: 0,
             stats: Arc::new(CallStats::new(work.trace_id.clone())),
             stop_index: usize::MAX,
             probe_reserve: dispatcher.invoker.probe_reserve(),
@@ -102,10 +96,8 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
         pending.map_or(1, |pending| pending.request.records().len())
     }
 
-    /// Returns whether so many calls in a row were Refused or Suspect that a probe must show whether the endpoint
-    /// works.
     fn is_in_doubt(&self) -> bool {
-        self.faults_in_row >= DOUBT_AFTER_FAULTS
+        self.dispatcher.evidence.is_in_doubt()
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -117,9 +109,9 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
         has_request || !self.urgent.is_empty()
     }
 
-    pub(super) fn has_work(&self) -> bool {
-        let has_waiting = !self.waiting.is_empty() && !self.is_in_doubt();
-        self.has_ready() || has_waiting || !self.calls.is_empty()
+    /// Returns whether an event will make a request ready or settle it.
+    pub(super) fn has_events(&self) -> bool {
+        !self.calls.is_empty() || !self.waiting.is_empty() && !self.is_in_doubt()
     }
 
     /// Removes and returns the next call: a call for evidence, or else the ready request with the lowest index.

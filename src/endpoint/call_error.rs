@@ -69,12 +69,12 @@ impl CallError {
             Self::Connection(error) => {
                 let summary = format!("the connection failed: {}", causes(error));
                 if self.is_lost_connection() {
-                    lost(summary)
+                    Fault::new(FaultKind::Suspect, summary)
                 } else {
                     Fault::new(FaultKind::Unreachable, summary)
                 }
             }
-            Self::Unreadable => lost("the response could not be read".to_owned()),
+            Self::Unreadable => Fault::new(FaultKind::Suspect, "the response could not be read"),
             Self::TooLarge(limit) => {
                 Fault::new(FaultKind::Suspect, format!("the response has more than {limit} bytes"))
             }
@@ -93,13 +93,6 @@ impl CallError {
                 && chain(Some(failure))
                     .find_map(|error| error.downcast_ref())
                     .is_none_or(is_after_connect)
-    }
-}
-
-fn lost(summary: String) -> Fault {
-    Fault {
-        load: LoadSignal::Unreachable,
-        ..Fault::new(FaultKind::Suspect, summary)
     }
 }
 

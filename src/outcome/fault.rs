@@ -46,8 +46,6 @@ pub enum LoadSignal {
     Unprepared,
     /// There are too many calls per second, however few are in flight.
     RateLimit,
-    /// The effect of an unreachable endpoint, although the record may be the cause.
-    Unreachable,
     /// The effect of a timeout: one record or the load may be the cause.
     TimedOut,
 }

@@ -334,7 +334,7 @@ async fn a_status_counts_even_if_its_body_does_not_arrive() {
     let fault = call(&[], &[Reply::BodyCutShort(200)]).await.0.unwrap_err();
     assert_eq!(
         (fault.kind, fault.load),
-        (FaultKind::Suspect, LoadSignal::Unreachable),
+        (FaultKind::Suspect, LoadSignal::FromKind),
         "there is no prediction"
     );
 }

@@ -25,12 +25,10 @@ async fn the_retry_budget_is_spent() {
         // The first delivery spends the saved budget. Then each record is called once a delivery.
         running.invoke(100..105).await.unwrap();
         assert_eq!(running.seen.lock().unwrap().calls.len(), 5 + capacity.max(10));
-        for _ in 0..3 {
-            running.seen.lock().unwrap().calls.clear();
-            let response = running.invoke(100..105).await.unwrap();
-            assert_eq!(response["batchItemFailures"][0]["itemIdentifier"], "100");
-            assert_eq!(running.seen.lock().unwrap().calls.len(), 5);
-        }
+        running.seen.lock().unwrap().calls.clear();
+        let response = running.invoke(100..104).await.unwrap();
+        assert_eq!(response["batchItemFailures"][0]["itemIdentifier"], "100");
+        assert_eq!(running.seen.lock().unwrap().calls.len(), 4);
         // Each answer earns one retry.
         running.bring_up();
         running.invoke(200..203).await.unwrap();

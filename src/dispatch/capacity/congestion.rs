@@ -51,13 +51,10 @@ impl CongestionDetector {
 
     /// Returns whether the call that starts as one of `in_flight` calls confirms a throttled one.
     pub(super) fn on_start(&mut self, in_flight: usize, now: Instant) -> bool {
-        let is_confirmation = self
+        let confirmed = self
             .unconfirmed
-            .is_some_and(|throttled| throttled.is_recent(now) && in_flight >= throttled.in_flight);
-        if is_confirmation {
-            self.unconfirmed = None;
-        }
-        is_confirmation
+            .take_if(|throttled| throttled.is_recent(now) && in_flight >= throttled.in_flight);
+        confirmed.is_some()
     }
 
     /// Processes the result of a call that confirms a throttled one. Returns whether this ends the congestion.

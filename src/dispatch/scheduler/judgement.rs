@@ -89,7 +89,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
             return self.has_ready();
         }
         let mut witnesses = self.blame.witnesses();
-        if witnesses.is_empty() && self.is_in_doubt() {
+        if witnesses.is_empty() && self.first_unstarted().is_some() {
             witnesses.push(Witness::Model(None));
         }
         for witness in &witnesses {
@@ -193,13 +193,17 @@ impl<E: Endpoint> Scheduler<'_, E> {
         }
         if *witness == Witness::Model(None) && self.is_in_doubt() {
             // The endpoint answers nothing, so further calls are useless.
-            self.faults_in_row = 0;
-            let ready = self.ready.iter().map(|Reverse(index)| *index);
-            let waiting = self.waiting.iter().map(|Reverse((_, index))| *index);
-            if let Some(first) = ready.chain(waiting).min() {
+            if let Some(first) = self.first_unstarted() {
                 self.stop_at(first);
             }
         }
+    }
+
+    /// Returns the lowest index of the requests that are ready or wait for a retry.
+    fn first_unstarted(&self) -> Option<usize> {
+        let ready = self.ready.iter().map(|Reverse(index)| *index);
+        let waiting = self.waiting.iter().map(|Reverse((_, index))| *index);
+        ready.chain(waiting).min().filter(|first| *first < self.stop_index)
     }
 
     fn fail_accused(&mut self, index: usize, accused: Accused) {

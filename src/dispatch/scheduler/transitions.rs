@@ -50,13 +50,11 @@ impl<E: Endpoint> Scheduler<'_, E> {
     /// evidence: the answer may describe an error.
     fn on_answer(&mut self, target: &CallTarget, request: &InferenceRequest, start: Moment, answer: RecordOutputs) {
         self.dispatcher.budget.deposit();
-        if self.is_in_doubt() {
-            self.blame.allow_probes(&Witness::Model(None));
-        }
-        self.faults_in_row = 0;
         let evidence = &self.dispatcher.evidence;
         if matches!(answer, RecordOutputs::Predictions(_)) {
             evidence.record_answer(request, start);
+            self.blame
+                .allow_probes(&Witness::Model(request.target_model().cloned()));
         }
         if let CallTarget::Request(index) = target {
             let pending = self.take_request(*index);
@@ -95,9 +93,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
 
     fn on_fault(&mut self, target: &CallTarget, request: &InferenceRequest, duration: Duration, fault: Fault) {
         let model = request.target_model();
-        if model.is_none() && matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) {
-            self.faults_in_row += 1;
-        }
+        self.dispatcher.evidence.record_fault(model, fault.kind);
         match target {
             CallTarget::Probe(_) => self.dispatcher.evidence.record_probe_fault(model, fault.kind),
             CallTarget::Request(index) => self.on_request_fault(*index, duration, fault),
