@@ -13,8 +13,6 @@ use tokio::time::{Instant, timeout_at};
 
 mod congestion;
 mod limiter;
-mod outage;
-mod pacing;
 
 use limiter::{Call, Limiter, Start};
 

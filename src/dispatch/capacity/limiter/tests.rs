@@ -1,6 +1,8 @@
 //! One test for each statement of the module documentation.
 
+use super::feedback::{DOWN_AFTER_FAILURES, MIN_LIMIT, TIMEOUT_SHARE_THRESHOLD};
 use super::*;
+use crate::dispatch::capacity::Feedback;
 
 mod outage;
 mod rate;

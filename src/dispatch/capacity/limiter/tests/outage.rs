@@ -16,7 +16,8 @@ fn failed(times: u64, feedback: Feedback) -> Calls {
 }
 
 fn is_down(calls: &Calls) -> bool {
-    calls.limiter.outage.is_down()
+    let limiter = &calls.limiter;
+    limiter.failures_in_row >= DOWN_AFTER_FAILURES && limiter.in_flight == 0
 }
 
 #[test]
