@@ -47,17 +47,9 @@ pub(super) struct Evidence {
     latest_moment: AtomicU64,
     /// The number of Refused and Suspect calls since the latest answer.
     faults_in_row: AtomicUsize,
-    answers: Mutex<Answers>,
+    models: Mutex<LruCache<Model, ModelAnswers>>,
     /// The request of the setting `PROBE`.
     configured_probe: Option<Arc<InferenceRequest>>,
-}
-
-#[derive(Debug)]
-struct Answers {
-    models: LruCache<Model, ModelAnswers>,
-    /// The latest start of an answered call to any model.
-    latest_start: Option<Moment>,
-    probes_bytes: usize,
 }
 
 /// The answers of one model.
@@ -75,22 +67,16 @@ struct ModelAnswers {
 #[derive(Debug)]
 struct Probe {
     request: Arc<InferenceRequest>,
-    bytes: usize,
     /// Whether the latest call with it failed. Then the next answered request replaces it, whatever its size.
     has_failed: bool,
 }
 
 impl Evidence {
     pub(super) fn new(configured_probe: Option<InferenceRequest>) -> Self {
-        let models = LruCache::new(MODELS_MAX);
         Self {
             latest_moment: AtomicU64::new(0),
             faults_in_row: AtomicUsize::new(0),
-            answers: Mutex::new(Answers {
-                models,
-                latest_start: None,
-                probes_bytes: 0,
-            }),
+            models: Mutex::new(LruCache::new(MODELS_MAX)),
             configured_probe: configured_probe.map(Arc::new),
         }
     }
@@ -108,14 +94,14 @@ impl Evidence {
     /// Ends the doubt if there is no probe that could end it. The calls of the next batch then show whether the endpoint
     /// works.
     pub(super) fn end_doubt_without_probe(&self) {
-        if self.probe(&Witness::Model(None), |_| false).is_none() {
+        if self.probe(&Witness::AnyModel, |_| false).is_none() {
             self.faults_in_row.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Counts a Refused or Suspect call. A model that a record names may be the cause of it, and is not counted.
-    pub(super) fn record_fault(&self, model: Option<&Arc<str>>, kind: FaultKind) {
-        if model.is_none() && matches!(kind, FaultKind::Refused | FaultKind::Suspect) {
+    /// Counts a Refused or Suspect call.
+    pub(super) fn record_fault(&self, kind: FaultKind) {
+        if matches!(kind, FaultKind::Refused | FaultKind::Suspect) {
             self.faults_in_row.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -125,8 +111,8 @@ impl Evidence {
     /// go to a random instance and half of them are broken, eight last attempts at a good record fail once in 500
     /// times.
     pub(super) fn last_attempts(&self, model: Option<&Arc<str>>, kind: FaultKind) -> u32 {
-        let answers = self.answers();
-        let model = answers.models.peek(&model.cloned());
+        let models = self.models();
+        let model = models.peek(&model.cloned());
         let answered = model.map_or(0, |model| model.answered);
         let recovered_at = model.and_then(|model| model.recovered_at.get(&kind));
         match recovered_at {
@@ -138,17 +124,17 @@ impl Evidence {
 
     /// Records that a record was answered after a fault of this `kind`, or that an answered record failed in this way.
     pub(super) fn record_recovery(&self, model: Option<&Arc<str>>, kind: FaultKind) {
-        let mut answers = self.answers();
-        let model = answers.model(model);
+        let mut models = self.models();
+        let model = models.get_or_insert_mut(model.cloned(), ModelAnswers::default);
         model.recovered_at.insert(kind, model.answered);
     }
 
     /// Returns whether a call that started after `moment` was answered.
     pub(super) fn has_answered_since(&self, moment: Moment, witness: &Witness) -> bool {
-        let answers = self.answers();
+        let models = self.models();
         let latest = match witness {
-            Witness::Model(model) => answers.models.peek(model).and_then(|model| model.latest_start),
-            Witness::AnyModel => answers.latest_start,
+            Witness::Model(model) => models.peek(model).and_then(|model| model.latest_start),
+            Witness::AnyModel => models.iter().filter_map(|(_, model)| model.latest_start).max(),
         };
         latest.is_some_and(|latest| latest > moment)
     }
@@ -157,32 +143,25 @@ impl Evidence {
     /// request as a probe if they are the smallest so far.
     pub(super) fn record_answer(&self, request: &InferenceRequest, start: Moment) {
         self.faults_in_row.store(0, Ordering::Relaxed);
-        let mut answers = self.answers();
-        answers.latest_start = answers.latest_start.max(Some(start));
-        let model = answers.model(request.target_model());
+        let mut models = self.models();
+        let model = models.get_or_insert_mut(request.target_model().cloned(), ModelAnswers::default);
         model.latest_start = model.latest_start.max(Some(start));
         model.answered += 1;
         let bytes = request.probe_bytes();
         let kept = model.probe.as_ref();
-        if bytes <= PROBES_BYTES_MAX && kept.is_none_or(|kept| kept.has_failed || bytes < kept.bytes) {
+        if bytes <= PROBES_BYTES_MAX && kept.is_none_or(|kept| kept.has_failed || bytes < kept.request.probe_bytes()) {
             let request = Arc::new(request.to_probe());
             let has_failed = false;
-            let replaced = model.probe.replace(Probe {
-                request,
-                bytes,
-                has_failed,
-            });
-            answers.probes_bytes += bytes;
-            answers.probes_bytes -= replaced.map_or(0, |probe| probe.bytes);
-            answers.limit_probes();
+            model.probe = Some(Probe { request, has_failed });
+            limit_probes(&mut models);
         }
     }
 
     /// Records that a call with the probe of this model failed.
     pub(super) fn record_probe_fault(&self, model: Option<&Arc<str>>, kind: FaultKind) {
         self.record_recovery(model, kind);
-        let mut answers = self.answers();
-        if let Some(probe) = &mut answers.model(model).probe {
+        let mut models = self.models();
+        if let Some(probe) = models.get_mut(&model.cloned()).and_then(|model| model.probe.as_mut()) {
             probe.has_failed = true;
         }
     }
@@ -198,9 +177,9 @@ impl Evidence {
             Witness::Model(wanted) => wanted.as_ref() == model,
             Witness::AnyModel => true,
         };
-        let answers = self.answers();
+        let models = self.models();
         let kept = || {
-            let models = answers.models.iter().filter(|(name, _)| is_witness(name.as_ref()));
+            let models = models.iter().filter(|(name, _)| is_witness(name.as_ref()));
             models.filter_map(|(_, model)| model.probe.as_ref())
         };
         let answered = kept().filter(|probe| !probe.has_failed).map(|probe| &probe.request);
@@ -213,32 +192,18 @@ impl Evidence {
         candidates.find(|probe| !is_excluded(probe)).cloned()
     }
 
-    fn answers(&self) -> MutexGuard<'_, Answers> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn models(&self) -> MutexGuard<'_, LruCache<Model, ModelAnswers>> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Answers {
-    fn model(&mut self, name: Option<&Arc<str>>) -> &mut ModelAnswers {
-        let name = name.cloned();
-        if !self.models.contains(&name)
-            && let Some((_, forgotten)) = self.models.push(name.clone(), ModelAnswers::default())
-        {
-            self.probes_bytes -= forgotten.probe.map_or(0, |probe| probe.bytes);
-        }
-        self.models.get_mut(&name).expect("the model was just added")
-    }
-
-    /// Drops the probes of the least recently called models until the rest fits.
-    fn limit_probes(&mut self) {
-        let mut excess = self.probes_bytes.saturating_sub(PROBES_BYTES_MAX);
-        for (_, model) in self.models.iter_mut().rev() {
-            if excess == 0 {
-                break;
-            }
-            let dropped = model.probe.take().map_or(0, |probe| probe.bytes);
-            self.probes_bytes -= dropped;
-            excess = excess.saturating_sub(dropped);
+/// Keeps the probes of the models that were called last, as many as fit.
+fn limit_probes(models: &mut LruCache<Model, ModelAnswers>) {
+    let mut bytes = 0;
+    for (_, model) in models.iter_mut() {
+        bytes += model.probe.as_ref().map_or(0, |probe| probe.request.probe_bytes());
+        if bytes > PROBES_BYTES_MAX {
+            model.probe = None;
         }
     }
 }
@@ -351,22 +316,12 @@ mod tests {
         for model in ["A", "B", "C"] {
             let large = request(vec![b'1'; PROBES_BYTES_MAX / 2]);
             evidence.record_answer(&large.for_model(model), evidence.now());
-            assert!(evidence.answers().probes_bytes <= PROBES_BYTES_MAX);
         }
         let has_probe = |name: &str| evidence.probe(&Witness::Model(Some(name.into())), |_| false).is_some();
         assert_eq!(["A", "B", "C"].map(has_probe), [false, true, true]);
         let too_large = request(vec![b'1'; PROBES_BYTES_MAX + 1]);
         evidence.record_answer(&too_large.for_model("D"), evidence.now());
         assert!(has_probe("B"), "a request that is too large drops no other probe");
-    }
-
-    #[test]
-    fn a_forgotten_model_leaves_its_bytes_to_the_probes_of_others() {
-        let evidence = evidence();
-        for model in 0..=MODELS_MAX.get() {
-            evidence.record_answer(&request("1").for_model(model.to_string()), evidence.now());
-        }
-        assert_eq!(evidence.answers().probes_bytes, MODELS_MAX.get());
     }
 
     #[test]

@@ -237,6 +237,14 @@ async fn the_setting_probe_is_the_evidence_before_anything_was_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_that_fails_is_not_repeated() {
+    let running = Scenario::of(0).with("PROBE", "1000").start();
+    running.take_down(Behavior::FailAfter(10, FaultKind::Refused));
+    assert_eq!(named(&running.invoke([5]).await.unwrap()), Some("5"));
+    assert_eq!(running.seen.lock().unwrap().calls, ["5", "1000"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_is_not_evidence_against_itself() {
     // Its calls are answered whenever it would be the probe.
     let answered = Behavior::PredictAfter(10);
@@ -300,7 +308,7 @@ async fn an_overloaded_container_is_not_called_with_halves_of_its_requests() {
 async fn the_first_request_of_a_process_overloads_the_container() {
     let scenario = Scenario::of(0).packed(20).with("GIVE_UP_AFTER_S", "0");
     let running = scenario.record(5, Behavior::ContainerOverload).start();
-    let response = running.deliver_repeatedly(0..20, 5).await;
+    let response = running.deliver_repeatedly(0..20, 20).await;
     let ran = running.finish(response);
     ran.assert_finished();
     assert_eq!((ran.dead_lettered, ran.predicted), (vec![5], all_but(20, &[5])));
@@ -357,6 +365,24 @@ async fn a_probe_that_fails_shows_that_instances_may_be_broken() {
     let ran = running.finish(response);
     ran.assert_finished();
     assert_eq!((ran.predicted.last(), ran.dead_lettered), (Some(&100), Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_evidence_another_record_of_the_batch_may_be_the_probe() {
+    let bad: Vec<_> = (0..20).collect();
+    let scenario = Scenario::of(0).with("CAPACITY", "1");
+    let mut scenario = bad
+        .iter()
+        .fold(scenario, |scenario, number| scenario.record(*number, REFUSED));
+    // Each good record is evidence once. The probe with it fails.
+    for number in 20..40 {
+        scenario = scenario.attempts_then(number, &[Behavior::PredictAfter(10)], REFUSED);
+    }
+    let running = scenario.start();
+    let response = running.invoke(0..40).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!((ran.predicted, ran.dead_lettered), (all_but(40, &bad), bad));
 }
 
 #[tokio::test(start_paused = true)]

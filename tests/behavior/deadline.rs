@@ -5,6 +5,9 @@ use std::time::Duration;
 use instream::outcome::FaultKind;
 
 use crate::support::{Behavior, Scenario};
+use crate::transport::MISSING_MODEL;
+
+const REFUSED_AFTER_1_S: Behavior = Behavior::FailAfter(1000, FaultKind::Refused);
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_nears() {
@@ -102,6 +105,59 @@ async fn a_wait_that_would_exceed_the_deadline_is_skipped() {
         .await;
     ran.assert_redelivered_from(0);
     assert!(ran.elapsed < Duration::from_secs(1), "{:?}", ran.elapsed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_attempt_starts_only_if_a_probe_after_it_fits_before_the_deadline() {
+    // Calls end 1,000 ms before the deadline. The refusal and the probe take 1,010 ms, and so do the last attempt and
+    // the probe after it.
+    for (deadline_ms, attempts) in [(3015, 1), (3200, 2)] {
+        let running = Scenario::of(0).record(50, REFUSED_AFTER_1_S).start();
+        running.invoke(0..20).await.unwrap();
+        let time = Duration::from_millis(deadline_ms);
+        running.invoke_within([50], time).await.unwrap();
+        assert_eq!(running.seen.lock().unwrap().attempts(50), attempts, "{deadline_ms}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_does_not_wait_for_a_call_that_may_take_the_time_of_the_last_attempt() {
+    // Record 52 hangs from 999 to 10,999 ms. Calls end at 12,010 ms.
+    let running = Scenario::of(0)
+        .with("CAPACITY", "2")
+        .with("CALL_TIMEOUT_MS", "10000")
+        .record(50, REFUSED_AFTER_1_S)
+        .record(51, Behavior::PredictAfter(999))
+        .record(52, Behavior::Hang)
+        .start();
+    running.invoke(0..20).await.unwrap();
+    let response = running.invoke_within(50..53, Duration::from_millis(13_010)).await;
+    let ran = running.finish(response.unwrap());
+    ran.assert_redelivered_from(52);
+    assert_eq!(ran.dead_lettered, [50]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_witness_is_probed_once_before_its_last_attempts() {
+    for missing in MISSING_MODEL {
+        // The probe for record 50 fails. Then record 52 fails at once and needs an answer of any model.
+        let refused = Behavior::Fail(FaultKind::Refused);
+        let running = Scenario::of(0)
+            .with("CAPACITY", "2")
+            .with("CALL_TIMEOUT_MS", "10000")
+            .attempts_then(0, &[Behavior::PredictAfter(10)], refused)
+            .record(50, REFUSED_AFTER_1_S)
+            .record(51, Behavior::PredictAfter(1500))
+            .record(52, missing)
+            .start();
+        running.invoke(0..20).await.unwrap();
+        running
+            .invoke_within(50..54, Duration::from_millis(12_100))
+            .await
+            .unwrap();
+        let seen = running.seen.lock().unwrap();
+        assert_eq!(seen.calls[20..][..6], ["50", "51", "0", "52", "0", "53"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

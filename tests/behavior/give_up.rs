@@ -273,16 +273,19 @@ async fn more_hanging_records_than_permits_are_given_up_in_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_does_not_take_the_time_of_the_last_attempt() {
-    let scenario = old().with("GIVE_UP_AFTER_S", "0").with("CALL_TIMEOUT_MS", "10000");
-    let running = scenario
-        .record(5, Behavior::Hang)
-        .deadline(Some(Duration::from_secs(26)))
-        .start();
-    let response = running.invoke(0..10).await.unwrap();
-    let ran = running.finish(response);
-    ran.assert_finished();
-    assert_eq!((ran.dead_lettered, ran.predicted.len()), (vec![5], 9));
+async fn a_retry_does_not_take_the_time_of_the_last_attempt_and_its_probes() {
+    // Calls end 1,000 ms before the deadline: without time for three attempts, or with time for no probe beside them.
+    for deadline_ms in [26_000, 31_100] {
+        let scenario = old().with("GIVE_UP_AFTER_S", "0").with("CALL_TIMEOUT_MS", "10000");
+        let running = scenario
+            .record(5, Behavior::Hang)
+            .deadline(Some(Duration::from_millis(deadline_ms)))
+            .start();
+        let response = running.invoke(0..10).await.unwrap();
+        let ran = running.finish(response);
+        ran.assert_finished();
+        assert_eq!((ran.dead_lettered, ran.predicted.len()), (vec![5], 9), "{deadline_ms}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -101,17 +101,19 @@ async fn records_that_hang_in_one_request_do_not_cost_a_delivery_each() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_timed_out_is_sent_in_halves_by_the_next_delivery() {
-    let running = Scenario::of(0)
-        .packed(100)
-        .with("CALL_TIMEOUT_MS", "10000")
-        .record(3, Behavior::Hang)
-        .deadline(Some(Duration::from_secs(15)))
-        .start();
-    running.invoke(0..100).await.unwrap();
-    running.seen.lock().unwrap().calls.clear();
-    running.invoke(0..100).await.unwrap();
-    let sizes = running.seen.lock().unwrap().sizes();
-    assert_eq!(sizes.iter().max(), Some(&50), "{sizes:?}");
+    for (records, half) in [(100, 50), (2, 1)] {
+        let running = Scenario::of(0)
+            .packed(100)
+            .with("CALL_TIMEOUT_MS", "10000")
+            .record(0, Behavior::Hang)
+            .deadline(Some(Duration::from_secs(15)))
+            .start();
+        running.invoke(0..records).await.unwrap();
+        running.seen.lock().unwrap().calls.clear();
+        running.invoke(0..records).await.unwrap();
+        let sizes = running.seen.lock().unwrap().sizes();
+        assert_eq!(sizes.iter().max(), Some(&half), "{sizes:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

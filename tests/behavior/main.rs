@@ -20,6 +20,7 @@ mod capacity;
 mod deadline;
 mod delivery;
 mod destinations;
+mod dispatcher;
 mod give_up;
 mod halving;
 mod hedge;

@@ -204,6 +204,21 @@ async fn an_answer_has_not_one_prediction_for_each_record() {
     assert_eq!(sizes, [1, 1, 1, 1, 1, 5, 5]);
 }
 
+/// The answer may describe an error.
+#[tokio::test(start_paused = true)]
+async fn an_answer_with_the_wrong_number_of_predictions_is_not_evidence() {
+    let scenario = Scenario::of(0).packed(2).with("CAPACITY", "1");
+    let mut scenario = scenario.with("GIVE_UP_AFTER_S", "0");
+    for number in 0..20 {
+        scenario = scenario.attempts_then(number, &[Behavior::Merge], SUSPECT);
+    }
+    let running = scenario.start();
+    for _ in 0..5 {
+        running.invoke(0..20).await.unwrap();
+        assert!(running.lines().1.is_empty());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_panic_over_one_record_of_a_request_fails_only_that_record() {
     let ran = Scenario::of(200).packed(100).record(150, Behavior::Panic).run().await;
@@ -287,7 +302,11 @@ async fn answers_of_one_model_are_not_evidence_against_records_of_another() {
     }
     assert!(running.lines().1.is_empty(), "{:?}", running.lines().1);
     let seen = running.seen.lock().unwrap();
-    let of_the_other = seen.calls.iter().filter(|call| call.contains("up"));
+    // Probes have two records.
+    let of_the_other = seen
+        .calls
+        .iter()
+        .filter(|call| call.contains("up") && call.lines().count() > 2);
     assert_eq!(of_the_other.count(), 1, "the answer of the other model is remembered");
 }
 

@@ -1,20 +1,11 @@
 //! Waits for credentials and keys, which are not the endpoint's fault.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use instream::dispatch::attempt::Invoker;
-use instream::dispatch::capacity::Capacity;
-use instream::dispatch::retry::{Backoff, RetryBudget, RetryPolicy};
-use instream::dispatch::{DispatchPolicy, Dispatcher, Work};
-use instream::inference::{InferenceRequest, Requests};
-use instream::outcome::{FaultKind, Outcome};
-use tokio::sync::{mpsc, watch};
+use instream::outcome::FaultKind;
 use tokio::time::{Instant, sleep};
 
-use crate::scripted::ScriptedModel;
 use crate::support::{Running, Scenario};
-use crate::transport::endpoint;
 
 /// Starts a batch of 100 records with one attempt each. From 15 ms on, when the first calls have been answered, no call
 /// can be prepared for `time`.
@@ -80,46 +71,4 @@ async fn missing_credentials_are_not_retried() {
     );
     assert_eq!(running.seen.lock().unwrap().failed_preparations, 1);
     assert!(running.metrics().contains_key("FailedMisconfigured"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_wait_for_credentials_holds_no_permit() {
-    let scripted = ScriptedModel::default();
-    let until = Instant::now() + Duration::from_secs(5);
-    scripted.seen.lock().unwrap().unprepared = Some((until, FaultKind::Unreachable));
-    let capacity = Capacity::new(NonZeroUsize::MIN, true);
-    let invoker = Invoker::new(endpoint(scripted), Duration::from_secs(1), capacity.clone());
-    let policy = DispatchPolicy {
-        retry: RetryPolicy {
-            max_attempts: 1,
-            backoff: Backoff {
-                base: Duration::ZERO,
-                cap: Duration::ZERO,
-            },
-        },
-        is_rejected_unfinished: false,
-        isolate_suspects: false,
-    };
-    let (outcomes, mut settled) = mpsc::unbounded_channel();
-    let (_stop, stop_index) = watch::channel(usize::MAX);
-    let work = Work {
-        requests: Requests {
-            to_send: vec![InferenceRequest::single(0, "0", "0")],
-            settled: Vec::new(),
-        },
-        trace_id: None,
-        may_give_up: Vec::new(),
-        outcomes,
-        stop_index,
-        calls_end: Instant::now() + Duration::from_mins(1),
-    };
-    let dispatcher = Dispatcher::new(invoker, RetryBudget::new(1), policy, None);
-    let waits = async {
-        for _ in 0..49 {
-            assert!(capacity.try_acquire_for_hedge().is_some());
-            sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::join!(dispatcher.run(work), waits);
-    assert!(matches!(settled.recv().await, Some((0, Outcome::Predicted(_)))));
 }

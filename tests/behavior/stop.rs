@@ -154,3 +154,31 @@ async fn a_failure_is_noticed_before_more_calls_start() {
     // Calls start in small groups. The failure stops all groups after the first.
     assert!(ran.seen.calls.len() < 20, "{} calls were made", ran.seen.calls.len());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_record_after_a_failed_record_has_no_last_attempt() {
+    let ran = Scenario::of(3)
+        .with("CAPACITY", "2")
+        .record(0, Behavior::FailAfter(20, FaultKind::Misconfigured))
+        .record(1, Behavior::FailAfter(5, FaultKind::Refused))
+        .record(2, Behavior::PredictAfter(50))
+        .run()
+        .await;
+    ran.assert_redelivered_from(0);
+    assert_eq!(
+        ran.seen.calls,
+        ["0", "1", "2"],
+        "record 2 is evidence, but too late for record 1"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overloaded_container_is_not_called_with_the_records_after_one_that_may_be_given_up() {
+    let scenario = Scenario::of(0).with("CAPACITY", "1").with("GIVE_UP_AFTER_S", "0");
+    let running = scenario.with("MAX_ATTEMPTS", "2").start();
+    running.take_down(Behavior::ContainerOverload);
+    let response = running.invoke(0..50).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_redelivered_from(0);
+    assert_eq!(ran.seen.calls, ["0"]);
+}

@@ -21,6 +21,8 @@ pub(crate) enum Limit {
     Concurrency(u32),
     /// A token bucket, as in an API Gateway usage plan. Each accepted call takes a token.
     Plan { per_second: u32, burst: u32 },
+    /// A token bucket that throttles like an endpoint with a limit of calls in flight.
+    UnnamedPlan { per_second: u32, burst: u32 },
     /// This percentage of calls, chosen at random, whatever is in flight. With 50, half of the endpoint is broken.
     Random { throttled_percent: u32 },
 }
@@ -56,7 +58,9 @@ impl EndpointSpec {
     fn fault(&self, kind: FaultKind, why: &str) -> Fault {
         let load = match self.limit {
             Limit::Plan { .. } if kind == FaultKind::Overload => LoadSignal::RateLimit,
-            Limit::Plan { .. } | Limit::Concurrency(_) | Limit::Random { .. } => LoadSignal::FromKind,
+            Limit::Plan { .. } | Limit::UnnamedPlan { .. } | Limit::Concurrency(_) | Limit::Random { .. } => {
+                LoadSignal::FromKind
+            }
         };
         Fault {
             load,
@@ -88,7 +92,7 @@ impl Service {
             random: fastrand::Rng::with_seed(seed ^ 0x0E0D),
             in_flight: 0,
             tokens: match spec.limit {
-                Limit::Plan { burst, .. } => f64::from(burst),
+                Limit::Plan { burst, .. } | Limit::UnnamedPlan { burst, .. } => f64::from(burst),
                 Limit::Concurrency(_) | Limit::Random { .. } => 0.0,
             },
             tokens_at: Duration::ZERO,
@@ -142,7 +146,7 @@ impl State {
     fn try_admit(&mut self, now: Duration, limit: Limit) -> bool {
         match limit {
             Limit::Concurrency(calls) => self.in_flight < calls,
-            Limit::Plan { per_second, burst } => {
+            Limit::Plan { per_second, burst } | Limit::UnnamedPlan { per_second, burst } => {
                 let new = now.saturating_sub(self.tokens_at).as_secs_f64() * f64::from(per_second);
                 self.tokens = (self.tokens + new).min(f64::from(burst));
                 self.tokens_at = now;

@@ -37,7 +37,9 @@ impl RunResult {
         match self.fleet.endpoint.limit {
             Limit::Concurrency(calls) => used() / f64::from(calls),
             Limit::Random { .. } => used() / f64::from(self.fleet.capacity),
-            Limit::Plan { per_second, .. } => self.rate(window) / f64::from(per_second),
+            Limit::Plan { per_second, .. } | Limit::UnnamedPlan { per_second, .. } => {
+                self.rate(window) / f64::from(per_second)
+            }
         }
     }
 

@@ -44,7 +44,9 @@ pub(crate) fn row(run: &RunResult) -> String {
     } = &run.fleet;
     let limit = match endpoint.limit {
         Limit::Concurrency(calls) => format!("{calls}"),
-        Limit::Plan { per_second, burst } => format!("{per_second}/s, {burst}"),
+        Limit::Plan { per_second, burst } | Limit::UnnamedPlan { per_second, burst } => {
+            format!("{per_second}/s, {burst}")
+        }
         Limit::Random { throttled_percent } => format!("{throttled_percent} % random"),
     };
     let window = &run.measured;

@@ -50,6 +50,36 @@ fn calls_stay_within_a_usage_plan() {
     }
 }
 
+/// Any other server's 429 may have any cause, so it lowers the limit. Below a limit of one, calls are spaced.
+#[test]
+fn calls_approach_a_rate_that_the_endpoint_does_not_name() {
+    let limit = Limit::UnnamedPlan {
+        per_second: 20,
+        burst: 100,
+    };
+    for latency_ms in [2, 20, 50, 200] {
+        let fleet = Fleet {
+            name: format!("unnamed plan, {latency_ms} ms"),
+            batch: 100,
+            records: RECORDS.into(),
+            measured: Duration::ZERO..Duration::from_mins(5),
+            ..Fleet::on(EndpointSpec::of(limit, latency_ms))
+        };
+        let both = fleet.run_both().map(after_warm_up);
+        print(&both.each_ref().map(row));
+        let [_, adaptive] = both;
+        assert_eq!(adaptive.counts(&adaptive.whole_run()).answered, u32::from(RECORDS));
+        let (goodput, throttled) = (
+            adaptive.goodput(&adaptive.measured),
+            adaptive.throttled(&adaptive.measured),
+        );
+        assert!(
+            goodput >= 0.95 && throttled <= 0.35,
+            "{goodput}, {throttled} at {latency_ms} ms"
+        );
+    }
+}
+
 #[test]
 fn instances_share_a_usage_plan() {
     for (instances, per_second, most_throttled) in [(5, 100, 0.05), (20, 20, 0.15)] {

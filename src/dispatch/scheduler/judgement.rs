@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
-use super::{CallTarget, Scheduler, failed};
+use super::{CallTarget, PendingRequest, Scheduler, failed};
 use crate::dispatch::blame::Accused;
-use crate::dispatch::evidence::Witness;
+use crate::dispatch::evidence::{Moment, Witness};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Fault, FaultKind, LoadSignal, Outcome};
@@ -42,8 +42,9 @@ impl<E: Endpoint> Scheduler<'_, E> {
         for (index, accused) in self.blame.take_with_evidence(&self.dispatcher.evidence) {
             let is_uncalled = self.is_uncalled(index);
             if !is_uncalled && self.request_records(index) > 1 {
-                let halves = self.split(index, &accused);
-                halves.into_iter().for_each(|half| self.push_urgent(half));
+                for half in self.split(index, accused.since) {
+                    self.push_urgent(half);
+                }
             } else if is_uncalled {
                 self.push_urgent(index);
             } else if !self.push_last_attempt(index, &accused.fault) {
@@ -90,7 +91,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
         }
         let mut witnesses = self.blame.witnesses();
         if witnesses.is_empty() && self.first_unstarted().is_some() {
-            witnesses.push(Witness::Model(None));
+            witnesses.push(Witness::AnyModel);
         }
         for witness in &witnesses {
             if let Some(probe) = self.next_probe(witness) {
@@ -100,6 +101,13 @@ impl<E: Endpoint> Scheduler<'_, E> {
             } else {
                 self.fail_without_evidence(witness);
             }
+        }
+        if self.urgent.is_empty()
+            && self.is_in_doubt()
+            && let Some(first) = self.first_unstarted()
+        {
+            // The endpoint answers nothing, so further calls are useless.
+            self.stop_at(first);
         }
         !witnesses.is_empty()
     }
@@ -139,37 +147,34 @@ impl<E: Endpoint> Scheduler<'_, E> {
             indexes.filter_map(|index| self.requests.get(&index))
         };
         let is_accused = |probe: &InferenceRequest| accused().any(|pending| pending.request.has_record_of(probe));
-        self.dispatcher.evidence.probe(witness, is_accused)
+        let probe = self.dispatcher.evidence.probe(witness, is_accused)?;
+        self.blame.probed.insert(Witness::Model(probe.target_model().cloned()));
+        Some(probe)
     }
 
     /// Returns a request of this batch that serves as a probe: a half of a part that has not been called yet. If there
     /// is no such part, a half of an accused request, once until there is evidence. All these halves are disjoint, so
     /// one bad record fails only one of them. In doubt about the endpoint, any request serves.
     fn next_request_as_probe(&mut self, witness: &Witness) -> Option<usize> {
-        let find = |is_wanted: &dyn Fn(usize, &Accused) -> bool| {
-            let mut accused = self.blame.of(witness);
-            accused
-                .find(|(index, accused)| is_wanted(*index, accused))
-                .map(|(index, _)| index)
+        let several = || {
+            self.blame
+                .of(witness)
+                .filter(|(index, _)| self.request_records(*index) > 1)
         };
-        let uncalled = find(&|index, _| self.is_uncalled(index) && self.request_records(index) > 1);
+        let uncalled = several().find(|(index, _)| self.is_uncalled(*index));
         // An overloaded container that has answered before gets no further calls.
         let has_answered = self.dispatcher.evidence.probe(witness, |_| false).is_some();
-        let several = find(&|index, accused| {
-            self.request_records(index) > 1 && !(has_answered && accused.fault.kind == FaultKind::Overload)
-        });
+        let is_allowed = |accused: &Accused| !(has_answered && accused.fault.kind == FaultKind::Overload);
+        let other = several().find(|(_, accused)| is_allowed(accused));
+        let found = uncalled.or(other).map(|(index, _)| index);
         if uncalled.is_none() && !self.blame.searched.insert(witness.clone()) {
             return None;
         }
-        let Some(index) = uncalled.or(several) else {
-            return if self.is_in_doubt() {
-                self.take_any_ready()
-            } else {
-                None
-            };
+        let Some(index) = found else {
+            return self.take_any_ready();
         };
         let accused = self.blame.accused.remove(&index)?;
-        let mut halves = self.split(index, &accused);
+        let mut halves = self.split(index, accused.since);
         // In a random order, because a delivery without evidence is repeated.
         fastrand::shuffle(&mut halves);
         let [called, uncalled] = halves;
@@ -177,12 +182,17 @@ impl<E: Endpoint> Scheduler<'_, E> {
         Some(called)
     }
 
-    /// Removes and returns a random ready request.
+    /// Removes and returns a random ready request, if it is in doubt whether the endpoint works.
     fn take_any_ready(&mut self) -> Option<usize> {
+        if !self.is_in_doubt() {
+            return None;
+        }
         let ready = self.ready.iter().map(|Reverse(index)| *index);
         let ready: Vec<_> = ready.filter(|index| *index < self.stop_index).collect();
         let taken = *fastrand::choice(&ready)?;
         self.ready.retain(|Reverse(index)| *index != taken);
+        let model = self.requests.get(&taken)?.request.target_model().cloned();
+        self.blame.searched.insert(Witness::Model(model));
         Some(taken)
     }
 
@@ -190,12 +200,6 @@ impl<E: Endpoint> Scheduler<'_, E> {
     pub(super) fn fail_without_evidence(&mut self, witness: &Witness) {
         for (index, accused) in self.blame.take_if(|_, accused| accused.witness == *witness) {
             self.fail_accused(index, accused);
-        }
-        if *witness == Witness::Model(None) && self.is_in_doubt() {
-            // The endpoint answers nothing, so further calls are useless.
-            if let Some(first) = self.first_unstarted() {
-                self.stop_at(first);
-            }
         }
     }
 
@@ -213,20 +217,21 @@ impl<E: Endpoint> Scheduler<'_, E> {
         self.settle_request(index, Outcome::Failed(failure));
     }
 
-    /// Replaces an accused request with two halves, which are not ready yet, and returns their indexes.
-    fn split(&mut self, index: usize, accused: &Accused) -> [usize; 2] {
+    /// Replaces a request that was accused since this moment with two halves, which are not ready yet, and returns their
+    /// indexes.
+    fn split(&mut self, index: usize, since: Moment) -> [usize; 2] {
         let pending = self.take_request(index);
-        let request = &pending.request;
         self.stats.splits.fetch_add(1, Ordering::Relaxed);
-        let records = request.records().len();
-        let latest_duration = pending.latest_duration;
-        request.halves().map(|half| {
-            let half = self.add(half);
-            let pending = self.pending_mut(half);
-            pending.split_off_since = Some(accused.since);
-            pending.latest_duration = latest_duration;
-            pending.latest_failure = Some(failed(accused.fault.clone(), records));
-            half
+        pending.request.halves().map(|half| {
+            let index = half.first_record();
+            let half = PendingRequest {
+                split_off_since: Some(since),
+                latest_duration: pending.latest_duration,
+                latest_failure: pending.latest_failure.clone(),
+                ..PendingRequest::new(half)
+            };
+            self.requests.insert(index, half);
+            index
         })
     }
 }

@@ -53,6 +53,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
         let evidence = &self.dispatcher.evidence;
         if matches!(answer, RecordOutputs::Predictions(_)) {
             evidence.record_answer(request, start);
+            self.blame.allow_probes(&Witness::AnyModel);
             self.blame
                 .allow_probes(&Witness::Model(request.target_model().cloned()));
         }
@@ -93,7 +94,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
 
     fn on_fault(&mut self, target: &CallTarget, request: &InferenceRequest, duration: Duration, fault: Fault) {
         let model = request.target_model();
-        self.dispatcher.evidence.record_fault(model, fault.kind);
+        self.dispatcher.evidence.record_fault(fault.kind);
         match target {
             CallTarget::Probe(_) => self.dispatcher.evidence.record_probe_fault(model, fault.kind),
             CallTarget::Request(index) => self.on_request_fault(*index, duration, fault),

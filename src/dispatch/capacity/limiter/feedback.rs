@@ -9,15 +9,17 @@ use crate::dispatch::capacity::Feedback;
 
 /// Fraction by which a throttled call or a timeout lowers the limit.
 const DECREASE: f64 = 0.1;
-/// An answer raises a limit of one by this many calls. At a higher limit, the step is smaller.
-const INCREASE_AT_ONE: f64 = 0.065;
-/// Smallest step at a limit of one or more, at first.
+/// An answer raises the limit by this number of calls divided by the limit, within the bounds of the smallest and the
+/// largest step. The shares of processes that share an endpoint become similar in this way.
+const INCREASE: f64 = 0.065;
+/// Smallest step of a large limit, at first.
 const MIN_INCREASE: f64 = 0.015;
-/// Number of steps after which the smallest step has doubled, then tripled, and so on until the limit is lowered. An
-/// endpoint that has grown is soon used.
+/// Largest step as a fraction of the limit, at first. It is smaller than the decrease, so that most calls are answered
+/// below a limit of one.
+const MAX_INCREASE_FRACTION: f64 = 0.02;
+/// Number of steps after which the smallest and the largest step have doubled, then tripled, and so on until the limit
+/// is lowered. An endpoint that has grown is soon used.
 const RAISES_PER_SPEEDUP: f64 = 64.0;
-/// Largest step, as a fraction of the limit.
-const MAX_INCREASE_FRACTION: f64 = 0.25;
 /// Lowest limit, in calls. A thousand processes can then share an endpoint that one call at a time uses fully.
 pub(super) const MIN_LIMIT: f64 = 0.001;
 /// Number of calls over which the throttled share is smoothed.
@@ -148,10 +150,10 @@ impl Limiter {
             (self.recovery_target - self.limit).min(1.0)
         } else {
             self.raises += 1.0;
-            let min = MIN_INCREASE * (1.0 + self.raises / RAISES_PER_SPEEDUP);
-            (INCREASE_AT_ONE / self.limit)
-                .max(min)
-                .min(self.limit * MAX_INCREASE_FRACTION)
+            let speedup = 1.0 + self.raises / RAISES_PER_SPEEDUP;
+            (INCREASE / self.limit)
+                .max(MIN_INCREASE * speedup)
+                .min(self.limit * MAX_INCREASE_FRACTION * speedup)
         };
         self.limit = (self.limit + step).min(self.max);
         self.recovery_target = self.recovery_target.max(self.limit);
