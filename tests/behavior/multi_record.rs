@@ -208,7 +208,7 @@ async fn an_answer_has_not_one_prediction_for_each_record() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_with_the_wrong_number_of_predictions_is_not_evidence() {
     let scenario = Scenario::of(0).packed(2).with("CAPACITY", "1");
-    let mut scenario = scenario.with("GIVE_UP_AFTER_S", "0");
+    let mut scenario = scenario.with("GIVE_UP_AFTER_S", "0").with("MAX_ATTEMPTS", "1");
     for number in 0..20 {
         scenario = scenario.attempts_then(number, &[Behavior::Merge], SUSPECT);
     }
