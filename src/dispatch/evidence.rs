@@ -21,7 +21,7 @@ const DOUBT_AFTER_FAULTS: usize = 20;
 /// The number of answers for which a model counts as unsteady after a recovery.
 const UNSTEADY_ANSWERS: u64 = 100;
 /// The number of last attempts at a record while its model is unsteady.
-pub(super) const UNSTEADY_LAST_ATTEMPTS: u32 = 8;
+const UNSTEADY_LAST_ATTEMPTS: u32 = 8;
 /// The number of answers after which enough is known about a model.
 const KNOWN_ANSWERS: u64 = 20;
 

@@ -58,14 +58,13 @@ impl<E: Endpoint> Scheduler<'_, E> {
         self.requests.get(&index).is_some_and(|pending| pending.attempts == 0)
     }
 
-    /// Makes a single record ready for its next last attempt. Returns false if it has had all of them. A fault that
-    /// takes long, or that pauses other calls, is not repeated.
+    /// Makes a single record ready for its next last attempt. Returns false if it has had all of them. A timeout is not
+    /// repeated.
     pub(super) fn push_last_attempt(&mut self, index: usize, fault: &Fault) -> bool {
         let Some(pending) = self.requests.get_mut(&index) else {
             return false;
         };
-        let is_quick =
-            matches!(fault.kind, FaultKind::Refused | FaultKind::Suspect) && fault.load == LoadSignal::FromKind;
+        let is_quick = fault.load == LoadSignal::FromKind;
         let model = pending.request.target_model();
         let last_attempts_max = if is_quick {
             self.dispatcher.evidence.last_attempts(model, fault.kind)

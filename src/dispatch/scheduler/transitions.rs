@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::{CallTarget, FinishedCall, PendingRequest, Scheduler, failed};
 use crate::dispatch::attempt::RecordOutputs;
-use crate::dispatch::evidence::{Moment, UNSTEADY_LAST_ATTEMPTS, Witness};
+use crate::dispatch::evidence::{Moment, Witness};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, FaultKind, LoadSignal, Outcome};
@@ -155,13 +155,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
         match fault.kind {
             FaultKind::Refused => true,
             FaultKind::Suspect => self.request_records(index) > 1 || may_give_up(),
-            FaultKind::Overload => {
-                let pending = self.requests.get(&index);
-                let model = pending.and_then(|pending| pending.request.target_model());
-                let is_unsteady =
-                    || self.dispatcher.evidence.last_attempts(model, fault.kind) == UNSTEADY_LAST_ATTEMPTS;
-                fault.is_from_container && may_give_up() && !is_unsteady()
-            }
+            FaultKind::Overload => fault.is_from_container && may_give_up(),
             FaultKind::Unreachable | FaultKind::Misconfigured => false,
         }
     }
