@@ -86,13 +86,14 @@ impl Evidence {
         Moment(self.latest_moment.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Returns whether so many calls in a row were Refused or Suspect that a probe must show whether the endpoint works.
+    /// Returns whether so many calls in a row were Refused or Suspect that a probe must show whether the endpoint
+    /// works.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.faults_in_row.load(Ordering::Relaxed) >= DOUBT_AFTER_FAULTS
     }
 
-    /// Ends the doubt if there is no probe that could end it. The calls of the next batch then show whether the endpoint
-    /// works.
+    /// Ends the doubt if there is no probe that could end it. The calls of the next batch then show whether the
+    /// endpoint works.
     pub(super) fn end_doubt_without_probe(&self) {
         if self.probe(&Witness::AnyModel, |_| false).is_none() {
             self.faults_in_row.store(0, Ordering::Relaxed);

@@ -4,8 +4,8 @@
 //! Each invocation runs one scheduler. It waits for credentials and for one process-wide permit at a time, and gives
 //! the permit to the ready request with the lowest index. Each attempt is a separate task, so a panic fails one record
 //! and not the batch. There are never more tasks than permits, whatever the size of the batch. After a transient fault,
-//! a request waits without a permit and is then ready again. The rule of blame decides which records are rejected, and which
-//! requests for several records are split.
+//! a request waits without a permit and is then ready again. The rule of blame decides which records are rejected, and
+//! which requests for several records are split.
 
 use std::pin::pin;
 use std::sync::Arc;

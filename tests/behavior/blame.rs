@@ -106,8 +106,8 @@ async fn the_endpoint_refuses_every_record() {
         let running = Scenario::of(0).start();
         running.invoke(0..20).await.unwrap();
         running.take_down(refusal);
-        // After 20 faults in a row, each delivery sends a probe and one of its records, and for that record, if its model
-        // may be the cause, another probe and a record.
+        // After 20 faults in a row, each delivery sends a probe and one of its records, and for that record, if its
+        // model may be the cause, another probe and a record.
         for most in iter::once(45).chain([4; 19]) {
             running.seen.lock().unwrap().calls.clear();
             assert_eq!(

@@ -12,8 +12,8 @@
 //!   flight. Its 429 lowers the rate and not the limit: from then on, calls are paced. Each answer raises the rate. The
 //!   lower the rate, the larger is the step, so that processes that share a plan get similar rates.
 //! - **Failed calls only**, eight at least and with no other call in flight, mean that the endpoint is down. The limit
-//!   becomes one, and single calls probe the endpoint, up to two seconds apart. After the outage, each answer raises the
-//!   limit by one, up to its value before the outage.
+//!   becomes one, and single calls probe the endpoint, up to two seconds apart. After the outage, each answer raises
+//!   the limit by one, up to its value before the outage.
 //! - **Retry-After** holds off all calls, not only the call that received it, for ten seconds at most or until an
 //!   answer arrives.
 //! - **Timeouts** lower the limit by a tenth, down to one, if they are a quarter of the latest calls. A few hanging

@@ -17,9 +17,8 @@ use crate::outcome::{Fault, FaultKind, LoadSignal, Outcome};
 impl<E: Endpoint> Scheduler<'_, E> {
     /// Accuses a request whose last call has just failed, or a record that no request could be made for.
     pub(super) fn accuse(&mut self, index: usize, fault: Fault) {
-        let pending = self.requests.get(&index);
         if fault.kind == FaultKind::Overload && !self.has_answered_others(index) {
-            let last = pending.map_or(index, |pending| pending.request.last_record());
+            let last = self.requests.get(&index).map_or(index, |it| it.request.last_record());
             self.stop_at(last + 1);
         }
         let now = self.dispatcher.evidence.now();
@@ -89,6 +88,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
             return self.has_ready();
         }
         let mut witnesses = self.blame.witnesses();
+        // Requests that could start are held only by the doubt whether the endpoint works.
         if witnesses.is_empty() && self.first_unstarted().is_some() {
             witnesses.push(Witness::AnyModel);
         }
@@ -105,7 +105,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
             && self.is_in_doubt()
             && let Some(first) = self.first_unstarted()
         {
-            // The endpoint answers nothing, so further calls are useless.
+            // The endpoint answered neither a probe nor a request, so further calls are useless.
             self.stop_at(first);
         }
         !witnesses.is_empty()
@@ -216,8 +216,8 @@ impl<E: Endpoint> Scheduler<'_, E> {
         self.settle_request(index, Outcome::Failed(failure));
     }
 
-    /// Replaces a request that was accused since this moment with two halves, which are not ready yet, and returns their
-    /// indexes.
+    /// Replaces a request that was accused since this moment with two halves, which are not ready yet, and returns
+    /// their indexes.
     fn split(&mut self, index: usize, since: Moment) -> [usize; 2] {
         let pending = self.take_request(index);
         self.stats.splits.fetch_add(1, Ordering::Relaxed);
