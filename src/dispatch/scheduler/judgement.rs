@@ -17,19 +17,19 @@ use crate::outcome::{Fault, FaultKind, LoadSignal, Outcome};
 impl<E: Endpoint> Scheduler<'_, E> {
     /// Accuses a request whose last call has just failed, or a record that no request could be made for.
     pub(super) fn accuse(&mut self, index: usize, fault: Fault) {
-        if fault.kind == FaultKind::Overload && !self.has_answered_others(index) {
-            let last = self.requests.get(&index).map_or(index, |it| it.request.last_record());
-            self.stop_at(last + 1);
-        }
         let now = self.dispatcher.evidence.now();
         let pending = self.requests.get(&index);
+        let last = pending.map_or(index, |pending| pending.request.last_record());
+        let split_off_since = pending.and_then(|pending| pending.split_off_since);
         // The halves of a request are judged by the same evidence as the request.
-        let since = pending.and_then(|pending| pending.split_off_since.filter(|_| !pending.request.has_one_record()));
-        let since = since.unwrap_or(now);
+        let since = split_off_since.filter(|_| last > index).unwrap_or(now);
         let witness = match pending {
             Some(pending) if !fault.is_about_named_model => Witness::Model(pending.request.target_model().cloned()),
             _ => Witness::AnyModel,
         };
+        if fault.kind == FaultKind::Overload && split_off_since.is_none() && !self.has_answered_others(index) {
+            self.stop_at(last + 1);
+        }
         self.blame.accused.insert(index, Accused { fault, since, witness });
         if since < now {
             self.judge();
