@@ -132,7 +132,8 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
                 let pending = self.pending_mut(*index);
                 pending.first_start.get_or_insert(start);
                 let is_retry = pending.attempts > 0;
-                let request = pending.request.for_attempt(pending.last_attempts > 0);
+                let is_judged = pending.last_attempts > 0 || pending.split_off_since.is_some();
+                let request = pending.request.for_attempt(is_judged);
                 self.stats.retries.fetch_add(is_retry.into(), Ordering::Relaxed);
                 request
             }

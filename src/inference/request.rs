@@ -115,13 +115,13 @@ impl InferenceRequest {
             .collect()
     }
 
-    /// Returns the request to send. In the last attempt at a single record with `MultiRecord`, the record is in the
-    /// request twice, because some containers fail on a single row. Only its first prediction counts.
+    /// Returns the request to send. With `MultiRecord`, a single record that is judged by this attempt is in the request
+    /// twice, because some containers fail on a single row. Only its first prediction counts.
     #[must_use]
-    pub fn for_attempt(self: &Arc<Self>, is_last_attempt: bool) -> Arc<Self> {
+    pub fn for_attempt(self: &Arc<Self>, is_judged: bool) -> Arc<Self> {
         let input = self.first().input.len() + self.body_template.separator_bytes();
         let twice = self.body_template.fixed_bytes() + 2 * input;
-        if !is_last_attempt || !self.has_one_record() || twice > self.several_bytes_max {
+        if !is_judged || !self.has_one_record() || twice > self.several_bytes_max {
             return Arc::clone(self);
         }
         let parts = self.parts.iter().cycle().take(2);

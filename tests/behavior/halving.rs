@@ -63,6 +63,18 @@ async fn a_container_that_fails_on_a_single_row_gets_the_row_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_half_of_one_record_is_sent_twice_to_a_container_that_fails_on_a_single_row() {
+    let kind = FaultKind::Refused;
+    let scenario = Scenario::of(0).packed(100).record(0, Behavior::Fail(kind));
+    let running = scenario.record(1, Behavior::FailAlone(kind)).start();
+    // Each delivery calls one of the two halves, chosen at random.
+    let response = running.deliver_repeatedly(0..2, 20).await;
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!((ran.dead_lettered, ran.predicted), (vec![0], vec![1]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_an_outage_a_request_is_halved_along_one_path() {
     let running = Scenario::of(0).packed(100).start();
     running.take_down(REFUSED);
