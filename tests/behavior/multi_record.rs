@@ -175,7 +175,7 @@ async fn a_container_that_never_answered_gets_one_path_of_halves_a_delivery() {
     let whole = sizes.iter().filter(|size| **size == 100).count();
     assert_eq!(whole, 5 * 3 * 3, "{sizes:?}");
     assert!(
-        sizes.len() - whole <= 5 * 7,
+        sizes.len() - whole <= 5 * (7 + 1),
         "one request is halved along one path: {sizes:?}"
     );
 }

@@ -151,34 +151,38 @@ impl<E: Endpoint> Scheduler<'_, E> {
         Some(probe)
     }
 
-    /// Returns a request of this batch that serves as a probe: a half of a part that has not been called yet. If there
-    /// is no such part, a half of an accused request, once until there is evidence. All these halves are disjoint, so
-    /// one bad record fails only one of them. In doubt about the endpoint, any request serves.
+    /// Returns a request of this batch that serves as a probe: a part that has not been called yet, or a half of it. If
+    /// there is no such part, a half of an accused request, once until there is evidence. All these halves are disjoint,
+    /// so one bad record fails only one of them. In doubt about the endpoint, any request serves.
     fn next_request_as_probe(&mut self, witness: &Witness) -> Option<usize> {
-        let several = || {
-            self.blame
-                .of(witness)
-                .filter(|(index, _)| self.request_records(*index) > 1)
-        };
-        let uncalled = several().find(|(index, _)| self.is_uncalled(*index));
-        // An overloaded container that has answered before gets no further calls.
-        let has_answered = self.dispatcher.evidence.probe(witness, |_| false).is_some();
-        let is_allowed = |accused: &Accused| !(has_answered && accused.fault.kind == FaultKind::Overload);
-        let other = several().find(|(_, accused)| is_allowed(accused));
-        let found = uncalled.or(other).map(|(index, _)| index);
+        let indexes = || self.blame.of(witness).map(|(index, _)| index);
+        let uncalled = indexes().find(|index| self.is_uncalled(*index));
         if uncalled.is_none() && !self.blame.searched.insert(witness.clone()) {
             return None;
         }
-        let Some(index) = found else {
+        let Some(index) = uncalled.or_else(|| self.next_to_halve(witness)) else {
             return self.take_any_ready();
         };
         let accused = self.blame.accused.remove(&index)?;
+        if self.request_records(index) == 1 {
+            return Some(index);
+        }
         let mut halves = self.split(index, accused.since);
         // In a random order, because a delivery without evidence is repeated.
         fastrand::shuffle(&mut halves);
         let [called, uncalled] = halves;
         self.blame.accused.insert(uncalled, accused);
         Some(called)
+    }
+
+    /// Returns an accused request for several records. An overloaded container that has answered before gets no further
+    /// calls.
+    fn next_to_halve(&self, witness: &Witness) -> Option<usize> {
+        let has_answered = self.dispatcher.evidence.probe(witness, |_| false).is_some();
+        let is_allowed = |accused: &Accused| !(has_answered && accused.fault.kind == FaultKind::Overload);
+        let mut accused = self.blame.of(witness);
+        let found = accused.find(|(index, accused)| is_allowed(accused) && self.request_records(*index) > 1);
+        found.map(|(index, _)| index)
     }
 
     /// Removes and returns a random ready request, if it is in doubt whether the endpoint works.
