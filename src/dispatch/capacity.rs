@@ -51,7 +51,8 @@ pub enum Feedback {
     Overload,
     /// The endpoint receives too many calls a second, even if few are in flight.
     RateLimit,
-    /// The endpoint could not be reached, or it failed. This lowers the limit only if no other response arrives.
+    /// The endpoint could not be reached, or the service failed. This has the same effect as an overload, except that
+    /// hedged calls go on.
     Unreachable,
     /// A fault of the record, of the container with this record, or of the configuration.
     OtherFault,
