@@ -115,8 +115,8 @@ impl InferenceRequest {
             .collect()
     }
 
-    /// Returns the request to send. With `MultiRecord`, a single record that is judged by this attempt is in the request
-    /// twice, because some containers fail on a single row. Only its first prediction counts.
+    /// Returns the request to send. With `MultiRecord`, a single record that is judged by this attempt is in the
+    /// request twice, because some containers fail on a single row. Only its first prediction counts.
     #[must_use]
     pub fn for_attempt(self: &Arc<Self>, is_judged: bool) -> Arc<Self> {
         let input = self.first().input.len() + self.body_template.separator_bytes();

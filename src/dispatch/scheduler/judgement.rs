@@ -152,8 +152,8 @@ impl<E: Endpoint> Scheduler<'_, E> {
     }
 
     /// Returns a request of this batch that serves as a probe: a part that has not been called yet, or a half of it. If
-    /// there is no such part, a half of an accused request, once until there is evidence. All these halves are disjoint,
-    /// so one bad record fails only one of them. In doubt about the endpoint, any request serves.
+    /// there is no such part, a half of an accused request, once until there is evidence. All these halves are
+    /// disjoint, so one bad record fails only one of them. In doubt about the endpoint, any request serves.
     fn next_request_as_probe(&mut self, witness: &Witness) -> Option<usize> {
         let indexes = || self.blame.of(witness).map(|(index, _)| index);
         let uncalled = indexes().find(|index| self.is_uncalled(*index));
