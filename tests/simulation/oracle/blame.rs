@@ -117,11 +117,16 @@ pub(super) fn poison_stops_no_shard(world: &World, result: &mut RunResult) {
     }
 }
 
-/// Returns whether a poison record is for a model that answers no record, so that nothing shows that the model works.
+/// Returns whether a poison record is for a model that answers no record before it and none in the first batch. Then
+/// nothing may show that the model works.
 fn has_silent_model(world: &World) -> bool {
-    let records = || world.shards.iter().flatten();
-    let is_answered = |model: &_| records().any(|other| other.kind == RecordKind::Good && other.model == *model);
-    records().any(|record| matches!(record.kind, RecordKind::Poison(_)) && !is_answered(&record.model))
+    world.shards.iter().any(|shard| {
+        shard.iter().enumerate().any(|(index, record)| {
+            let reached = shard.iter().take(index.max(world.batch_size));
+            let mut good = reached.filter(|other| other.kind == RecordKind::Good);
+            matches!(record.kind, RecordKind::Poison(_)) && good.all(|good| good.model != record.model)
+        })
+    })
 }
 
 /// If records can be given up, the mapping discards only failing records that no environment could judge, because the
