@@ -15,12 +15,15 @@ use crate::outcome::{Fault, FaultKind, LoadSignal, Prediction};
 
 pub use super::call_stats::CallStats;
 
+/// The number of latencies of which the median is taken.
+const LATENCY_WINDOW: usize = 64;
+
 /// Makes the attempts. One instance for each process.
 #[derive(Debug)]
 pub struct Invoker<E> {
     endpoint: E,
     call_timeout: Duration,
-    latencies: Mutex<RecentLatencies<64>>,
+    latencies: Mutex<RecentLatencies<LATENCY_WINDOW>>,
     capacity: Capacity,
 }
 
@@ -138,7 +141,7 @@ impl<E: Endpoint> Invoker<E> {
         self.latencies().percentile(50)
     }
 
-    fn latencies(&self) -> MutexGuard<'_, RecentLatencies<64>> {
+    fn latencies(&self) -> MutexGuard<'_, RecentLatencies<LATENCY_WINDOW>> {
         self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

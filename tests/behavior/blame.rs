@@ -1,13 +1,16 @@
 //! The rule of blame: a record is rejected only on evidence that the endpoint answers other records.
 
 use std::iter;
+use std::ops::Range;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::outcome::FaultKind;
 use serde_json::{Value, json};
 use tokio::time::advance;
 
-use crate::support::{Behavior, Running, Scenario};
+use crate::support::{Behavior, Running, Scenario, entry};
 use crate::transport::MISSING_MODEL;
 
 const REFUSED: Behavior = Behavior::Fail(FaultKind::Refused);
@@ -106,9 +109,8 @@ async fn the_endpoint_refuses_every_record() {
         let running = Scenario::of(0).start();
         running.invoke(0..20).await.unwrap();
         running.take_down(refusal);
-        // After 20 faults in a row, each delivery sends a probe and one of its records, and for that record, if its
-        // model may be the cause, another probe and a record.
-        for most in iter::once(45).chain([4; 19]) {
+        // After 20 faults in a row, each delivery sends a probe and one of its records.
+        for most in iter::once(45).chain([2; 19]) {
             running.seen.lock().unwrap().calls.clear();
             assert_eq!(
                 named(&running.invoke(100..200).await.unwrap()),
@@ -127,6 +129,31 @@ async fn the_endpoint_refuses_every_record() {
         assert!(ran.dead_lettered.is_empty(), "{refusal:?}");
         assert_eq!(ran.predicted.len(), 120);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_faults_of_all_models_put_the_endpoint_in_doubt() {
+    let scenario = Scenario::of(0).with("CONTENT_TYPE", "text/csv");
+    let running = scenario.with("TARGET_MODEL", "$[0]").start();
+    let record = |number: usize| {
+        let mut record = entry(&number.to_string());
+        record["kinesis"]["data"] = BASE64.encode(format!("model-{},{number}", number % 10)).into();
+        record
+    };
+    let batch = |numbers: Range<usize>| json!({ "Records": numbers.map(record).collect::<Vec<_>>() });
+    running.invoke_event(&batch(0..20)).await.unwrap();
+    running.take_down(REFUSED);
+    // A probe, one of the batch's records, and a probe of the model that the record names.
+    for most in [45, 3, 3, 3] {
+        running.seen.lock().unwrap().calls.clear();
+        let response = running.invoke_event(&batch(100..200)).await.unwrap();
+        assert_eq!(named(&response), Some("100"));
+        let calls = running.seen.lock().unwrap().calls.len();
+        assert!(calls <= most, "{calls}");
+    }
+    running.bring_up();
+    let response = running.invoke_event(&batch(100..200)).await.unwrap();
+    running.finish(response).assert_finished();
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,9 +333,24 @@ async fn an_overloaded_container_is_not_called_with_halves_of_its_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_request_of_a_process_overloads_the_container() {
-    let scenario = Scenario::of(0).packed(20).with("GIVE_UP_AFTER_S", "0");
+    // A part of the first request is answered, whichever of its halves is called first.
+    for seed in 0..10 {
+        fastrand::seed(seed);
+        let scenario = Scenario::of(0).packed(20).with("GIVE_UP_AFTER_S", "0");
+        let running = scenario.record(5, Behavior::ContainerOverload).start();
+        let response = running.invoke(0..20).await.unwrap();
+        let ran = running.finish(response);
+        ran.assert_finished();
+        assert_eq!((ran.dead_lettered, ran.predicted), (vec![5], all_but(20, &[5])));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_overloads_a_container_is_given_up_after_others_recovered_from_overload() {
+    let scenario = Scenario::of(0).with("GIVE_UP_AFTER_S", "1").record_age(60.0);
+    let scenario = scenario.attempts(1, &[Behavior::ContainerOverload]);
     let running = scenario.record(5, Behavior::ContainerOverload).start();
-    let response = running.deliver_repeatedly(0..20, 20).await;
+    let response = running.deliver_repeatedly(0..20, 3).await;
     let ran = running.finish(response);
     ran.assert_finished();
     assert_eq!((ran.dead_lettered, ran.predicted), (vec![5], all_but(20, &[5])));

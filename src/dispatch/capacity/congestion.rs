@@ -1,4 +1,5 @@
-//! Decides whether calls are throttled because of the load or at random.
+//! Decides whether calls are throttled because of the load or at random. Calls that cannot reach the endpoint count as
+//! throttled ones.
 //!
 //! Fewer calls help only if the load is the cause. Then the endpoint is still full a moment later: a call that starts
 //! immediately after a throttled one, while as many calls are in flight, is throttled as well. Throttling at random

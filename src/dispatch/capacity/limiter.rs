@@ -5,8 +5,8 @@
 //!   not again before a different response arrives. No further call starts until then or until two round trips have
 //!   passed. **Throttling at random** has no effect, because fewer calls would be throttled as often. When it turns out
 //!   to be random, the limit returns to CAPACITY.
-//! - **An answer** to a call with which the limit was reached raises the limit. The step is smaller at a higher limit,
-//!   so that processes that share an endpoint get similar shares.
+//! - **An answer** to a call with which the limit was reached raises the limit. The step is a small fraction of a low
+//!   limit. It is smaller at a higher limit, so that processes that share an endpoint get similar shares.
 //! - **Below one**, the interval between calls is one round trip divided by the limit.
 //! - **Too many calls a second**: an endpoint with a usage plan counts calls, whatever their duration and the number in
 //!   flight. Its 429 lowers the rate and not the limit: from then on, calls are paced. Each answer raises the rate. The
