@@ -3,6 +3,8 @@
 //! `eventId` and `subSequenceNumber` are the same for every delivery of a record, so that a consumer can detect
 //! duplicates.
 
+use std::io::{self, Write};
+
 use base64::Engine as _;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,8 +14,12 @@ use serde_json::value::RawValue;
 use super::projection::Projected;
 use crate::event::{KinesisRecord, UserRecord};
 use crate::inference::format::lazy_json::on_one_line;
+use crate::inference::sha256;
 use crate::outcome::{ModelOutput, Rejection};
 
+/// The maximum length of the reason in a dead letter without the record's bytes, in characters. The line then fits into
+/// the smallest message that a queue can be configured for, 1,024 bytes, unless keys or names are long.
+const SHORT_MESSAGE_MAX: usize = 200;
 /// The initial capacity of a line. It fits a line with a short model output, so that most lines need no reallocation.
 const LINE_CAPACITY_BYTES: usize = 448;
 
@@ -74,6 +80,46 @@ struct DeadLetterBody<'a> {
     record: Option<Box<RawValue>>,
 }
 
+/// The body of a dead letter without the record's bytes.
+#[derive(Serialize)]
+struct PayloadReferenceBody<'a> {
+    reason: &'a Rejection,
+    payload: PayloadReference<'a>,
+}
+
+/// Describes the bytes that a dead letter leaves out, and the place where the stream has them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PayloadReference<'a> {
+    /// The number of bytes.
+    bytes: usize,
+    /// The SHA-256 of the bytes, in hexadecimal.
+    sha256: String,
+    stream_arn: Option<&'a str>,
+    shard_id: Option<&'a str>,
+    sequence_number: Option<&'a str>,
+}
+
+/// A writer to memory that fails if it would hold more than `bytes_max` bytes.
+struct LimitedWriter {
+    text: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Write for LimitedWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len() + bytes.len() > self.bytes_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl<'a> OutputValue<'a> {
     /// Returns the value, and its encoding if it has one.
     fn of(value: &'a ModelOutput) -> (Self, Option<&'static str>) {
@@ -86,14 +132,15 @@ impl<'a> OutputValue<'a> {
 }
 
 /// Returns the OUTPUT line for a predicted record, in the `envelope` format. `variant` is the production variant that
-/// answered.
+/// answered. Returns `None` if the line would have more than `bytes_max` bytes.
 pub fn prediction(
     record: &KinesisRecord<'_>,
     user_record: &UserRecord,
     endpoint: &str,
     projected: &Projected<'_>,
     variant: Option<&str>,
-) -> String {
+    bytes_max: usize,
+) -> Option<String> {
     let (output, output_encoding) = OutputValue::of(&projected.output);
     let (input, input_encoding) = projected.input.as_ref().map(OutputValue::of).unzip();
     line(
@@ -107,6 +154,7 @@ pub fn prediction(
             output,
             output_encoding,
         },
+        bytes_max,
     )
 }
 
@@ -121,20 +169,51 @@ pub fn raw(output: &ModelOutput) -> String {
 }
 
 /// Returns the `DEAD_LETTER` line for a rejected record. It holds the record's bytes or, if they cannot be read, its
-/// entry in the event.
-pub fn dead_letter(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, reason: &Rejection) -> String {
+/// entry in the event. Returns `None` if the line would have more than `bytes_max` bytes.
+pub fn dead_letter(
+    record: &KinesisRecord<'_>,
+    user_record: &UserRecord,
+    endpoint: &str,
+    reason: &Rejection,
+    bytes_max: usize,
+) -> Option<String> {
     let data = user_record.original.as_deref().map(Base64);
     let record_json = record.raw.filter(|_| data.is_none()).map(on_one_line);
-    line(
-        record,
-        user_record,
-        endpoint,
-        DeadLetterBody {
-            reason,
-            data,
-            record: record_json,
-        },
-    )
+    let body = DeadLetterBody {
+        reason,
+        data,
+        record: record_json,
+    };
+    line(record, user_record, endpoint, body, bytes_max)
+}
+
+/// Returns the `DEAD_LETTER` line for a rejected record whose bytes the destination cannot carry. It has their number,
+/// their hash and their place in the stream `stream_arn` instead. Returns `None` if the line would have more than
+/// `bytes_max` bytes.
+pub fn dead_letter_without_payload(
+    record: &KinesisRecord<'_>,
+    user_record: &UserRecord,
+    endpoint: &str,
+    reason: &Rejection,
+    stream_arn: &str,
+    bytes_max: usize,
+) -> Option<String> {
+    let entry = || record.raw.map_or("", RawValue::get).as_bytes();
+    let payload = user_record.original.as_deref().unwrap_or_else(entry);
+    let reason = &Rejection {
+        kind: reason.kind,
+        message: reason.message.chars().take(SHORT_MESSAGE_MAX).collect(),
+    };
+    let shard_id = record.event_id.as_deref().and_then(|id| id.split_once(':'));
+    let payload = PayloadReference {
+        bytes: payload.len(),
+        sha256: sha256(payload),
+        stream_arn: Some(stream_arn).filter(|arn| !arn.is_empty()),
+        shard_id: shard_id.map(|(shard_id, _)| shard_id),
+        sequence_number: record.sequence_number.as_deref(),
+    };
+    let body = PayloadReferenceBody { reason, payload };
+    line(record, user_record, endpoint, body, bytes_max)
 }
 
 /// Returns the partition key of an aggregated user record, otherwise the partition key of its Kinesis record.
@@ -143,7 +222,13 @@ pub fn partition_key<'r>(record: &'r KinesisRecord<'_>, user_record: &'r UserRec
     own.or(record.partition_key.as_deref())
 }
 
-fn line(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, body: impl Serialize) -> String {
+fn line(
+    record: &KinesisRecord<'_>,
+    user_record: &UserRecord,
+    endpoint: &str,
+    body: impl Serialize,
+    bytes_max: usize,
+) -> Option<String> {
     let envelope = Envelope {
         event_id: record.event_id.as_deref(),
         sub_sequence_number: user_record.sub_sequence_number,
@@ -153,9 +238,13 @@ fn line(record: &KinesisRecord<'_>, user_record: &UserRecord, endpoint: &str, bo
         endpoint,
         body,
     };
-    let mut line = Vec::with_capacity(LINE_CAPACITY_BYTES);
-    serde_json::to_writer(&mut line, &envelope).expect("strings, numbers and JSON always serialize");
-    String::from_utf8(line).expect("JSON is UTF-8")
+    let mut writer = LimitedWriter {
+        text: Vec::with_capacity(LINE_CAPACITY_BYTES),
+        bytes_max,
+    };
+    // Strings, numbers and JSON always serialize, so an error means that the line is too long.
+    serde_json::to_writer(&mut writer, &envelope).ok()?;
+    Some(String::from_utf8(writer.text).expect("JSON is UTF-8"))
 }
 
 /// Returns seconds with a fraction, as AWS writes times. The nearest double prints with the exact milliseconds.
@@ -210,7 +299,15 @@ mod tests {
                     input: None,
                     output: Cow::Owned(output),
                 };
-                prediction(&records[0], &user_records[0], "fraud", &projected, variant.as_deref())
+                prediction(
+                    &records[0],
+                    &user_records[0],
+                    "fraud",
+                    &projected,
+                    variant.as_deref(),
+                    1000,
+                )
+                .unwrap()
             };
             let position = r#"{"eventId":"shardId-0:7","subSequenceNumber":0,"partitionKey":"a \"key\"","approximateArrivalTimestamp":1545084650.987,"endpoint":"fraud","variant":"AllTraffic","#;
             assert_eq!(
@@ -249,17 +346,52 @@ mod tests {
                 kind: crate::outcome::RejectionKind::Refused,
                 message: "no".to_owned(),
             };
-            let with_bytes = dead_letter(&records[0], &user_records[0], "fraud", &reason);
+            let with_bytes = dead_letter(&records[0], &user_records[0], "fraud", &reason, 1000).unwrap();
             assert!(
                 with_bytes.ends_with(r#""reason":{"kind":"Refused","message":"no"},"data":"aGk="}"#),
                 "{with_bytes}"
             );
-            let without = dead_letter(&records[1], &user_records[1], "fraud", &reason);
+            let without = dead_letter(&records[1], &user_records[1], "fraud", &reason, 1000).unwrap();
             assert!(!without.contains('\n'), "{without}");
             assert!(
                 without.ends_with(r#""kinesis":{"sequenceNumber":"8","data":"!"}}}"#),
                 "{without}"
             );
+        });
+    }
+
+    #[test]
+    fn a_dead_letter_without_payload_says_where_the_payload_is() {
+        with_records(|records, user_records| {
+            let reason = Rejection {
+                kind: crate::outcome::RejectionKind::Refused,
+                message: "no".repeat(1000),
+            };
+            let line = |index: usize, arn, bytes_max| {
+                let line = dead_letter_without_payload(
+                    &records[index],
+                    &user_records[index],
+                    "fraud",
+                    &reason,
+                    arn,
+                    bytes_max,
+                );
+                line.map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap())
+            };
+            let with_bytes = line(0, "arn:aws:kinesis:::stream/a", 1024).unwrap();
+            let expected = serde_json::json!({
+                "bytes": 2,
+                "sha256": "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4",
+                "streamArn": "arn:aws:kinesis:::stream/a",
+                "shardId": "shardId-0",
+                "sequenceNumber": "7",
+            });
+            assert_eq!(with_bytes["payload"], expected);
+            assert_eq!(with_bytes["partitionKey"], "a \"key\"");
+            let without = line(1, "", 1024).unwrap();
+            assert_eq!(without["payload"]["bytes"], records[1].raw.unwrap().get().len());
+            assert_eq!(without["payload"]["streamArn"], serde_json::Value::Null);
+            assert_eq!(line(0, "", 100), None);
         });
     }
 }

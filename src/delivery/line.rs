@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::destination::{Destination, OutputLine};
+use super::destination::{Destination, LineKind, OutputLine};
 use super::envelope;
 use super::projection::Projection;
 use crate::event::{Batch, KinesisRecord, UserRecord};
 use crate::inference::sha256;
-use crate::outcome::{Failure, Outcome, Prediction, Rejection, RejectionKind, catch_panic};
+use crate::outcome::{Failure, ModelOutput, Outcome, Prediction, Rejection, RejectionKind, catch_panic};
 
 /// The format of a delivered prediction. A dead letter always has its envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,13 @@ pub(super) struct PendingLine {
     pub(super) index: usize,
     /// The index of the Kinesis record that holds it.
     pub(super) record_index: usize,
-    pub(super) is_dead_letter: bool,
     pub(super) line: OutputLine,
+}
+
+impl PendingLine {
+    pub(super) fn is_dead_letter(&self) -> bool {
+        self.line.kind == LineKind::DeadLetter
+    }
 }
 
 /// Builds the lines of one invocation.
@@ -50,30 +55,38 @@ pub(super) struct LineBuilder<'w> {
 }
 
 impl LineBuilder<'_> {
-    /// Returns the line for the user record at `index`, or `None` if its outcome is not delivered. If building the line
-    /// panics, the outcome becomes Failed. If the prediction is too large for OUTPUT, the outcome becomes Rejected.
-    pub(super) fn build(&self, index: usize, outcome: &mut Outcome) -> Option<PendingLine> {
-        catch_panic(|| self.build_line(index, outcome)).unwrap_or_else(|panicked| {
+    /// Returns the line for the user record at `index`, or `None` if its outcome is not delivered. A dead letter has no
+    /// payload if it does not fit otherwise, or if `DEAD_LETTER` refused it with its payload. If building the line
+    /// panics, the outcome becomes Failed. If OUTPUT cannot carry the prediction, the outcome becomes Rejected.
+    pub(super) fn build(&self, index: usize, outcome: &mut Outcome, has_payload: bool) -> Option<PendingLine> {
+        catch_panic(|| self.build_line(index, outcome, has_payload)).unwrap_or_else(|panicked| {
             *outcome = panicked;
             None
         })
     }
 
-    fn build_line(&self, index: usize, outcome: &mut Outcome) -> Option<PendingLine> {
+    fn build_line(&self, index: usize, outcome: &mut Outcome, has_payload: bool) -> Option<PendingLine> {
         let user_record = self.batch.user_records.get(index)?;
         let record = self.batch.records.get(user_record.record_index)?;
-        let text = self.text(index, outcome)?;
+        let text = self.text(record, user_record, outcome, has_payload)?;
+        let (kind, destination) = match outcome {
+            Outcome::Rejected(_) => (LineKind::DeadLetter, self.dead_letter),
+            Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered => {
+                (LineKind::Prediction, Some(self.output))
+            }
+        };
+        let has_id = destination.is_some_and(Destination::has_line_ids);
         Some(PendingLine {
             index,
             record_index: user_record.record_index,
-            is_dead_letter: matches!(outcome, Outcome::Rejected(_)),
             line: OutputLine {
+                kind,
                 text,
                 partition_key: envelope::partition_key(record, user_record)
                     .unwrap_or("none")
                     .to_owned(),
-                id: if self.is_id_used(outcome) {
-                    self.id(index, record)
+                id: if has_id {
+                    self.id(index, record, kind)
                 } else {
                     String::new()
                 },
@@ -82,25 +95,39 @@ impl LineBuilder<'_> {
         })
     }
 
-    /// Returns `true` if the outcome's destination uses the line's ID. Most destinations do not.
-    fn is_id_used(&self, outcome: &Outcome) -> bool {
-        let destination = match outcome {
-            Outcome::Rejected(_) => self.dead_letter,
-            Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered => Some(self.output),
-        };
-        destination.is_some_and(Destination::has_line_ids)
-    }
-
-    /// Returns the line's ID: the record's ID in its shard, the endpoint and the stream. The endpoint and the stream
-    /// distinguish lines if several functions deliver to one destination. A record without an ID gets the hash of its
-    /// entry in the event instead.
-    fn id(&self, index: usize, record: &KinesisRecord<'_>) -> String {
+    /// Returns the line's ID: the record's ID in its shard, the kind of the line, the endpoint and the stream. The
+    /// endpoint and the stream distinguish lines if several functions deliver to one destination. A record without an
+    /// ID gets the hash of its entry in the event instead.
+    fn id(&self, index: usize, record: &KinesisRecord<'_>, kind: LineKind) -> String {
         let Batch { stream_arn, .. } = self.batch;
         let record_id = self
             .batch
             .id(index)
             .unwrap_or_else(|| sha256(record.raw.map_or("", RawValue::get)));
-        format!("{record_id} {} {stream_arn}", self.endpoint)
+        format!("{record_id} {} {} {stream_arn}", kind.name(), self.endpoint)
+    }
+
+    fn text(
+        &self,
+        record: &KinesisRecord<'_>,
+        user_record: &UserRecord,
+        outcome: &mut Outcome,
+        has_payload: bool,
+    ) -> Option<String> {
+        if let Outcome::Predicted(prediction) = outcome {
+            match self.prediction(record, user_record, prediction) {
+                Ok(line) => return Some(line),
+                Err(rejection) => *outcome = rejection.into(),
+            }
+        }
+        let (Outcome::Rejected(reason), Some(dead_letter)) = (&*outcome, self.dead_letter) else {
+            return None;
+        };
+        let text = self.dead_letter(record, user_record, reason, dead_letter.line_bytes_max(), has_payload);
+        if text.is_none() {
+            *outcome = Outcome::Failed(Failure::DeadLetterRefused);
+        }
+        text
     }
 
     fn prediction(
@@ -112,46 +139,49 @@ impl LineBuilder<'_> {
         let no_bytes = Bytes::new();
         let data = user_record.data.as_ref().unwrap_or(&no_bytes);
         let in_envelope = self.line_format.format == OutputFormat::Envelope;
-        let projected = self
-            .line_format
-            .projection
-            .apply(data, &prediction.output, in_envelope)?;
+        let (projection, max) = (&self.line_format.projection, self.output.line_bytes_max());
+        let projected = projection.apply(data, &prediction.output, in_envelope)?;
         let line = if in_envelope {
-            envelope::prediction(
-                record,
-                user_record,
-                self.endpoint,
-                &projected,
-                prediction.variant.as_deref(),
-            )
+            let variant = prediction.variant.as_deref();
+            envelope::prediction(record, user_record, self.endpoint, &projected, variant, max)
         } else {
-            envelope::raw(&projected.output)
+            self.raw(&projected.output)?
         };
-        match self.output.exceeded_limit(&line) {
-            None => Ok(line),
-            Some(max) => Err(Rejection {
-                kind: RejectionKind::PredictionTooLarge,
-                message: format!("the prediction has {} bytes, OUTPUT accepts at most {max}", line.len()),
+        line.ok_or_else(|| Rejection {
+            kind: RejectionKind::PredictionTooLarge,
+            message: format!("the prediction takes more than {max} bytes, which is the maximum of OUTPUT"),
+        })
+    }
+
+    /// Returns the output alone, or `None` if it is too large for OUTPUT.
+    fn raw(&self, output: &ModelOutput) -> Result<Option<String>, Rejection> {
+        let line = envelope::raw(output);
+        let refusal = match output {
+            ModelOutput::Json(json) => self.output.json_refusal(json),
+            ModelOutput::Text(_) => self.output.text_refusal(&line),
+            ModelOutput::Bytes(_) => None,
+        };
+        match refusal {
+            Some(reason) => Err(Rejection {
+                kind: RejectionKind::PredictionRefused,
+                message: format!("OUTPUT cannot carry the prediction with OUTPUT_FORMAT=raw: {reason}"),
             }),
+            None => Ok(Some(line).filter(|line| line.len() <= self.output.line_bytes_max())),
         }
     }
 
-    fn text(&self, index: usize, outcome: &mut Outcome) -> Option<String> {
-        let user_record = self.batch.user_records.get(index)?;
-        let record = self.batch.records.get(user_record.record_index)?;
-        if let Outcome::Predicted(prediction) = outcome {
-            match self.prediction(record, user_record, prediction) {
-                Ok(line) => return Some(line),
-                Err(rejection) => *outcome = rejection.into(),
-            }
-        }
-        if let (Outcome::Rejected(reason), Some(dead_letter)) = (&outcome, self.dead_letter) {
-            let line = envelope::dead_letter(record, user_record, self.endpoint, reason);
-            if dead_letter.exceeded_limit(&line).is_none() {
-                return Some(line);
-            }
-            *outcome = Outcome::Failed(Failure::DeadLetterTooLarge);
-        }
-        None
+    fn dead_letter(
+        &self,
+        record: &KinesisRecord<'_>,
+        user_record: &UserRecord,
+        reason: &Rejection,
+        max: usize,
+        has_payload: bool,
+    ) -> Option<String> {
+        let endpoint = self.endpoint;
+        let whole = has_payload.then(|| envelope::dead_letter(record, user_record, endpoint, reason, max));
+        let stream_arn = self.batch.stream_arn;
+        let without = || envelope::dead_letter_without_payload(record, user_record, endpoint, reason, stream_arn, max);
+        whole.flatten().or_else(without)
     }
 }

@@ -1,21 +1,26 @@
 //! The memo: outcomes of records after the checkpoint, remembered so that their redelivery needs no calls. It also
 //! remembers which of them failed by a fault that may be their own.
 //!
+//! Of each Kinesis record, the user records that were delivered from its first one on take one entry together. So a
+//! Kinesis record with any number of user records is finished over several deliveries.
+//!
 //! The memo is filled only when a batch response names a record to redeliver. It belongs to one execution environment,
 //! and Lambda may redeliver a batch to any other. So the memo saves calls and duplicates, but guarantees neither.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use crate::event::Batch;
+use crate::event::{Batch, UserRecord};
 use crate::outcome::{Failure, ModelOutput, Outcome};
 
 /// The approximate size of an entry without its key and its prediction: its share of the map and of the list, and the
 /// fixed-size values.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
-/// The outcomes of records that will be redelivered. The least recently remembered are evicted first. One per process.
+/// The outcomes of records that will be redelivered. If the memo is full, the outcomes of earlier batches are evicted
+/// first, then those at the end of the batch. One per process.
 #[derive(Debug)]
 pub struct Memo {
     state: Mutex<MemoState>,
@@ -24,16 +29,24 @@ pub struct Memo {
 
 #[derive(Debug)]
 struct MemoState {
-    outcomes: LruCache<String, Outcome>,
+    entries: LruCache<String, Entry>,
     bytes: usize,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// The outcome of a user record.
+    Outcome(Outcome),
+    /// The number of user records of a Kinesis record that were delivered from its first one on.
+    DeliveredPrefix(u64),
 }
 
 impl Memo {
     /// Creates a memo of about `bytes_max` bytes. With 0, it remembers nothing.
     pub fn new(bytes_max: usize) -> Self {
-        let (outcomes, bytes) = (LruCache::unbounded(), 0);
+        let (entries, bytes) = (LruCache::unbounded(), 0);
         Self {
-            state: Mutex::new(MemoState { outcomes, bytes }),
+            state: Mutex::new(MemoState { entries, bytes }),
             bytes_max,
         }
     }
@@ -47,29 +60,49 @@ impl Memo {
     /// again has to be remembered again.
     pub fn recall(&self, batch: &Batch<'_>) -> Vec<Option<Outcome>> {
         let mut state = self.state();
-        let indexes = 0..batch.user_records.len();
-        if state.outcomes.is_empty() {
-            return indexes.map(|_| None).collect();
-        }
-        indexes.map(|index| state.take(&key(batch, index)?)).collect()
+        let is_empty = state.entries.is_empty();
+        let mut prefix = (usize::MAX, 0);
+        let recall = |(index, user_record): (usize, &UserRecord)| {
+            if is_empty {
+                return None;
+            }
+            if prefix.0 != user_record.record_index {
+                prefix = (user_record.record_index, state.take_prefix(batch, index));
+            }
+            if user_record.sub_sequence_number < prefix.1 {
+                return Some(Outcome::Delivered);
+            }
+            match state.take(&key(batch, index)?)? {
+                Entry::Outcome(outcome) => Some(outcome),
+                Entry::DeliveredPrefix(_) => None,
+            }
+        };
+        batch.user_records.iter().enumerate().map(recall).collect()
     }
 
-    /// Remembers the outcome of the user record at `index`, unless the record has no key or failed by a fault that is
-    /// not its own.
-    pub fn remember(&self, batch: &Batch<'_>, index: usize, outcome: Outcome) {
-        let is_useless = matches!(&outcome, Outcome::Failed(failure) if !failure.is_possibly_record_fault());
-        let (Some(key), false) = (key(batch, index), is_useless) else {
-            return;
-        };
+    /// Remembers the outcomes of the user records at these indexes, which are in batch order. Leaves out records that
+    /// have no key, and those that failed by a fault that is not their own.
+    pub fn remember(&self, batch: &Batch<'_>, outcomes: Vec<(usize, Outcome)>) {
+        let prefixes = delivered_prefixes(batch, &outcomes);
         let mut state = self.state();
-        state.bytes += entry_size(&key, &outcome);
-        if let Some((key, replaced)) = state.outcomes.push(key, outcome) {
-            state.bytes -= entry_size(&key, &replaced);
+        // The first outcomes are added last, so that they are evicted last: the next delivery starts with them.
+        for (index, outcome) in outcomes.into_iter().rev() {
+            let is_useless = match &outcome {
+                Outcome::Failed(failure) => !failure.is_possibly_record_fault(),
+                Outcome::Delivered => batch.user_records.get(index).is_some_and(|user_record| {
+                    let prefix = prefixes.get(&user_record.record_index);
+                    prefix.is_some_and(|(_, count)| user_record.sub_sequence_number < *count)
+                }),
+                Outcome::Predicted(_) | Outcome::Rejected(_) => false,
+            };
+            if !is_useless && let Some(key) = key(batch, index) {
+                state.push(key, Entry::Outcome(outcome), self.bytes_max);
+            }
         }
-        while state.bytes > self.bytes_max
-            && let Some((key, dropped)) = state.outcomes.pop_lru()
-        {
-            state.bytes -= entry_size(&key, &dropped);
+        for (first, count) in prefixes.into_values() {
+            if let Some(key) = record_key(batch, first) {
+                state.push(key, Entry::DeliveredPrefix(count), self.bytes_max);
+            }
         }
     }
 
@@ -79,11 +112,54 @@ impl Memo {
 }
 
 impl MemoState {
-    fn take(&mut self, key: &str) -> Option<Outcome> {
-        let outcome = self.outcomes.pop(key)?;
-        self.bytes -= entry_size(key, &outcome);
-        Some(outcome)
+    fn take(&mut self, key: &str) -> Option<Entry> {
+        let entry = self.entries.pop(key)?;
+        self.bytes -= key.len() + entry.size();
+        Some(entry)
     }
+
+    /// Removes and returns the number of user records that were delivered from the first one on, of the Kinesis record
+    /// that holds the user record at `index`.
+    fn take_prefix(&mut self, batch: &Batch<'_>, index: usize) -> u64 {
+        match record_key(batch, index).and_then(|key| self.take(&key)) {
+            Some(Entry::DeliveredPrefix(count)) => count,
+            Some(Entry::Outcome(_)) | None => 0,
+        }
+    }
+
+    fn push(&mut self, key: String, entry: Entry, bytes_max: usize) {
+        self.bytes += key.len() + entry.size();
+        if let Some((key, replaced)) = self.entries.push(key, entry) {
+            self.bytes -= key.len() + replaced.size();
+        }
+        while self.bytes > bytes_max
+            && let Some((key, dropped)) = self.entries.pop_lru()
+        {
+            self.bytes -= key.len() + dropped.size();
+        }
+    }
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        match self {
+            Self::Outcome(outcome) => entry_size(outcome),
+            Self::DeliveredPrefix(_) => ENTRY_OVERHEAD_BYTES,
+        }
+    }
+}
+
+/// Returns, for each Kinesis record by its index, the index of its first user record and the number of user records
+/// that were delivered from that one on.
+fn delivered_prefixes(batch: &Batch<'_>, outcomes: &[(usize, Outcome)]) -> HashMap<usize, (usize, u64)> {
+    let mut prefixes = HashMap::new();
+    for (index, outcome) in outcomes {
+        if let (Outcome::Delivered, Some(user_record)) = (outcome, batch.user_records.get(*index)) {
+            let (_, count) = prefixes.entry(user_record.record_index).or_insert((*index, 0));
+            *count += u64::from(user_record.sub_sequence_number == *count);
+        }
+    }
+    prefixes
 }
 
 /// Returns a key of the stream, the shard, the sequence number and the sub-sequence number.
@@ -92,7 +168,14 @@ fn key(batch: &Batch<'_>, index: usize) -> Option<String> {
     Some(format!("{} {id}", batch.stream_arn))
 }
 
-fn entry_size(key: &str, outcome: &Outcome) -> usize {
+/// Returns a key of the stream, the shard and the sequence number.
+fn record_key(batch: &Batch<'_>, index: usize) -> Option<String> {
+    let id = batch.record_id(index)?;
+    Some(format!("{} {id}", batch.stream_arn))
+}
+
+/// Returns the approximate size of an outcome in the memo, without its key.
+pub(super) fn entry_size(outcome: &Outcome) -> usize {
     let own = match outcome {
         Outcome::Predicted(prediction) => {
             let output = match &prediction.output {
@@ -108,7 +191,7 @@ fn entry_size(key: &str, outcome: &Outcome) -> usize {
         }
         Outcome::Failed(_) | Outcome::Delivered => 0,
     };
-    ENTRY_OVERHEAD_BYTES + key.len() + own
+    ENTRY_OVERHEAD_BYTES + own
 }
 
 #[cfg(test)]
@@ -167,11 +250,9 @@ mod tests {
     fn each_user_record_has_its_own_outcome() {
         let memo = Memo::new(10_000);
         with_batch("arn:a", |batch| {
-            for (index, text) in ["1", "2", "3", "4"].into_iter().enumerate() {
-                memo.remember(batch, index, predicted(text));
-            }
-            memo.remember(batch, 4, Outcome::Delivered);
-            memo.remember(batch, 5, Outcome::Failed(Failure::OutOfTime));
+            let outcomes = ["1", "2", "3", "4"].map(predicted);
+            let others = [Outcome::Delivered, Outcome::Failed(Failure::OutOfTime)];
+            memo.remember(batch, outcomes.into_iter().chain(others).enumerate().collect());
         });
         with_batch("arn:other", |batch| {
             assert!(
@@ -191,16 +272,46 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_remembered_outcome_is_evicted_first_and_the_size_limit_holds() {
+    fn the_outcomes_of_earlier_batches_and_the_last_ones_of_the_batch_are_evicted_first() {
         let big = "7".repeat(1000);
         let memo = Memo::new(4 * (ENTRY_OVERHEAD_BYTES + 1000 + 20));
+        let all = || (0..6).map(|index| (index, predicted(&big))).collect();
+        for stream_arn in ["arn:a", "arn:b"] {
+            with_batch(stream_arn, |batch| memo.remember(batch, all()));
+            assert!(memo.state().bytes <= memo.bytes_max);
+        }
+        let recalled = |batch: &Batch<'_>| memo.recall(batch).iter().map(Option::is_some).collect::<Vec<_>>();
+        with_batch("arn:a", |batch| assert_eq!(recalled(batch), [false; 6]));
+        with_batch("arn:b", |batch| {
+            assert_eq!(recalled(batch), [true, true, true, true, false, false]);
+        });
+    }
+
+    #[test]
+    fn the_delivered_first_user_records_of_a_kinesis_record_take_one_entry() {
+        let memo = Memo::new(10_000);
         with_batch("arn:a", |batch| {
-            for index in [0, 1, 2, 3, 0, 4] {
-                memo.remember(batch, index, predicted(&big));
-                assert!(memo.state().bytes <= memo.bytes_max);
-            }
-            let recalled: Vec<_> = memo.recall(batch).iter().map(Option::is_some).collect();
-            assert_eq!(recalled, [true, false, true, true, true, false]);
+            let delivered = |index| (index, Outcome::Delivered);
+            let outcomes = vec![
+                delivered(0),
+                delivered(1),
+                (2, predicted("2")),
+                delivered(3),
+                (4, predicted("4")),
+                delivered(5),
+            ];
+            memo.remember(batch, outcomes);
+            assert_eq!(memo.state().entries.len(), 5, "0 and 1 share one");
+            let all = [
+                Some("delivered"),
+                Some("delivered"),
+                Some("2"),
+                Some("delivered"),
+                Some("4"),
+                Some("delivered"),
+            ];
+            assert_eq!(texts(&memo.recall(batch)), all);
+            assert_eq!(memo.state().bytes, 0);
         });
     }
 
@@ -208,7 +319,7 @@ mod tests {
     fn a_memo_of_zero_bytes_remembers_nothing() {
         let memo = Memo::new(0);
         with_batch("arn:a", |batch| {
-            memo.remember(batch, 0, predicted("1"));
+            memo.remember(batch, vec![(0, predicted("1"))]);
             assert!(memo.recall(batch).iter().all(Option::is_none));
         });
         assert!(!memo.is_on());

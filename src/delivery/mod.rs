@@ -3,9 +3,14 @@
 //!
 //! In `ordered` mode, only the finished prefix of whole Kinesis records is delivered, so that no record before the
 //! checkpoint is repeated. A record after the checkpoint is delivered only if a destination accepts a part of the lines
-//! that it gets. In `unordered` mode, every finished record is delivered. [`Progress`] reports the records delivered
-//! after the checkpoint, so that the [`memo`] can skip them when the batch is redelivered.
+//! that it gets, or if its Kinesis record holds more than the memo. In `unordered` mode, every finished record is
+//! delivered. [`Progress`] reports the records delivered after the checkpoint, so that the [`memo`] can skip them when
+//! the batch is redelivered.
+//!
+//! A line that its destination will never accept holds up no other: the prediction becomes a rejected record, and the
+//! dead letter is delivered without its payload.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::time::SystemTime;
 
@@ -29,6 +34,7 @@ pub use destination::DestinationSetting;
 
 use line::{LineBuilder, PendingLine};
 pub use line::{LineFormat, OutputFormat};
+use progress::ProgressRules;
 pub use progress::{DeliveredRecords, Progress};
 
 /// The order in which the records of a batch are delivered.
@@ -47,6 +53,7 @@ pub struct Delivery {
     dead_letter: Option<Destination>,
     line_format: LineFormat,
     mode: OutputMode,
+    memo_bytes: usize,
 }
 
 /// The stream of one invocation's outcomes, from dispatch to delivery.
@@ -72,18 +79,21 @@ pub struct FeedsItself {
 }
 
 impl Delivery {
-    /// Creates a delivery of predictions to `output` and of rejected records to `dead_letter`.
+    /// Creates a delivery of predictions to `output` and of rejected records to `dead_letter`, beside a memo of
+    /// `memo_bytes`.
     pub fn new(
         output: Destination,
         dead_letter: Option<Destination>,
         line_format: LineFormat,
         mode: OutputMode,
+        memo_bytes: usize,
     ) -> Self {
         Self {
             output,
             dead_letter,
             line_format,
             mode,
+            memo_bytes,
         }
     }
 
@@ -133,31 +143,53 @@ impl Delivery {
             batch,
             endpoint,
         };
-        let mut progress = Progress::new(batch, self.mode);
+        let mut progress = Progress::new(batch, self.progress_rules());
+        let lines_max = self.output.full_request_lines();
         let mut more = true;
         loop {
-            let lines_min = if more { self.output.full_request_lines() } else { 1 };
-            let Some(lines) = progress.take_ready(lines_min) else {
+            let lines_min = if more { lines_max } else { 1 };
+            let Some(indexes) = progress.take_ready(lines_min, lines_max) else {
                 if !more {
                     return progress;
                 }
-                more = outcomes.receive(&mut progress, &builder).await;
+                more = outcomes.receive(&mut progress).await;
                 continue;
             };
+            let (lines, unfinished) = progress.build_lines(&indexes, &builder);
+            if let Some(index) = unfinished
+                && !outcomes.isolate_suspects
+            {
+                outcomes.stop_at(index);
+            }
             let mut delivering = pin!(self.deliver_lines(lines, schedule));
             let results = loop {
                 tokio::select! {
                     biased;
                     results = &mut delivering => break results,
-                    received = outcomes.receive(&mut progress, &builder), if more => more = received,
+                    received = outcomes.receive(&mut progress), if more => more = received,
                 }
             };
             if let Some(first) = results.iter().flat_map(|result| &result.undelivered).min() {
                 outcomes.stop_at(*first);
             }
-            for result in &results {
+            for result in results {
                 progress.record_result(result);
             }
+        }
+    }
+
+    fn progress_rules(&self) -> ProgressRules {
+        // The memo keeps outcomes of other batches as well. Without a memo, nothing would be known of a part.
+        let held_bytes_max = if self.memo_bytes > 0 {
+            self.memo_bytes / 2
+        } else {
+            usize::MAX
+        };
+        ProgressRules {
+            mode: self.mode,
+            is_rejected_unfinished: self.is_rejected_unfinished(),
+            join_input: self.line_format.projection.join_input,
+            held_bytes_max,
         }
     }
 
@@ -167,7 +199,7 @@ impl Delivery {
             OutputMode::Ordered => self.deliver_in_order(lines, schedule).await,
             OutputMode::Unordered => {
                 let end = schedule.delivery_end;
-                let (dead_letters, predictions) = lines.into_iter().partition(|line: &PendingLine| line.is_dead_letter);
+                let (dead_letters, predictions) = lines.into_iter().partition(PendingLine::is_dead_letter);
                 let (predictions, dead_letters) = tokio::join!(
                     put_lines(Some(&self.output), predictions, end, schedule),
                     put_lines(self.dead_letter.as_ref(), dead_letters, end, schedule)
@@ -182,13 +214,13 @@ impl Delivery {
     /// first undelivered one, or nothing, so that a redelivery repeats few lines.
     async fn deliver_in_order(&self, mut lines: Vec<PendingLine>, schedule: Schedule) -> Vec<PutResult> {
         let end = schedule.delivery_end;
-        let first_dead_letter = lines.iter().position(|line| line.is_dead_letter);
+        let first_dead_letter = lines.iter().position(PendingLine::is_dead_letter);
         let after = lines.split_off(first_dead_letter.unwrap_or(lines.len()));
         let before = put_lines(Some(&self.output), lines, end, schedule).await;
         if !before.undelivered.is_empty() {
             return vec![before, PutResult::skipped(&after, schedule)];
         }
-        let (dead_letters, predictions): (Vec<_>, Vec<_>) = after.into_iter().partition(|line| line.is_dead_letter);
+        let (dead_letters, predictions): (Vec<_>, Vec<_>) = after.into_iter().partition(PendingLine::is_dead_letter);
         // If DEAD_LETTER does not respond, OUTPUT still has half of the time.
         let dead_letter_end = if predictions.is_empty() { end } else { halfway(end) };
         let indexes: Vec<_> = dead_letters
@@ -196,9 +228,9 @@ impl Delivery {
             .map(|line| (line.index, line.record_index))
             .collect();
         let dead_letters = put_lines(self.dead_letter.as_ref(), dead_letters, dead_letter_end, schedule).await;
-        let failed = indexes
-            .iter()
-            .find(|(index, _)| dead_letters.undelivered.contains(index));
+        // The undelivered lines are in batch order.
+        let first = dead_letters.undelivered.first();
+        let failed = indexes.iter().find(|(index, _)| Some(index) == first);
         let failed_record = failed.map_or(usize::MAX, |(_, record_index)| *record_index);
         let (predictions, skipped): (Vec<_>, Vec<_>) = predictions
             .into_iter()
@@ -213,13 +245,14 @@ impl Delivery {
     }
 }
 
-/// The result of a delivery of lines to one destination.
+/// The result of a delivery of lines to one destination, by the indexes of their user records.
 #[derive(Debug)]
 struct PutResult {
-    /// The user record indexes of all lines.
-    indexes: Vec<usize>,
-    /// The user record indexes of the lines that are not known to be delivered.
+    delivered: Vec<usize>,
+    /// The lines that are not known to be delivered, in batch order.
     undelivered: Vec<usize>,
+    /// The lines that the destination will never accept, with the reason, which may quote a record.
+    refused: Vec<(usize, String)>,
     /// The time at which the result was known.
     at: SystemTime,
 }
@@ -227,27 +260,22 @@ struct PutResult {
 impl PutResult {
     /// Returns the result for lines that are not sent.
     fn skipped(lines: &[PendingLine], schedule: Schedule) -> Self {
-        let indexes: Vec<_> = lines.iter().map(|line| line.index).collect();
-        let (undelivered, at) = (indexes.clone(), schedule.now());
         Self {
-            indexes,
-            undelivered,
-            at,
+            delivered: Vec::new(),
+            undelivered: lines.iter().map(|line| line.index).collect(),
+            refused: Vec::new(),
+            at: schedule.now(),
         }
     }
 }
 
 impl OutcomeStream {
     /// Waits for an outcome and records it in `progress`. Returns `false` at the end of the stream.
-    async fn receive(&mut self, progress: &mut Progress<'_>, builder: &LineBuilder<'_>) -> bool {
+    async fn receive(&mut self, progress: &mut Progress<'_>) -> bool {
         let Some((index, outcome)) = self.settled.recv().await else {
             return false;
         };
-        if let Some(failed) = progress.settle(index, outcome, builder)
-            && !self.isolate_suspects
-        {
-            self.stop_at(failed);
-        }
+        progress.settle(index, outcome);
         true
     }
 
@@ -276,18 +304,27 @@ async fn put_lines(
         return PutResult::skipped(&lines, schedule);
     };
     let (indexes, lines): (Vec<_>, Vec<_>) = lines.into_iter().map(|line| (line.index, line.line)).unzip();
-    let DeliveryResult { undelivered, error } = destination.deliver(&lines, end).await;
+    let DeliveryResult {
+        undelivered,
+        refused,
+        error,
+    } = destination.deliver(&lines, end).await;
     if let Some(error) = error {
         warn!(%error, records = undelivered.len(), "some records were not delivered");
     }
-    let undelivered = undelivered
-        .iter()
-        .filter_map(|line| indexes.get(*line).copied())
-        .collect();
-    let at = schedule.now();
+    let index = |line: usize| indexes.get(line).copied();
+    let (left, never): (HashSet<_>, HashSet<_>) = (
+        undelivered.iter().copied().collect(),
+        refused.iter().map(|(line, _)| *line).collect(),
+    );
+    let accepted = (0..indexes.len()).filter(|line| !left.contains(line) && !never.contains(line));
     PutResult {
-        indexes,
-        undelivered,
-        at,
+        delivered: accepted.filter_map(index).collect(),
+        undelivered: undelivered.into_iter().filter_map(index).collect(),
+        refused: refused
+            .into_iter()
+            .filter_map(|(line, reason)| Some((index(line)?, reason)))
+            .collect(),
+        at: schedule.now(),
     }
 }

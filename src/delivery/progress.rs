@@ -3,28 +3,53 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use super::line::{LineBuilder, PendingLine};
+use super::memo::entry_size;
 use super::{OutputMode, PutResult};
 use crate::event::Batch;
 use crate::lambda::response::checkpointable_prefix;
-use crate::outcome::{Outcome, RejectionKind};
+use crate::outcome::{Failure, Outcome, Rejection, RejectionKind};
+
+/// The size of the outcomes from which a delivery starts, in bytes. Their lines take about three times as much memory
+/// while they are delivered.
+const DELIVERY_BYTES: usize = 4 * 1024 * 1024;
 
 /// The outcomes of one invocation's user records, and which records are delivered.
 #[derive(Debug)]
 pub struct Progress<'b> {
     batch: Batch<'b>,
-    mode: OutputMode,
+    rules: ProgressRules,
     outcomes: Vec<Option<Outcome>>,
     is_delivered: Vec<bool>,
-    /// Lines that wait for delivery. In `ordered` mode, they belong to a prefix of the batch.
-    ready: Vec<PendingLine>,
-    /// In `ordered` mode, the index of the first user record without a line.
+    /// The settled records that wait for delivery, in batch order. In `ordered` mode, they belong to a prefix of the
+    /// batch.
+    ready: Vec<usize>,
+    /// The approximate size of the outcomes of these records, in bytes.
+    ready_bytes: usize,
+    /// In `ordered` mode, the index of the first user record that is not settled or is unfinished.
     next: usize,
     /// In `ordered` mode, whether the record at `next` is unfinished and so ends the prefix.
     is_blocked: bool,
+    /// The rejected records whose dead letter was refused, so that it is delivered without its payload.
+    without_payload: HashSet<usize>,
     /// `true` if a delivery left lines undelivered. No other delivery starts after it.
     has_delivery_failed: bool,
     delivered: DeliveredRecords,
+}
+
+/// The rules that decide which records are delivered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProgressRules {
+    pub(super) mode: OutputMode,
+    /// `true` if a rejected record is unfinished, because there is no `DEAD_LETTER`.
+    pub(super) is_rejected_unfinished: bool,
+    /// Whether the lines of predictions hold the records.
+    pub(super) join_input: bool,
+    /// The maximum size of the finished part of an unfinished Kinesis record, in bytes. A larger part is delivered
+    /// before the rest is finished, because the memo could not keep it.
+    pub(super) held_bytes_max: usize,
 }
 
 /// Counts of the records that this invocation delivered.
@@ -40,113 +65,202 @@ pub struct DeliveredRecords {
 }
 
 impl<'b> Progress<'b> {
-    pub(super) fn new(batch: Batch<'b>, mode: OutputMode) -> Self {
+    pub(super) fn new(batch: Batch<'b>, rules: ProgressRules) -> Self {
         let count = batch.user_records.len();
         Self {
             batch,
-            mode,
+            rules,
             outcomes: (0..count).map(|_| None).collect(),
             is_delivered: vec![false; count],
             ready: Vec::new(),
+            ready_bytes: 0,
             next: 0,
             is_blocked: false,
+            without_payload: HashSet::new(),
             has_delivery_failed: false,
             delivered: DeliveredRecords::default(),
         }
     }
 
-    /// Records an outcome and makes the lines that it allows. Returns the index of a record that is unfinished although
-    /// its outcome was not Failed, because its line cannot be made or has no destination.
-    pub(super) fn settle(&mut self, index: usize, outcome: Outcome, builder: &LineBuilder<'_>) -> Option<usize> {
+    /// Records an outcome, and the records that it makes ready for delivery.
+    pub(super) fn settle(&mut self, index: usize, outcome: Outcome) {
         let slot = self.outcomes.get_mut(index).expect("the index is in this batch");
         assert!(slot.is_none(), "a record has exactly one outcome");
         *slot = Some(outcome);
-        if self.mode == OutputMode::Unordered {
-            return self.make_line(index, builder).unwrap_or_default();
+        if self.rules.mode == OutputMode::Unordered {
+            self.is_finished(index);
+            return;
         }
         while !self.is_blocked && self.outcomes.get(self.next).is_some_and(Option::is_some) {
-            if let Some(unfinished) = self.make_line(self.next, builder) {
+            if self.is_finished(self.next) {
+                self.next += 1;
+            } else {
                 self.is_blocked = true;
-                return unfinished;
             }
-            self.next += 1;
         }
-        None
     }
 
-    /// Makes the line of a settled record. Returns `None` if the record can be finished, `Some(None)` if its outcome
-    /// was Failed, and `Some(Some(index))` if it is unfinished although its outcome was not Failed.
-    #[expect(
-        clippy::option_option,
-        reason = "three cases: not unfinished, known to be unfinished, newly unfinished"
-    )]
-    fn make_line(&mut self, index: usize, builder: &LineBuilder<'_>) -> Option<Option<usize>> {
-        let outcome = self.outcomes.get_mut(index)?.as_mut()?;
-        match outcome {
-            Outcome::Failed(_) => return Some(None),
-            Outcome::Delivered => {
-                self.is_delivered
-                    .get_mut(index)
-                    .map(|is_delivered| *is_delivered = true)?;
-                return None;
+    /// Returns whether a settled record is finished after its delivery. Marks it as ready or as delivered.
+    fn is_finished(&mut self, index: usize) -> bool {
+        match self.outcomes.get(index) {
+            Some(Some(Outcome::Predicted(_))) => self.ready.push(index),
+            Some(Some(Outcome::Rejected(_))) if !self.rules.is_rejected_unfinished => self.ready.push(index),
+            Some(Some(Outcome::Delivered)) => {
+                self.mark_delivered(index);
+                return true;
             }
-            Outcome::Predicted(_) | Outcome::Rejected(_) => {}
+            Some(Some(Outcome::Rejected(_) | Outcome::Failed(_)) | None) | None => return false,
         }
-        let Some(line) = builder.build(index, outcome) else {
-            return Some(Some(index));
+        self.ready_bytes += self.size(index);
+        true
+    }
+
+    fn mark_delivered(&mut self, index: usize) {
+        if let Some(is_delivered) = self.is_delivered.get_mut(index) {
+            *is_delivered = true;
+        }
+    }
+
+    /// Returns the approximate memory of a settled record's outcome with the part of the record that its line has.
+    fn size(&self, index: usize) -> usize {
+        let (Some(Some(outcome)), Some(user_record)) = (self.outcomes.get(index), self.batch.user_records.get(index))
+        else {
+            return 0;
         };
-        self.ready.push(line);
-        None
+        let input = match outcome {
+            Outcome::Rejected(_) => user_record.original.as_ref(),
+            Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered => {
+                user_record.data.as_ref().ok().filter(|_| self.rules.join_input)
+            }
+        };
+        entry_size(outcome) + input.map_or(0, Bytes::len)
     }
 
-    /// Removes and returns the deliverable lines in batch order, if there are at least `lines_min` of them.
-    pub(super) fn take_ready(&mut self, lines_min: usize) -> Option<Vec<PendingLine>> {
-        if self.has_delivery_failed || self.ready.len() < lines_min {
+    /// Removes and returns the records of the next delivery in batch order: from `lines_min` to `lines_max` records, or
+    /// fewer that take [`DELIVERY_BYTES`] or more.
+    pub(super) fn take_ready(&mut self, lines_min: usize, lines_max: usize) -> Option<Vec<usize>> {
+        let is_large = self.ready_bytes >= DELIVERY_BYTES;
+        if self.has_delivery_failed || self.ready.is_empty() || self.ready.len() < lines_min && !is_large {
             return None;
         }
-        if self.mode == OutputMode::Unordered {
-            let mut lines = std::mem::take(&mut self.ready);
-            lines.sort_by_key(|line| line.index);
-            return Some(lines);
+        let deliverable = match self.rules.mode {
+            OutputMode::Unordered => {
+                self.ready.sort_unstable();
+                self.ready.len()
+            }
+            OutputMode::Ordered => self.deliverable(),
+        };
+        if deliverable == 0 || deliverable < lines_min && !is_large {
+            return None;
         }
-        // If the rest of the batch failed, it would be redelivered from the Kinesis record at `from`.
+        let mut bytes = 0;
+        let fits = |index: &&usize| {
+            let is_full = bytes >= DELIVERY_BYTES;
+            bytes += self.size(**index);
+            !is_full
+        };
+        let candidates = self.ready.iter().take(deliverable.min(lines_max));
+        let count = candidates.take_while(fits).count();
+        let taken: Vec<_> = self.ready.drain(..count).collect();
+        self.ready_bytes -= taken.iter().map(|index| self.size(*index)).sum::<usize>();
+        Some(taken)
+    }
+
+    /// Returns the number of ready records that would not be redelivered if the rest of the batch failed. If there are
+    /// none, because a large Kinesis record is unfinished, the finished part of it counts.
+    fn deliverable(&self) -> usize {
         let next = self.batch.user_records.get(self.next);
         let finished = next.map_or(self.batch.records.len(), |user_record| user_record.record_index);
         let from = checkpointable_prefix(self.batch.records, finished).unwrap_or_default();
-        let deliverable = self.ready.partition_point(|line| line.record_index < from);
-        (deliverable >= lines_min).then(|| self.ready.drain(..deliverable).collect())
+        let is_before = |index: &usize| {
+            let user_record = self.batch.user_records.get(*index);
+            user_record.is_some_and(|user_record| user_record.record_index < from)
+        };
+        match self.ready.partition_point(is_before) {
+            0 if self.ready_bytes > self.rules.held_bytes_max => self.ready.len(),
+            deliverable => deliverable,
+        }
     }
 
-    /// Records the result of a delivery.
-    pub(super) fn record_result(&mut self, result: &PutResult) {
-        let PutResult {
-            indexes,
-            undelivered,
-            at,
-        } = result;
-        self.has_delivery_failed |= !undelivered.is_empty();
-        let undelivered: HashSet<_> = undelivered.iter().collect();
-        let delivered = indexes.iter().filter(|index| !undelivered.contains(index));
-        let mut oldest_ms: Option<u64> = None;
-        for index in delivered {
-            if let (Some(slot), Some(is_delivered)) = (self.outcomes.get_mut(*index), self.is_delivered.get_mut(*index))
-            {
-                // The delivered payload is no longer needed.
-                let outcome = slot.replace(Outcome::Delivered);
-                *is_delivered = true;
-                if self.delivered.count(outcome) {
-                    let arrival = self
-                        .batch
-                        .record_of(*index)
-                        .and_then(|record| record.approximate_arrival_ms);
-                    oldest_ms = oldest_ms.into_iter().chain(arrival).min();
+    /// Builds the lines of these records, up to the first record that is unfinished. Returns the lines and the index of
+    /// that record.
+    pub(super) fn build_lines(
+        &mut self,
+        indexes: &[usize],
+        builder: &LineBuilder<'_>,
+    ) -> (Vec<PendingLine>, Option<usize>) {
+        let mut lines = Vec::with_capacity(indexes.len());
+        let mut unfinished = None;
+        for index in indexes {
+            let has_payload = !self.without_payload.contains(index);
+            let outcome = self.outcomes.get_mut(*index).and_then(Option::as_mut);
+            let line = outcome.and_then(|outcome| builder.build(*index, outcome, has_payload));
+            if line.is_none() {
+                unfinished = unfinished.or(Some(*index));
+                if self.rules.mode == OutputMode::Ordered {
+                    self.block(*index);
+                    break;
                 }
+            }
+            lines.extend(line);
+        }
+        (lines, unfinished)
+    }
+
+    /// Ends the prefix at `index` in `ordered` mode.
+    fn block(&mut self, index: usize) {
+        self.is_blocked = true;
+        self.next = self.next.min(index);
+        self.ready.clear();
+        self.ready_bytes = 0;
+    }
+
+    /// Records the result of a delivery. A refused prediction is rejected, and a refused dead letter is delivered again
+    /// without its payload. If it is refused once more, it fails.
+    pub(super) fn record_result(&mut self, result: PutResult) {
+        self.has_delivery_failed |= !result.undelivered.is_empty();
+        let mut oldest_ms: Option<u64> = None;
+        for index in result.delivered {
+            // The delivered payload is no longer needed.
+            let outcome = self
+                .outcomes
+                .get_mut(index)
+                .and_then(|slot| slot.replace(Outcome::Delivered));
+            self.mark_delivered(index);
+            if self.delivered.count(outcome) {
+                let record = self.batch.record_of(index);
+                let arrival = record.and_then(|record| record.approximate_arrival_ms);
+                oldest_ms = oldest_ms.into_iter().chain(arrival).min();
             }
         }
         let oldest = oldest_ms.map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
         // If this clock is behind the stream's, the arrival can be in the future. The age is then 0.
-        let age = oldest.map(|arrival| at.duration_since(arrival).unwrap_or_default());
+        let age = oldest.map(|arrival| result.at.duration_since(arrival).unwrap_or_default());
         self.delivered.oldest_age = self.delivered.oldest_age.max(age);
+        for (index, reason) in result.refused {
+            self.refuse(index, &reason);
+        }
+    }
+
+    fn refuse(&mut self, index: usize, reason: &str) {
+        let Some(Some(outcome)) = self.outcomes.get_mut(index) else {
+            return;
+        };
+        if matches!(outcome, Outcome::Rejected(_)) {
+            if !self.without_payload.insert(index) {
+                *outcome = Outcome::Failed(Failure::DeadLetterRefused);
+            }
+        } else {
+            *outcome = Outcome::Rejected(Rejection {
+                kind: RejectionKind::PredictionRefused,
+                message: format!("OUTPUT does not accept the prediction: {reason}"),
+            });
+        }
+        if self.is_finished(index) {
+            self.ready.sort_unstable();
+        } else if self.rules.mode == OutputMode::Ordered {
+            self.block(index);
+        }
     }
 
     /// Returns `true` if a delivery left lines undelivered.
@@ -200,15 +314,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::delivery::destination::Destination;
-    use crate::delivery::projection::Projection;
-    use crate::delivery::{LineFormat, OutputFormat};
     use crate::endpoint::Response;
     use crate::event;
     use crate::event::UserRecord;
-    use crate::inference::format::json_path::JsonPath;
     use crate::inference::read_prediction;
-    use crate::outcome::Failure;
 
     fn predicted() -> Outcome {
         Outcome::Predicted(read_prediction(Response {
@@ -220,7 +329,7 @@ mod tests {
 
     /// Calls `check` with three Kinesis records of two user records each. All are predicted except the second user
     /// record of the second Kinesis record.
-    fn with_progress(mode: OutputMode, check: impl FnOnce(&mut Progress<'_>)) {
+    fn with_progress(mode: OutputMode, held_bytes_max: usize, check: impl FnOnce(&mut Progress<'_>)) {
         let entry = |number: u32| format!(r#"{{"kinesis":{{"sequenceNumber":"{number}","data":""}}}}"#);
         let entries = [7, 8, 9].map(entry).join(",");
         let payload = format!(r#"{{"Records":[{entries}]}}"#);
@@ -236,68 +345,87 @@ mod tests {
             user_records: &user_records,
             stream_arn: "",
         };
-        let line_format = LineFormat {
-            format: OutputFormat::Envelope,
-            projection: Projection {
-                join_input: false,
-                output_filter: JsonPath::parse("$").unwrap(),
-                record_type: None,
-            },
+        let rules = ProgressRules {
+            mode,
+            is_rejected_unfinished: false,
+            join_input: false,
+            held_bytes_max,
         };
-        let builder = LineBuilder {
-            output: &Destination::None,
-            dead_letter: None,
-            line_format: &line_format,
-            batch,
-            endpoint: "fraud",
-        };
-        let mut progress = Progress::new(batch, mode);
+        let mut progress = Progress::new(batch, rules);
         for index in [5, 4, 0, 2, 1] {
-            progress.settle(index, predicted(), &builder);
+            progress.settle(index, predicted());
         }
-        progress.settle(3, Outcome::Failed(Failure::OutOfTime), &builder);
+        progress.settle(3, Outcome::Failed(Failure::OutOfTime));
         check(&mut progress);
     }
 
-    fn put_result(indexes: &[usize], undelivered: &[usize]) -> PutResult {
+    fn put_result(delivered: &[usize], undelivered: &[usize], refused: &[usize]) -> PutResult {
         PutResult {
-            indexes: indexes.to_vec(),
+            delivered: delivered.to_vec(),
             undelivered: undelivered.to_vec(),
+            refused: refused.iter().map(|index| (*index, "too long".to_owned())).collect(),
             at: UNIX_EPOCH,
         }
     }
 
-    fn indexes(lines: &[PendingLine]) -> Vec<usize> {
-        lines.iter().map(|line| line.index).collect()
-    }
-
     #[test]
     fn only_whole_kinesis_records_are_delivered_in_order() {
-        with_progress(OutputMode::Ordered, |progress| {
-            assert!(progress.take_ready(3).is_none());
-            let lines = progress.take_ready(1).unwrap();
+        with_progress(OutputMode::Ordered, 10_000, |progress| {
+            assert_eq!(progress.take_ready(3, 9), None);
             assert_eq!(
-                indexes(&lines),
+                progress.take_ready(1, 9).unwrap(),
                 [0, 1],
                 "the second record would be redelivered with half of it delivered"
             );
-            progress.record_result(&put_result(&[0, 1], &[]));
+            progress.record_result(put_result(&[0, 1], &[], &[]));
             assert_eq!(progress.finished_prefix(), 1);
-            assert!(progress.take_ready(1).is_none());
+            assert_eq!(progress.take_ready(1, 9), None);
+        });
+    }
+
+    #[test]
+    fn the_finished_part_of_a_kinesis_record_is_delivered_if_the_memo_could_not_keep_it() {
+        with_progress(OutputMode::Ordered, 100, |progress| {
+            assert_eq!(progress.take_ready(1, 9).unwrap(), [0, 1]);
+            progress.record_result(put_result(&[0, 1], &[], &[]));
+            assert_eq!(progress.take_ready(1, 9).unwrap(), [2]);
+            progress.record_result(put_result(&[2], &[], &[]));
+            assert_eq!(progress.finished_prefix(), 1);
+            assert_eq!(progress.delivered().predicted, 3);
         });
     }
 
     #[test]
     fn unordered_delivery_is_tracked_per_user_record() {
-        with_progress(OutputMode::Unordered, |progress| {
-            let lines = progress.take_ready(1).unwrap();
-            assert_eq!(indexes(&lines), [0, 1, 2, 4, 5]);
-            progress.record_result(&put_result(&[0, 1, 2, 4, 5], &[1, 4]));
+        with_progress(OutputMode::Unordered, 10_000, |progress| {
+            assert_eq!(progress.take_ready(1, 3).unwrap(), [0, 1, 2]);
+            assert_eq!(progress.take_ready(1, 9).unwrap(), [4, 5]);
+            progress.record_result(put_result(&[0, 2, 5], &[1, 4], &[]));
             assert_eq!(progress.finished_prefix(), 0);
             let delivered =
                 |(index, outcome): (usize, &Outcome)| matches!(outcome, Outcome::Delivered).then_some(index);
             assert_eq!(progress.outcomes().filter_map(delivered).collect::<Vec<_>>(), [0, 2, 5]);
             assert_eq!(progress.delivered().predicted, 3);
+        });
+    }
+
+    #[test]
+    fn a_refused_prediction_is_rejected_and_a_refused_dead_letter_is_delivered_without_its_payload() {
+        with_progress(OutputMode::Ordered, 10_000, |progress| {
+            assert_eq!(progress.take_ready(1, 9).unwrap(), [0, 1]);
+            progress.record_result(put_result(&[1], &[], &[0]));
+            assert_eq!(progress.take_ready(1, 9).unwrap(), [0], "as a dead letter");
+            progress.record_result(put_result(&[], &[], &[0]));
+            assert!(progress.without_payload.contains(&0));
+            assert_eq!(progress.take_ready(1, 9).unwrap(), [0], "without payload");
+            progress.record_result(put_result(&[], &[], &[0]));
+            let failure = progress.outcomes().find_map(|(index, outcome)| match outcome {
+                Outcome::Failed(failure) if index == 0 => Some(failure.clone()),
+                Outcome::Predicted(_) | Outcome::Rejected(_) | Outcome::Failed(_) | Outcome::Delivered => None,
+            });
+            assert_eq!(failure, Some(Failure::DeadLetterRefused));
+            assert_eq!(progress.take_ready(1, 9), None);
+            assert_eq!(progress.finished_prefix(), 0);
         });
     }
 }

@@ -65,9 +65,14 @@ impl<'b> Batch<'b> {
     /// number.
     pub fn id(&self, index: usize) -> Option<String> {
         let user_record = self.user_records.get(index)?;
-        let record = self.record_of(index)?;
-        let record_id = record.event_id.as_deref().or(record.sequence_number.as_deref())?;
+        let record_id = self.record_id(index)?;
         Some(format!("{record_id}-{}", user_record.sub_sequence_number))
+    }
+
+    /// Returns the event ID or the sequence number of the Kinesis record that holds the user record of this index.
+    pub fn record_id(&self, index: usize) -> Option<&'b str> {
+        let record = self.record_of(index)?;
+        record.event_id.as_deref().or(record.sequence_number.as_deref())
     }
 }
 

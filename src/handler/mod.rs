@@ -79,7 +79,7 @@ impl<E: Endpoint> Handler<E> {
             format: config.output_format,
             projection: config.projection.clone(),
         };
-        let delivery = Delivery::new(output, dead_letter, line_format, config.output_mode);
+        let delivery = Delivery::new(output, dead_letter, line_format, config.output_mode, config.memo_bytes);
         let memo = Memo::new(config.memo_bytes);
         let policy = DispatchPolicy {
             retry: config.retry,
@@ -226,19 +226,21 @@ impl<E: Endpoint> Handler<E> {
         if !self.memo.is_on() || from == batch.records.len() {
             return;
         }
-        for (index, outcome) in progress.into_outcomes() {
-            let user_record = batch.user_records.get(index);
+        let with_earlier_failure = |(index, outcome): (usize, Outcome)| {
             let before = failed_before.get_mut(index).and_then(Option::take);
-            let outcome = match (outcome, before) {
+            match (outcome, before) {
                 (Outcome::Failed(failure), Some(before)) if !failure.is_possibly_record_fault() => {
-                    Outcome::Failed(before)
+                    (index, Outcome::Failed(before))
                 }
-                (outcome, _) => outcome,
-            };
-            if user_record.is_some_and(|user_record| user_record.record_index >= from) {
-                self.memo.remember(batch, index, outcome);
+                (outcome, _) => (index, outcome),
             }
-        }
+        };
+        let is_redelivered = |index: usize| {
+            let user_record = batch.user_records.get(index);
+            user_record.is_some_and(|user_record| user_record.record_index >= from)
+        };
+        let outcomes = progress.into_outcomes().filter(|(index, _)| is_redelivered(*index));
+        self.memo.remember(batch, outcomes.map(with_earlier_failure).collect());
     }
 }
 

@@ -182,9 +182,9 @@ fn inference_id(sequence_number: &str, sub_sequence_number: u64) -> String {
     sha256(&id)
 }
 
-/// Returns the SHA-256 of the text in hexadecimal, 64 characters.
-pub(crate) fn sha256(text: &str) -> String {
-    format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(text)))
+/// Returns the SHA-256 of the bytes in hexadecimal, 64 characters.
+pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(bytes)))
 }
 
 #[cfg(test)]

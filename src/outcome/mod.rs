@@ -41,8 +41,8 @@ pub enum Failure {
     },
     /// The deadline passed: no further attempt was started, or the attempt in flight was cancelled.
     OutOfTime,
-    /// The record is rejected, but its dead letter is larger than `DEAD_LETTER` accepts.
-    DeadLetterTooLarge,
+    /// The record is rejected, but `DEAD_LETTER` does not accept its dead letter, not even without the payload.
+    DeadLetterRefused,
     /// The records before this one, decompressed, already take all the memory that one invocation may use.
     BatchTooLarge,
     /// A record before this one failed. The mapping redelivers this one in any case, so no further attempt was made.
@@ -58,7 +58,7 @@ impl Failure {
                 FaultKind::Overload => fault.is_from_container,
                 FaultKind::Unreachable | FaultKind::Misconfigured => false,
             },
-            Self::DeadLetterTooLarge => true,
+            Self::DeadLetterRefused => true,
             Self::OutOfTime | Self::BatchTooLarge | Self::AfterFailure => false,
         }
     }
@@ -81,7 +81,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Fault { fault, .. } => fault.fmt(f),
             Self::OutOfTime => f.write_str("the deadline passed before it was finished"),
-            Self::DeadLetterTooLarge => f.write_str("its dead letter is larger than DEAD_LETTER accepts"),
+            Self::DeadLetterRefused => f.write_str("DEAD_LETTER does not accept its dead letter"),
             Self::BatchTooLarge => f.write_str("the batch decompresses to more than one invocation may hold"),
             Self::AfterFailure => f.write_str("a record before it failed"),
         }
@@ -123,4 +123,6 @@ pub enum RejectionKind {
     GivenUp,
     /// The endpoint answered, but the prediction is larger than OUTPUT accepts.
     PredictionTooLarge,
+    /// The endpoint answered, but OUTPUT can never accept the prediction.
+    PredictionRefused,
 }

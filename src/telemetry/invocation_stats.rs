@@ -52,7 +52,7 @@ pub struct InvocationStats {
 pub enum Cause {
     Fault(FaultKind),
     OutOfTime,
-    DeadLetterTooLarge,
+    DeadLetterRefused,
     BatchTooLarge,
     AfterFailure,
     /// The record was predicted or rejected, but a record before it has failed.
@@ -67,7 +67,7 @@ impl Cause {
             Outcome::Failed(failure) => Some(match failure {
                 Failure::Fault { fault, .. } => Self::Fault(fault.kind),
                 Failure::OutOfTime => Self::OutOfTime,
-                Failure::DeadLetterTooLarge => Self::DeadLetterTooLarge,
+                Failure::DeadLetterRefused => Self::DeadLetterRefused,
                 Failure::BatchTooLarge => Self::BatchTooLarge,
                 Failure::AfterFailure => Self::AfterFailure,
             }),

@@ -4,7 +4,8 @@ use super::invocation_stats::{Cause, InvocationStats};
 use super::metric_value::MetricValue;
 use crate::outcome::FaultKind::{self, Misconfigured, Overload, Suspect, Unreachable};
 use crate::outcome::RejectionKind::{
-    BrokenRecord, GivenUp, PayloadTooLarge, PredictionTooLarge, Refused, UnpackedTooLarge, WrongShape,
+    BrokenRecord, GivenUp, PayloadTooLarge, PredictionRefused, PredictionTooLarge, Refused, UnpackedTooLarge,
+    WrongShape,
 };
 
 /// A metric. `docs/metrics.md` lists all of them.
@@ -73,7 +74,7 @@ macro_rules! failed {
 }
 
 /// All metrics.
-pub const METRICS: [Metric; 36] = [
+pub const METRICS: [Metric; 37] = [
     always("KinesisRecords", "Kinesis records in the event", |it| {
         MetricValue::Count(it.kinesis_records)
     }),
@@ -185,6 +186,11 @@ pub const METRICS: [Metric; 36] = [
         PredictionTooLarge,
         "its prediction is larger than OUTPUT accepts"
     ),
+    rejected!(
+        "RejectedPredictionRefused",
+        PredictionRefused,
+        "OUTPUT can never accept its prediction"
+    ),
     failed!(
         "FailedRefused",
         Cause::Fault(FaultKind::Refused),
@@ -222,9 +228,9 @@ pub const METRICS: [Metric; 36] = [
         "the batch decompresses to more than one invocation may hold"
     ),
     failed!(
-        "FailedDeadLetterTooLarge",
-        Cause::DeadLetterTooLarge,
-        "its dead letter is larger than DEAD_LETTER accepts"
+        "FailedDeadLetterRefused",
+        Cause::DeadLetterRefused,
+        "DEAD_LETTER does not accept its dead letter, not even without the payload"
     ),
     failed!(
         "FailedWaiting",

@@ -99,7 +99,7 @@ fn log_failures(batch: &Batch<'_>, progress: &Progress<'_>) {
             }
             Failure::Fault { .. }
             | Failure::OutOfTime
-            | Failure::DeadLetterTooLarge
+            | Failure::DeadLetterRefused
             | Failure::BatchTooLarge
             | Failure::AfterFailure => warn!(records, first, "failed: {failure}"),
         }

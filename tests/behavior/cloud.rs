@@ -70,9 +70,14 @@ pub(crate) struct Request {
     pub(crate) bytes: usize,
 }
 
+/// Decides from its text whether an entry is never accepted.
+type Refuse = Box<dyn Fn(&str) -> bool + Send>;
+
 #[derive(Default)]
 struct State {
     decide: Option<Decide>,
+    refuse: Option<Refuse>,
+    refuses_requests: bool,
     requests: Vec<Request>,
     taken: Vec<Taken>,
     objects: BTreeMap<String, String>,
@@ -109,6 +114,19 @@ impl Cloud {
     pub(crate) fn deciding(decide: impl FnMut(usize, usize) -> Fate + Send + 'static) -> Self {
         let cloud = Self::default();
         cloud.state.lock().unwrap().decide = Some(Box::new(decide));
+        cloud
+    }
+
+    /// Makes the services refuse for good each entry for which `refuse` returns true.
+    pub(crate) fn refusing(self, refuse: impl Fn(&str) -> bool + Send + 'static) -> Self {
+        self.state.lock().unwrap().refuse = Some(Box::new(refuse));
+        self
+    }
+
+    /// Makes the services refuse for good each request with such an entry, instead of the entry.
+    pub(crate) fn refusing_requests(self, refuse: impl Fn(&str) -> bool + Send + 'static) -> Self {
+        let cloud = self.refusing(refuse);
+        cloud.state.lock().unwrap().refuses_requests = true;
         cloud
     }
 
@@ -170,7 +188,7 @@ impl Cloud {
 
     async fn serve(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let put = Put::read(&request);
-        let fate = {
+        let (fate, refused) = {
             let mut state = self.state.lock().unwrap();
             let number = state.requests.len();
             state.requests.push(Request {
@@ -185,7 +203,11 @@ impl Cloud {
             let decide = state.decide.as_mut();
             let fate = decide.map_or(Fate::Taken(5), |decide| decide(number, put.entries.len()));
             state.faults += u64::from(fate.is_fault());
-            fate
+            let is_refused = |entry: &Taken| state.refuse.as_ref().is_some_and(|refuse| refuse(&entry.text));
+            let refused: Vec<_> = put.entries.iter().map(is_refused).collect();
+            let is_refused_whole = refused.contains(&true) && (state.refuses_requests || put.service == "s3");
+            let refusal = Fate::Refused(400, "ValidationException");
+            (if is_refused_whole { refusal } else { fate }, refused)
         };
         let _in_flight = InFlight(&self);
         match &fate {
@@ -194,20 +216,26 @@ impl Cloud {
             Fate::Partly(_) | Fate::Refused(..) | Fate::TakenWithoutResponse => sleep(Duration::from_millis(5)).await,
         }
         if let Fate::Refused(status, code) = fate {
-            return Ok(answer(status, &[("x-amzn-errortype", code)], "{}"));
+            let body = match put.service {
+                "s3" => format!("<Error><Code>{code}</Code><Message>m</Message></Error>"),
+                _ => "{}".to_owned(),
+            };
+            return Ok(answer(status, &[("x-amzn-errortype", code)], &body));
         }
         let is_taken = |index: usize| match &fate {
             Fate::Partly(taken) => *taken.get(index).unwrap_or(&true),
             Fate::Taken(_) | Fate::Refused(..) | Fate::TakenWithoutResponse | Fate::Hangs => true,
         };
-        let accepted: Vec<_> = (0..put.entries.len()).map(is_taken).collect();
+        let accepted: Vec<_> = (0..put.entries.len())
+            .map(|index| is_taken(index) && !refused[index])
+            .collect();
         self.take(&put, &accepted);
         if fate == Fate::TakenWithoutResponse {
             return Err(ConnectorError::io(
                 io::Error::from(io::ErrorKind::ConnectionReset).into(),
             ));
         }
-        Ok(put.answer(&accepted))
+        Ok(put.answer(&accepted, &refused))
     }
 
     fn take(&self, put: &Put, accepted: &[bool]) {
@@ -287,14 +315,17 @@ impl Put {
         }
     }
 
-    fn answer(&self, accepted: &[bool]) -> HttpResponse {
-        let numbered = || accepted.iter().enumerate();
+    /// Returns the response: each entry is accepted, `refused` for good, or not accepted this time.
+    fn answer(&self, accepted: &[bool], refused: &[bool]) -> HttpResponse {
+        let numbered = || accepted.iter().zip(refused).enumerate();
         let failed = accepted.iter().filter(|taken| !**taken).count();
-        let results = |taken: Value, refused: Value| -> Vec<Value> {
-            accepted
-                .iter()
-                .map(|is_taken| if *is_taken { taken.clone() } else { refused.clone() })
-                .collect()
+        let results = |taken: Value, throttled: Value| -> Vec<Value> {
+            let result = |(_, (is_taken, is_refused)): (usize, (&bool, &bool))| match (is_taken, is_refused) {
+                (true, _) => taken.clone(),
+                (false, true) => json!({"ErrorCode": "InvalidArgumentException", "ErrorMessage": "never"}),
+                (false, false) => throttled.clone(),
+            };
+            numbered().map(result).collect()
         };
         let body = match self.service {
             "kinesis" => {
@@ -309,14 +340,19 @@ impl Put {
                 json!({"FailedPutCount": failed, "RequestResponses": results(taken, refused)})
             }
             "sqs" => {
-                let taken = numbered().filter(|(_, taken)| **taken);
+                let taken = numbered().filter(|(_, (taken, _))| **taken);
                 let taken = taken
                     .map(|(number, _)| json!({"Id": number.to_string(), "MessageId": "1", "MD5OfMessageBody": "0"}));
-                let refused = numbered().filter(|(_, taken)| !**taken);
-                let refused = refused.map(
-                    |(number, _)| json!({"Id": number.to_string(), "Code": "InternalError", "SenderFault": false}),
-                );
-                json!({"Successful": taken.collect::<Vec<_>>(), "Failed": refused.collect::<Vec<_>>()})
+                let failed = numbered().filter(|(_, (taken, _))| !**taken);
+                let failed = failed.map(|(number, (_, is_refused))| {
+                    let code = if *is_refused {
+                        "InvalidParameterValue"
+                    } else {
+                        "InternalError"
+                    };
+                    json!({"Id": number.to_string(), "Code": code, "SenderFault": is_refused, "Message": "never"})
+                });
+                json!({"Successful": taken.collect::<Vec<_>>(), "Failed": failed.collect::<Vec<_>>()})
             }
             _ if accepted.first() == Some(&false) => return answer(503, &[], "<Error><Code>SlowDown</Code></Error>"),
             _ => return answer(200, &[("etag", "\"1\"")], ""),

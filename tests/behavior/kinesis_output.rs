@@ -205,23 +205,6 @@ async fn a_prediction_is_too_large_for_output() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_letter_is_too_large_for_dead_letter() {
-    let (dead_letter, requests) = stream(&[taken(&[true])]);
-    let large = "x".repeat(800 * 1024);
-    let mut poison = entry("1");
-    poison["kinesis"]["data"] = BASE64.encode(&large).into();
-    let mut scenario = Scenario::of(0).dead_letter(dead_letter);
-    scenario = scenario.body(&large, Behavior::Fail(FaultKind::Refused));
-    let running = scenario.start();
-    let event = json!({ "Records": [entry("0"), poison, entry("2")] });
-    let response = running.invoke_event(&event).await.unwrap();
-    let ran = running.finish(response);
-    ran.assert_redelivered_from(1);
-    assert_eq!(ran.predicted, [0]);
-    assert!(event_ids(&requests).is_empty(), "it is never truncated");
-}
-
-#[tokio::test(start_paused = true)]
 async fn output_or_dead_letter_is_the_events_own_stream() {
     let event = |arn: &str| {
         let mut entry = entry("0");

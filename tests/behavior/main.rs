@@ -35,6 +35,7 @@ mod preparation;
 mod properties;
 mod records;
 mod redelivery;
+mod refusals;
 mod retry;
 mod retry_after;
 mod retry_budget;

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream::delivery::DestinationSetting;
 use instream::delivery::destination::stdout::StdoutLines;
 use instream::outcome::FaultKind::{Misconfigured, Overload, Refused, Suspect, Unreachable};
 use instream::telemetry::emf::{Metrics, Origin};
@@ -20,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, advance};
 
 use crate::cloud::{Cloud, Fate};
+use crate::destinations::queue;
 use crate::emf;
 use crate::support::{Behavior, Running, Scenario, entry};
 
@@ -91,12 +91,12 @@ async fn rejected() -> Vec<Running> {
     let limit = Scenario::of(0).with("DECOMPRESS_LIMIT_BYTES", "1000");
     let compressed = gzip(&[b'7'; 2000]);
     let cloud = Cloud::deciding(|_, _| Fate::Taken(1));
-    let output = cloud.open(&DestinationSetting::Sqs(
-        "https://sqs.eu-central-1.amazonaws.com/123456789012/scores".to_owned(),
-    ));
+    let output = cloud.open(&queue());
     let small = Scenario::of(0)
         .output(output)
         .record(0, Behavior::PredictBytes(2_000_000));
+    let queue = Cloud::default().refusing(|_| true).open(&queue());
+    let refused = Scenario::of(0).output(queue);
     let mut broken = entry("0");
     broken["kinesis"]["data"] = "no base64".into();
     let old = Scenario::of(0).with("GIVE_UP_AFTER_S", "0");
@@ -108,20 +108,15 @@ async fn rejected() -> Vec<Running> {
         after(Scenario::of(0).record(0, Behavior::Fail(Refused)), 2).await,
         after(old.record(0, Behavior::Fail(Suspect)), 2).await,
         after(small, 1).await,
+        after(refused, 1).await,
     ]
 }
 
 /// Runs one batch for each reason to fail a record.
 async fn failed() -> Vec<Running> {
-    let cloud = Cloud::deciding(|_, _| Fate::Taken(1));
-    let queue = cloud.open(&DestinationSetting::Sqs(
-        "https://sqs.eu-central-1.amazonaws.com/123456789012/scores".to_owned(),
-    ));
-    let large = "x".repeat(1_000_000);
-    let too_large = Scenario::of(0)
-        .with("PROBE", "1")
-        .dead_letter(queue)
-        .body(&large, Behavior::Fail(Refused));
+    let queue = Cloud::default().refusing(|_| true).open(&queue());
+    let refused = Scenario::of(0).dead_letter(queue);
+    let refused = refused.record(0, Behavior::Fail(Refused));
     let short = Scenario::of(0).deadline(Some(Duration::from_secs(2)));
     let one = Scenario::of(0).with("CAPACITY", "1").with("MAX_ATTEMPTS", "1");
     let limit = Scenario::of(0).with("DECOMPRESS_LIMIT_BYTES", "1000");
@@ -135,7 +130,7 @@ async fn failed() -> Vec<Running> {
         after(Scenario::of(0).record(0, Behavior::Fail(Misconfigured)), 1).await,
         after(short.record(0, Behavior::Hang), 1).await,
         after_event(limit, compressed).await,
-        after_event(too_large, vec![record("0", large.as_bytes())]).await,
+        after(refused, 2).await,
         after(Scenario::of(0).broken_output(), 1).await,
     ]
 }

@@ -90,7 +90,7 @@ impl TestCase {
         let script = self.scripts[number].iter().copied();
         let attempts = script.chain(std::iter::repeat(Behavior::PredictAfter(10)));
         let end = |behavior| match behavior {
-            Behavior::PredictAfter(_) | Behavior::PredictBytes(_) => Some(End::Predicted),
+            Behavior::PredictAfter(_) | Behavior::PredictBytes(_) | Behavior::PredictText(_) => Some(End::Predicted),
             _ if is_refusal(behavior) => Some(End::Rejected),
             Behavior::Fail(FaultKind::Misconfigured) | Behavior::FailAfter(_, FaultKind::Misconfigured) => {
                 Some(End::Failed)

@@ -16,6 +16,8 @@ pub(crate) enum Behavior {
     PredictAfter(u64),
     /// Answers at once with a text of this many bytes.
     PredictBytes(usize),
+    /// Answers at once with this text.
+    PredictText(&'static str),
     /// Answers a request for many records with a single prediction.
     Merge,
     /// Answers at once with this fault.
@@ -116,7 +118,7 @@ impl Behavior {
     /// Returns the precedence among the records of one request: the highest decides.
     fn precedence(self) -> u8 {
         match self {
-            Self::PredictAfter(_) | Self::PredictBytes(_) => 0,
+            Self::PredictAfter(_) | Self::PredictBytes(_) | Self::PredictText(_) => 0,
             Self::Merge | Self::FailAlone(_) => 1,
             Self::Fail(_) | Self::FailAfter(..) | Self::RetryAfter(_) | Self::NotReady | Self::ContainerOverload => 2,
             Self::MissingModel => 3,
@@ -197,6 +199,7 @@ impl ScriptedModel {
         match behavior {
             Behavior::PredictAfter(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
             Behavior::PredictBytes(bytes) => return Ok("x".repeat(bytes)),
+            Behavior::PredictText(text) => return Ok(text.to_owned()),
             Behavior::Merge if body.contains('\n') => return Ok("\"all\"".to_owned()),
             Behavior::FailAlone(kind) if !body.contains('\n') => return Err(ScriptedError::Fault(kind)),
             Behavior::Merge | Behavior::FailAlone(_) => {}

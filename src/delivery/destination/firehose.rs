@@ -3,7 +3,7 @@
 
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::primitives::Blob;
-use aws_sdk_firehose::types::Record;
+use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
 
 use super::OutputLine;
 use super::batch_put::{BatchLimits, PutError, Service, client_config};
@@ -34,11 +34,8 @@ impl Firehose {
         }
     }
 
-    /// Returns the line limit in bytes if the line exceeds it. The limit leaves room for the line break.
-    pub(super) fn exceeded_limit(line: &str) -> Option<usize> {
-        const MAX: usize = RECORD_BYTES_MAX - 1;
-        (line.len() > MAX).then_some(MAX)
-    }
+    /// The maximum size of a line, in bytes. It leaves room for the line break.
+    pub(super) const LINE_BYTES_MAX: usize = RECORD_BYTES_MAX - 1;
 }
 
 impl Service for Firehose {
@@ -52,14 +49,18 @@ impl Service for Firehose {
         line.text.len() + 1
     }
 
-    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<String>>, PutError> {
+    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<PutError>>, PutError> {
         let records = lines.iter().map(|line| record(line)).collect();
         let request = self.client.put_record_batch().delivery_stream_name(&self.stream);
         let response = request.set_records(Some(records)).send().await;
         let results = response
             .map_err(|error| PutError::from_sdk_error(&error))?
             .request_responses;
-        Ok(results.into_iter().map(|result| result.error_code).collect())
+        let error = |result: PutRecordBatchResponseEntry| {
+            let message = result.error_message();
+            result.error_code().map(|code| PutError::of_line(code, message))
+        };
+        Ok(results.into_iter().map(error).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 
 use super::OutputLine;
 use super::batch_put::{BatchLimits, PutError, Service, client_config};
@@ -37,11 +37,8 @@ impl Kinesis {
         }
     }
 
-    /// Returns the line limit in bytes if the line exceeds it. The limit leaves room for the longest partition key.
-    pub(super) fn exceeded_limit(line: &str) -> Option<usize> {
-        const MAX: usize = RECORD_BYTES_MAX - 4 * PARTITION_KEY_MAX;
-        (line.len() > MAX).then_some(MAX)
-    }
+    /// The maximum size of a line, in bytes. It leaves room for the longest partition key.
+    pub(super) const LINE_BYTES_MAX: usize = RECORD_BYTES_MAX - 4 * PARTITION_KEY_MAX;
 
     /// Returns `true` if `stream_arn` is this stream, for a function in this `account`. An unknown account or region is
     /// assumed to be the same.
@@ -67,12 +64,16 @@ impl Service for Kinesis {
         line.text.len() + line.partition_key.len()
     }
 
-    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<String>>, PutError> {
+    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<PutError>>, PutError> {
         let records = lines.iter().map(|line| record(line)).collect();
         let request = self.client.put_records().stream_name(&self.stream);
         let response = request.set_records(Some(records)).send().await;
         let results = response.map_err(|error| PutError::from_sdk_error(&error))?.records;
-        Ok(results.into_iter().map(|result| result.error_code).collect())
+        let error = |result: PutRecordsResultEntry| {
+            let message = result.error_message();
+            result.error_code().map(|code| PutError::of_line(code, message))
+        };
+        Ok(results.into_iter().map(error).collect())
     }
 }
 

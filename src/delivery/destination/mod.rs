@@ -5,7 +5,10 @@
 
 use std::io;
 
+use serde_json::value::RawValue;
 use tokio::time::Instant;
+
+use crate::inference::format::lazy_json::LazyJson;
 
 #[cfg(any(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs"))]
 mod batch_put;
@@ -38,6 +41,9 @@ use stdout::StdoutLines;
 /// The number of lines per delivery for a destination without request limits. The lines of a whole batch of 10,000
 /// records would take megabytes of memory.
 const DEFAULT_DELIVERY_LINES: usize = 500;
+/// The maximum size of a line in bytes for a destination without a limit of its own. The largest answer has 25 MiB,
+/// which is less than 34 MiB in base64.
+const ANY_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// One destination, opened once for the process and shared by concurrent invocations.
 #[derive(Debug)]
@@ -60,15 +66,37 @@ pub enum Destination {
     None,
 }
 
+/// The kind of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineKind {
+    /// A prediction, for OUTPUT.
+    Prediction,
+    /// A rejected record with the reason, for `DEAD_LETTER`.
+    DeadLetter,
+}
+
+impl LineKind {
+    /// Returns the name, which is part of keys and IDs. So lines of different kinds never replace each other if OUTPUT
+    /// and `DEAD_LETTER` are the same place.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prediction => "prediction",
+            Self::DeadLetter => "dead-letter",
+        }
+    }
+}
+
 /// The line to deliver for one user record, with the properties that some destinations need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputLine {
+    /// Whether the line is a prediction or a dead letter. All lines of a delivery have the same kind.
+    pub kind: LineKind,
     /// The line itself, without the line break at its end: one JSON object, or the model's output alone.
     pub text: String,
     /// The partition key of the record.
     pub partition_key: String,
-    /// The record's unique ID, which is the same for every delivery of the record: its ID in the shard, a space, and
-    /// the origin. Empty if the destination does not use IDs.
+    /// The line's unique ID, which is the same for every delivery of the record: its ID in the shard, a space, the kind
+    /// and the origin. Empty if the destination does not use IDs.
     pub id: String,
     /// The record's arrival time in the stream, in milliseconds since 1970. 0 if unknown.
     pub arrival_ms: u64,
@@ -79,6 +107,8 @@ pub struct OutputLine {
 pub struct DeliveryResult {
     /// The indexes of the lines that are not known to be delivered, in ascending order.
     pub undelivered: Vec<usize>,
+    /// The indexes of the lines that the destination will never accept, with the reason, which may quote a record.
+    pub refused: Vec<(usize, String)>,
     /// The error that left them undelivered.
     pub error: Option<DeliveryError>,
 }
@@ -125,22 +155,42 @@ impl Destination {
         }
     }
 
-    /// Returns the destination's line limit in bytes if the line exceeds it.
-    pub fn exceeded_limit(&self, line: &str) -> Option<usize> {
+    /// Returns the maximum size of a line, in bytes.
+    pub fn line_bytes_max(&self) -> usize {
         match self {
             #[cfg(feature = "kinesis")]
-            Self::Kinesis(_) => Kinesis::exceeded_limit(line),
+            Self::Kinesis(_) => Kinesis::LINE_BYTES_MAX,
             #[cfg(feature = "firehose")]
-            Self::Firehose(_) => Firehose::exceeded_limit(line),
+            Self::Firehose(_) => Firehose::LINE_BYTES_MAX,
             #[cfg(feature = "sqs")]
-            Self::Sqs(_) => Sqs::exceeded_limit(line),
+            Self::Sqs(_) => sqs::BYTES_MAX,
             #[cfg(feature = "s3")]
-            Self::S3(_) => None,
-            Self::Stdout(_) | Self::None => {
-                _ = line;
-                None
-            }
+            Self::S3(_) => ANY_LINE_BYTES_MAX,
+            Self::Stdout(_) | Self::None => ANY_LINE_BYTES_MAX,
         }
+    }
+
+    /// Returns the reason why the destination cannot carry this text as one line, if there is one.
+    pub fn text_refusal(&self, text: &str) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "kinesis")]
+            Self::Kinesis(_) => None,
+            #[cfg(feature = "sqs")]
+            Self::Sqs(_) => (!Sqs::allows(text)).then_some("it is empty or has characters that SQS does not allow"),
+            Self::None => None,
+            _ if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() => {
+                Some("it has line breaks, and the destination separates records by line breaks")
+            }
+            _ => serde_json::from_str(text).ok().and_then(|json| self.json_refusal(json)),
+        }
+    }
+
+    /// Returns the reason why the destination cannot carry this JSON on one line, if there is one.
+    pub fn json_refusal(&self, json: &RawValue) -> Option<&'static str> {
+        let is_log = matches!(self, Self::Stdout(_));
+        // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+        let is_metrics = || LazyJson::open(json).member("_aws").is_some();
+        (is_log && is_metrics()).then_some("CloudWatch would read it as metrics, because it has the member _aws")
     }
 
     /// Returns the number of lines to wait for before a delivery starts, while more outcomes are expected.
@@ -221,6 +271,7 @@ impl DeliveryResult {
     fn none_delivered(count: usize, error: DeliveryError) -> Self {
         Self {
             undelivered: (0..count).collect(),
+            refused: Vec::new(),
             error: Some(error),
         }
     }

@@ -1,8 +1,8 @@
 //! `s3:BUCKET/PREFIX`: one object of JSON lines for each delivery, of any size.
 //!
-//! An object's key depends only on its records: `PREFIX/YYYY/MM/DD/HH/FIRST_RECORD-HASH.jsonl`, with the hour at which
-//! the first record arrived in the stream, and a hash of the IDs of all records. So a second delivery of the same
-//! records overwrites their object, and other records never do.
+//! An object's key depends only on its lines: `PREFIX/YYYY/MM/DD/HH/KIND-FIRST_RECORD-HASH.jsonl`, with the hour at
+//! which the first record arrived in the stream, `prediction` or `dead-letter`, and a hash of the IDs of all lines. So
+//! a second delivery of the same lines overwrites their object, and other lines never do.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
@@ -50,7 +50,7 @@ impl Service for S3 {
         0
     }
 
-    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<String>>, PutError> {
+    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<PutError>>, PutError> {
         let mut body = String::with_capacity(lines.iter().map(|line| line.text.len() + 1).sum());
         for line in lines {
             body.push_str(&line.text);
@@ -66,9 +66,11 @@ impl Service for S3 {
 
 fn key(prefix: &str, lines: &[&OutputLine]) -> String {
     let ids: Vec<_> = lines.iter().map(|line| &*line.id).collect();
-    let hash = sha256(&ids.join("\n"));
+    let hash = sha256(ids.join("\n"));
     let hash = hash.get(..HASH_DIGITS).unwrap_or(&hash);
-    let (id, arrival_ms) = lines.first().map_or(("", 0), |line| (&*line.id, line.arrival_ms));
+    let first = lines.first();
+    let (id, arrival_ms) = first.map_or(("", 0), |line| (&*line.id, line.arrival_ms));
+    let kind = first.map_or("", |line| line.kind.name());
     // S3 allows any character in a key, but only these characters are safe in every tool.
     let to_safe = |character: char| {
         if character.is_ascii_alphanumeric() {
@@ -80,7 +82,7 @@ fn key(prefix: &str, lines: &[&OutputLine]) -> String {
     let record_id = id.split(' ').next().unwrap_or_default();
     let id: String = record_id.chars().take(128).map(to_safe).collect();
     let slash = if prefix.is_empty() { "" } else { "/" };
-    format!("{prefix}{slash}{}/{id}-{hash}.jsonl", hour(arrival_ms))
+    format!("{prefix}{slash}{}/{kind}-{id}-{hash}.jsonl", hour(arrival_ms))
 }
 
 /// Returns the UTC hour, such as `2026/11/25/20`.
@@ -94,9 +96,11 @@ fn hour(milliseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::destination::LineKind;
 
     fn key_of(prefix: &str, ids: &[&str], arrival_ms: u64) -> String {
         let line = |id: &&str| OutputLine {
+            kind: LineKind::Prediction,
             text: "{}".to_owned(),
             partition_key: String::new(),
             id: (*id).to_owned(),
@@ -110,7 +114,7 @@ mod tests {
     fn a_key_depends_only_on_its_records() {
         let one = key_of("fraud/dead", &["shardId-0:7-0", "shardId-0:8-0"], 1_795_419_096_520);
         let (start, hash) = one.rsplit_once('-').unwrap();
-        assert_eq!(start, "fraud/dead/2026/11/23/07/shardId-0-7-0");
+        assert_eq!(start, "fraud/dead/2026/11/23/07/prediction-shardId-0-7-0");
         assert_eq!(hash.len(), HASH_DIGITS + ".jsonl".len());
         assert_eq!(
             one,
@@ -124,9 +128,9 @@ mod tests {
         ] {
             assert_ne!(one, key_of("fraud/dead", others, 1_795_419_096_520), "{others:?}");
         }
-        assert!(key_of("", &["a"], 0).starts_with("1970/01/01/00/a-"));
+        assert!(key_of("", &["a"], 0).starts_with("1970/01/01/00/prediction-a-"));
         assert!(
-            key_of("", &["../x,y"], u64::MAX).contains("/---x-y-"),
+            key_of("", &["../x,y"], u64::MAX).contains("/prediction----x-y-"),
             "{}",
             key_of("", &["../x,y"], u64::MAX)
         );

@@ -17,8 +17,8 @@ use crate::inference::sha256;
 const MESSAGES_MAX: usize = 10;
 /// The maximum size of a `SendMessageBatch` request, in bytes. One message may have the same size, unless the queue is
 /// configured for less.
-const BYTES_MAX: usize = 1024 * 1024;
-/// The number of concurrent requests to a queue without order. It makes up for the few messages in a request.
+pub(super) const BYTES_MAX: usize = 1024 * 1024;
+/// The number of concurrent requests. It makes up for the few messages in a request.
 const CONCURRENT_REQUESTS: usize = 8;
 /// The maximum length of a message group ID and of a message deduplication ID, in characters.
 const IDENTIFIER_MAX: usize = 128;
@@ -41,9 +41,15 @@ impl Sqs {
         }
     }
 
-    /// Returns the line limit in bytes if the line exceeds it.
-    pub(super) fn exceeded_limit(line: &str) -> Option<usize> {
-        (body(line).len() > BYTES_MAX).then_some(BYTES_MAX)
+    /// Returns whether a message can have this body: a character at least, and only characters that SQS allows. Of the
+    /// others, the two that can occur in JSON are [escaped](body).
+    pub(super) fn allows(text: &str) -> bool {
+        let is_allowed = |character: char| match character {
+            '\t' | '\n' | '\r' => true,
+            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => false,
+            _ => true,
+        };
+        !text.is_empty() && text.chars().all(is_allowed)
     }
 
     fn message(&self, number: usize, line: &OutputLine) -> SendMessageBatchRequestEntry {
@@ -68,7 +74,7 @@ impl Service for Sqs {
         BatchLimits {
             lines: MESSAGES_MAX,
             bytes: BYTES_MAX,
-            concurrent_requests: if self.is_fifo { 1 } else { CONCURRENT_REQUESTS },
+            concurrent_requests: CONCURRENT_REQUESTS,
         }
     }
 
@@ -76,25 +82,36 @@ impl Service for Sqs {
         body(&line.text).len()
     }
 
-    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<String>>, PutError> {
+    /// In a FIFO queue, a message overtakes an earlier one of its group if the queue accepts only the later one. So a
+    /// message is sent after the earlier messages of its group were accepted.
+    fn group<'l>(&self, line: &'l OutputLine) -> Option<&'l str> {
+        self.is_fifo.then_some(&*line.partition_key)
+    }
+
+    async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<PutError>>, PutError> {
         let numbered = lines.iter().enumerate();
         let messages = numbered.map(|(number, line)| self.message(number, line)).collect();
         let request = self.client.send_message_batch().queue_url(&self.url);
         let response = request.set_entries(Some(messages)).send().await;
         let response = response.map_err(|error| PutError::from_sdk_error(&error))?;
-        let mut codes = vec![Some("the response has no result for it".to_owned()); lines.len()];
-        let mut set_code = |id: &str, code: Option<String>| {
-            if let Some(slot) = id.parse().ok().and_then(|number: usize| codes.get_mut(number)) {
-                *slot = code;
+        let mut errors = vec![Some(PutError::transient("the response has no result for it")); lines.len()];
+        let mut set_error = |id: &str, error: Option<PutError>| {
+            if let Some(slot) = id.parse().ok().and_then(|number: usize| errors.get_mut(number)) {
+                *slot = error;
             }
         };
         for accepted in response.successful {
-            set_code(&accepted.id, None);
+            set_error(&accepted.id, None);
         }
         for failed in response.failed {
-            set_code(&failed.id, Some(failed.code));
+            let error = if failed.sender_fault {
+                PutError::of_line(&failed.code, failed.message())
+            } else {
+                PutError::transient(&failed.code)
+            };
+            set_error(&failed.id, Some(error));
         }
-        Ok(codes)
+        Ok(errors)
     }
 }
 
