@@ -209,13 +209,14 @@ impl Delivery {
         }
     }
 
-    /// Delivers in three steps: the predictions before the first dead letter, all dead letters, then the predictions
-    /// after the first dead letter. After a failed step, the next steps deliver only the lines before the
-    /// first undelivered one, or nothing, so that a redelivery repeats few lines.
+    /// Delivers in three steps: the predictions of the Kinesis records before the first dead letter, all dead letters, then
+    /// the other predictions. After a failed step, the next steps deliver only the lines of the Kinesis records before the
+    /// first undelivered line, or nothing, so that a redelivery repeats few lines.
     async fn deliver_in_order(&self, mut lines: Vec<PendingLine>, schedule: Schedule) -> Vec<PutResult> {
         let end = schedule.delivery_end;
-        let first_dead_letter = lines.iter().position(PendingLine::is_dead_letter);
-        let after = lines.split_off(first_dead_letter.unwrap_or(lines.len()));
+        let first_dead_letter = lines.iter().find(|line| line.is_dead_letter());
+        let record_index = first_dead_letter.map_or(usize::MAX, |line| line.record_index);
+        let after = lines.split_off(lines.partition_point(|line| line.record_index < record_index));
         let before = put_lines(Some(&self.output), lines, end, schedule).await;
         if !before.undelivered.is_empty() {
             return vec![before, PutResult::skipped(&after, schedule)];

@@ -17,8 +17,8 @@ const SETTING_CODES: [&str; 9] = [
     "Signature",
     "Token",
 ];
-/// The error codes that concern the contents of a line. SQS returns `InvalidParameterValue` for a message that is larger
-/// than the queue's own `MaximumMessageSize`.
+/// The error codes that concern the contents of a line. SQS returns `InvalidParameterValue` for a message that is
+/// larger than the queue's own `MaximumMessageSize`.
 const LINE_CODES: [&str; 5] = [
     "BatchRequestTooLong",
     "EntityTooLarge",

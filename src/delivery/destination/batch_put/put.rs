@@ -14,8 +14,8 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(50),
     cap: Duration::from_secs(2),
 };
-/// The maximum number of requests that a service refuses as a whole before it accepts a line. A request of 500 lines with
-/// one line that is refused takes at most nine.
+/// The maximum number of requests that a service refuses as a whole before it accepts a line. A request of 500 lines
+/// with one line that is refused takes at most nine.
 const REFUSED_REQUESTS_MAX: usize = 20;
 
 /// The results for some of the lines of a delivery.
@@ -32,8 +32,8 @@ pub(super) struct Put {
 }
 
 impl Put {
-    /// Sends the lines of one request. Retries the lines that fail until `end`. If the service refuses the whole request,
-    /// it is halved until the line that is the cause stands alone.
+    /// Sends the lines of one request. Retries the lines that fail until `end`. If the service refuses the whole
+    /// request, it is halved until the line that is the cause stands alone.
     pub(super) async fn run<S: Service>(service: &S, lines: &[OutputLine], request: Vec<usize>, end: Instant) -> Self {
         let mut put = Self {
             unsent: VecDeque::from([request]),
