@@ -28,13 +28,17 @@ pub(super) enum CallError {
     Connection(ConnectorError),
     /// The response ended too early.
     Unreadable,
+    /// The response may have ended too early: nothing marks its end, or its stream was reset.
+    LengthUnknown,
+    /// The response is compressed. Contains the name of the content coding if it is a known one.
+    ContentCoding(Option<&'static str>),
     /// The response is larger than this limit, in bytes.
     TooLarge(usize),
 }
 
 impl CallError {
-    /// Returns the fault for the call's record. A connection that was lost after the request was sent is Suspect,
-    /// because the request may have crashed the server.
+    /// Returns the fault for the call's record. A connection that was lost after the request was sent, or a response that
+    /// is not HTTP, is Suspect, because the request may have crashed the server.
     pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Unbuildable => Fault::new(
@@ -68,13 +72,30 @@ impl CallError {
             ),
             Self::Connection(error) => {
                 let summary = format!("the connection failed: {}", causes(error));
-                if self.is_lost_connection() {
+                if self.is_lost_connection() || error.is_other() {
                     Fault::new(FaultKind::Suspect, summary)
                 } else {
                     Fault::new(FaultKind::Unreachable, summary)
                 }
             }
             Self::Unreadable => Fault::new(FaultKind::Suspect, "the response could not be read"),
+            Self::LengthUnknown => Fault {
+                remedy: "the endpoint must send a content-length or a chunked body",
+                ..Fault::new(
+                    FaultKind::Suspect,
+                    "the response may be incomplete: its end is not marked",
+                )
+            },
+            Self::ContentCoding(coding) => Fault {
+                remedy: "turn off compression in the endpoint: no request asks for it",
+                ..Fault::new(
+                    FaultKind::Suspect,
+                    match coding {
+                        Some(coding) => format!("the response has the content-encoding {coding}"),
+                        None => "the response has an unknown content-encoding".to_owned(),
+                    },
+                )
+            },
             Self::TooLarge(limit) => {
                 Fault::new(FaultKind::Suspect, format!("the response has more than {limit} bytes"))
             }

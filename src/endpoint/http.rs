@@ -17,6 +17,10 @@ use crate::outcome::Fault;
 
 mod fault;
 
+/// The statuses of a prediction. All of them come with a whole representation:
+/// <https://www.rfc-editor.org/rfc/rfc9110#name-successful-2xx>.
+const PREDICTION_STATUSES: &[u16] = &[200, 201, 203];
+
 /// The endpoint to call, and the authentication of the calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpTarget {
@@ -74,7 +78,7 @@ impl Http {
         };
         let key = key.map(|key| ApiKey::new(key, environment));
         Ok(Self {
-            transport: Transport::new(http, auth, key),
+            transport: Transport::new(http, PREDICTION_STATUSES, auth, key),
             name: url.name().to_owned(),
         })
     }
@@ -98,7 +102,7 @@ impl Endpoint for Http {
             .call(&request_template::per_call_headers(&call), &call.body)
             .await;
         let answer = answer.map_err(|error| error.fault())?;
-        if answer.is_success() {
+        if answer.is_prediction {
             return Ok(answer.into_response());
         }
         Err(fault::from_response(

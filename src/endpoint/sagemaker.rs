@@ -23,6 +23,10 @@ use fault::ErrorResponse;
 /// The maximum number of connections that are opened before the first event.
 const PRECONNECT_MAX: usize = 64;
 
+/// The status of a prediction:
+/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>.
+const PREDICTION_STATUSES: &[u16] = &[200];
+
 /// The `SageMaker` endpoint to call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SageMakerTarget {
@@ -65,7 +69,7 @@ impl SageMaker {
             signer: Box::new(Signer::new(template, SigningScope { region, service }, INFERENCE_ID)),
         };
         Ok(Self {
-            transport: Transport::new(http, auth, None),
+            transport: Transport::new(http, PREDICTION_STATUSES, auth, None),
             name,
         })
     }
@@ -89,7 +93,7 @@ impl Endpoint for SageMaker {
             .call(&request_template::per_call_headers(&call), &call.body)
             .await;
         let answer = answer.map_err(|error| error.fault())?;
-        if answer.is_success() {
+        if answer.is_prediction {
             return Ok(answer.into_response());
         }
         Err(ErrorResponse::read(&answer).fault(call.target_model.is_some()))

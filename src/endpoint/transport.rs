@@ -30,6 +30,8 @@ const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Transport {
     http: SharedHttpConnector,
+    /// The statuses of a prediction.
+    prediction_statuses: &'static [u16],
     auth: Auth,
     key: Option<ApiKey>,
     /// The last lookup of the host, if it failed.
@@ -49,9 +51,15 @@ pub(super) enum Auth {
 }
 
 impl Transport {
-    pub(super) fn new(http: SharedHttpConnector, auth: Auth, key: Option<ApiKey>) -> Self {
+    pub(super) fn new(
+        http: SharedHttpConnector,
+        prediction_statuses: &'static [u16],
+        auth: Auth,
+        key: Option<ApiKey>,
+    ) -> Self {
         Self {
             http,
+            prediction_statuses,
             auth,
             key,
             failed_lookup: Mutex::default(),
@@ -104,7 +112,7 @@ impl Transport {
             && let Ok(answer) = self.http.call(ping).await
         {
             // The connection returns to the pool after the response has been read.
-            _ = HttpAnswer::read(answer).await;
+            _ = HttpAnswer::read(answer, self.prediction_statuses).await;
         }
     }
 
@@ -187,7 +195,8 @@ impl Transport {
     async fn send(&self, request: HttpRequest) -> Result<HttpAnswer, CallError> {
         let answer = pin!(async {
             let answer = self.http.call(request).await;
-            HttpAnswer::read(answer.map_err(|error| self.connection_error(error))?).await
+            let answer = answer.map_err(|error| self.connection_error(error))?;
+            HttpAnswer::read(answer, self.prediction_statuses).await
         });
         match &self.auth {
             Auth::SigV4 { credentials, .. } => credentials.refresh_beside(answer).await,
@@ -254,7 +263,7 @@ mod tests {
             credentials: CachedCredentials::due_for_refresh(new).await,
             signer: Box::new(Signer::new(template, scope, "x-id")),
         };
-        let transport = Transport::new(SharedHttpConnector::new(SlowServer), auth, None);
+        let transport = Transport::new(SharedHttpConnector::new(SlowServer), &[200], auth, None);
         let started = Instant::now();
         for key in ["old", "new"] {
             transport.prepare().await.unwrap();

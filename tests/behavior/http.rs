@@ -75,7 +75,7 @@ async fn statuses_become_faults_after_one_call() {
         (Refused, &[400, 404, 406, 409, 413, 415, 422, 424][..]),
         (Misconfigured, &[301, 307, 401, 403, 405]),
         (Overload, &[429, 503]),
-        (Suspect, &[408, 500, 501, 502, 504, 507]),
+        (Suspect, &[202, 204, 205, 206, 226, 408, 500, 501, 502, 504, 507]),
     ];
     for (kind, statuses) in statuses {
         for status in statuses {
@@ -88,7 +88,7 @@ async fn statuses_become_faults_after_one_call() {
             assert_eq!(requests.len(), 1, "{status}");
         }
     }
-    for status in [200, 201, 204, 299] {
+    for status in [200, 201, 203] {
         assert!(call(&[], &[Reply::Http(status, &[], "")]).await.0.is_ok(), "{status}");
     }
     let (answer, _) = call(&[], &[Reply::Io(io::ErrorKind::ConnectionRefused)]).await;
@@ -197,6 +197,7 @@ async fn a_fault_names_the_setting_to_fix() {
         (404, &[], "404; check ENDPOINT_URL, and TARGET_MODEL if it is set"),
         (415, &[], "415; check CONTENT_TYPE"),
         (500, &[], "500"),
+        (202, &[], "202; the status of a prediction is 200, 201 or 203"),
     ] {
         let fault = call(&[], &[Reply::Http(status, headers, "")]).await.0.unwrap_err();
         assert_eq!(

@@ -29,6 +29,7 @@ mod halving;
 mod hedge;
 mod hedge_limits;
 mod host_lookup;
+mod hostile;
 mod http;
 mod identity;
 mod immediate_retry;

@@ -12,7 +12,7 @@ use crate::endpoint::sagemaker::fault::{ErrorResponse, classify_unknown};
 use crate::endpoint::transport::HttpAnswer;
 use crate::outcome::{Fault, FaultKind, LoadSignal};
 
-/// Returns the fault for a response other than 2xx that arrived at `now`: by its AWS code or by the model server's own
+/// Returns the fault for a response that is no prediction and arrived at `now`: by its AWS code or by the model server's own
 /// error type if one of them is known, otherwise by its status. If the record names the model
 /// (`is_model_from_record`), an error about the model is the record's fault.
 pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now: SystemTime) -> Fault {
@@ -94,6 +94,7 @@ fn aws_code(code: &str, is_known: bool) -> String {
 /// Returns the setting to check for a status, or an empty string.
 fn remedy(status: u16) -> &'static str {
     match status {
+        ..300 => "the status of a prediction is 200, 201 or 203",
         300..=399 => "the endpoint redirects: set ENDPOINT_URL to the target of the redirect",
         401 | 403 => "check the path of ENDPOINT_URL, ENDPOINT_AUTH, ENDPOINT_API_KEY, and the function's permissions",
         404 => "check ENDPOINT_URL, and TARGET_MODEL if it is set",

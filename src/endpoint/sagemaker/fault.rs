@@ -99,6 +99,8 @@ pub(in crate::endpoint) fn classify_unknown(
         413 => Verdict::of(FaultKind::Refused),
         429 | 503 => Verdict::of(FaultKind::Overload),
         408 | 500.. => Verdict::of(FaultKind::Unreachable),
+        // No error and no prediction.
+        ..300 => Verdict::of(FaultKind::Suspect),
         _ => Verdict::misconfigured("check the function's credentials and settings"),
     }
 }

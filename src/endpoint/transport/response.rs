@@ -1,11 +1,14 @@
-//! An HTTP response with any status.
+//! An HTTP response with any status, and the rule for a whole response.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::Headers;
-use aws_smithy_types::byte_stream::ByteStream;
+use aws_smithy_types::body::SdkBody;
 use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -19,13 +22,19 @@ const RESPONSE_BODY_MAX: usize = 25 * 1024 * 1024;
 const ERROR_BODY_MAX: usize = 1024 * 1024;
 /// The maximum time for reading the body of an error response.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(1);
+/// The header in which AWS services send an error code.
+const ERROR_TYPE: &str = "x-amzn-errortype";
+/// The content codings that a log may name. Other values of the header may be any text.
+const CONTENT_CODINGS: [&str; 7] = ["br", "compress", "deflate", "gzip", "utf-8", "x-gzip", "zstd"];
 
 /// An HTTP response whose body has been read.
 #[derive(Debug)]
 pub(in crate::endpoint) struct HttpAnswer {
     pub(in crate::endpoint) status: u16,
     headers: Headers,
-    /// The body. Of an error response, up to [`ERROR_BODY_MAX`] bytes.
+    /// Whether the model answered with a prediction, and the whole body has been read.
+    pub(in crate::endpoint) is_prediction: bool,
+    /// The body. Unless it is a prediction, up to [`ERROR_BODY_MAX`] bytes.
     pub(in crate::endpoint) body: Bytes,
 }
 
@@ -39,21 +48,28 @@ struct ErrorBody {
 }
 
 impl HttpAnswer {
-    pub(super) async fn read(mut response: HttpResponse) -> Result<Self, CallError> {
-        let is_success = response.status().is_success();
+    /// Reads a response. It is a prediction if it has one of `prediction_statuses` and no AWS error code.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] if it would be a prediction, but its body is compressed, too large or not whole.
+    pub(super) async fn read(mut response: HttpResponse, prediction_statuses: &[u16]) -> Result<Self, CallError> {
         let headers = std::mem::take(response.headers_mut());
         let status = response.status().as_u16();
-        let body = ByteStream::new(response.into_body());
-        let body = if is_success {
-            read_whole(body).await?
+        let body = response.into_body();
+        let is_prediction = prediction_statuses.contains(&status) && headers.get(ERROR_TYPE).is_none();
+        let body = if is_prediction {
+            reject_content_coding(&headers)?;
+            read_whole(body, &headers).await?
         } else {
             read_beginning(body).await
         };
-        Ok(Self { status, headers, body })
-    }
-
-    pub(in crate::endpoint) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
+        Ok(Self {
+            status,
+            headers,
+            is_prediction,
+            body,
+        })
     }
 
     pub(in crate::endpoint) fn header(&self, name: &str) -> Option<&str> {
@@ -62,7 +78,7 @@ impl HttpAnswer {
 
     /// Returns the AWS error code from the header `x-amzn-errortype` or the body. Returns an empty string without one.
     pub(in crate::endpoint) fn error_code(&self) -> String {
-        let code = self.header("x-amzn-errortype").map(ToOwned::to_owned).or_else(|| {
+        let code = self.header(ERROR_TYPE).map(ToOwned::to_owned).or_else(|| {
             let error: ErrorBody = serde_json::from_slice(&self.body).unwrap_or_default();
             error.code.or(error.kind)
         });
@@ -74,7 +90,7 @@ impl HttpAnswer {
 
     /// Returns whether the service rejected the credentials as expired.
     pub(super) fn has_expired_credentials(&self) -> bool {
-        !self.is_success() && ["ExpiredToken", "ExpiredTokenException"].contains(&&*self.error_code())
+        !self.is_prediction && ["ExpiredToken", "ExpiredTokenException"].contains(&&*self.error_code())
     }
 
     /// Returns whether the endpoint may have rejected the API key.
@@ -93,32 +109,67 @@ impl HttpAnswer {
     }
 }
 
-async fn read_whole(mut body: ByteStream) -> Result<Bytes, CallError> {
-    let mut next = async || body.try_next().await.map_err(|_| CallError::Unreadable);
-    let Some(mut first) = next().await? else {
-        return Ok(Bytes::new());
+/// Rejects a compressed body. No request asks for one.
+fn reject_content_coding(headers: &Headers) -> Result<(), CallError> {
+    let mut codings = headers.get_all("content-encoding");
+    let Some(coding) = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) else {
+        return Ok(());
     };
+    let known = CONTENT_CODINGS.iter().find(|known| coding.eq_ignore_ascii_case(known));
+    Err(CallError::ContentCoding(known.copied()))
+}
+
+/// Reads a body to its end: all of its content-length, `END_STREAM` over HTTP/2, or the last chunk. The end of an HTTP/1
+/// connection, and a stream or a connection that HTTP/2 closes with `NO_ERROR`, end a body without an error as well.
+/// Such a body may be incomplete.
+async fn read_whole(mut body: SdkBody, headers: &Headers) -> Result<Bytes, CallError> {
     // Most bodies arrive in one piece, which is not copied.
-    let mut buffer = None::<BytesMut>;
-    while let Some(piece) = next().await? {
-        let buffer = buffer.get_or_insert_with(|| BytesMut::from(std::mem::take(&mut first)));
-        buffer.extend_from_slice(&piece);
-        if buffer.len() > RESPONSE_BODY_MAX {
+    let (mut first, mut buffer) = (Bytes::new(), None::<BytesMut>);
+    while let Some(piece) = next_piece(&mut body).await? {
+        if first.is_empty() && buffer.is_none() {
+            first = piece;
+        } else {
+            let buffer = buffer.get_or_insert_with(|| BytesMut::from(std::mem::take(&mut first)));
+            buffer.extend_from_slice(&piece);
+        }
+        if buffer.as_ref().map_or(first.len(), BytesMut::len) > RESPONSE_BODY_MAX {
             return Err(CallError::TooLarge(RESPONSE_BODY_MAX));
         }
     }
-    let buffer = buffer.map_or(first, BytesMut::freeze);
-    (buffer.len() <= RESPONSE_BODY_MAX)
-        .then_some(buffer)
-        .ok_or(CallError::TooLarge(RESPONSE_BODY_MAX))
+    let bytes = buffer.map_or(first, BytesMut::freeze);
+    let is_whole = body.is_end_stream() || is_whole_chunked(headers, bytes.len());
+    is_whole.then_some(bytes).ok_or(CallError::LengthUnknown)
+}
+
+/// Returns whether a body that was read without an error is chunked and so ended with its last chunk, and has the
+/// content-length if there is one as well.
+fn is_whole_chunked(headers: &Headers, length: usize) -> bool {
+    let codings = headers.get_all("transfer-encoding");
+    let is_chunked = codings
+        .last()
+        .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+    is_chunked
+        && headers
+            .get("content-length")
+            .is_none_or(|stated| stated.parse() == Ok(length))
+}
+
+/// Returns the next data of a body, without trailers.
+async fn next_piece(body: &mut SdkBody) -> Result<Option<Bytes>, CallError> {
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+        if let Ok(data) = frame.map_err(|_| CallError::Unreadable)?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads as much of an error body as arrives in time. An incomplete body is not an error, since the status is known.
-async fn read_beginning(mut body: ByteStream) -> Bytes {
+async fn read_beginning(mut body: SdkBody) -> Bytes {
     let mut buffer = BytesMut::new();
     let read = async {
         while buffer.len() < ERROR_BODY_MAX
-            && let Ok(Some(piece)) = body.try_next().await
+            && let Ok(Some(piece)) = next_piece(&mut body).await
         {
             buffer.extend_from_slice(&piece);
         }
