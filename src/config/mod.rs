@@ -25,7 +25,7 @@ mod variables;
 use reader::{Reader, parse_whole_number};
 use variables::{
     ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, HEDGE,
-    INFERENCE_COMPONENT_NAME, MEMO_BYTES, METRICS, METRICS_NAMESPACE, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE,
+    INFERENCE_COMPONENT_NAME, METRICS, METRICS_NAMESPACE, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE,
     TARGET_CONTAINER_HOSTNAME, TARGET_VARIANT,
 };
 pub use variables::{VARIABLES, Variable};
@@ -71,6 +71,8 @@ pub struct Config {
     pub probe: Option<InferenceRequest>,
     /// The maximum size of the memo for records that will be redelivered, in bytes. 0 turns the memo off.
     pub memo_bytes: usize,
+    /// The memory for answers, in bytes: those that are read, wait for delivery or are in the memo. 32 MiB to 8 GiB.
+    pub buffer_bytes: usize,
     /// The `CloudWatch` namespace of the metrics. `None` if metrics are off.
     pub metrics: Option<String>,
 }
@@ -127,8 +129,7 @@ impl Config {
         let retry = reader.retry();
         let time_budget = reader.time_budget();
         let give_up_after = reader.give_up_after(dead_letter.as_ref());
-        let memo_bytes = reader.required(MEMO_BYTES, |value| parse_whole_number(value, 0..=1_073_741_824));
-        reader.check_memo(output_mode, memo_bytes);
+        let (buffer_bytes, memo_bytes) = reader.memory(output_mode);
         let content_type = reader.required(CONTENT_TYPE, header);
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
@@ -172,6 +173,7 @@ impl Config {
                 requests,
                 projection,
                 memo_bytes: memo_bytes?,
+                buffer_bytes: buffer_bytes?,
                 metrics: namespace.filter(|_| metrics == Some(true)),
             })
         };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::is_stdout_dropped;
 use super::variables::{
-    DEAD_LETTER, DEADLINE_RESERVE_MS, GIVE_UP_AFTER_S, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MEMO_BYTES, OUTPUT_MODE,
-    PROBE, RETRY_BASE_MS, RETRY_CAP_MS, Variable,
+    BUFFER_BYTES, DEAD_LETTER, DEADLINE_RESERVE_MS, GIVE_UP_AFTER_S, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MEMO_BYTES,
+    OUTPUT_MODE, PROBE, RETRY_BASE_MS, RETRY_CAP_MS, Variable,
 };
 use crate::delivery::{DestinationSetting, OutputMode};
 use crate::dispatch::retry::{Backoff, RetryPolicy};
@@ -115,13 +115,47 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     /// Adds a fault for unordered output without a memo. Records after an unfinished record are delivered at once and
     /// redelivered later. Without the memo, each redelivery would deliver them to the destination again.
-    pub(super) fn check_memo(&mut self, output_mode: Option<OutputMode>, memo_bytes: Option<usize>) {
+    fn check_memo(&mut self, output_mode: Option<OutputMode>, memo_bytes: Option<usize>) {
         if output_mode == Some(OutputMode::Unordered) && memo_bytes == Some(0) {
             self.faults.push(format!(
                 "{}=\"unordered\" with {}=\"0\", so that records would be delivered repeatedly; allowed: ordered, or a \
                  larger memo",
                 OUTPUT_MODE.name, MEMO_BYTES.name
             ));
+        }
+    }
+
+    /// Reads `BUFFER_BYTES` and `MEMO_BYTES`.
+    pub(super) fn memory(&mut self, output_mode: Option<OutputMode>) -> (Option<usize>, Option<usize>) {
+        let buffer_bytes = self.buffer_bytes();
+        let memo_bytes = self.memo_bytes(buffer_bytes);
+        self.check_memo(output_mode, memo_bytes);
+        (buffer_bytes, memo_bytes)
+    }
+
+    /// Reads `BUFFER_BYTES`. By default, it is a quarter of the function's memory: delivery and allocation take about as
+    /// much again, and the event, its records and their requests take the rest.
+    fn buffer_bytes(&mut self) -> Option<usize> {
+        const MIN: usize = 32 * 1024 * 1024;
+        const MAX: usize = 8 * 1024 * 1024 * 1024;
+        const FUNCTION_MIB: usize = 512;
+        if let Some(value) = self.value(BUFFER_BYTES) {
+            return self.parse(BUFFER_BYTES, &value, |value| parse_whole_number(value, MIN..=MAX));
+        }
+        let memory = (self.lookup)("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|value| value.parse().ok());
+        let quarter = memory.unwrap_or(FUNCTION_MIB).saturating_mul(1024 * 1024) / 4;
+        Some(quarter.clamp(MIN, MAX))
+    }
+
+    /// Reads `MEMO_BYTES`. The memo takes at most half of the buffer that the largest answer leaves, so that calls go on
+    /// while the memo is full. Its default is reduced to this maximum.
+    fn memo_bytes(&mut self, buffer_bytes: Option<usize>) -> Option<usize> {
+        const ANSWER_BYTES_MAX: usize = 25 * 1024 * 1024;
+        const DEFAULT: usize = 16 * 1024 * 1024;
+        let max = (buffer_bytes? - ANSWER_BYTES_MAX) / 2;
+        match self.value(MEMO_BYTES) {
+            Some(value) => self.parse(MEMO_BYTES, &value, |value| parse_whole_number(value, 0..=max)),
+            None => Some(DEFAULT.min(max)),
         }
     }
 

@@ -118,7 +118,12 @@ fn values_are_accepted_exactly_in_the_documented_range() {
         ("OUTPUT_FORMAT", &["envelope", "raw"], &["Raw", "json"]),
         ("OUTPUT_MODE", &["ordered", "unordered"], &["any"]),
         ("GIVE_UP_AFTER_S", &[], &["0", "604801", "1h"]),
-        ("MEMO_BYTES", &["0", "1073741824"], &["-1", "1073741825"]),
+        ("MEMO_BYTES", &["0", "54001664"], &["-1", "54001665"]),
+        (
+            "BUFFER_BYTES",
+            &["33554432", "8589934592"],
+            &["33554431", "8589934593", "0"],
+        ),
         ("OUTPUT", &["stdout:", "none:"], &["stdout", "nowhere:"]),
         ("DEAD_LETTER", &["stdout:", "none:"], &["stderr:"]),
     ] {
@@ -141,6 +146,19 @@ fn unordered_output_without_a_memo_is_refused() {
         "{error}"
     );
     assert!(read_with("ordered", "0").is_ok() && read_with("unordered", "1").is_ok());
+}
+
+#[test]
+fn the_memory_for_answers_is_a_quarter_of_the_functions() {
+    let read_with = |memory| {
+        let config = read(&[MINIMAL[0], MINIMAL[1], ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)]).unwrap();
+        (config.buffer_bytes, config.memo_bytes)
+    };
+    const MIB: usize = 1024 * 1024;
+    assert_eq!(read_with("1024"), (256 * MIB, 16 * MIB));
+    assert_eq!(read_with(""), (128 * MIB, 16 * MIB));
+    // The smallest function has no room for a memo of the usual size.
+    assert_eq!(read_with("128"), (32 * MIB, 7 * MIB / 2));
 }
 
 #[test]

@@ -50,7 +50,8 @@ pub(super) const OUTPUT_FORMAT: Variable = variable("OUTPUT_FORMAT", Some("envel
 pub(super) const OUTPUT_MODE: Variable = variable("OUTPUT_MODE", Some("ordered"), "ordered, unordered");
 pub(super) const GIVE_UP_AFTER_S: Variable = variable("GIVE_UP_AFTER_S", Some("10"), "a whole number, 0–604800");
 pub(super) const PROBE: Variable = variable("PROBE", None, "a record as it is in the stream, decompressed");
-pub(super) const MEMO_BYTES: Variable = variable("MEMO_BYTES", Some("16777216"), "a whole number, 0–1073741824");
+pub(super) const MEMO_BYTES: Variable = variable("MEMO_BYTES", None, "a whole number, 0–(BUFFER_BYTES − 26214400) / 2");
+pub(super) const BUFFER_BYTES: Variable = variable("BUFFER_BYTES", None, "a whole number, 33554432–8589934592");
 pub(super) const CAPACITY: Variable = variable("CAPACITY", Some("20"), "a whole number, 1–1000");
 pub(super) const ADAPTIVE_CAPACITY: Variable = variable("ADAPTIVE_CAPACITY", Some("on"), "on, off");
 pub(super) const HEDGE: Variable = variable("HEDGE", Some("off"), "off, p95, p96, p97, p98, p99");
@@ -101,7 +102,7 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
 );
 
 /// All variables, in the order of the table in `docs/settings.md`.
-pub const VARIABLES: [Variable; 45] = [
+pub const VARIABLES: [Variable; 46] = [
     ENDPOINT_NAME,
     ENDPOINT_URL,
     ENDPOINT_AUTH,
@@ -119,6 +120,7 @@ pub const VARIABLES: [Variable; 45] = [
     GIVE_UP_AFTER_S,
     PROBE,
     MEMO_BYTES,
+    BUFFER_BYTES,
     CAPACITY,
     ADAPTIVE_CAPACITY,
     HEDGE,

@@ -294,7 +294,7 @@ mod tests {
                     content_type: None,
                     variant: Some("AllTraffic".to_owned()),
                 };
-                let Prediction { output, variant } = read_prediction(response);
+                let Prediction { output, variant, .. } = read_prediction(response);
                 let projected = Projected {
                     input: None,
                     output: Cow::Owned(output),

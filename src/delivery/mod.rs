@@ -12,6 +12,8 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use tokio::sync::{mpsc, watch};
@@ -20,7 +22,7 @@ use tracing::warn;
 
 use crate::event::Batch;
 use crate::lambda::time_budget::Schedule;
-use crate::outcome::Outcome;
+use crate::outcome::{AnswerMemory, Outcome};
 use destination::{DeliveryResult, Destination};
 
 pub mod destination;
@@ -64,6 +66,11 @@ pub struct OutcomeStream {
     /// Sends the lowest index of a record that cannot be delivered. Its redelivery includes every later record, so that
     /// no further call is useful from this index on.
     pub stop: watch::Sender<usize>,
+    /// The index of the record without whose outcome delivery cannot go on, or `usize::MAX`. The answer to its request
+    /// may exceed the memory for answers.
+    pub needed: Arc<AtomicUsize>,
+    /// The memory for answers, which is notified when `needed` changes.
+    pub memory: AnswerMemory,
     /// `true` if calls for other records go on after a record that may be poison.
     pub isolate_suspects: bool,
 }
@@ -175,6 +182,7 @@ impl Delivery {
             for result in results {
                 progress.record_result(result);
             }
+            outcomes.set_needed(&mut progress);
         }
     }
 
@@ -190,6 +198,7 @@ impl Delivery {
             is_rejected_unfinished: self.is_rejected_unfinished(),
             join_input: self.line_format.projection.join_input,
             held_bytes_max,
+            memo_bytes: self.memo_bytes,
         }
     }
 
@@ -277,7 +286,18 @@ impl OutcomeStream {
             return false;
         };
         progress.settle(index, outcome);
+        self.set_needed(progress);
+        if let Some(index) = progress.overfull_from() {
+            self.stop_at(index);
+        }
         true
+    }
+
+    fn set_needed(&self, progress: &mut Progress<'_>) {
+        let needed = progress.needed_index();
+        if self.needed.swap(needed, Ordering::SeqCst) != needed {
+            self.memory.notify();
+        }
     }
 
     fn stop_at(&self, index: usize) {

@@ -1,6 +1,7 @@
 //! The progress of one invocation's user records: settled, ready for delivery, delivered.
 
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -28,7 +29,9 @@ pub struct Progress<'b> {
     ready: Vec<usize>,
     /// The approximate size of the outcomes of these records, in bytes.
     ready_bytes: usize,
-    /// In `ordered` mode, the index of the first user record that is not settled or is unfinished.
+    /// The approximate size of the outcomes of all other records that are settled and not delivered, in bytes.
+    held_bytes: usize,
+    /// The index of the first user record that is not settled or, in `ordered` mode, is unfinished.
     next: usize,
     /// In `ordered` mode, whether the record at `next` is unfinished and so ends the prefix.
     is_blocked: bool,
@@ -50,6 +53,8 @@ pub(super) struct ProgressRules {
     /// The maximum size of the finished part of an unfinished Kinesis record, in bytes. A larger part is delivered
     /// before the rest is finished, because the memo could not keep it.
     pub(super) held_bytes_max: usize,
+    /// The maximum size of the memo, in bytes.
+    pub(super) memo_bytes: usize,
 }
 
 /// Counts of the records that this invocation delivered.
@@ -74,6 +79,7 @@ impl<'b> Progress<'b> {
             is_delivered: vec![false; count],
             ready: Vec::new(),
             ready_bytes: 0,
+            held_bytes: 0,
             next: 0,
             is_blocked: false,
             without_payload: HashSet::new(),
@@ -87,17 +93,33 @@ impl<'b> Progress<'b> {
         let slot = self.outcomes.get_mut(index).expect("the index is in this batch");
         assert!(slot.is_none(), "a record has exactly one outcome");
         *slot = Some(outcome);
+        self.held_bytes += self.size(index);
         if self.rules.mode == OutputMode::Unordered {
             self.is_finished(index);
-            return;
         }
         while !self.is_blocked && self.outcomes.get(self.next).is_some_and(Option::is_some) {
-            if self.is_finished(self.next) {
+            if self.rules.mode == OutputMode::Unordered || self.is_finished(self.next) {
                 self.next += 1;
             } else {
                 self.is_blocked = true;
             }
         }
+    }
+
+    /// Returns the index of the record without whose outcome nothing more can be delivered, or `usize::MAX` if there is
+    /// none: if the prefix is blocked, a delivery has failed, or there is more to deliver first.
+    pub(super) fn needed_index(&mut self) -> usize {
+        let can_deliver = self.ready_bytes > DELIVERY_BYTES && self.deliverable() > 0;
+        if self.is_blocked || self.has_delivery_failed || can_deliver {
+            return usize::MAX;
+        }
+        self.next
+    }
+
+    /// Returns the index of the unfinished record that ends the prefix, if the outcomes after it take more memory than the
+    /// memo has. Then no further outcome can be kept for the redelivery.
+    pub(super) fn overfull_from(&self) -> Option<usize> {
+        (self.is_blocked && self.held_bytes > self.rules.memo_bytes).then_some(self.next)
     }
 
     /// Returns whether a settled record is finished after its delivery. Marks it as ready or as delivered.
@@ -111,7 +133,9 @@ impl<'b> Progress<'b> {
             }
             Some(Some(Outcome::Rejected(_) | Outcome::Failed(_)) | None) | None => return false,
         }
-        self.ready_bytes += self.size(index);
+        let size = self.size(index);
+        self.ready_bytes += size;
+        self.held_bytes -= size.min(self.held_bytes);
         true
     }
 
@@ -143,13 +167,7 @@ impl<'b> Progress<'b> {
         if self.has_delivery_failed || self.ready.is_empty() || self.ready.len() < lines_min && !is_large {
             return None;
         }
-        let deliverable = match self.rules.mode {
-            OutputMode::Unordered => {
-                self.ready.sort_unstable();
-                self.ready.len()
-            }
-            OutputMode::Ordered => self.deliverable(),
-        };
+        let deliverable = self.deliverable();
         if deliverable == 0 || deliverable < lines_min && !is_large {
             return None;
         }
@@ -168,7 +186,11 @@ impl<'b> Progress<'b> {
 
     /// Returns the number of ready records that would not be redelivered if the rest of the batch failed. If there are
     /// none, because a large Kinesis record is unfinished, the finished part of it counts.
-    fn deliverable(&self) -> usize {
+    fn deliverable(&mut self) -> usize {
+        if self.rules.mode == OutputMode::Unordered {
+            self.ready.sort_unstable();
+            return self.ready.len();
+        }
         let next = self.batch.user_records.get(self.next);
         let finished = next.map_or(self.batch.records.len(), |user_record| user_record.record_index);
         let from = checkpointable_prefix(self.batch.records, finished).unwrap_or_default();
@@ -212,7 +234,7 @@ impl<'b> Progress<'b> {
         self.is_blocked = true;
         self.next = self.next.min(index);
         self.ready.clear();
-        self.ready_bytes = 0;
+        self.held_bytes += mem::take(&mut self.ready_bytes);
     }
 
     /// Records the result of a delivery. A refused prediction is rejected, and a refused dead letter is delivered again
@@ -256,6 +278,7 @@ impl<'b> Progress<'b> {
                 message: format!("OUTPUT does not accept the prediction: {reason}"),
             });
         }
+        self.held_bytes += self.size(index);
         if self.is_finished(index) {
             self.ready.sort_unstable();
         } else if self.rules.mode == OutputMode::Ordered {
@@ -350,6 +373,7 @@ mod tests {
             is_rejected_unfinished: false,
             join_input: false,
             held_bytes_max,
+            memo_bytes: 10_000,
         };
         let mut progress = Progress::new(batch, rules);
         for index in [5, 4, 0, 2, 1] {

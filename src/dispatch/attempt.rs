@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::capacity::{Capacity, Feedback, Permit};
 use super::latency::RecentLatencies;
 use super::retry::Backoff;
-use crate::endpoint::{Endpoint, Response};
+use crate::endpoint::{Call, Endpoint, Response};
 use crate::inference::{InferenceRequest, read_prediction, split_response};
-use crate::outcome::{Fault, FaultKind, LoadSignal, Prediction};
+use crate::outcome::{AnswerMemory, AnswerReservation, Fault, FaultKind, LoadSignal, Prediction};
 
 pub use super::call_stats::CallStats;
 
@@ -25,6 +25,7 @@ pub struct Invoker<E> {
     call_timeout: Duration,
     latencies: Mutex<RecentLatencies<LATENCY_WINDOW>>,
     capacity: Capacity,
+    memory: AnswerMemory,
 }
 
 /// The answer to a request, assigned to its records.
@@ -43,17 +44,35 @@ impl RecordOutputs {
         }
         split_response(response, request.records().len()).map_or(Self::CountMismatch, Self::Predictions)
     }
+
+    /// Returns the same predictions, which hold the memory of their answer.
+    fn holding(mut self, memory: AnswerReservation) -> Self {
+        if let Self::Predictions(predictions) = &mut self {
+            let memory = Arc::new(memory);
+            for prediction in predictions {
+                prediction.memory = Some(Arc::clone(&memory));
+            }
+        }
+        self
+    }
 }
 
 impl<E: Endpoint> Invoker<E> {
-    /// Creates an invoker that calls `endpoint`, with `call_timeout` for each attempt and the permits of `capacity`.
-    pub fn new(endpoint: E, call_timeout: Duration, capacity: Capacity) -> Self {
+    /// Creates an invoker that calls `endpoint`, with `call_timeout` for each attempt, the permits of `capacity`, and
+    /// `memory` for the answers.
+    pub fn new(endpoint: E, call_timeout: Duration, capacity: Capacity, memory: AnswerMemory) -> Self {
         Self {
             endpoint,
             call_timeout,
             latencies: Mutex::default(),
             capacity,
+            memory,
         }
+    }
+
+    /// Returns the memory for answers, which all calls need.
+    pub fn memory(&self) -> &AnswerMemory {
+        &self.memory
     }
 
     /// Returns the permits, which all calls need.
@@ -100,7 +119,7 @@ impl<E: Endpoint> Invoker<E> {
     }
 
     /// Makes one attempt. The caller has [prepared](Self::prepare) it and holds the permit, so neither wait counts.
-    /// Calls that exceed the call timeout are cancelled.
+    /// Calls that exceed the call timeout are cancelled. The predictions hold the `memory` of the answer.
     ///
     /// # Errors
     ///
@@ -108,13 +127,18 @@ impl<E: Endpoint> Invoker<E> {
     pub async fn attempt(
         &self,
         request: &Arc<InferenceRequest>,
+        memory: AnswerReservation,
         permit: &mut Permit,
         stats: &Arc<CallStats>,
     ) -> Result<RecordOutputs, Fault> {
         stats.attempts.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
         // Boxed, because the futures around it would otherwise be as large, and are moved with every call.
-        let call = Box::pin(self.endpoint.invoke(request.call()));
+        let call = Call {
+            memory: Some(&memory),
+            ..request.call()
+        };
+        let call = Box::pin(self.endpoint.invoke(call));
         let answer = timeout(self.call_timeout, stats.scope(call)).await;
         let answer = answer.unwrap_or_else(|_elapsed| {
             stats.timeouts.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +149,8 @@ impl<E: Endpoint> Invoker<E> {
         let latency = started.elapsed();
         self.latencies().add(latency);
         stats.record_answer(latency);
-        Ok(RecordOutputs::from_response(response, request))
+        let memory = memory.keep(response.body.len());
+        Ok(RecordOutputs::from_response(response, request).holding(memory))
     }
 
     fn timeout_fault(&self) -> Fault {
@@ -174,7 +199,7 @@ pub(super) fn report(answer: &Result<Response, Fault>, permit: &mut Permit, stat
         stats.throttles.fetch_add(1, Ordering::Relaxed);
     }
     permit.report(match (fault.load, fault.kind) {
-        (LoadSignal::Unprepared, _) => return,
+        (LoadSignal::Unprepared | LoadSignal::NoRoom, _) => return,
         (LoadSignal::TimedOut, _) => Feedback::TimedOut,
         (LoadSignal::SingleModelOnly, _) => Feedback::OtherFault,
         (LoadSignal::RateLimit, _) => Feedback::RateLimit,

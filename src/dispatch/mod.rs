@@ -9,6 +9,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
@@ -77,6 +78,9 @@ pub struct Work {
     pub outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
     /// The index of the first user record that delivery left unfinished. No attempt starts at or after it.
     pub stop_index: watch::Receiver<usize>,
+    /// The index of the user record without whose outcome delivery cannot go on, or `usize::MAX`. The answer to its
+    /// request may exceed the memory for answers.
+    pub needed_index: Arc<AtomicUsize>,
     /// The time at which calls in flight are cancelled.
     pub calls_end: Instant,
 }

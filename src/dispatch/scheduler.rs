@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, Span};
@@ -43,6 +44,8 @@ pub(super) struct Scheduler<'d, E> {
     calls: JoinSet<FinishedCall>,
     blame: Blame,
     stats: Arc<CallStats>,
+    /// Is notified when there may be room for another answer.
+    memory_changed: watch::Receiver<()>,
     /// The index from which on no attempt starts: the first record that is unfinished, so that the mapping redelivers
     /// all records after it.
     stop_index: usize,
@@ -64,6 +67,7 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
             calls: JoinSet::new(),
             blame: Blame::default(),
             stats: Arc::new(CallStats::new(work.trace_id.clone())),
+            memory_changed: dispatcher.invoker.memory().subscribe(),
             stop_index: usize::MAX,
             probe_reserve: dispatcher.invoker.probe_reserve(),
             is_out_of_time: false,
@@ -104,14 +108,33 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
         if self.is_out_of_time {
             return false;
         }
-        let lowest = self.ready.peek();
-        let has_request = lowest.is_some_and(|Reverse(index)| *index < self.stop_index) && !self.is_in_doubt();
+        let has_request = self.next_request().is_some_and(|index| self.has_room_for(index));
         has_request || !self.urgent.is_empty()
+    }
+
+    /// Returns the index of the request that is ready and may start next, if there is room for its answer.
+    fn next_request(&self) -> Option<usize> {
+        let Reverse(index) = self.ready.peek()?;
+        (*index < self.stop_index && !self.is_in_doubt()).then_some(*index)
+    }
+
+    fn has_room_for(&self, index: usize) -> bool {
+        self.dispatcher.invoker.memory().has_room() || self.is_needed(index)
+    }
+
+    /// Returns whether nothing can be delivered without an outcome of the request at this index.
+    fn is_needed(&self, index: usize) -> bool {
+        self.work.needed_index.load(Ordering::SeqCst) == index
+    }
+
+    /// Returns whether a request waits for room for its answer.
+    fn is_short_of_memory(&self) -> bool {
+        !self.is_out_of_time && self.next_request().is_some_and(|index| !self.has_room_for(index))
     }
 
     /// Returns whether an event will make a request ready or settle it.
     pub(super) fn has_events(&self) -> bool {
-        !self.calls.is_empty() || !self.waiting.is_empty() && !self.is_in_doubt()
+        !self.calls.is_empty() || !self.waiting.is_empty() && !self.is_in_doubt() || self.is_short_of_memory()
     }
 
     /// Removes and returns the next call: a call for evidence, or else the ready request with the lowest index.
@@ -138,11 +161,13 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
                 request
             }
         };
+        let is_needed = matches!(&target, CallTarget::Request(index) if self.is_needed(*index));
+        let memory = self.dispatcher.invoker.memory().reserve(is_needed);
         let (invoker, stats) = (Arc::clone(&self.dispatcher.invoker), Arc::clone(&self.stats));
         let span = call_span(&request);
         let started = Instant::now();
         let call = async move {
-            let attempt = invoker.attempt(&request, &mut permit, &stats);
+            let attempt = invoker.attempt(&request, memory, &mut permit, &stats);
             let ended = catch_panic_async(attempt).await.flatten();
             if let Err(fault) = &ended {
                 let span = Span::current();
@@ -187,9 +212,10 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
         }
     }
 
-    /// Waits for one event and handles it: a call finishes, the wait for a retry ends, or delivery leaves a record
-    /// unfinished. Waits forever if none of these can happen.
+    /// Waits for one event and handles it: a call finishes, the wait for a retry ends, delivery leaves a record
+    /// unfinished, or there is room for another answer. Waits forever if none of these can happen.
     pub(super) async fn wait_for_event(&mut self) {
+        let is_short_of_memory = self.is_short_of_memory();
         let retry_at = self.waiting.peek().map(|Reverse((retry_at, _))| *retry_at);
         let next_retry = async {
             match retry_at {
@@ -205,6 +231,7 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
             }
             Some(finished) = self.calls.join_next() => self.on_joined(finished),
             () = next_retry => self.requeue_due(),
+            Ok(()) = self.memory_changed.changed(), if is_short_of_memory => {}
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) enum CallError {
     LengthUnknown,
     /// The response is compressed. Contains the name of the content coding if it is a known one.
     ContentCoding(Option<&'static str>),
+    /// There is no room in memory for the response.
+    NoRoom,
     /// The response is larger than this limit, in bytes.
     TooLarge(usize),
 }
@@ -94,6 +96,13 @@ impl CallError {
                         Some(coding) => format!("the response has the content-encoding {coding}"),
                         None => "the response has an unknown content-encoding".to_owned(),
                     },
+                )
+            },
+            Self::NoRoom => Fault {
+                load: LoadSignal::NoRoom,
+                ..Fault::new(
+                    FaultKind::Unreachable,
+                    "there was no room for the response in BUFFER_BYTES",
                 )
             },
             Self::TooLarge(limit) => {

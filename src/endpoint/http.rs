@@ -97,11 +97,7 @@ impl Endpoint for Http {
     }
 
     async fn invoke(&self, call: Call<'_>) -> Result<Response, Fault> {
-        let answer = self
-            .transport
-            .call(&request_template::per_call_headers(&call), &call.body)
-            .await;
-        let answer = answer.map_err(|error| error.fault())?;
+        let answer = self.transport.call(&call).await.map_err(|error| error.fault())?;
         if answer.is_prediction {
             return Ok(answer.into_response());
         }

@@ -8,7 +8,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use crate::outcome::Fault;
+use crate::outcome::{AnswerReservation, Fault};
 
 mod api_key;
 mod aws_code;
@@ -72,6 +72,9 @@ pub struct Call<'a> {
     pub inference_id: &'a str,
     /// The model of a multi-model endpoint, if the record names it.
     pub target_model: Option<&'a str>,
+    /// The memory for the answer. An endpoint that reads a body in pieces notes their sizes here before it keeps them. If
+    /// there is no room, it gives the call up, and the fault is [`NoRoom`](crate::outcome::LoadSignal::NoRoom).
+    pub memory: Option<&'a AnswerReservation>,
 }
 
 /// A successful response of an endpoint.

@@ -15,9 +15,10 @@ use super::api_key::{ApiKey, Secret};
 use super::call_error::CallError;
 use super::credentials::{CachedCredentials, IssuedCredentials};
 use super::host_lookup::FailedLookup;
-use super::request_template::{PerCallHeader, copy, with_body};
+use super::request_template::{PerCallHeader, copy, per_call_headers, with_body};
 use super::signature::Signer;
-use super::trace;
+use super::{Call, trace};
+use crate::outcome::AnswerReservation;
 
 mod response;
 
@@ -112,13 +113,14 @@ impl Transport {
             && let Ok(answer) = self.http.call(ping).await
         {
             // The connection returns to the pool after the response has been read.
-            _ = HttpAnswer::read(answer, self.prediction_statuses).await;
+            _ = HttpAnswer::read(answer, self.prediction_statuses, None).await;
         }
     }
 
     /// Makes one [prepared](Self::prepare) call. Repeats it immediately after a lost connection, once. If the service
     /// refuses the credentials or the key, the next preparation fetches new ones.
-    pub(super) async fn call(&self, per_call: &[PerCallHeader<'_>], body: &Bytes) -> Result<HttpAnswer, CallError> {
+    pub(super) async fn call(&self, call: &Call<'_>) -> Result<HttpAnswer, CallError> {
+        let per_call = per_call_headers(call);
         let mut has_lost_connection = false;
         loop {
             let credentials = match &self.auth {
@@ -127,8 +129,8 @@ impl Transport {
             };
             let key = self.key.as_ref().map(|key| key.cached().ok_or(CallError::Unprepared));
             let key = key.transpose()?;
-            let request = self.request(credentials.as_ref(), key.as_deref(), per_call, body.clone())?;
-            match self.send(request).await {
+            let request = self.request(credentials.as_ref(), key.as_deref(), &per_call, call.body.clone())?;
+            match self.send(request, call.memory).await {
                 Ok(answer) if self.refuses_identity(&answer, credentials.as_ref(), key.as_deref()) => {
                     return Err(CallError::Unprepared);
                 }
@@ -192,11 +194,11 @@ impl Transport {
     }
 
     /// Sends one request. Refreshes credentials that expire soon while it waits for the response.
-    async fn send(&self, request: HttpRequest) -> Result<HttpAnswer, CallError> {
+    async fn send(&self, request: HttpRequest, memory: Option<&AnswerReservation>) -> Result<HttpAnswer, CallError> {
         let answer = pin!(async {
             let answer = self.http.call(request).await;
             let answer = answer.map_err(|error| self.connection_error(error))?;
-            HttpAnswer::read(answer, self.prediction_statuses).await
+            HttpAnswer::read(answer, self.prediction_statuses, memory).await
         });
         match &self.auth {
             Auth::SigV4 { credentials, .. } => credentials.refresh_beside(answer).await,
@@ -272,7 +274,13 @@ mod tests {
             };
             let credentials = &credentials.cached().unwrap().credentials;
             assert_eq!(credentials.access_key_id(), key);
-            transport.call(&[], &Bytes::new()).await.unwrap();
+            let call = Call {
+                body: Bytes::new(),
+                inference_id: "",
+                target_model: None,
+                memory: None,
+            };
+            transport.call(&call).await.unwrap();
         }
         assert_eq!(started.elapsed(), Duration::from_secs(2));
     }

@@ -2,7 +2,7 @@
 //! stages is here. Never parses, calls or delivers anything itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use lambda_runtime::Diagnostic;
 use tokio::sync::{mpsc, watch};
@@ -21,7 +21,7 @@ use crate::event::{self, Batch, DecompressOptions, NotKinesis, decode};
 use crate::inference::{self, RequestSpec, Requests};
 use crate::lambda::response::{BatchResponse, NoCheckpoint, checkpoint, checkpointable_prefix};
 use crate::lambda::time_budget::{Invocation, Schedule};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{AnswerMemory, Failure, Outcome};
 use crate::telemetry::emf::{Metrics, Origin};
 use crate::telemetry::invocation_stats::InvocationStats;
 use crate::telemetry::summary;
@@ -88,7 +88,8 @@ impl<E: Endpoint> Handler<E> {
         };
         let capacity = Capacity::new(config.capacity, config.adaptive_capacity);
         let endpoint = Hedged::new(endpoint, config.hedge, config.call_timeout, capacity.clone());
-        let invoker = Invoker::new(endpoint, config.call_timeout, capacity);
+        let memory = AnswerMemory::new(config.buffer_bytes);
+        let invoker = Invoker::new(endpoint, config.call_timeout, capacity, memory);
         Self {
             dispatcher: Dispatcher::new(
                 invoker,
@@ -196,17 +197,21 @@ impl<E: Endpoint> Handler<E> {
     ) -> (Arc<CallStats>, Progress<'b>) {
         let (settle, settled) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(usize::MAX);
+        let needed = Arc::new(AtomicUsize::new(0));
         let work = Work {
             requests,
             trace_id: trace_id.map(Arc::from),
             may_give_up,
             outcomes: settle,
             stop_index: stopped,
+            needed_index: Arc::clone(&needed),
             calls_end: schedule.calls_end,
         };
         let outcomes = OutcomeStream {
             settled,
             stop,
+            needed,
+            memory: self.dispatcher.invoker().memory().clone(),
             isolate_suspects: self.memo.is_on(),
         };
         let endpoint = self.dispatcher.invoker().endpoint().name();

@@ -18,6 +18,7 @@ pub fn read_prediction(response: Response) -> Prediction {
     Prediction {
         output: read_body(body, content_type.as_deref().unwrap_or_default()),
         variant: variant.map(Arc::from),
+        memory: None,
     }
 }
 

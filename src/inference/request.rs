@@ -63,6 +63,7 @@ impl InferenceRequest {
             body: self.body(),
             inference_id: self.inference_id(),
             target_model: self.target_model().map(|model| &**model),
+            memory: None,
         }
     }
 

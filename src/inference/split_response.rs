@@ -30,6 +30,7 @@ pub fn split_response(response: Response, count: usize) -> Option<Vec<Prediction
             let predictions = outputs.into_iter().map(|output| Prediction {
                 output,
                 variant: variant.clone(),
+                memory: None,
             });
             Some(predictions.collect())
         }

@@ -44,6 +44,8 @@ pub enum LoadSignal {
     /// No effect. Credentials, the API key or the address of the host were not available, which shows nothing about the
     /// endpoint. A transient fault of this sort costs no attempt.
     Unprepared,
+    /// No effect. The answer was given up, because there was no room for it. The call costs no attempt.
+    NoRoom,
     /// There are too many calls per second, however few are in flight.
     RateLimit,
     /// The effect of a timeout: one record or the load may be the cause.

@@ -1,16 +1,18 @@
 //! The vocabulary that all stages share: each user record ends with exactly one [`Outcome`].
 //!
-//! Holds data and the containment of panics. Never calls, delivers or logs anything, and uses no other part of this
+//! Holds data, the count of its memory, and the containment of panics. Never calls, delivers or logs anything, and uses no other part of this
 //! crate.
 
 use std::fmt;
 
 use serde::Serialize;
 
+mod answer_memory;
 mod catch_panic;
 mod fault;
 mod prediction;
 
+pub use answer_memory::{AnswerMemory, AnswerReservation, NoRoom};
 pub use catch_panic::{catch_panic, catch_panic_async};
 pub use fault::{Fault, FaultKind, LoadSignal};
 pub use prediction::{ModelOutput, Prediction};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::AnswerReservation;
+
 /// The prediction for one record.
 #[derive(Debug, Clone)]
 pub struct Prediction {
@@ -12,6 +14,8 @@ pub struct Prediction {
     pub output: ModelOutput,
     /// The production variant that answered, if the endpoint named it.
     pub variant: Option<Arc<str>>,
+    /// The memory of the answer, which all predictions of the answer share.
+    pub memory: Option<Arc<AnswerReservation>>,
 }
 
 /// The output of a model, in the most structured form that it can be delivered in.

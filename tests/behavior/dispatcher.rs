@@ -1,6 +1,7 @@
 //! The dispatcher alone, without a handler.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use instream::dispatch::attempt::Invoker;
@@ -8,7 +9,7 @@ use instream::dispatch::capacity::Capacity;
 use instream::dispatch::retry::{Backoff, RetryBudget, RetryPolicy};
 use instream::dispatch::{DispatchPolicy, Dispatcher, Work};
 use instream::inference::{InferenceRequest, Requests};
-use instream::outcome::{Failure, Fault, FaultKind, Outcome, RejectionKind};
+use instream::outcome::{AnswerMemory, Failure, Fault, FaultKind, Outcome, RejectionKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
@@ -19,7 +20,12 @@ use crate::transport::endpoint;
 /// order of the records.
 async fn dispatch(model: ScriptedModel, capacity: &Capacity, requests: Requests) -> Vec<Outcome> {
     let records = requests.to_send.len() + requests.settled.len();
-    let invoker = Invoker::new(endpoint(model), Duration::from_secs(1), capacity.clone());
+    let invoker = Invoker::new(
+        endpoint(model),
+        Duration::from_secs(1),
+        capacity.clone(),
+        AnswerMemory::new(usize::MAX),
+    );
     let policy = DispatchPolicy {
         retry: RetryPolicy {
             max_attempts: 1,
@@ -39,6 +45,7 @@ async fn dispatch(model: ScriptedModel, capacity: &Capacity, requests: Requests)
         may_give_up: vec![true; records],
         outcomes,
         stop_index,
+        needed_index: Arc::default(),
         calls_end: Instant::now() + Duration::from_mins(1),
     };
     Dispatcher::new(invoker, RetryBudget::new(1), policy, None)

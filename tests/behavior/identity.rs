@@ -13,7 +13,7 @@ use instream::dispatch::capacity::Capacity;
 use instream::endpoint::target::AnyEndpoint;
 use instream::handler::Handler;
 use instream::lambda::time_budget::Invocation;
-use instream::outcome::{Fault, FaultKind, LoadSignal};
+use instream::outcome::{AnswerMemory, Fault, FaultKind, LoadSignal};
 use serde_json::json;
 use tokio::time::{Instant, advance, sleep};
 
@@ -272,14 +272,24 @@ async fn warm_up_fetches_the_key_and_assumes_the_role() {
 /// Makes one attempt with a call timeout of 300 ms, for 12 s at most. Returns the result and the time taken.
 async fn attempt(endpoint: AnyEndpoint) -> (Result<RecordOutputs, Fault>, Duration) {
     let capacity = Capacity::new(NonZeroUsize::MIN, true);
-    let invoker = Invoker::new(endpoint, Duration::from_millis(300), capacity);
+    let invoker = Invoker::new(
+        endpoint,
+        Duration::from_millis(300),
+        capacity,
+        AnswerMemory::new(usize::MAX),
+    );
     let started = Instant::now();
     let ended = async {
         invoker.prepare(started + Duration::from_secs(12)).await?;
         let mut permit = invoker.capacity().acquire().await;
         let request = Arc::new(request());
         invoker
-            .attempt(&request, &mut permit, &Arc::new(CallStats::new(None)))
+            .attempt(
+                &request,
+                AnswerMemory::new(usize::MAX).reserve(false),
+                &mut permit,
+                &Arc::new(CallStats::new(None)),
+            )
             .await
     };
     (ended.await, started.elapsed())

@@ -27,6 +27,7 @@ mod hedge;
 mod hedge_limits;
 mod immediate_retry;
 mod kinesis_output;
+mod memory;
 mod metrics;
 mod multi_record;
 mod one_outcome;

@@ -32,7 +32,12 @@ impl Endpoint for UnpreparedEndpoint {
 async fn at_the_end_of_the_time_a_preparation_returns_its_latest_fault() {
     for (hangs, expected) in [(false, "STS is down"), (true, "did not arrive before the deadline")] {
         let capacity = Capacity::new(NonZeroUsize::MIN, true);
-        let invoker = Invoker::new(UnpreparedEndpoint { hangs }, Duration::from_millis(400), capacity);
+        let invoker = Invoker::new(
+            UnpreparedEndpoint { hangs },
+            Duration::from_millis(400),
+            capacity,
+            AnswerMemory::new(usize::MAX),
+        );
         let end = Instant::now() + Duration::from_secs(30);
         let fault = invoker.prepare(end).await.unwrap_err();
         assert_eq!((fault.kind, Instant::now()), (FaultKind::Unreachable, end));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::*;
 use crate::dispatch::attempt::{Invoker, RecordOutputs};
 use crate::inference::InferenceRequest;
-use crate::outcome::FaultKind;
+use crate::outcome::{AnswerMemory, FaultKind};
 
 /// The duration of a call in milliseconds, and its result.
 type ScriptedCall = (u64, Result<(), FaultKind>);
@@ -50,7 +50,7 @@ fn invoker_with_budget(
     let hedged = Hedged::new(endpoint, Some(95), TIMEOUT, capacity.clone());
     (0..100).for_each(|_| hedged.record_answer(Duration::from_millis(10), 95));
     (0..first_calls).for_each(|_| _ = hedged.begin());
-    Invoker::new(hedged, TIMEOUT, capacity)
+    Invoker::new(hedged, TIMEOUT, capacity, AnswerMemory::new(usize::MAX))
 }
 
 fn invoker(capacity: usize, is_adaptive: bool, calls: &[ScriptedCall]) -> ScriptedInvoker {
@@ -69,7 +69,9 @@ async fn attempt(invoker: &ScriptedInvoker) -> Attempt {
     let request = Arc::new(InferenceRequest::single(0, "a", ""));
     let (stats, started) = (Arc::<CallStats>::default(), Instant::now());
     let mut permit = invoker.capacity().acquire().await;
-    let answer = invoker.attempt(&request, &mut permit, &stats).await;
+    let answer = invoker
+        .attempt(&request, invoker.memory().reserve(false), &mut permit, &stats)
+        .await;
     let throttles = stats.throttles.load(Ordering::Relaxed);
     let stats = (
         stats.attempts.load(Ordering::Relaxed),

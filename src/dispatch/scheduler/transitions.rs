@@ -31,6 +31,11 @@ impl<E: Endpoint> Scheduler<'_, E> {
                 self.on_fault(&target, &request, duration, Fault::new(FaultKind::Suspect, summary));
             }
             Ok(answer) => self.on_answer(&target, &request, start, answer),
+            Err(fault) if fault.load == LoadSignal::NoRoom && !self.is_out_of_time => match target {
+                // This attempt does not count. The next one starts when there is room.
+                CallTarget::Request(index) => self.ready.push(Reverse(index)),
+                CallTarget::Probe(_) => self.urgent.push_back(target),
+            },
             Err(fault) if fault.load == LoadSignal::Unprepared && fault.kind.is_transient() && !self.is_out_of_time => {
                 // This attempt does not count. The next one waits for the credentials before it acquires a permit.
                 match target {

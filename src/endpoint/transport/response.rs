@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::endpoint::Response;
 use crate::endpoint::call_error::CallError;
+use crate::outcome::{AnswerReservation, NoRoom};
 
 /// The maximum size of a response body, in bytes. `InvokeEndpoint` returns no larger body. The limit also keeps an
 /// endless response from using up the memory.
@@ -52,15 +53,20 @@ impl HttpAnswer {
     ///
     /// # Errors
     ///
-    /// [`CallError`] if it would be a prediction, but its body is compressed, too large or not whole.
-    pub(super) async fn read(mut response: HttpResponse, prediction_statuses: &[u16]) -> Result<Self, CallError> {
+    /// [`CallError`] if it would be a prediction, but its body is compressed, too large or not whole, or there is no room
+    /// for it in `memory`.
+    pub(super) async fn read(
+        mut response: HttpResponse,
+        prediction_statuses: &[u16],
+        memory: Option<&AnswerReservation>,
+    ) -> Result<Self, CallError> {
         let headers = std::mem::take(response.headers_mut());
         let status = response.status().as_u16();
         let body = response.into_body();
         let is_prediction = prediction_statuses.contains(&status) && headers.get(ERROR_TYPE).is_none();
         let body = if is_prediction {
             reject_content_coding(&headers)?;
-            read_whole(body, &headers).await?
+            read_whole(body, &headers, memory).await?
         } else {
             read_beginning(body).await
         };
@@ -122,17 +128,36 @@ fn reject_content_coding(headers: &Headers) -> Result<(), CallError> {
 /// Reads a body to its end: all of its content-length, `END_STREAM` over HTTP/2, or the last chunk. The end of an HTTP/1
 /// connection, and a stream or a connection that HTTP/2 closes with `NO_ERROR`, end a body without an error as well.
 /// Such a body may be incomplete.
-async fn read_whole(mut body: SdkBody, headers: &Headers) -> Result<Bytes, CallError> {
+async fn read_whole(
+    mut body: SdkBody,
+    headers: &Headers,
+    memory: Option<&AnswerReservation>,
+) -> Result<Bytes, CallError> {
+    let reserve = |bytes| {
+        memory.map_or(Ok(()), |memory| {
+            memory.expect(bytes).map_err(|NoRoom| CallError::NoRoom)
+        })
+    };
+    // A body whose length is known is read only if there is room for all of it.
+    let stated: usize = headers
+        .get("content-length")
+        .map_or(0, |length| length.parse().unwrap_or_default());
+    let stated = stated.min(RESPONSE_BODY_MAX);
+    reserve(stated)?;
+    let mut length = 0;
     // Most bodies arrive in one piece, which is not copied.
     let (mut first, mut buffer) = (Bytes::new(), None::<BytesMut>);
     while let Some(piece) = next_piece(&mut body).await? {
+        let known = length.max(stated);
+        length += piece.len();
+        reserve(length.saturating_sub(known))?;
         if first.is_empty() && buffer.is_none() {
             first = piece;
         } else {
             let buffer = buffer.get_or_insert_with(|| BytesMut::from(std::mem::take(&mut first)));
             buffer.extend_from_slice(&piece);
         }
-        if buffer.as_ref().map_or(first.len(), BytesMut::len) > RESPONSE_BODY_MAX {
+        if length > RESPONSE_BODY_MAX {
             return Err(CallError::TooLarge(RESPONSE_BODY_MAX));
         }
     }

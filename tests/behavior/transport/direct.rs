@@ -49,6 +49,13 @@ impl Endpoint for ScriptedModel {
                 ..fault(FaultKind::Refused)
             },
         })?;
+        let has_room = call.memory.is_none_or(|memory| memory.expect(answer.len()).is_ok());
+        if !has_room {
+            return Err(Fault {
+                load: LoadSignal::NoRoom,
+                ..fault(FaultKind::Unreachable)
+            });
+        }
         Ok(Response {
             body: answer.into(),
             content_type: None,
