@@ -136,9 +136,9 @@ impl Document<'_> {
             Self::Json(json, _) => path
                 .select(json)
                 .and_then(|found| serde_json::from_str(found.get()).ok()),
-            Self::Csv(row, _) => csv::columns(row).and_then(|columns| {
-                let index = path.columns(columns.len())?.first().copied()?;
-                columns.get(index).cloned()
+            Self::Csv(row, _) => path.columns(row).and_then(|mut columns| {
+                let column = columns.next()?.into_owned();
+                String::from_utf8(column).ok()
             }),
         };
         let name: String =
