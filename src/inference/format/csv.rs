@@ -7,6 +7,12 @@ use csv::{Terminator, WriterBuilder};
 use memchr::{memchr, memchr3};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
+/// The size of the buffer in which a row is written. The buffer is filled with zeros first, so that the crate's default
+/// of 8 KB would cost more than all else.
+const WRITE_BUFFER_BYTES: usize = 256;
+
+/// A column without its quotes.
+pub type Column<'r> = Cow<'r, [u8]>;
 
 /// Returns the row without the line break at its end.
 pub fn trim_line_break(row: &[u8]) -> &[u8] {
@@ -29,7 +35,7 @@ pub fn count_columns(row: &[u8]) -> Option<usize> {
 }
 
 /// Returns the columns of a row, without their quotes. If `row` is not a single row, one of them is `None`.
-pub fn columns(row: &[u8]) -> impl Iterator<Item = Option<Cow<'_, [u8]>>> {
+pub fn columns(row: &[u8]) -> impl Iterator<Item = Option<Column<'_>>> {
     let row = row.strip_prefix(BYTE_ORDER_MARK).unwrap_or(row);
     let mut rest = (!row.is_empty()).then_some(row);
     iter::from_fn(move || {
@@ -43,7 +49,7 @@ pub fn columns(row: &[u8]) -> impl Iterator<Item = Option<Cow<'_, [u8]>>> {
 
 /// Returns the first column of a row, and the rest of the row after the comma if there is one. Returns `None` if the
 /// column's quotes are not closed, or if a line break ends it.
-fn split_column(row: &[u8]) -> Option<(Cow<'_, [u8]>, Option<&[u8]>)> {
+fn split_column(row: &[u8]) -> Option<(Column<'_>, Option<&[u8]>)> {
     let (quoted, row) = match row.strip_prefix(b"\"") {
         Some(inside) => unquote(inside)?,
         None => (Vec::new(), row),
@@ -82,6 +88,7 @@ fn unquote(mut inside: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 pub fn write(columns: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
     let mut writer = WriterBuilder::new()
         .terminator(Terminator::Any(b'\n'))
+        .buffer_capacity(WRITE_BUFFER_BYTES)
         .from_writer(Vec::new());
     writer.write_record(columns).expect("a write to memory cannot fail");
     let mut row = writer.into_inner().expect("a write to memory cannot fail");
@@ -97,7 +104,7 @@ mod tests {
     use super::*;
 
     fn columns_of(row: &str) -> Option<Vec<String>> {
-        let column = |column: Option<Cow<'_, [u8]>>| Some(String::from_utf8(column?.into_owned()).unwrap());
+        let column = |column: Option<Column<'_>>| Some(String::from_utf8(column?.into_owned()).unwrap());
         count_columns(row.as_bytes())?;
         columns(row.as_bytes()).map(column).collect()
     }
