@@ -190,7 +190,7 @@ pub(crate) fn sha256(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::format::json_path::JsonPath;
+    use crate::inference::format::json_path::{JsonPath, PathTree};
     use crate::inference::format::media_type::MediaType;
 
     const SEQUENCE: &str = "49590338271490256608559692538361571095921575989136588898";
@@ -211,7 +211,7 @@ mod tests {
             input: InputSpec {
                 record_type: media_type,
                 request_type: media_type,
-                features: Vec::new(),
+                features: PathTree::default(),
                 input_filter: JsonPath::parse("$").unwrap(),
                 target_model: None,
                 is_multi_record: media_type.is_some(),

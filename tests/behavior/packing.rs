@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use instream::event::{Batch, UserRecord};
-use instream::inference::format::json_path::JsonPath;
+use instream::inference::format::json_path::{JsonPath, PathTree};
 use instream::inference::format::media_type::MediaType;
 use instream::inference::{BodyTemplate, InferenceRequest, InputSpec, RequestSpec, Requests, build};
 use proptest::collection::vec;
@@ -33,7 +33,7 @@ fn packed(rows: &[String], max_records: usize, max_payload_bytes: usize) -> Requ
         input: InputSpec {
             record_type: Some(MediaType::Csv),
             request_type: Some(MediaType::Csv),
-            features: Vec::new(),
+            features: PathTree::default(),
             input_filter: JsonPath::parse("$").unwrap(),
             target_model: JsonPath::parse("$[0]"),
             is_multi_record: true,

@@ -23,6 +23,9 @@ use super::csv;
 use super::lazy_json::{LazyJson, array, object};
 
 mod parse;
+mod tree;
+
+pub use tree::PathTree;
 
 /// A parsed `JSONPath`, with its original text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +70,7 @@ impl JsonPath {
 
     /// Returns the selected columns of a CSV row, without their quotes. Returns `None` if the path selects none, or if
     /// `row` is not a single CSV row. Only columns that are selected by their own number take memory.
-    pub fn columns<'r>(&self, row: &'r str) -> Option<impl Iterator<Item = Cow<'r, [u8]>> + use<'r>> {
+    pub fn columns<'r>(&self, row: &'r str) -> Option<impl Iterator<Item = csv::Column<'r>> + use<'r>> {
         let row = csv::trim_line_break(row.as_bytes());
         let step = self.steps.first().unwrap_or(&Step::All);
         let (range, numbers) = step.indexes(csv::count_columns(row)?);
@@ -133,25 +136,39 @@ impl Step {
     /// Returns the indexes that the step selects in a list of `count` elements, without those that do not exist: a range
     /// or single numbers.
     fn indexes(&self, count: usize) -> (Range<usize>, Vec<usize>) {
-        let from_start = |number: i64| match number {
-            0.. => usize::try_from(number).ok(),
-            _ => count.checked_sub(usize::try_from(number.unsigned_abs()).ok()?),
-        };
-        let index = |number: &i64| from_start(*number).filter(|index| *index < count);
         match self {
-            Self::Element(number) => (0..0, index(number).into_iter().collect()),
-            Self::Elements(numbers) => (0..0, numbers.iter().filter_map(index).collect()),
+            Self::Element(number) => (0..0, index(*number, count).into_iter().collect()),
+            Self::Elements(numbers) => (
+                0..0,
+                numbers.iter().filter_map(|number| index(*number, count)).collect(),
+            ),
             Self::Slice(start, end) => {
                 let bound = |number: Option<i64>, default| match number {
                     None => default,
                     // A bound before the first element is moved to the first element.
-                    Some(number) => from_start(number).unwrap_or(0).min(count),
+                    Some(number) => from_start(number, count).unwrap_or(0).min(count),
                 };
                 (bound(*start, 0)..bound(*end, count), Vec::new())
             }
             Self::All => (0..count, Vec::new()),
             Self::Member(_) | Self::Members(_) => (0..0, Vec::new()),
         }
+    }
+}
+
+/// Returns the index of the element with this number in a list of `count` elements. Returns `None` if there is none.
+fn index(number: i64, count: usize) -> Option<usize> {
+    from_start(number, count).filter(|index| *index < count)
+}
+
+/// Returns the number counted from the start. A negative number counts from the end. Returns `None` if it is before the
+/// start.
+fn from_start(number: i64, count: usize) -> Option<usize> {
+    let distance = usize::try_from(number.unsigned_abs()).ok()?;
+    if number < 0 {
+        count.checked_sub(distance)
+    } else {
+        Some(distance)
     }
 }
 
