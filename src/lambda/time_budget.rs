@@ -85,6 +85,11 @@ impl Schedule {
         }
     }
 
+    /// Returns the time from now until the calls end.
+    pub fn left_for_calls(&self) -> Duration {
+        self.calls_end.saturating_duration_since(Instant::now())
+    }
+
     /// Returns the current time.
     pub fn now(&self) -> SystemTime {
         self.started_at + self.elapsed()
