@@ -1,8 +1,10 @@
 //! A batch of records of 200 bytes: as an event, as Kinesis records, and as user records.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream::event::{self, Batch, DecompressOptions, Event, KinesisRecord, UserRecord, decode};
+use instream::event::{self, Batch, DecompressOptions, Event, KinesisRecord, Pace, UserRecord, decode};
 use instream::inference::{RequestSpec, Requests, build};
 use instream::lambda::response::{BatchResponse, checkpoint, checkpointable_prefix};
 use instream::outcome::Outcome;
@@ -10,7 +12,10 @@ use instream_local::aggregate::{KplUserRecord, aggregate};
 use instream_local::packing::gzip;
 
 use super::settings::{SINGLE, Settings, config};
-use super::{GROUP_SIZE, RECORDS, leak};
+use super::{GROUP_SIZE, RECORDS, block_on, leak};
+
+/// The time that an invocation has. Valgrind runs the code about fifty times slower.
+const TIME: Duration = Duration::from_mins(15);
 
 /// An event as the handler receives it.
 pub(crate) type Payload = &'static [u8];
@@ -101,7 +106,7 @@ pub(crate) fn kinesis(form: Form) -> Kinesis {
 
 impl Kinesis {
     pub(crate) fn decode(self) -> Vec<UserRecord> {
-        decode(self.records, self.decompress)
+        block_on(decode(self.records, self.decompress, Pace::start(TIME)))
     }
 
     /// Returns the batch response if only the last record is unfinished.
@@ -142,6 +147,11 @@ impl Building {
     }
 
     pub(crate) fn build(self) -> Requests {
-        build(&self.batch, self.remembered, self.request_spec)
+        block_on(build(
+            &self.batch,
+            self.remembered,
+            self.request_spec,
+            Pace::start(TIME),
+        ))
     }
 }

@@ -10,7 +10,7 @@ use super::variables::{
 };
 use crate::delivery::projection::Projection;
 use crate::event::DecompressOptions;
-use crate::inference::format::json_path::JsonPath;
+use crate::inference::format::json_path::{JsonPath, PathTree};
 use crate::inference::format::media_type::MediaType;
 use crate::inference::{BodyTemplate, InputSpec, RequestSpec};
 
@@ -90,7 +90,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     /// pair of settings that do not fit.
     pub(super) fn shape(&mut self, content_type: Option<&str>) -> Shape {
         let requests = content_type.and_then(MediaType::of);
-        let features = self.optional(FEATURES, features).unwrap_or_default();
+        let features = self.optional(FEATURES, PathTree::parse).unwrap_or_default();
         let records = if features.is_empty() {
             requests
         } else {
@@ -130,7 +130,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 pub(super) struct Shape {
     records: Option<MediaType>,
     requests: Option<MediaType>,
-    features: Vec<JsonPath>,
+    features: PathTree,
     /// The model that all calls name.
     pub(super) target_model: Option<String>,
     model_path: Option<JsonPath>,
@@ -227,10 +227,6 @@ impl Shape {
     }
 }
 
-fn features(value: &str) -> Option<Vec<JsonPath>> {
-    JsonPath::parse_list(value).filter(|paths| paths.iter().all(JsonPath::is_singular))
-}
-
 fn target_model(value: &str) -> Option<TargetModel> {
     if value.starts_with('$') {
         let path = JsonPath::parse(value).filter(|path| path.is_singular() && !path.is_identity());
@@ -288,6 +284,21 @@ mod tests {
             let error = read(&settings).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert_eq!(error.lines().count(), 2, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_path_or_a_list_over_its_limit_is_refused_with_the_limit() {
+        let long = format!("${}", ".a".repeat(33));
+        let many = vec!["$.a"; 1001].join(",");
+        for (name, value, limit) in [
+            ("FEATURES", &long, "up to 32 steps"),
+            ("FEATURES", &many, "1–1000 JSONPaths"),
+            ("INPUT_FILTER", &long, "up to 32"),
+            ("TARGET_MODEL", &long, "up to 32 steps"),
+        ] {
+            let error = read(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(limit), "{error}");
         }
     }
 

@@ -17,7 +17,7 @@ const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'
 
 const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
 const HEADER: &str = "1–1024 printable ASCII characters";
-const JSON_PATH: &str = "a JSONPath of $, .name, ['a','b'], [n,…], [a:b], [*]";
+const JSON_PATH: &str = "a JSONPath of $ and up to 32 of .name, ['a','b'], [n,…], [a:b], [*]";
 const URL: &str = "https://HOST[:PORT]/PATH[?QUERY], without a user name; http:// only to this machine";
 const DESTINATION: &str = "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:";
 
@@ -74,7 +74,11 @@ pub(super) const BATCH_STRATEGY: Variable =
     variable("BATCH_STRATEGY", Some("SingleRecord"), "SingleRecord, MultiRecord");
 pub(super) const MAX_RECORDS_PER_REQUEST: Variable =
     variable("MAX_RECORDS_PER_REQUEST", Some("100"), "a whole number, 1–10000");
-pub(super) const FEATURES: Variable = variable("FEATURES", None, "JSONPaths to one value each, separated by commas");
+pub(super) const FEATURES: Variable = variable(
+    "FEATURES",
+    None,
+    "1–1000 JSONPaths to one value each, of up to 32 steps, separated by commas",
+);
 pub(super) const CSV_HEADER: Variable = variable("CSV_HEADER", None, "1–1024 printable ASCII characters");
 pub(super) const INPUT_FILTER: Variable = variable("INPUT_FILTER", Some("$"), JSON_PATH);
 pub(super) const JOIN_SOURCE: Variable = variable("JOIN_SOURCE", Some("None"), "None, Input");
@@ -89,7 +93,7 @@ pub(super) const CUSTOM_ATTRIBUTES: Variable = variable("CUSTOM_ATTRIBUTES", Non
 pub(super) const TARGET_MODEL: Variable = variable(
     "TARGET_MODEL",
     None,
-    "1–1024 printable ASCII characters, or a JSONPath into the record",
+    "1–1024 printable ASCII characters, or a JSONPath of up to 32 steps into the record",
 );
 pub(super) const TARGET_VARIANT: Variable = variable("TARGET_VARIANT", None, RESOURCE_NAME);
 pub(super) const TARGET_CONTAINER_HOSTNAME: Variable = variable("TARGET_CONTAINER_HOSTNAME", None, RESOURCE_NAME);

@@ -259,12 +259,13 @@ fn seconds(milliseconds: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
+    use std::time::Duration;
 
     use bytes::Bytes;
 
     use super::*;
     use crate::endpoint::Response;
-    use crate::event::{self, DecompressOptions, decode};
+    use crate::event::{self, DecompressOptions, Pace, decode, on_a_paused_clock};
     use crate::inference::read_prediction;
     use crate::outcome::Prediction;
 
@@ -281,7 +282,8 @@ mod tests {
             enabled: true,
             limit_bytes: 1000,
         };
-        check(&event.records, &decode(&event.records, decompress));
+        let decode = async { decode(&event.records, decompress, Pace::start(Duration::from_mins(15))).await };
+        check(&event.records, &on_a_paused_clock(decode));
     }
 
     #[test]

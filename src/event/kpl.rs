@@ -19,6 +19,12 @@ const DIGEST_BYTES: usize = 16;
 pub const USER_RECORDS_MAX: usize = 100_000;
 /// The maximum number of fields in one message: per user record its data, a partition key and an explicit hash key.
 const FIELDS_MAX: usize = 3 * USER_RECORDS_MAX;
+/// The maximum length of a partition key, in characters, as for a Kinesis record:
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html>. Many user records can refer to one key,
+/// and the output line of each contains it. So a long key could make a small aggregate very large.
+const PARTITION_KEY_CHARS_MAX: usize = 256;
+/// The maximum length of an explicit hash key, in decimal digits. The source is the same.
+const EXPLICIT_HASH_KEY_DIGITS_MAX: usize = 39;
 
 /// A user record, as its producer wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +48,7 @@ struct Aggregate {
 }
 
 /// One user record of the message. Required fields are optional here, so that a missing field can be detected.
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct EncodedUserRecord {
     #[prost(uint64, optional, tag = "1")]
     partition_key: Option<u64>,
@@ -58,7 +64,7 @@ struct EncodedUserRecord {
 /// # Errors
 ///
 /// Returns a rejection of the whole record if the digest is correct, so that `data` is an aggregate, but its message is
-/// broken.
+/// broken or has a key that Kinesis would refuse.
 pub fn deaggregate(data: &Bytes) -> Result<Option<Vec<KplUserRecord>>, Rejection> {
     let Some(message) = verified_message(data) else {
         return Ok(None);
@@ -74,6 +80,7 @@ pub fn deaggregate(data: &Bytes) -> Result<Option<Vec<KplUserRecord>>, Rejection
         });
     }
     let aggregate = Aggregate::decode(message).map_err(|error| broken(error.to_string()))?;
+    check_keys(&aggregate).map_err(broken)?;
     let shared = |keys: Vec<String>| keys.into_iter().map(Arc::from).collect::<Vec<_>>();
     let (keys, hash_keys) = (shared(aggregate.partition_keys), shared(aggregate.explicit_hash_keys));
     let records = aggregate.records.into_iter().enumerate();
@@ -83,6 +90,25 @@ pub fn deaggregate(data: &Bytes) -> Result<Option<Vec<KplUserRecord>>, Rejection
             .map_err(|missing| broken(format!("record {number} has no {missing}")))
     });
     user_records.collect::<Result<_, _>>().map(Some)
+}
+
+/// Checks the length of each key in the tables, also of keys that no user record refers to.
+fn check_keys(aggregate: &Aggregate) -> Result<(), String> {
+    let is_partition_key = |key: &String| (1..=PARTITION_KEY_CHARS_MAX).contains(&key.chars().count());
+    let is_hash_key = |key: &String| {
+        (1..=EXPLICIT_HASH_KEY_DIGITS_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if let Some(number) = aggregate.partition_keys.iter().position(|key| !is_partition_key(key)) {
+        return Err(format!(
+            "partition key {number} does not have 1–{PARTITION_KEY_CHARS_MAX} characters"
+        ));
+    }
+    if let Some(number) = aggregate.explicit_hash_keys.iter().position(|key| !is_hash_key(key)) {
+        return Err(format!(
+            "explicit hash key {number} does not have 1–{EXPLICIT_HASH_KEY_DIGITS_MAX} digits"
+        ));
+    }
+    Ok(())
 }
 
 /// Returns the message between the magic bytes and the digest. Returns `None` if `data` is not an aggregate.
@@ -178,6 +204,41 @@ mod tests {
             let rejection = deaggregate(&aggregate(message)).unwrap_err();
             assert_eq!(rejection.kind, RejectionKind::BrokenRecord);
             assert!(rejection.message.contains(why), "{}", rejection.message);
+        }
+    }
+
+    /// Returns an aggregate of two empty records that refer to these keys.
+    fn with_keys(partition_key: &str, explicit_hash_key: &str) -> Bytes {
+        let record = EncodedUserRecord {
+            partition_key: Some(0),
+            explicit_hash_key: Some(0),
+            data: Some(Bytes::new()),
+        };
+        let message = Aggregate {
+            partition_keys: vec![partition_key.to_owned()],
+            explicit_hash_keys: vec![explicit_hash_key.to_owned()],
+            records: vec![record.clone(), record],
+        };
+        aggregate(&message.encode_to_vec())
+    }
+
+    #[test]
+    fn the_limits_of_kinesis_hold_for_the_keys_of_an_aggregate() {
+        let (longest, longest_hash) = ("é".repeat(256), "9".repeat(39));
+        let user_records = deaggregate(&with_keys(&longest, &longest_hash)).unwrap().unwrap();
+        assert_eq!(&*user_records[1].partition_key, longest);
+        let [first, second] = [0, 1].map(|index: usize| &user_records[index].partition_key);
+        assert!(Arc::ptr_eq(first, second), "a key is in memory once");
+        for (partition_key, hash_key, why) in [
+            ("", "0", "partition key 0 does not have 1–256 characters"),
+            (&*"k".repeat(257), "0", "partition key 0 does not have 1–256 characters"),
+            ("k", "", "explicit hash key 0 does not have 1–39 digits"),
+            ("k", "-1", "explicit hash key 0 does not have 1–39 digits"),
+            ("k", &*"9".repeat(40), "explicit hash key 0 does not have 1–39 digits"),
+        ] {
+            let rejection = deaggregate(&with_keys(partition_key, hash_key)).unwrap_err();
+            assert_eq!(rejection.kind, RejectionKind::BrokenRecord);
+            assert_eq!(rejection.message, format!("the KPL aggregate is broken: {why}"));
         }
     }
 

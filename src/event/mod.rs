@@ -17,9 +17,13 @@ use crate::outcome::{Rejection, RejectionKind};
 pub mod decompress;
 mod fast_path;
 pub mod kpl;
+mod pace;
 mod salvage;
 mod user_records;
 
+pub use pace::Pace;
+#[cfg(test)]
+pub(crate) use pace::on_a_paused_clock;
 pub use user_records::{Batch, DecompressOptions, UserRecord, decode};
 
 use salvage::salvage;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::decompress::DecompressBudget;
-use super::{KinesisRecord, kpl};
+use super::{KinesisRecord, Pace, kpl};
 use crate::outcome::{Failure, Outcome, Rejection, catch_panic};
 
 /// The maximum size of a decoded batch, in multiples of `DECOMPRESS_LIMIT_BYTES`. Larger batches are handled in parts:
@@ -61,42 +61,51 @@ impl<'b> Batch<'b> {
     }
 
     /// Returns an ID of the user record of this index that is unique in its stream, such as
-    /// `shardId-000000000000:4959…-0`. Returns `None` if its Kinesis record has neither an event ID nor a sequence
-    /// number.
+    /// `shardId-000000000000:4959…-0`. Returns `None` if its Kinesis record has no [ID](Self::record_id).
     pub fn id(&self, index: usize) -> Option<String> {
         let user_record = self.user_records.get(index)?;
         let record_id = self.record_id(index)?;
         Some(format!("{record_id}-{}", user_record.sub_sequence_number))
     }
 
-    /// Returns the event ID or the sequence number of the Kinesis record that holds the user record of this index.
+    /// Returns the event ID or the sequence number of the Kinesis record that holds the user record of this index. Returns
+    /// `None` if it has neither, or was not decoded: the user record stands for all of its user records then, and must
+    /// not be taken for the first.
     pub fn record_id(&self, index: usize) -> Option<&'b str> {
+        let user_record = self.user_records.get(index)?;
+        if let Err(Outcome::Failed(Failure::OutOfTime | Failure::BatchTooLarge)) = user_record.data {
+            return None;
+        }
         let record = self.record_of(index)?;
         record.event_id.as_deref().or(record.sequence_number.as_deref())
     }
 }
 
 /// Decodes each Kinesis record into its user records, in batch order. A record that cannot be read becomes one user
-/// record with an outcome, because it needs an outcome too.
-pub fn decode(records: &[KinesisRecord<'_>], options: DecompressOptions) -> Vec<UserRecord> {
-    decode_with(records, options, decode_record)
+/// record with an outcome, because it needs an outcome too. So does each record after the end of the `pace`.
+pub async fn decode(records: &[KinesisRecord<'_>], options: DecompressOptions, pace: Pace) -> Vec<UserRecord> {
+    decode_with(records, options, pace, decode_record).await
 }
 
 type DecodeRecord =
     fn(usize, &KinesisRecord<'_>, Option<&mut DecompressBudget>, &mut Vec<UserRecord>) -> Result<(), Rejection>;
 
-fn decode_with(
+async fn decode_with(
     records: &[KinesisRecord<'_>],
     options: DecompressOptions,
+    mut pace: Pace,
     decode_record: DecodeRecord,
 ) -> Vec<UserRecord> {
     let mut decoded = Vec::with_capacity(records.len());
     let mut remaining = options.limit_bytes.saturating_mul(BATCH_LIMIT_FACTOR);
+    let mut is_over = false;
     for (record_index, record) in records.iter().enumerate() {
         let before = decoded.len();
         let mut budget = DecompressBudget::new(options.limit_bytes);
         let enabled_budget = options.enabled.then_some(&mut budget);
-        let result = if remaining == 0 {
+        let result = if is_over {
+            Err(Outcome::Failed(Failure::OutOfTime))
+        } else if remaining == 0 {
             Err(Outcome::Failed(Failure::BatchTooLarge))
         } else {
             let result = catch_panic(|| decode_record(record_index, record, enabled_budget, &mut decoded));
@@ -108,6 +117,7 @@ fn decode_with(
         }
         let others = decoded.len().saturating_sub(before + 1);
         remaining = remaining.saturating_sub(budget.used() + others * USER_RECORD_OVERHEAD_BYTES);
+        is_over = is_over || pace.is_over().await;
     }
     decoded
 }
@@ -158,6 +168,8 @@ impl UserRecord {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
     use instream_local::aggregate::KplUserRecord;
@@ -165,11 +177,26 @@ mod tests {
 
     use super::*;
     use crate::event;
+    use crate::event::pace::{advance_at_work, on_a_paused_clock};
 
     const DECOMPRESS: DecompressOptions = DecompressOptions {
         enabled: true,
         limit_bytes: 1000,
     };
+
+    /// Decodes records without a limit of time.
+    fn decode(records: &[KinesisRecord<'_>], options: DecompressOptions) -> Vec<UserRecord> {
+        decode_by(records, options, Duration::from_mins(15), decode_record)
+    }
+
+    fn decode_by(
+        records: &[KinesisRecord<'_>],
+        options: DecompressOptions,
+        left_for_calls: Duration,
+        decode_record: DecodeRecord,
+    ) -> Vec<UserRecord> {
+        on_a_paused_clock(async { decode_with(records, options, Pace::start(left_for_calls), decode_record).await })
+    }
 
     /// Reads an event whose records, numbered from 1, hold this data, and passes the records to `check`.
     fn with_records(data: &[&[u8]], check: impl FnOnce(&[KinesisRecord<'_>])) {
@@ -247,7 +274,8 @@ mod tests {
     fn a_batch_that_decompresses_to_too_much_is_handled_in_parts() {
         let compressed = gzip(&[b'x'; 1000]);
         with_records(&[&compressed[..]; 6], |records| {
-            let shown = shown(&decode(records, DECOMPRESS));
+            let decoded = decode(records, DECOMPRESS);
+            let shown = shown(&decoded);
             let too_large = "the batch decompresses to more than one invocation may hold";
             let ends: Vec<_> = shown.iter().map(|it| it.ends_with(too_large)).collect();
             assert_eq!(ends, [false, false, false, false, true, true]);
@@ -255,17 +283,59 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_takes_longer_than_an_invocation_is_decoded_over_several_deliveries() {
+        with_records(&[&b"hi"[..]; 5], |records| {
+            let in_1_s: DecodeRecord = |record_index, record, budget, decoded| {
+                advance_at_work(Duration::from_secs(1));
+                decode_record(record_index, record, budget, decoded)
+            };
+            let in_time = |records: &[KinesisRecord<'_>], left_for_calls: u64| {
+                let decoded = decode_by(records, DECOMPRESS, Duration::from_secs(left_for_calls), in_1_s);
+                assert_eq!(decoded.len(), records.len(), "each Kinesis record has an outcome");
+                let (in_time, late) = decoded.split_at(decoded.iter().take_while(|it| it.data.is_ok()).count());
+                let out_of_time = |it: &UserRecord| matches!(it.data, Err(Outcome::Failed(Failure::OutOfTime)));
+                assert!(late.iter().all(out_of_time));
+                in_time.len()
+            };
+            assert_eq!(in_time(records, 4), 2, "half of the time is left for calls");
+            assert_eq!(in_time(&records[2..], 4), 2);
+            assert_eq!(in_time(&records[4..], 4), 1);
+            assert_eq!(in_time(records, 0), 1, "one record is decoded in any case");
+            assert_eq!(in_time(records, 10), 5);
+        });
+    }
+
+    #[test]
+    fn a_record_that_was_not_decoded_is_not_taken_for_its_first_user_record() {
+        with_records(&[&b"hi"[..]; 2], |records| {
+            let user_records = decode_by(records, DECOMPRESS, Duration::ZERO, decode_record);
+            let batch = Batch {
+                records,
+                user_records: &user_records,
+                stream_arn: "",
+            };
+            assert_eq!([batch.id(0), batch.id(1)], [Some("1-0".to_owned()), None]);
+        });
+    }
+
+    #[test]
     fn a_panic_while_decoding_a_record_fails_only_that_record() {
         with_records(&[&b"hi"[..]; 3], |records| {
-            let user_records = decode_with(records, DECOMPRESS, |record_index, record, _, decoded| {
-                decoded.push(UserRecord::not_aggregated(
-                    record_index,
-                    record,
-                    record.data.clone().map_err(Outcome::from),
-                ));
-                assert_ne!(record_index, 1, "a defect in decoding");
-                Ok(())
-            });
+            let left_for_calls = Duration::from_mins(15);
+            let user_records = decode_by(
+                records,
+                DECOMPRESS,
+                left_for_calls,
+                |record_index, record, _, decoded| {
+                    decoded.push(UserRecord::not_aggregated(
+                        record_index,
+                        record,
+                        record.data.clone().map_err(Outcome::from),
+                    ));
+                    assert_ne!(record_index, 1, "a defect in decoding");
+                    Ok(())
+                },
+            );
             let expected = ["0-0 hi", "1-0 Suspect: handling the record panicked", "2-0 hi"];
             assert_eq!(shown(&user_records), expected);
         });

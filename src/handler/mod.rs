@@ -17,7 +17,7 @@ use crate::dispatch::hedge::Hedged;
 use crate::dispatch::retry::RetryBudget;
 use crate::dispatch::{DispatchPolicy, Dispatcher, Work};
 use crate::endpoint::Endpoint;
-use crate::event::{self, Batch, DecompressOptions, NotKinesis, decode};
+use crate::event::{self, Batch, DecompressOptions, NotKinesis, Pace, decode};
 use crate::inference::{self, RequestSpec, Requests};
 use crate::lambda::response::{BatchResponse, NoCheckpoint, checkpoint, checkpointable_prefix};
 use crate::lambda::time_budget::{Invocation, Schedule};
@@ -128,7 +128,8 @@ impl<E: Endpoint> Handler<E> {
         let event = event::read(payload)?;
         let stream_arn = event.stream_arn.as_deref().unwrap_or_default();
         self.delivery.check_source(stream_arn, invocation.account())?;
-        let user_records = decode(&event.records, self.decompress);
+        let pace = Pace::start(schedule.left_for_calls());
+        let user_records = decode(&event.records, self.decompress, pace).await;
         let batch = Batch {
             records: &event.records,
             user_records: &user_records,
@@ -142,7 +143,8 @@ impl<E: Endpoint> Handler<E> {
         let remembered = outcomes.iter().flatten().count() - failed_before.iter().flatten().count();
         let is_delivered = |outcome: &&Outcome| matches!(outcome, Outcome::Delivered);
         let delivered_before = outcomes.iter().flatten().filter(is_delivered).count();
-        let requests = inference::build(&batch, outcomes, &self.requests);
+        let pace = Pace::start(schedule.left_for_calls());
+        let requests = inference::build(&batch, outcomes, &self.requests, pace).await;
         // Without a memo, it is unknown whether a record has failed before.
         let has_failed_before = |index| !self.memo.is_on() || failed_before.get(index).is_some_and(Option::is_some);
         let may_give_up = self.time_checks.may_give_up(&batch, invocation.now, has_failed_before);

@@ -1,12 +1,13 @@
 //! A user record in, its model input out: the bytes that represent the record in the body of a request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::format::csv;
-use super::format::json_path::JsonPath;
+use super::format::json_path::{JsonPath, PathTree};
 use super::format::lazy_json::{LazyJson, array, on_one_line};
 use super::format::media_type::MediaType;
 use crate::outcome::{Rejection, RejectionKind};
@@ -19,7 +20,7 @@ pub struct InputSpec {
     /// The format of the requests, by `CONTENT_TYPE`. `None` if it is not known.
     pub request_type: Option<MediaType>,
     /// `FEATURES`: the values of a JSON record that make up the model input.
-    pub features: Vec<JsonPath>,
+    pub features: PathTree,
     /// `INPUT_FILTER`: the part of a record that the model gets.
     pub input_filter: JsonPath,
     /// `TARGET_MODEL`, if it is a `JSONPath`: selects the name of the model in a record.
@@ -58,9 +59,10 @@ impl InputSpec {
             Document::Json(LazyJson::open(parse_json(record)?), record)
         };
         let target_model = self.target_model.as_ref().map(|path| record.target_model(path));
-        let data = match self.features.as_slice() {
-            [] => record.filtered(&self.input_filter)?,
-            features => record.features(features, self.request_type)?,
+        let data = if self.features.is_empty() {
+            record.filtered(&self.input_filter)?
+        } else {
+            record.features(&self.features, self.request_type)?
         };
         Ok(ModelInput {
             data: self.ensure_single(data)?,
@@ -116,17 +118,21 @@ impl Document<'_> {
             .ok_or_else(|| finds_nothing("INPUT_FILTER", path))
     }
 
-    fn features(&self, paths: &[JsonPath], request_type: Option<MediaType>) -> Result<Bytes, Rejection> {
+    fn features(&self, paths: &PathTree, request_type: Option<MediaType>) -> Result<Bytes, Rejection> {
         let Self::Json(record, _) = self else {
             return Err(wrong_shape("FEATURES requires a JSON record"));
         };
-        let select = |path: &JsonPath| path.select(record).ok_or_else(|| finds_nothing("FEATURES", path));
+        let values = paths.select(record).map(|(path, value)| {
+            let value = value.ok_or_else(|| finds_nothing("FEATURES", path))?;
+            Ok((path, value))
+        });
         if request_type == Some(MediaType::Csv) {
-            let columns = paths.iter().map(|path| column(path, &select(path)?));
+            let columns = values.map(|value| value.and_then(|(path, value)| column(path, value)));
             let columns = columns.collect::<Result<Vec<_>, _>>()?;
             return Ok(csv::write(columns).into());
         }
-        let values = paths.iter().map(select).collect::<Result<Vec<_>, _>>()?;
+        let values = values.map(|value| value.map(|(_, value)| Cow::Borrowed(value)));
+        let values = values.collect::<Result<Vec<_>, _>>()?;
         let array = array(values.into_iter()).expect("FEATURES has at least one JSONPath");
         Ok(array.get().to_owned().into())
     }
@@ -136,9 +142,9 @@ impl Document<'_> {
             Self::Json(json, _) => path
                 .select(json)
                 .and_then(|found| serde_json::from_str(found.get()).ok()),
-            Self::Csv(row, _) => csv::columns(row).and_then(|columns| {
-                let index = path.columns(columns.len())?.first().copied()?;
-                columns.get(index).cloned()
+            Self::Csv(row, _) => path.columns(row).and_then(|mut columns| {
+                let column = columns.next()?.into_owned();
+                String::from_utf8(column).ok()
             }),
         };
         let name: String =
@@ -162,7 +168,8 @@ fn column(path: &JsonPath, value: &RawValue) -> Result<String, Rejection> {
         text if text.starts_with(['{', '[']) => Err(wrong_shape(format!(
             "FEATURES {path} finds an object or an array, which cannot be a CSV column"
         ))),
-        text => Ok(serde_json::from_str(text).unwrap_or_else(|_| text.to_owned())),
+        text if text.starts_with('"') => Ok(serde_json::from_str(text).unwrap_or_else(|_| text.to_owned())),
+        number => Ok(number.to_owned()),
     }
 }
 
@@ -188,7 +195,7 @@ mod tests {
         InputSpec {
             record_type,
             request_type,
-            features: Vec::new(),
+            features: PathTree::default(),
             input_filter: JsonPath::parse("$").unwrap(),
             target_model: None,
             is_multi_record: false,
@@ -208,7 +215,7 @@ mod tests {
     fn features_become_a_csv_row_or_a_json_array() {
         const RECORD: &str = r#"{"amount":2731.360,"hour":5,"name":"a, \"b\"","abroad":true,"none":null,"list":[1]}"#;
         let features = |paths, request_type| InputSpec {
-            features: JsonPath::parse_list(paths).unwrap(),
+            features: PathTree::parse(paths).unwrap(),
             ..input_spec(JSON, request_type)
         };
         let all = "$.amount,$.hour,$.name,$.abroad,$.none,$.list[0]";

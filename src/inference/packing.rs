@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{Batch, UserRecord};
-use crate::outcome::{Outcome, Rejection, RejectionKind, catch_panic};
+use crate::event::{Batch, Pace, UserRecord};
+use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, catch_panic};
 
 use super::body_template::BodyTemplate;
 use super::model_input::{InputSpec, ModelInput};
@@ -44,11 +44,18 @@ pub struct Requests {
 /// Builds the requests of a batch. With `SingleRecord`, each user record has its own request. With `MultiRecord`, each
 /// request holds up to as many records as the limits allow, all for the same model. Records keep their order. A record
 /// that cannot be in any request is settled, and so is a record with a `remembered` outcome. A record that is
-/// remembered as Failed is sent again, in a request of the size that its [`Failure`](crate::outcome::Failure) allows.
-pub fn build(batch: &Batch<'_>, remembered: Vec<Option<Outcome>>, request_spec: &RequestSpec) -> Requests {
+/// remembered as Failed is sent again, in a request of the size that its [`Failure`] allows. A record after the end of
+/// the `pace` fails.
+pub async fn build(
+    batch: &Batch<'_>,
+    remembered: Vec<Option<Outcome>>,
+    request_spec: &RequestSpec,
+    mut pace: Pace,
+) -> Requests {
     // The records for each model and each maximum number of records.
     let mut groups: HashMap<_, Vec<_>> = HashMap::new();
     let mut settled = Vec::new();
+    let mut is_over = false;
     let user_records = batch.user_records.iter().zip(remembered).enumerate();
     for (index, (user_record, remembered)) in user_records {
         let max_records = match &remembered {
@@ -56,7 +63,12 @@ pub fn build(batch: &Batch<'_>, remembered: Vec<Option<Outcome>>, request_spec: 
             _ => request_spec.max_records,
         };
         let part = match remembered {
-            None | Some(Outcome::Failed(_)) => catch_panic(|| request_spec.part(batch, index, user_record)).flatten(),
+            None | Some(Outcome::Failed(_)) if is_over => Err(Outcome::Failed(Failure::OutOfTime)),
+            None | Some(Outcome::Failed(_)) => {
+                let part = catch_panic(|| request_spec.part(batch, index, user_record)).flatten();
+                is_over = pace.is_over().await;
+                part
+            }
             Some(outcome) => Err(outcome),
         };
         match part {
@@ -189,8 +201,11 @@ pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::inference::format::json_path::JsonPath;
+    use crate::event::on_a_paused_clock;
+    use crate::inference::format::json_path::{JsonPath, PathTree};
     use crate::inference::format::media_type::MediaType;
 
     const SEQUENCE: &str = "49590338271490256608559692538361571095921575989136588898";
@@ -211,7 +226,7 @@ mod tests {
             input: InputSpec {
                 record_type: media_type,
                 request_type: media_type,
-                features: Vec::new(),
+                features: PathTree::default(),
                 input_filter: JsonPath::parse("$").unwrap(),
                 target_model: None,
                 is_multi_record: media_type.is_some(),
@@ -223,6 +238,16 @@ mod tests {
     }
 
     fn requests(data: &[&str], request_spec: &RequestSpec) -> Requests {
+        let remembered = data.iter().map(|_| None).collect();
+        requests_within(Duration::from_mins(15), data, remembered, request_spec)
+    }
+
+    fn requests_within(
+        left_for_calls: Duration,
+        data: &[&str],
+        remembered: Vec<Option<Outcome>>,
+        request_spec: &RequestSpec,
+    ) -> Requests {
         let user_record = |data: &&str| UserRecord {
             record_index: 0,
             sub_sequence_number: 0,
@@ -237,8 +262,7 @@ mod tests {
             user_records: &user_records,
             stream_arn: "",
         };
-        let remembered = user_records.iter().map(|_| None).collect();
-        build(&batch, remembered, request_spec)
+        on_a_paused_clock(async { build(&batch, remembered, request_spec, Pace::start(left_for_calls)).await })
     }
 
     fn bodies(requests: &Requests) -> Vec<String> {
@@ -361,6 +385,30 @@ mod tests {
             .map(|request| request.records().collect())
             .collect();
         assert_eq!(records, [vec![0, 2], vec![1, 4], vec![3]]);
+    }
+
+    #[test]
+    fn after_the_end_of_the_time_only_remembered_outcomes_count() {
+        let delivered = || Some(Outcome::Delivered);
+        let failed = Some(Outcome::Failed(Failure::BatchTooLarge));
+        let remembered = vec![delivered(), None, None, delivered(), failed];
+        let spec = request_spec(Some(MediaType::Csv), 100, 100);
+        let built = requests_within(Duration::ZERO, &["1", "2", "3", "4", "5"], remembered, &spec);
+        assert_eq!(bodies(&built), ["2"], "one record is sent in any case");
+        let settled: Vec<_> = built
+            .settled
+            .iter()
+            .map(|(index, it)| format!("{index} {it:?}"))
+            .collect();
+        assert_eq!(
+            settled,
+            [
+                "0 Delivered",
+                "2 Failed(OutOfTime)",
+                "3 Delivered",
+                "4 Failed(OutOfTime)"
+            ]
+        );
     }
 
     #[test]

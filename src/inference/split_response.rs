@@ -4,9 +4,12 @@
 //! A response does not name the record of each prediction. Only the order assigns predictions to records. So the
 //! response is used only if it has as many predictions as there are records.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserializer as _;
+use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::format::csv;
@@ -20,7 +23,8 @@ use crate::outcome::{ModelOutput, Prediction};
 ///
 /// Each prediction is a line of JSON or CSV, or an element of a JSON array. The array may be the member `predictions`
 /// of an object. If the request was for one record and no shape gives one prediction, the whole response is its
-/// prediction. Returns `None` if the number of predictions is not `count`.
+/// prediction. Returns `None` if the number of predictions is not `count`. Splitting stops after one prediction too
+/// many, so that a wrong response takes no more memory than its body.
 pub fn split_response(response: Response, count: usize) -> Option<Vec<Prediction>> {
     let variant: Option<Arc<str>> = response.variant.as_deref().map(Arc::from);
     let content_type = response.content_type.as_deref().unwrap_or_default();
@@ -41,85 +45,103 @@ pub fn split_response(response: Response, count: usize) -> Option<Vec<Prediction
 
 fn outputs(body: &Bytes, content_type: &str, count: usize) -> Option<Vec<ModelOutput>> {
     let text = std::str::from_utf8(body).ok()?;
-    let fits = |outputs: Vec<ModelOutput>| (outputs.len() == count).then_some(outputs);
     match MediaType::of(content_type) {
-        Some(MediaType::Csv) => rows(text).and_then(fits).or_else(|| columns(text).and_then(fits)),
-        _ if is_text(content_type) => fits(trim_line_break(text).lines().map(as_text).collect()),
-        Some(MediaType::JsonLines) => member(text)
-            .and_then(fits)
-            .or_else(|| json_lines(text).and_then(fits))
-            .or_else(|| elements(text).and_then(fits)),
-        Some(MediaType::Json) | None => member(text)
-            .and_then(fits)
-            .or_else(|| elements(text).and_then(fits))
+        Some(MediaType::Csv) => rows(text, count).or_else(|| columns(text, count)),
+        _ if is_text(content_type) => as_texts(trim_line_break(text).lines(), count),
+        Some(MediaType::JsonLines) => member(text, count)
+            .or_else(|| json_lines(text, count))
+            .or_else(|| elements(text, count)),
+        Some(MediaType::Json) | None => member(text, count)
+            .or_else(|| elements(text, count))
             // A response to one record is not split by lines: it may be one JSON value that spans several lines.
-            .or_else(|| json_lines(text).filter(|_| count > 1).and_then(fits)),
+            .or_else(|| json_lines(text, count).filter(|_| count > 1)),
     }
 }
 
 /// Splits the member `predictions` of a JSON object.
-fn member(text: &str) -> Option<Vec<ModelOutput>> {
+fn member(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
     #[derive(serde::Deserialize)]
     struct Predictions<'a> {
         #[serde(borrow)]
-        predictions: Vec<&'a RawValue>,
+        predictions: &'a RawValue,
     }
     let is_object = text.trim_start().starts_with('{');
     let found = is_object.then(|| serde_json::from_str::<Predictions<'_>>(text).ok())??;
-    Some(found.predictions.into_iter().map(as_json).collect())
+    elements(found.predictions.get(), count)
 }
 
 /// Splits a JSON array.
-fn elements(text: &str) -> Option<Vec<ModelOutput>> {
-    let is_array = text.trim_start().starts_with('[');
-    let elements = is_array.then(|| serde_json::from_str::<Vec<&RawValue>>(text).ok())??;
-    Some(elements.into_iter().map(as_json).collect())
+fn elements(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let elements = json.deserialize_seq(Elements { max: count + 1 }).ok()?;
+    json.end().ok()?;
+    (elements.len() == count).then(|| elements.into_iter().map(as_json).collect())
+}
+
+/// Reads an array of up to `max` elements. A longer array is an error.
+struct Elements {
+    max: usize,
+}
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array of up to {} elements", self.max)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while elements.len() < self.max
+            && let Some(element) = array.next_element()?
+        {
+            elements.push(element);
+        }
+        Ok(elements)
+    }
 }
 
 /// Splits one row of numbers by columns. The built-in `XGBoost` returns the predictions of a real-time request as the
 /// columns of one row:
 /// <https://github.com/aws/sagemaker-xgboost-container>.
-fn columns(text: &str) -> Option<Vec<ModelOutput>> {
+fn columns(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
     let row = trim_line_break(text);
     let is_single_row = row.contains(',') && !row.contains(['"', '\n', '\r']);
-    is_single_row.then(|| row.split(',').map(as_text).collect())
+    is_single_row.then(|| as_texts(row.split(','), count))?
 }
 
 /// Splits lines of JSON.
-fn json_lines(text: &str) -> Option<Vec<ModelOutput>> {
-    let lines = trim_line_break(text).split('\n');
+fn json_lines(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
+    let lines = exactly(trim_line_break(text).split('\n'), count)?;
+    let lines = lines.into_iter();
     lines
         .map(|line| Some(as_json(serde_json::from_str(line).ok()?)))
         .collect()
 }
 
 /// Splits CSV rows. A row may have line breaks in quotes.
-fn rows(text: &str) -> Option<Vec<ModelOutput>> {
-    let text = trim_line_break(text);
-    let (mut rows, mut start, mut in_quotes) = (Vec::new(), 0, false);
-    for (index, byte) in text.bytes().enumerate() {
-        match byte {
-            b'"' => in_quotes = !in_quotes,
-            b'\n' if !in_quotes => {
-                rows.push(text.get(start..index)?);
-                start = index + 1;
-            }
-            _ => {}
-        }
-    }
-    rows.push(text.get(start..)?);
-    let rows = rows
-        .into_iter()
-        .map(|row| as_text(row.strip_suffix('\r').unwrap_or(row)));
-    Some(rows.collect())
+fn rows(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
+    let mut in_quotes = false;
+    let rows = trim_line_break(text).split(|character| {
+        in_quotes ^= character == '"';
+        character == '\n' && !in_quotes
+    });
+    as_texts(rows.map(|row| row.strip_suffix('\r').unwrap_or(row)), count)
 }
 
 fn trim_line_break(text: &str) -> &str {
     std::str::from_utf8(csv::trim_line_break(text.as_bytes())).unwrap_or(text)
 }
 
-fn as_text(line: &str) -> ModelOutput {
-    ModelOutput::Text(line.to_owned())
+fn as_texts<'t>(parts: impl Iterator<Item = &'t str>, count: usize) -> Option<Vec<ModelOutput>> {
+    let parts = exactly(parts, count)?.into_iter();
+    Some(parts.map(|part| ModelOutput::Text(part.to_owned())).collect())
+}
+
+/// Returns the parts if there are exactly `count`. Reads at most one part more.
+fn exactly<'t>(parts: impl Iterator<Item = &'t str>, count: usize) -> Option<Vec<&'t str>> {
+    let parts: Vec<_> = parts.take(count + 1).collect();
+    (parts.len() == count).then_some(parts)
 }
 
 fn as_json(raw: &RawValue) -> ModelOutput {
@@ -203,6 +225,19 @@ mod tests {
             assert_eq!(shown(body.as_bytes(), content_type, 2), None, "{body:?}");
         }
         assert_eq!(shown(b"\xFF\n\xFF", "text/csv", 2), None);
+    }
+
+    #[test]
+    fn splitting_stops_after_one_prediction_too_many() {
+        // Whatever follows the third prediction of two is not read.
+        let mut read = 0;
+        let lines = "1\n2\n3\n4\n5".split('\n').inspect(|_| read += 1);
+        assert_eq!(exactly(lines, 2), None);
+        assert_eq!(read, 3);
+        let visitor = Elements { max: 3 };
+        let mut array = serde_json::Deserializer::from_str("[1,2,3,4,no JSON");
+        let error = array.deserialize_seq(visitor).unwrap_err().to_string();
+        assert_eq!(error, "trailing characters at line 1 column 8");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+/// The maximum timeout of a function: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
+const LAMBDA_TIMEOUT_MAX: Duration = Duration::from_mins(15);
 /// The time reserved before the deadline for the metrics and the response.
 const METRICS_AND_RESPONSE_RESERVE: Duration = Duration::from_millis(200);
 /// The part of it that is reserved for the response alone.
@@ -64,11 +66,13 @@ pub struct Schedule {
 
 impl Schedule {
     /// Returns the schedule of an invocation that starts now. A deadline in the past (cargo-lambda sends one) is
-    /// treated as unknown: with a real deadline in the past, the function would no longer run.
+    /// treated as unknown: with a real deadline in the past, the function would no longer run. So is a deadline that is
+    /// further away than Lambda's maximum timeout, because then one of the clocks is wrong.
     pub fn new(invocation: Invocation<'_>, budget: TimeBudget) -> Self {
         let now = invocation.now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let known = Duration::from_millis(invocation.deadline_ms).checked_sub(now);
-        let total = known.filter(|total| !total.is_zero()).unwrap_or(budget.fallback_total);
+        let is_possible = |total: &Duration| !total.is_zero() && *total <= LAMBDA_TIMEOUT_MAX;
+        let total = known.filter(is_possible).unwrap_or(budget.fallback_total);
         let start = Instant::now();
         let before_end = |reserve: Duration| start + total.saturating_sub(reserve);
         Self {
@@ -79,6 +83,11 @@ impl Schedule {
             started: start,
             started_at: invocation.now,
         }
+    }
+
+    /// Returns the time from now until the calls end.
+    pub fn left_for_calls(&self) -> Duration {
+        self.calls_end.saturating_duration_since(Instant::now())
     }
 
     /// Returns the current time.
@@ -122,11 +131,20 @@ mod tests {
         assert_eq!(ends(1_800_000_003_000), (2000, 2800));
         assert_eq!(ends(1_800_000_000_900), (0, 700), "too little time for any call");
         assert_eq!(ends(1_800_000_000_100), (0, 0));
+        assert_eq!(ends(1_800_000_900_000), (899_000, 899_800), "Lambda's maximum timeout");
     }
 
     #[tokio::test(start_paused = true)]
     async fn with_an_unknown_deadline_the_budget_counts_from_now() {
-        for unknown in [0, 600_000, 1_799_999_999_999, 1_800_000_000_000] {
+        for unknown in [
+            0,
+            600_000,
+            1_799_999_999_999,
+            1_800_000_000_000,
+            1_800_000_900_001,
+            1_800_003_600_000,
+            u64::MAX,
+        ] {
             assert_eq!(ends(unknown), (59_000, 59_800), "{unknown}");
         }
     }

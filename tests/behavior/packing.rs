@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use instream::event::{Batch, UserRecord};
-use instream::inference::format::json_path::JsonPath;
+use instream::event::{Batch, Pace, UserRecord};
+use instream::inference::format::json_path::{JsonPath, PathTree};
 use instream::inference::format::media_type::MediaType;
 use instream::inference::{BodyTemplate, InferenceRequest, InputSpec, RequestSpec, Requests, build};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+use crate::support::on_a_paused_clock;
 
 fn user_record(row: &str) -> UserRecord {
     UserRecord {
@@ -33,7 +36,7 @@ fn packed(rows: &[String], max_records: usize, max_payload_bytes: usize) -> Requ
         input: InputSpec {
             record_type: Some(MediaType::Csv),
             request_type: Some(MediaType::Csv),
-            features: Vec::new(),
+            features: PathTree::default(),
             input_filter: JsonPath::parse("$").unwrap(),
             target_model: JsonPath::parse("$[0]"),
             is_multi_record: true,
@@ -42,7 +45,8 @@ fn packed(rows: &[String], max_records: usize, max_payload_bytes: usize) -> Requ
         max_records,
         max_payload_bytes,
     };
-    build(&batch, rows.iter().map(|_| None).collect(), &request_spec)
+    let remembered = rows.iter().map(|_| None).collect();
+    on_a_paused_clock(async { build(&batch, remembered, &request_spec, Pace::start(Duration::from_mins(15))).await })
 }
 
 proptest! {

@@ -1,10 +1,12 @@
 //! Decoding of records: every user record comes out as the producer wrote it, with any aggregation and compression.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use instream::event;
-use instream::event::{DecompressOptions, UserRecord, decode};
+use instream::event::{DecompressOptions, Pace, UserRecord, decode};
 use instream_local::aggregate::{KplUserRecord, aggregate};
 use instream_local::packing::gzip;
 use md5::{Digest as _, Md5};
@@ -13,7 +15,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::support::{Scenario, entry};
+use crate::support::{Scenario, entry, on_a_paused_clock};
 
 const DECOMPRESS: DecompressOptions = DecompressOptions {
     enabled: true,
@@ -27,9 +29,10 @@ fn record(number: &str, data: &[u8]) -> Value {
 }
 
 /// Returns the user records in one Kinesis record.
-fn decoded(data: &[u8]) -> Vec<UserRecord> {
+async fn decoded(data: &[u8]) -> Vec<UserRecord> {
     let event = json!({ "Records": [record("7", data)] }).to_string();
-    decode(&event::read(event.as_bytes()).unwrap().records, DECOMPRESS)
+    let event = event::read(event.as_bytes()).unwrap();
+    decode(&event.records, DECOMPRESS, Pace::start(Duration::from_mins(15))).await
 }
 
 #[derive(Deserialize)]
@@ -57,7 +60,8 @@ fn records_aggregated_by_another_implementation_decode_to_the_originals() {
     assert!(files.len() >= 8, "{files:?}");
     for file in files {
         let fixture: Fixture = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-        let user_records = decoded(&BASE64.decode(fixture.aggregated).unwrap());
+        let aggregated = BASE64.decode(fixture.aggregated).unwrap();
+        let user_records = on_a_paused_clock(decoded(&aggregated));
         assert_eq!(user_records.len(), fixture.put_in.len(), "{}", file.display());
         for ((number, put), user_record) in (0..).zip(&fixture.put_in).zip(&user_records) {
             assert_eq!(user_record.sub_sequence_number, number);
@@ -127,7 +131,7 @@ async fn a_records_compression_or_aggregation_is_broken() {
     assert_eq!(kinds, ["BrokenRecord", "BrokenRecord", "UnpackedTooLarge"]);
     assert_eq!(dead_letters[0]["data"], BASE64.encode(truncated), "the original bytes");
     assert_eq!(dead_letters[1]["data"], BASE64.encode(&broken));
-    let ordinary = decoded(&not_aggregated);
+    let ordinary = decoded(&not_aggregated).await;
     assert_eq!(ordinary[0].data.as_ref().unwrap(), &not_aggregated);
 }
 
@@ -170,7 +174,8 @@ proptest! {
             data,
         }).collect();
         let aggregate = aggregate(&as_puts);
-        let user_records = decoded(&if compressed { Bytes::from(gzip(&aggregate)) } else { aggregate });
+        let data = if compressed { Bytes::from(gzip(&aggregate)) } else { aggregate };
+        let user_records = on_a_paused_clock(decoded(&data));
         prop_assert_eq!(user_records.len(), puts.len());
         for ((number, (key, hash_key, data)), user_record) in (0..).zip(&puts).zip(&user_records) {
             prop_assert_eq!(user_record.sub_sequence_number, number);

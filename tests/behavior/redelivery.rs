@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::outcome::FaultKind;
+use instream_local::aggregate::{KplUserRecord, aggregate};
+use serde_json::json;
 
-use crate::support::{Behavior, Scenario};
+use crate::support::{Behavior, Scenario, entry};
 
 const FAILED_ONCE: [Behavior; 3] = [Behavior::Fail(FaultKind::Suspect); 3];
 
@@ -76,4 +80,34 @@ async fn with_the_memo_off_or_too_small_records_are_called_again_and_delivered_o
         let repeated = (1..10).filter(|number| ran.seen.attempts(*number) > 1).count();
         assert!(calls.contains(&repeated), "{memo_bytes}: {repeated}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aggregate_without_time_to_be_decoded_is_not_finished_by_what_is_remembered_of_its_first_user_record() {
+    let put = |data| KplUserRecord {
+        partition_key: "key",
+        explicit_hash_key: None,
+        data,
+    };
+    let [mut broken, mut aggregated] = [entry("1"), entry("2")];
+    broken["kinesis"]["data"] = "not base64".into();
+    aggregated["kinesis"]["data"] = BASE64.encode(aggregate(&[put(b"7"), put(b"8")])).into();
+    let scenario = Scenario::of(0).with("MAX_ATTEMPTS", "1");
+    let fail_once = [Behavior::FailAfter(20, FaultKind::Overload)];
+    let running = scenario.attempts(0, &fail_once).start();
+    let failed = |number: &str| json!({ "batchItemFailures": [{ "itemIdentifier": number }] });
+    // Both user records are predicted and remembered.
+    let response = running
+        .invoke_event(&json!({ "Records": [entry("0"), aggregated] }))
+        .await;
+    assert_eq!(response.unwrap(), failed("0"));
+    // This time is less than DEADLINE_RESERVE_MS: it is enough for delivery and for decoding one record.
+    let event = json!({ "Records": [broken, aggregated] });
+    let response = running.handle(&event, Some(Duration::from_millis(900))).await;
+    assert_eq!(response.unwrap(), failed("2"));
+    let response = running.invoke_event(&json!({ "Records": [aggregated] })).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!((&*ran.dead_lettered, &*ran.predicted), (&[1][..], &[2, 2][..]));
+    assert_eq!(ran.seen.calls.len(), 3, "what is remembered stays remembered");
 }

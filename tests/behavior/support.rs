@@ -252,7 +252,7 @@ impl Running {
         self.handle(event, self.deadline).await
     }
 
-    async fn handle(&self, event: &Value, time: Option<Duration>) -> Result<Value, HandlerError> {
+    pub(crate) async fn handle(&self, event: &Value, time: Option<Duration>) -> Result<Value, HandlerError> {
         let payload = event.to_string();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(NOW_S) + self.elapsed();
         let deadline = time.map_or(SystemTime::UNIX_EPOCH, |time| now + time);

@@ -1,8 +1,18 @@
-//! Reads and writes single CSV rows (RFC 4180).
+//! Reads and writes single CSV rows (RFC 4180). Reading a row takes no memory for columns that are not selected.
 
-use std::io::Read as _;
+use std::borrow::Cow;
+use std::iter;
 
-use csv::{ByteRecord, ReaderBuilder, StringRecord, Terminator, WriterBuilder};
+use csv::{Terminator, WriterBuilder};
+use memchr::{memchr, memchr3};
+
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
+/// The size of the buffer in which a row is written. The buffer is filled with zeros first, so that the crate's default
+/// of 8 KB would cost more than all else.
+const WRITE_BUFFER_BYTES: usize = 256;
+
+/// A column without its quotes.
+pub type Column<'r> = Cow<'r, [u8]>;
 
 /// Returns the row without the line break at its end.
 pub fn trim_line_break(row: &[u8]) -> &[u8] {
@@ -14,51 +24,116 @@ pub fn trim_line_break(row: &[u8]) -> &[u8] {
 /// of quotes.
 pub fn is_single_row(row: &[u8]) -> bool {
     // Nearly all rows have neither quotes nor line breaks and need not be parsed.
-    let needs_parsing = || memchr::memchr3(b'"', b'\n', b'\r', row).is_some();
-    !row.trim_ascii().is_empty() && (!needs_parsing() || parse_row(row).is_some())
+    let needs_parsing = || memchr3(b'"', b'\n', b'\r', row).is_some();
+    !row.trim_ascii().is_empty() && (!needs_parsing() || count_columns(row).is_some())
 }
 
-/// Returns the columns of a row, without their quotes. A line break at the end is allowed. Returns `None` if `row` is
-/// not a single row.
-pub fn columns(row: &str) -> Option<Vec<String>> {
-    let record = StringRecord::from_byte_record(parse_row(trim_line_break(row.as_bytes()))?).ok()?;
-    Some(record.iter().map(str::to_owned).collect())
+/// Returns the number of columns of a row. Returns `None` if `row` is empty or is not a single row.
+pub fn count_columns(row: &[u8]) -> Option<usize> {
+    let count = columns(row).try_fold(0, |count, column| column.map(|_| count + 1));
+    count.filter(|count| *count > 0)
+}
+
+/// Returns the columns of a row, without their quotes. If `row` is not a single row, one of them is `None`.
+pub fn columns(row: &[u8]) -> impl Iterator<Item = Option<Column<'_>>> {
+    let row = row.strip_prefix(BYTE_ORDER_MARK).unwrap_or(row);
+    let mut rest = (!row.is_empty()).then_some(row);
+    iter::from_fn(move || {
+        let column = split_column(rest.take()?);
+        Some(column.map(|(column, after)| {
+            rest = after;
+            column
+        }))
+    })
+}
+
+/// Returns the first column of a row, and the rest of the row after the comma if there is one. Returns `None` if the
+/// column's quotes are not closed, or if a line break ends it.
+fn split_column(row: &[u8]) -> Option<(Column<'_>, Option<&[u8]>)> {
+    let (quoted, row) = match row.strip_prefix(b"\"") {
+        Some(inside) => unquote(inside)?,
+        None => (Vec::new(), row),
+    };
+    let (literal, rest) = row.split_at(memchr3(b',', b'\n', b'\r', row).unwrap_or(row.len()));
+    let rest = match rest.split_first() {
+        None => None,
+        Some((b',', after)) => Some(after),
+        Some(_) => return None,
+    };
+    let column = if quoted.is_empty() {
+        Cow::Borrowed(literal)
+    } else {
+        Cow::Owned([&quoted, literal].concat())
+    };
+    Some((column, rest))
+}
+
+/// Returns the text up to the closing quote, and the rest after the quote. Returns `None` if there is no such quote.
+/// Two quotes are an escaped quote.
+fn unquote(mut inside: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut text = Vec::new();
+    loop {
+        let (part, quote) = inside.split_at(memchr(b'"', inside)?);
+        text.extend_from_slice(part);
+        let after = quote.strip_prefix(b"\"")?;
+        match after.strip_prefix(b"\"") {
+            Some(more) => inside = more,
+            None => return Some((text, after)),
+        }
+        text.push(b'"');
+    }
 }
 
 /// Returns a row of these columns, with quotes where they are needed, and without a line break at the end.
-pub fn write<C: AsRef<str>>(columns: impl IntoIterator<Item = C>) -> String {
+pub fn write(columns: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
     let mut writer = WriterBuilder::new()
         .terminator(Terminator::Any(b'\n'))
+        .buffer_capacity(WRITE_BUFFER_BYTES)
         .from_writer(Vec::new());
-    let columns = columns.into_iter().map(|column| column.as_ref().as_bytes().to_vec());
     writer.write_record(columns).expect("a write to memory cannot fail");
-    let row = writer.into_inner().expect("a write to memory cannot fail");
-    String::from_utf8(trim_line_break(&row).to_vec()).expect("a row of text columns is text")
-}
-
-/// Parses a single row. To check that it is exactly one, appends a sentinel line. If the sentinel is not exactly the
-/// second record, the row has an unclosed quote or a line break.
-fn parse_row(row: &[u8]) -> Option<ByteRecord> {
-    const SENTINEL: &[u8] = b"\nnext";
-    // The reader would skip empty lines.
-    let is_line_break = |byte: Option<&u8>| matches!(byte, Some(b'\n' | b'\r'));
-    if is_line_break(row.first()) || is_line_break(row.last()) {
-        return None;
-    }
-    let mut records = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .buffer_capacity(row.len() + SENTINEL.len())
-        .from_reader(row.chain(SENTINEL))
-        .into_byte_records();
-    let record = records.next()?.ok()?;
-    let second = records.next()?.ok()?;
-    (second.as_slice() == b"next" && second.len() == 1 && records.next().is_none()).then_some(record)
+    let mut row = writer.into_inner().expect("a write to memory cannot fail");
+    row.truncate(trim_line_break(&row).len());
+    String::from_utf8(row).expect("a row of text columns is text")
 }
 
 #[cfg(test)]
 mod tests {
+    use csv::{ByteRecord, ReaderBuilder};
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn columns_of(row: &str) -> Option<Vec<String>> {
+        let column = |column: Option<Column<'_>>| Some(String::from_utf8(column?.into_owned()).unwrap());
+        count_columns(row.as_bytes())?;
+        columns(row.as_bytes()).map(column).collect()
+    }
+
+    /// Reads a row with the `csv` crate. A line after the row shows whether the row is exactly one.
+    fn columns_by_the_crate(row: &str) -> Option<Vec<String>> {
+        let row = row.trim_start_matches('\u{FEFF}');
+        if row.starts_with(['\n', '\r']) || row.ends_with(['\n', '\r']) {
+            return None;
+        }
+        let rows = format!("{row}\nnext");
+        let mut reader = ReaderBuilder::new();
+        let reader = reader.has_headers(false).flexible(true).from_reader(rows.as_bytes());
+        let records: Vec<_> = reader.into_byte_records().collect::<Result<_, _>>().unwrap();
+        let [record, next] = records.as_slice() else {
+            return None;
+        };
+        let text = |column: &[u8]| String::from_utf8(column.to_vec()).unwrap();
+        (next == &ByteRecord::from(vec!["next"])).then(|| record.iter().map(text).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_row_is_read_as_the_csv_crate_reads_it(row in "\u{FEFF}?[a\",\n\r é]{0,12}") {
+            prop_assert_eq!(columns_of(&row), columns_by_the_crate(&row));
+        }
+    }
 
     #[test]
     fn only_a_single_complete_row_is_accepted() {
@@ -86,7 +161,7 @@ mod tests {
             "\n",
         ] {
             assert!(!is_single_row(rows.as_bytes()), "{rows:?}");
-            assert_eq!(columns(rows), None, "{rows:?}");
+            assert_eq!(columns_of(rows), None, "{rows:?}");
         }
         assert!(is_single_row(b"\xE9,1"), "a row may be Latin-1");
     }
@@ -96,7 +171,7 @@ mod tests {
         let columns_in = ["a", "", "1,5", "say \"hi\"", "two\nlines", "é"];
         let row = write(columns_in);
         assert_eq!(row, "a,,\"1,5\",\"say \"\"hi\"\"\",\"two\nlines\",é");
-        assert_eq!(columns(&row).unwrap(), columns_in);
+        assert_eq!(columns_of(&row).unwrap(), columns_in);
         assert_eq!(trim_line_break(b"1,2\r\n"), b"1,2");
     }
 }

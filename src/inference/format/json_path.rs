@@ -13,7 +13,9 @@
 //! value.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 
 use serde_json::value::RawValue;
 
@@ -21,6 +23,9 @@ use super::csv;
 use super::lazy_json::{LazyJson, array, object};
 
 mod parse;
+mod tree;
+
+pub use tree::PathTree;
 
 /// A parsed `JSONPath`, with its original text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,25 +68,31 @@ impl JsonPath {
         select(&self.steps, document)
     }
 
-    /// Returns the indexes of the selected columns in a row of `count` columns. Returns `None` if the path selects
-    /// none, or cannot select columns.
-    pub fn columns(&self, count: usize) -> Option<Vec<usize>> {
-        if !self.is_column_path() {
+    /// Returns the selected columns of a CSV row, without their quotes. Returns `None` if the path selects none, or if
+    /// `row` is not a single CSV row. Only columns that are selected by their own number take memory.
+    pub fn columns<'r>(&self, row: &'r str) -> Option<impl Iterator<Item = csv::Column<'r>> + use<'r>> {
+        let row = csv::trim_line_break(row.as_bytes());
+        let step = self.steps.first().unwrap_or(&Step::All);
+        let (range, numbers) = step.indexes(csv::count_columns(row)?);
+        if !self.is_column_path() || range.is_empty() && numbers.is_empty() {
             return None;
         }
-        let columns = match self.steps.first() {
-            None | Some(Step::All) => (0..count).collect(),
-            Some(step) => step.indexes(count),
-        };
-        Some(columns).filter(|columns| !columns.is_empty())
+        let columns = || csv::columns(row).flatten();
+        let mut rest = columns().enumerate();
+        let in_order: BTreeSet<_> = numbers.iter().copied().collect();
+        let found = in_order
+            .into_iter()
+            .map_while(|number| rest.by_ref().find(|(index, _)| *index == number));
+        let found: BTreeMap<_, _> = found.collect();
+        let numbered = numbers
+            .into_iter()
+            .filter_map(move |number| found.get(&number).cloned());
+        Some(columns().skip(range.start).take(range.len()).chain(numbered))
     }
 
-    /// Returns a CSV row of the selected columns. Returns `None` if the path selects none, or if `row` is not a single
-    /// CSV row.
+    /// Returns a CSV row of the selected [`columns`](Self::columns).
     pub fn select_columns(&self, row: &str) -> Option<String> {
-        let columns = csv::columns(row)?;
-        let selected = self.columns(columns.len())?;
-        Some(csv::write(selected.iter().filter_map(|index| columns.get(*index))))
+        Some(csv::write(self.columns(row)?))
     }
 }
 
@@ -108,12 +119,12 @@ fn select<'j>(steps: &[Step], json: &LazyJson<'j>) -> Option<Cow<'j, RawValue>> 
             object(found).map(Cow::Owned)
         }
         (Step::Element(_), LazyJson::Array(_, elements)) => {
-            let index = step.indexes(elements.len()).first().copied()?;
-            select_rest(elements.get(index)?)
+            let (_, numbers) = step.indexes(elements.len());
+            select_rest(elements.get(*numbers.first()?)?)
         }
         (Step::Elements(_) | Step::Slice(..), LazyJson::Array(_, elements)) => {
-            let indexes = step.indexes(elements.len());
-            let selected = indexes.iter().filter_map(|index| elements.get(*index));
+            let (range, numbers) = step.indexes(elements.len());
+            let selected = range.chain(numbers).filter_map(|index| elements.get(index));
             array(selected.filter_map(|element| select_rest(element))).map(Cow::Owned)
         }
         (Step::All, _) => array(json.values().filter_map(select_rest)).map(Cow::Owned),
@@ -122,26 +133,42 @@ fn select<'j>(steps: &[Step], json: &LazyJson<'j>) -> Option<Cow<'j, RawValue>> 
 }
 
 impl Step {
-    /// Returns the indexes that the step selects in a list of `count` elements, without those that do not exist.
-    fn indexes(&self, count: usize) -> Vec<usize> {
-        let from_start = |number: i64| match number {
-            0.. => usize::try_from(number).ok(),
-            _ => count.checked_sub(usize::try_from(number.unsigned_abs()).ok()?),
-        };
-        let index = |number: &i64| from_start(*number).filter(|index| *index < count);
+    /// Returns the indexes that the step selects in a list of `count` elements, without those that do not exist: a range
+    /// or single numbers.
+    fn indexes(&self, count: usize) -> (Range<usize>, Vec<usize>) {
         match self {
-            Self::Element(number) => index(number).into_iter().collect(),
-            Self::Elements(numbers) => numbers.iter().filter_map(index).collect(),
+            Self::Element(number) => (0..0, index(*number, count).into_iter().collect()),
+            Self::Elements(numbers) => (
+                0..0,
+                numbers.iter().filter_map(|number| index(*number, count)).collect(),
+            ),
             Self::Slice(start, end) => {
                 let bound = |number: Option<i64>, default| match number {
                     None => default,
                     // A bound before the first element is moved to the first element.
-                    Some(number) => from_start(number).unwrap_or(0).min(count),
+                    Some(number) => from_start(number, count).unwrap_or(0).min(count),
                 };
-                (bound(*start, 0)..bound(*end, count)).collect()
+                (bound(*start, 0)..bound(*end, count), Vec::new())
             }
-            Self::Member(_) | Self::Members(_) | Self::All => Vec::new(),
+            Self::All => (0..count, Vec::new()),
+            Self::Member(_) | Self::Members(_) => (0..0, Vec::new()),
         }
+    }
+}
+
+/// Returns the index of the element with this number in a list of `count` elements. Returns `None` if there is none.
+fn index(number: i64, count: usize) -> Option<usize> {
+    from_start(number, count).filter(|index| *index < count)
+}
+
+/// Returns the number counted from the start. A negative number counts from the end. Returns `None` if it is before the
+/// start.
+fn from_start(number: i64, count: usize) -> Option<usize> {
+    let distance = usize::try_from(number.unsigned_abs()).ok()?;
+    if number < 0 {
+        count.checked_sub(distance)
+    } else {
+        Some(distance)
     }
 }
 
@@ -196,17 +223,26 @@ mod tests {
     #[test]
     fn columns_are_selected_only_by_number() {
         for (text, expected) in [
-            ("$", Some(vec![0, 1, 2, 3])),
-            ("$[*]", Some(vec![0, 1, 2, 3])),
-            ("$[1:]", Some(vec![1, 2, 3])),
-            ("$[:-1]", Some(vec![0, 1, 2])),
-            ("$[3,0]", Some(vec![3, 0])),
-            ("$[-1]", Some(vec![3])),
+            ("$", Some("a,\"b,\",c,d")),
+            ("$[*]", Some("a,\"b,\",c,d")),
+            ("$[1:]", Some("\"b,\",c,d")),
+            ("$[:-1]", Some("a,\"b,\",c")),
+            ("$[-9:1]", Some("a")),
+            ("$[2:1]", None),
+            ("$[3,0,-1,9,1]", Some("d,a,d,\"b,\"")),
+            ("$[-1]", Some("d")),
             ("$[4]", None),
+            ("$[-5]", None),
             ("$[0][0]", None),
             ("$.name", None),
         ] {
-            assert_eq!(path(text).columns(4), expected, "{text}");
+            assert_eq!(
+                path(text).select_columns("a,\"b,\",c,d\r\n").as_deref(),
+                expected,
+                "{text}"
+            );
         }
+        assert_eq!(path("$[0]").select_columns("1\n2"), None);
+        assert_eq!(path("$").select_columns(""), None);
     }
 }

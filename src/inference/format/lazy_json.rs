@@ -90,9 +90,12 @@ impl<'de: 'j, 'j> Deserialize<'de> for Members<'j> {
 
 /// Returns an array of these values. Returns `None` if there are none.
 pub fn array<'v>(values: impl Iterator<Item = Cow<'v, RawValue>>) -> Option<Box<RawValue>> {
-    let values: Vec<_> = values.collect();
-    let texts: Vec<_> = values.iter().map(|value| value.get()).collect();
-    (!texts.is_empty()).then(|| value(format!("[{}]", texts.join(","))))
+    let mut text = String::new();
+    for value in values {
+        text.push(if text.is_empty() { '[' } else { ',' });
+        text.push_str(value.get());
+    }
+    (!text.is_empty()).then(|| value(text + "]"))
 }
 
 /// Returns an object of these members. Returns `None` if there are none.

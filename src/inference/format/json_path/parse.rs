@@ -2,8 +2,11 @@
 
 use super::{JsonPath, Step};
 
-/// The maximum length of a `JSONPath`, in bytes. It bounds the recursion depth of `select`.
+/// The maximum length of a `JSONPath`, in bytes. It bounds the names and numbers in one step.
 const LENGTH_MAX_BYTES: usize = 1000;
+/// The maximum number of steps. Each step parses the value that the step before has selected, so the limit bounds the
+/// time for a document and the depth of recursion.
+const STEPS_MAX: usize = 32;
 /// The characters that a name without quotes must not contain.
 const RESERVED_CHARS: &[char] = &[
     '.', '[', ']', '\'', '"', '*', '?', '@', '$', '(', ')', ',', ':', ' ', '\t',
@@ -53,7 +56,7 @@ fn end_of_path(text: &str) -> usize {
 fn steps(mut rest: &str) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     while !rest.is_empty() {
-        if matches!(steps.last(), Some(Step::Members(_))) {
+        if matches!(steps.last(), Some(Step::Members(_))) || steps.len() == STEPS_MAX {
             return None;
         }
         let after_dot = rest.strip_prefix('.');
@@ -165,11 +168,17 @@ mod tests {
         ] {
             assert_eq!(JsonPath::parse(text), None, "{text}");
         }
-        assert_eq!(
-            JsonPath::parse(&format!("${}", ".a".repeat(500))),
-            None,
-            "longer than allowed"
-        );
+    }
+
+    #[test]
+    fn a_path_has_up_to_32_steps_and_1000_bytes() {
+        let steps =
+            |count: usize| JsonPath::parse(&format!("${}", ".a[0]".repeat(count / 2) + &".a".repeat(count % 2)));
+        assert!(steps(32).is_some());
+        assert_eq!(steps(33), None);
+        let bytes = |count: usize| JsonPath::parse(&format!("$.{}", "a".repeat(count - 2)));
+        assert!(bytes(1000).is_some());
+        assert_eq!(bytes(1001), None);
     }
 
     #[test]

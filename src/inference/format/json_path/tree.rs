@@ -1,0 +1,196 @@
+//! Several paths that are evaluated together, so that each object and array on the way is parsed once.
+
+use serde_json::value::RawValue;
+
+use super::{JsonPath, Step, index};
+use crate::inference::format::lazy_json::LazyJson;
+
+/// The maximum number of paths. With the maximum number of steps of a path, it bounds the time for a record.
+const PATHS_MAX: usize = 1000;
+
+/// A list of singular `JSONPath`s.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PathTree {
+    paths: Vec<JsonPath>,
+    root: Node,
+}
+
+/// A step that several paths may have in common.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Node {
+    /// The indexes of the paths that end here.
+    ends: Vec<usize>,
+    /// The next steps by name, sorted by it.
+    members: Vec<(String, Node)>,
+    /// The next steps by number, sorted by it.
+    elements: Vec<(i64, Node)>,
+}
+
+impl PathTree {
+    /// Parses a comma-separated list of 1–1,000 singular paths. Returns `None` if `text` is not such a list.
+    pub fn parse(text: &str) -> Option<Self> {
+        let paths = JsonPath::parse_list(text)?;
+        if paths.len() > PATHS_MAX || !paths.iter().all(JsonPath::is_singular) {
+            return None;
+        }
+        let mut root = Node::default();
+        for (index, path) in paths.iter().enumerate() {
+            root.insert(&path.steps, index);
+        }
+        Some(Self { paths, root })
+    }
+
+    /// Returns true if the list has no path.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Returns each path with its value in the document, in the order of the list. The value is `None` if the path
+    /// finds nothing.
+    pub fn select<'t, 'j>(
+        &'t self,
+        document: &LazyJson<'j>,
+    ) -> impl Iterator<Item = (&'t JsonPath, Option<&'j RawValue>)> + use<'t, 'j> {
+        let mut found = vec![None; self.paths.len()];
+        self.root.collect(document, &mut found);
+        self.paths.iter().zip(found)
+    }
+}
+
+impl Node {
+    fn insert(&mut self, steps: &[Step], path: usize) {
+        match steps.split_first() {
+            None => self.ends.push(path),
+            Some((Step::Member(name), rest)) => child(&mut self.members, name.clone()).insert(rest, path),
+            Some((Step::Element(number), rest)) => child(&mut self.elements, *number).insert(rest, path),
+            Some((Step::Members(_) | Step::Elements(_) | Step::Slice(..) | Step::All, _)) => {
+                unreachable!("the path is singular")
+            }
+        }
+    }
+
+    /// Sets the values of the paths that end here or below.
+    fn collect<'j>(&self, json: &LazyJson<'j>, found: &mut [Option<&'j RawValue>]) {
+        self.set(json.raw(), found);
+        match json {
+            LazyJson::Object(_, members) => {
+                // If several members have the same name, the last one is used.
+                let mut values = vec![None; self.members.len()];
+                for (name, value) in members {
+                    let index = self.members.binary_search_by(|(own, _)| own.as_str().cmp(name));
+                    if let Some(found) = index.ok().and_then(|index| values.get_mut(index)) {
+                        *found = Some(*value);
+                    }
+                }
+                for ((_, child), value) in self.members.iter().zip(values) {
+                    child.open(value, found);
+                }
+            }
+            LazyJson::Array(_, elements) => {
+                for (number, child) in &self.elements {
+                    let value = index(*number, elements.len()).and_then(|index| elements.get(index));
+                    child.open(value.copied(), found);
+                }
+            }
+            LazyJson::Scalar(_) => {}
+        }
+    }
+
+    /// Like [`collect`](Self::collect), with a value that is parsed only if paths lead into it.
+    fn open<'j>(&self, value: Option<&'j RawValue>, found: &mut [Option<&'j RawValue>]) {
+        let Some(value) = value else { return };
+        if self.members.is_empty() && self.elements.is_empty() {
+            self.set(value, found);
+        } else {
+            self.collect(&LazyJson::open(value), found);
+        }
+    }
+
+    fn set<'j>(&self, value: &'j RawValue, found: &mut [Option<&'j RawValue>]) {
+        for path in &self.ends {
+            if let Some(found) = found.get_mut(*path) {
+                *found = Some(value);
+            }
+        }
+    }
+}
+
+/// Returns the child with this key, which is added if there is none.
+fn child<K: Ord>(children: &mut Vec<(K, Node)>, key: K) -> &mut Node {
+    let index = children.binary_search_by(|(own, _)| own.cmp(&key));
+    let index = index.unwrap_or_else(|index| {
+        children.insert(index, (key, Node::default()));
+        index
+    });
+    &mut children.get_mut(index).expect("the child is at this index").1
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn selected<'j>(tree: &PathTree, document: &'j str) -> Vec<Option<&'j str>> {
+        let raw: &RawValue = serde_json::from_str(document).unwrap();
+        let found = tree.select(&LazyJson::open(raw));
+        found.map(|(_, value)| value.map(RawValue::get)).collect()
+    }
+
+    #[test]
+    fn paths_may_share_steps_and_end_anywhere() {
+        let tree = PathTree::parse("$.a.x,$.b[1],$.a,$['a']['y'],$.b[-1],$.b[9],$.a.x.z,$,$.a.x").unwrap();
+        let document = r#"{"a":1,"b":[1.50,{}],"a":{"y":2.0,"x":"\u0041"}}"#;
+        let expected = [
+            Some(r#""\u0041""#),
+            Some("{}"),
+            Some(r#"{"y":2.0,"x":"\u0041"}"#),
+            Some("2.0"),
+            Some("{}"),
+            None,
+            None,
+            Some(document),
+            Some(r#""\u0041""#),
+        ];
+        assert_eq!(selected(&tree, document), expected);
+        assert_eq!(selected(&tree, "[1]")[..7], [None; 7]);
+    }
+
+    #[test]
+    fn a_list_has_up_to_1000_singular_paths() {
+        let list = |count: usize| vec!["$.a"; count].join(",");
+        assert!(PathTree::parse(&list(1000)).is_some());
+        for list in [&*list(1001), "", "$.a,$.b[*]", "$.a,$[0,1]", "$['a','b']", "$[1:]"] {
+            assert_eq!(PathTree::parse(list), None);
+        }
+    }
+
+    /// A document in which objects have members with equal names, and paths into it.
+    fn documents() -> impl Strategy<Value = String> {
+        let scalar = prop_oneof!["[0-9]", Just("\"s\"".to_owned())];
+        scalar.prop_recursive(4, 40, 4, |value| {
+            let member = ("[abc]", value.clone()).prop_map(|(name, value)| format!("\"{name}\":{value}"));
+            prop_oneof![
+                prop::collection::vec(value, 0..4).prop_map(|values| format!("[{}]", values.join(","))),
+                prop::collection::vec(member, 0..5).prop_map(|members| format!("{{{}}}", members.join(","))),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_tree_selects_the_same_as_each_path_alone(
+            document in documents(),
+            paths in prop::collection::vec("\\$(\\.[abc]|\\[-?[0-3]\\]){0,4}", 1..20),
+        ) {
+            let tree = PathTree::parse(&paths.join(",")).unwrap();
+            let raw: &RawValue = serde_json::from_str(&document).unwrap();
+            for (path, found) in tree.select(&LazyJson::open(raw)) {
+                let alone = path.select(&LazyJson::open(raw));
+                prop_assert_eq!(found.map(RawValue::get), alone.as_deref().map(RawValue::get), "{}", path);
+            }
+        }
+    }
+}
