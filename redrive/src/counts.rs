@@ -10,7 +10,7 @@ pub struct Counts {
     pub read: usize,
     /// Lines, objects, messages and entries that are not readable as dead letters.
     pub unreadable: usize,
-    /// Records that the mapping discarded without a payload and that are no longer in the stream.
+    /// Records that were discarded or rejected without their payload and that are no longer in the stream.
     pub gone: usize,
     /// Dead letters whose reason is not selected.
     pub left_out: usize,

@@ -5,12 +5,13 @@ use std::collections::{HashSet, VecDeque};
 use instream_local::esm::EVENT_BYTES_MAX;
 
 use super::Selection;
-use super::batch_reader::BatchReader;
+use super::batch_reader::read_batch;
 use super::counts::Counts;
 use super::dead_letter::{DeadLetter, Origin};
 use super::journal::{Journal, JournalStatus, fingerprint};
 use super::recognise::{BatchInfo, Recognised, recognise};
 use super::source::{Reader, SourceItem};
+use super::stream_reader::StreamReader;
 use super::summary::Summary;
 
 /// The size of an event without its entries, in bytes.
@@ -21,7 +22,7 @@ const FRAME_BYTES: usize = 100;
 pub(super) struct Intake {
     pub(super) reader: Reader,
     selection: Selection,
-    batch_reader: BatchReader,
+    stream_reader: StreamReader,
     /// The dead letters of the latest text that were not yet returned.
     pending: VecDeque<DeadLetter>,
     source: String,
@@ -42,11 +43,11 @@ pub(super) enum Next {
 }
 
 impl Intake {
-    pub(super) fn new(reader: Reader, batch_reader: BatchReader, selection: Selection) -> Self {
+    pub(super) fn new(reader: Reader, stream_reader: StreamReader, selection: Selection) -> Self {
         Self {
             reader,
             selection,
-            batch_reader,
+            stream_reader,
             pending: VecDeque::new(),
             source: String::new(),
             seen: HashSet::new(),
@@ -76,7 +77,10 @@ impl Intake {
             let letter = match self.overflow.take() {
                 Some(letter) => letter,
                 None => match self.next(journal, &mut summary.counts).await {
-                    Next::DeadLetter(letter) => {
+                    Next::DeadLetter(mut letter) => {
+                        if !self.read_payload(&mut letter, &mut summary.counts).await {
+                            continue;
+                        }
                         summary.survey.add(&letter, self.source());
                         letter
                     }
@@ -119,6 +123,33 @@ impl Intake {
         }
     }
 
+    /// Reads the payload of a dead letter that has none from the stream. If it cannot be read, reports that and returns
+    /// `false`.
+    async fn read_payload(&mut self, letter: &mut DeadLetter, counts: &mut Counts) -> bool {
+        let Some(payload) = &letter.payload else {
+            return true;
+        };
+        let location = &letter.origin.location;
+        match payload.read(&mut self.stream_reader, letter.user_record_number()).await {
+            Ok(Some(data)) => {
+                letter.set_data(data);
+                return true;
+            }
+            Ok(None) => {
+                counts.gone += 1;
+                eprintln!("gone from the stream: {} ({location})", letter.key);
+            }
+            Err(error) => {
+                let why = format!("its payload cannot be read from the stream: {error:#}");
+                counts.report_unreadable(location, &why);
+            }
+        }
+        // Another dead letter of the record may have its data.
+        self.seen.remove(&fingerprint(&letter.id()));
+        self.selected -= 1;
+        false
+    }
+
     /// Reads the dead letters in a text. Reports a text or an entry that is not readable.
     async fn take_text(&mut self, text: &str, origin: &Origin, counts: &mut Counts) {
         self.reader.name().clone_into(&mut self.source);
@@ -137,7 +168,7 @@ impl Intake {
                 }
                 self.pending.extend(letters);
             }
-            Recognised::DiscardedBatch(batch) => match self.batch_reader.read(&batch, origin).await {
+            Recognised::DiscardedBatch(batch) => match read_batch(&mut self.stream_reader, &batch, origin).await {
                 Ok(read) => {
                     if read.is_whole {
                         set_record_count(read.letters.len());

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! files, S3, queues ─ source ─▶ recognise ─▶ intake ─ batch ─▶ sender ─▶ target: a function, or a stream
-//!    (batch_reader: discarded batches          ▲                 │
-//!     without their records)                   └──── journal ◀───┴─ delivered
+//!    (stream_reader: batches and dead          ▲                 │
+//!     letters without their records)           └──── journal ◀───┴─ delivered
 //! ```
 //!
 //! A record *succeeds* when the target has finished it without rejecting it again. The journal records each record
@@ -28,11 +28,13 @@ mod files;
 mod intake;
 mod journal;
 mod lines;
+mod payload;
 mod queue;
 mod recognise;
 mod sender;
 mod source;
 mod stop;
+mod stream_reader;
 mod stream_target;
 mod summary;
 mod survey;
@@ -47,13 +49,13 @@ pub use survey::Survey;
 pub use target::Target;
 
 use aws::Services;
-use batch_reader::BatchReader;
 use delivered::Delivered;
 use intake::{Intake, Next};
 use journal::Journal;
 use sender::Sender;
 use source::Reader;
 use stop::Stop;
+use stream_reader::StreamReader;
 use stream_target::PUT_RECORDS_MAX;
 
 /// The maximum number of records in doubt that are printed.
@@ -143,7 +145,7 @@ async fn default_journal_name(redrive: &Redrive) -> Result<String> {
     };
     Ok(format!(
         "journal-{}.jsonl",
-        &dead_letter::md5_hex(identity.as_bytes())[..16]
+        &dead_letter::sha256_hex(identity.as_bytes())[..16]
     ))
 }
 
@@ -184,7 +186,7 @@ async fn dry_run(redrive: Redrive, journal: Journal, stop: &Stop) -> Result<Summ
     let mut summary = empty_summary(&redrive, &journal);
     let services = Services::new(redrive.settings);
     let reader = Reader::open(&services, &redrive.sources, DRY_RUN_VISIBILITY_TIMEOUT_S, true).await?;
-    let mut intake = Intake::new(reader, BatchReader::new(services), redrive.selection);
+    let mut intake = Intake::new(reader, StreamReader::new(services), redrive.selection);
     loop {
         let next = tokio::select! {
             biased;
@@ -221,7 +223,7 @@ async fn send(redrive: Redrive, journal: Journal, stop: &Stop) -> Result<Summary
         false,
     )
     .await?;
-    let mut intake = Intake::new(reader, BatchReader::new(services), redrive.selection);
+    let mut intake = Intake::new(reader, StreamReader::new(services), redrive.selection);
     let mut sender = Sender {
         target: &target,
         retry_limits: redrive.retry_limits,

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::dead_letter::{DeadLetter, Origin, Record};
+use super::payload::Payload;
 
 /// The meaning of one text.
 #[derive(Debug)]
@@ -111,26 +113,38 @@ pub(super) fn recognise(text: &str, origin: &Origin) -> Recognised {
 
 fn dead_letter(shape: Shape<'_>, origin: &Origin) -> Recognised {
     let kind = shape.reason.map(|reason| reason.kind).unwrap_or_default();
-    if let Some(data) = shape.data {
-        let Ok(data) = BASE64.decode(data.as_bytes()) else {
-            return Recognised::Unrecognised("its data is not base64".to_owned());
-        };
-        let record = Record {
-            event_id: shape.event_id.filter(|id| !id.is_empty()),
-            partition_key: shape.partition_key,
-            explicit_hash_key: shape.explicit_hash_key,
-            arrival_s: shape.approximate_arrival_timestamp,
-            data: data.into(),
-        };
-        let letter = DeadLetter::with_data(record, shape.sub_sequence_number, kind, origin.clone());
-        return Recognised::DeadLetters(vec![letter], 0);
-    }
-    let Some(entry) = shape.record else {
-        return Recognised::Unrecognised("it has neither data nor record".to_owned());
+    let record = Record {
+        event_id: shape.event_id.filter(|id| !id.is_empty()),
+        partition_key: shape.partition_key,
+        explicit_hash_key: shape.explicit_hash_key,
+        arrival_s: shape.approximate_arrival_timestamp,
+        data: Bytes::new(),
     };
-    match DeadLetter::with_entry(entry, &kind, origin.clone()) {
-        Some(letter) => Recognised::DeadLetters(vec![letter], 0),
-        None => Recognised::Unrecognised("its record has no sequence number, or is not a Kinesis record".to_owned()),
+    let (number, origin) = (shape.sub_sequence_number, origin.clone());
+    let letter = if let Some(data) = shape.data {
+        let data = BASE64.decode(data.as_bytes()).map_err(|_| "its data is not base64");
+        data.map(|data| {
+            DeadLetter::with_data(
+                Record {
+                    data: data.into(),
+                    ..record
+                },
+                number,
+                kind,
+                origin,
+            )
+        })
+    } else if let Some(entry) = shape.record {
+        DeadLetter::with_entry(entry, &kind, origin)
+            .ok_or("its record has no sequence number, or is not a Kinesis record")
+    } else if let Some(payload) = shape.payload {
+        Payload::parse(payload.get()).map(|payload| DeadLetter::without_data(record, payload, number, kind, origin))
+    } else {
+        Err("it has no data, no record and no payload")
+    };
+    match letter {
+        Ok(letter) => Recognised::DeadLetters(vec![letter], 0),
+        Err(why) => Recognised::Unrecognised(why.to_owned()),
     }
 }
 
@@ -220,7 +234,7 @@ mod tests {
             ("secret", "not JSON"),
             (r#"{"eventId":7,"reason":{"kind":"secret"}}"#, "another type"),
             (r#"{"reason":"secret"}"#, "another type"),
-            (r#"{"reason":{"kind":"Refused"}}"#, "neither data nor record"),
+            (r#"{"reason":{"kind":"Refused"}}"#, "no data, no record and no payload"),
             (r#"{"reason":{"kind":"Refused"},"data":"secret!"}"#, "not base64"),
             (
                 r#"{"reason":{"kind":"Refused"},"record":"secret"}"#,

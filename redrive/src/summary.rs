@@ -113,12 +113,19 @@ impl Summary {
         let Survey {
             records,
             bytes,
+            without_payload,
             reasons,
             sources,
             oldest_ms,
             newest_ms,
         } = &self.survey;
         row(f, "to send", format_args!("{records}, {bytes} bytes in events"))?;
+        row_if_any(
+            f,
+            "without payload",
+            *without_payload,
+            ", to be read from their streams",
+        )?;
         for (index, (kind, count)) in reasons.iter().enumerate() {
             row(
                 f,
