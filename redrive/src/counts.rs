@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-/// The counts of a run. All of them count records, except `unreadable`.
+/// The counts of a run. All of them count records, except `unreadable` and
+/// `predictions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
@@ -10,6 +11,8 @@ pub struct Counts {
     pub read: usize,
     /// Lines, objects, messages and entries that are not readable as dead letters.
     pub unreadable: usize,
+    /// Lines, messages and objects that are predictions.
+    pub predictions: usize,
     /// Records that were discarded or rejected without their payload and that are no longer in the stream.
     pub gone: usize,
     /// Dead letters whose reason is not selected.

@@ -119,7 +119,7 @@ mod tests {
             .map(|found| match found {
                 SourceItem::Text { text, origin } => (origin.location, text),
                 SourceItem::Unreadable { location, why } => (location, why),
-                SourceItem::Pause => panic!("no file pauses"),
+                SourceItem::Predictions | SourceItem::Pause => panic!("{found:?}"),
             })
             .map(|(location, text)| (location.replace(&format!("{}/", folder.display()), ""), text))
             .collect();

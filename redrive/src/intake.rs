@@ -117,6 +117,7 @@ impl Intake {
             match self.reader.next().await {
                 None => return Next::End,
                 Some(SourceItem::Pause) => return Next::Pause,
+                Some(SourceItem::Predictions) => counts.predictions += 1,
                 Some(SourceItem::Unreadable { location, why }) => counts.report_unreadable(&location, &why),
                 Some(SourceItem::Text { text, origin }) => self.take_text(&text, &origin, counts).await,
             }
@@ -187,6 +188,7 @@ impl Intake {
                     counts.report_unreadable(&origin.location, &why);
                 }
             },
+            Recognised::Prediction => counts.predictions += 1,
             Recognised::Unrecognised(why) => counts.report_unreadable(&origin.location, &why),
         }
     }

@@ -127,7 +127,7 @@ pub async fn run(redrive: Redrive) -> Result<Summary> {
     if redrive.yes {
         Box::pin(send(redrive, journal, &stop)).await
     } else {
-        dry_run(redrive, journal, &stop).await
+        Box::pin(dry_run(redrive, journal, &stop)).await
     }
 }
 

@@ -90,6 +90,7 @@ impl Summary {
         let Counts {
             read,
             unreadable,
+            predictions,
             gone,
             left_out,
             repeated,
@@ -100,6 +101,7 @@ impl Summary {
         } = self.counts;
         row(f, "read", read)?;
         row_if_any(f, "not readable", unreadable, ", named above")?;
+        row_if_any(f, "predictions", predictions, " lines, messages or objects, skipped")?;
         row_if_any(f, "gone", gone, " from their stream, named above")?;
         row_if_any(f, "left out", left_out, ", of other reasons")?;
         row_if_any(f, "repeated", repeated, ", also in another dead letter")?;
