@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::printing::report;
+
 /// The counts of a run. All of them count records, except `unreadable` and
 /// `predictions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -39,7 +41,7 @@ impl Counts {
     /// Counts an unreadable item and prints its location, without its content.
     pub(super) fn report_unreadable(&mut self, location: &str, why: &str) {
         self.unreadable += 1;
-        eprintln!("not readable: {location}: {why}");
+        report(format_args!("not readable: {location}: {why}"));
     }
 
     /// Returns `true` if everything was readable and no record is left.

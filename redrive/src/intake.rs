@@ -9,6 +9,7 @@ use super::batch_reader::read_batch;
 use super::counts::Counts;
 use super::dead_letter::{DeadLetter, Origin};
 use super::journal::{Journal, JournalStatus, fingerprint};
+use super::printing::report;
 use super::recognise::{BatchInfo, Recognised, recognise};
 use super::source::{Reader, SourceItem};
 use super::stream_reader::StreamReader;
@@ -138,7 +139,7 @@ impl Intake {
             }
             Ok(None) => {
                 counts.gone += 1;
-                eprintln!("gone from the stream: {} ({location})", letter.key);
+                report(format_args!("gone from the stream: {} ({location})", letter.key));
             }
             Err(error) => {
                 let why = format!("its payload cannot be read from the stream: {error:#}");
@@ -235,5 +236,7 @@ fn print_gone(batch: &BatchInfo, gone: usize, origin: &Origin, counts: &mut Coun
         ..
     } = batch;
     let location = &origin.location;
-    eprintln!("gone from the stream: at least {gone} records of {shard_id} between {start} and {end} ({location})");
+    report(format_args!(
+        "gone from the stream: at least {gone} records of {shard_id} between {start} and {end} ({location})"
+    ));
 }

@@ -12,7 +12,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use instream_local::build;
 use instream_local::environment::Settings;
 use tokio::time::Instant;
@@ -29,6 +29,7 @@ mod intake;
 mod journal;
 mod lines;
 mod payload;
+mod printing;
 mod queue;
 mod recognise;
 mod sender;
@@ -52,6 +53,7 @@ use aws::Services;
 use delivered::Delivered;
 use intake::{Intake, Next};
 use journal::Journal;
+use printing::report;
 use sender::Sender;
 use source::Reader;
 use stop::Stop;
@@ -124,10 +126,16 @@ pub async fn run(redrive: Redrive) -> Result<Summary> {
     let journal = Journal::open(&path, !redrive.yes)?;
     print_in_doubt(&journal);
     let stop = Stop::listen();
-    if redrive.yes {
-        Box::pin(send(redrive, journal, &stop)).await
-    } else {
-        Box::pin(dry_run(redrive, journal, &stop)).await
+    let running = async {
+        if redrive.yes {
+            Box::pin(send(redrive, journal, &stop)).await
+        } else {
+            Box::pin(dry_run(redrive, journal, &stop)).await
+        }
+    };
+    tokio::select! {
+        summary = running => summary,
+        () = stop.requested_twice() => bail!("interrupted twice: the records in flight are in doubt"),
     }
 }
 
@@ -139,7 +147,9 @@ async fn default_journal_name(redrive: &Redrive) -> Result<String> {
         Err(error) if redrive.yes => return Err(error),
         // A dry run can do without the journal.
         Err(error) => {
-            eprintln!("the journal is not read, because its target cannot be identified: {error:#}");
+            report(format_args!(
+                "the journal is not read, because its target cannot be identified: {error:#}"
+            ));
             String::new()
         }
     };
@@ -152,10 +162,10 @@ async fn default_journal_name(redrive: &Redrive) -> Result<String> {
 fn print_in_doubt(journal: &Journal) {
     let in_doubt = journal.in_doubt();
     for id in in_doubt.iter().take(IN_DOUBT_PRINTED_MAX) {
-        eprintln!(
+        report(format_args!(
             "in doubt: {}: an earlier run was killed while sending it",
             dead_letter::key_of(id)
-        );
+        ));
     }
     if in_doubt.len() > IN_DOUBT_PRINTED_MAX {
         eprintln!("in doubt: {} more", in_doubt.len() - IN_DOUBT_PRINTED_MAX);
@@ -185,18 +195,18 @@ fn empty_summary(redrive: &Redrive, journal: &Journal) -> Summary {
 async fn dry_run(redrive: Redrive, journal: Journal, stop: &Stop) -> Result<Summary> {
     let mut summary = empty_summary(&redrive, &journal);
     let services = Services::new(redrive.settings);
-    let reader = Reader::open(&services, &redrive.sources, DRY_RUN_VISIBILITY_TIMEOUT_S, true).await?;
+    let opening = Reader::open(&services, &redrive.sources, DRY_RUN_VISIBILITY_TIMEOUT_S, true);
+    let Some(reader) = stop.unless_requested(opening).await else {
+        summary.interrupted = true;
+        return Ok(summary);
+    };
+    let reader = reader?;
     let mut intake = Intake::new(reader, StreamReader::new(services), redrive.selection);
     loop {
-        let next = tokio::select! {
-            biased;
-            () = stop.requested() => break,
-            next = intake.next(&journal, &mut summary.counts) => next,
-        };
-        match next {
-            Next::DeadLetter(letter) => summary.survey.add(&letter, intake.source()),
-            Next::Pause => {}
-            Next::End => break,
+        match stop.unless_requested(intake.next(&journal, &mut summary.counts)).await {
+            Some(Next::DeadLetter(letter)) => summary.survey.add(&letter, intake.source()),
+            Some(Next::Pause) => {}
+            Some(Next::End) | None => break,
         }
     }
     summary.interrupted = stop.is_requested();
@@ -216,13 +226,13 @@ async fn send(redrive: Redrive, journal: Journal, stop: &Stop) -> Result<Summary
     let (target, lines) = redrive.target.open(&services).await?;
     let delivered = Delivered::open(lines, folder, target.shows())?;
     // Opened after the build of the function, so that the visibility timeout of messages does not run meanwhile.
-    let reader = Reader::open(
-        &services,
-        &redrive.sources,
-        redrive.retry_limits.visibility_timeout_s,
-        false,
-    )
-    .await?;
+    let visibility_timeout_s = redrive.retry_limits.visibility_timeout_s;
+    let opening = Reader::open(&services, &redrive.sources, visibility_timeout_s, false);
+    let Some(reader) = stop.unless_requested(opening).await else {
+        summary.interrupted = true;
+        return Ok(summary);
+    };
+    let reader = reader?;
     let mut intake = Intake::new(reader, StreamReader::new(services), redrive.selection);
     let mut sender = Sender {
         target: &target,
@@ -265,14 +275,12 @@ async fn send(redrive: Redrive, journal: Journal, stop: &Stop) -> Result<Summary
 /// Sends batches until the sources end, the user interrupts, or too many consecutive records fail.
 async fn send_all(intake: &mut Intake, sender: &mut Sender<'_>, size: usize, summary: &mut Summary) -> Result<()> {
     while !sender.has_given_up() {
-        let batch = tokio::select! {
-            biased;
-            () = sender.stop.requested() => break,
-            batch = intake.batch(size, &sender.journal, summary) => batch,
-        };
-        if batch.is_empty() {
+        let batch = sender
+            .stop
+            .unless_requested(intake.batch(size, &sender.journal, summary));
+        let Some(batch) = batch.await.filter(|batch| !batch.is_empty()) else {
             break;
-        }
+        };
         sender.send(batch, &mut summary.counts).await?;
         summary.queue_failures.extend(intake.reader.delete_done().await);
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::counts::Counts;
 use super::delivered::Files;
+use super::printing::printable;
 use super::survey::{Survey, time};
 
 /// The outcome of a run.
@@ -62,7 +63,7 @@ impl Summary {
 }
 
 fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
-    writeln!(f, "{name:<16}{value}")
+    writeln!(f, "{name:<16}{}", printable(value))
 }
 
 /// Writes a row unless the count is 0.
