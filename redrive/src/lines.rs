@@ -141,13 +141,21 @@ mod tests {
     #[tokio::test]
     async fn a_line_that_is_too_long_is_reported_and_the_next_one_is_read() {
         for (start, lines_after) in [("", &["x.jsonl:2 next\n"][..]), ("{\n", &[])] {
-            let long = tokio::io::repeat(b'x').take(LINE_BYTES_MAX as u64 + 300_000);
-            let text = start.as_bytes().chain(long).chain(&b"\nnext\n"[..]);
+            let long = || tokio::io::repeat(b'x').take(LINE_BYTES_MAX as u64 + 300_000);
+            let text = || BufReader::new(start.as_bytes().chain(long()).chain(&b"\nnext\n"[..]));
+            let held = Lines {
+                number: 1,
+                ..Lines::new(text(), Origin::default())
+            }
+            .read()
+            .await
+            .unwrap();
+            assert_eq!(held.len(), LINE_BYTES_MAX + 1, "the rest takes no memory");
             let origin = Origin {
                 location: "x.jsonl".to_owned(),
                 ..Origin::default()
             };
-            let mut lines = Lines::new(BufReader::new(text), origin);
+            let mut lines = Lines::new(text(), origin);
             match lines.next().await {
                 Some(SourceItem::Unreadable { location, why }) => {
                     assert_eq!((&*location, &*why), ("x.jsonl:1", "it is longer than 64 MiB"));
