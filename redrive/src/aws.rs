@@ -11,7 +11,7 @@ use http::Uri;
 use instream_local::environment::Settings;
 use instream_local::kinesis::is_loopback;
 
-use super::dead_letter::md5_hex;
+use super::dead_letter::sha256_hex;
 
 /// The AWS services that the run calls.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +67,7 @@ impl ServiceLocation {
         let credentials = provider.provide_credentials().await.context(missing)?;
         let account = match credentials.account_id() {
             Some(account) => account.as_str().to_owned(),
-            None => md5_hex(credentials.access_key_id().as_bytes()),
+            None => sha256_hex(credentials.access_key_id().as_bytes()),
         };
         Ok(Self {
             url: config.endpoint_url().unwrap_or_default().to_owned(),

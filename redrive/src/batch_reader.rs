@@ -2,96 +2,45 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::Result;
-use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::error::ProvideErrorMetadata as _;
-use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
-use aws_sdk_kinesis::types::{Record, ShardIteratorType};
+use aws_sdk_kinesis::types::Record;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream_local::esm::retry_backoff;
 use serde_json::json;
 use serde_json::value::to_raw_value;
-use tokio::time::{Instant, sleep, sleep_until};
 
-use super::aws::{Services, error_with_causes};
 use super::dead_letter::{DeadLetter, Origin};
 use super::recognise::BatchInfo;
+use super::stream_reader::{StreamPosition, StreamReader};
 
-/// The maximum number of retries of a throttled page.
-const PAGE_RETRIES_MAX: usize = 10;
-/// The time between two pages. A shard allows five reads a second, shared with the mapping and all other consumers.
-const PAGE_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Reads batches from streams.
-#[derive(Debug)]
-pub(super) struct BatchReader {
-    services: Services,
-    client: Option<Client>,
-    /// The time of the last request for a page.
-    last_request: Option<Instant>,
-}
-
-impl BatchReader {
-    pub(super) fn new(services: Services) -> Self {
-        Self {
-            services,
-            client: None,
-            last_request: None,
+/// Reads the records of the batch that are still in the stream. Records of other batches may be among them.
+pub(super) async fn read_batch(reader: &mut StreamReader, batch: &BatchInfo, origin: &Origin) -> Result<BatchRead> {
+    let start = StreamPosition {
+        stream_arn: batch.stream_arn.clone(),
+        shard_id: batch.shard_id.clone(),
+        sequence_number: batch.start_sequence_number.clone(),
+    };
+    let mut letters = Vec::new();
+    let mut iterator = reader.iterator(&start).await?;
+    while let Some(at) = iterator.take() {
+        let page = reader.page(&batch.stream_arn, &at, None).await?;
+        let is_at_the_end = page.records.is_empty() && page.millis_behind_latest == Some(0);
+        let mut is_past_end = false;
+        for record in &page.records {
+            is_past_end |= compare_sequence_numbers(&record.sequence_number, &batch.end_sequence_number).is_gt();
+            if !is_past_end {
+                letters.extend(dead_letter(record, batch, origin));
+            }
         }
-    }
-
-    /// Reads the records of the batch that are still in the stream. Records of other batches may be among them.
-    pub(super) async fn read(&mut self, batch: &BatchInfo, origin: &Origin) -> Result<BatchRead> {
-        let client = match &self.client {
-            Some(client) => client.clone(),
-            None => Client::new(&self.services.config("KINESIS").await),
-        };
-        self.client = Some(client.clone());
-        let mut letters = Vec::new();
-        let mut iterator = shard_iterator(&client, batch).await?;
-        while let Some(at) = iterator.take() {
-            let page = self.page(&client, &at).await?;
-            let is_at_the_end = page.records.is_empty() && page.millis_behind_latest == Some(0);
-            let mut is_past_end = false;
-            for record in &page.records {
-                is_past_end |= compare_sequence_numbers(&record.sequence_number, &batch.end_sequence_number).is_gt();
-                if !is_past_end {
-                    letters.extend(dead_letter(record, batch, origin));
-                }
-            }
-            let last = page.records.last();
-            let is_last = |record: &Record| record.sequence_number == batch.end_sequence_number;
-            if is_at_the_end || is_past_end || last.is_some_and(is_last) {
-                break;
-            }
-            iterator = page.next_shard_iterator;
+        let last = page.records.last();
+        let is_last = |record: &Record| record.sequence_number == batch.end_sequence_number;
+        if is_at_the_end || is_past_end || last.is_some_and(is_last) {
+            break;
         }
-        Ok(BatchRead::of(batch, letters))
+        iterator = page.next_shard_iterator;
     }
-
-    /// Reads one page, at the rate that the shard allows.
-    async fn page(&mut self, client: &Client, at: &str) -> Result<GetRecordsOutput> {
-        let mut attempts = 0;
-        loop {
-            if let Some(last) = self.last_request {
-                sleep_until(last + PAGE_INTERVAL).await;
-            }
-            self.last_request = Some(Instant::now());
-            let error = match client.get_records().shard_iterator(at).send().await {
-                Ok(page) => return Ok(page),
-                Err(error) => error,
-            };
-            let is_throttled = error.code().is_some_and(|code| code.contains("Throughput"));
-            if !is_throttled || attempts == PAGE_RETRIES_MAX {
-                return Err(error_with_causes(&error));
-            }
-            attempts += 1;
-            sleep(retry_backoff(attempts)).await;
-        }
-    }
+    Ok(BatchRead::of(batch, letters))
 }
 
 /// The records of a batch that were read.
@@ -117,31 +66,6 @@ impl BatchRead {
             letters,
             gone,
             is_whole: gone == 0 && batch.batch_size > 0,
-        }
-    }
-}
-
-/// Returns an iterator at the start of the batch, or `None` if the stream or the shard no longer exists or the position
-/// has expired.
-async fn shard_iterator(client: &Client, batch: &BatchInfo) -> Result<Option<String>> {
-    let request = client.get_shard_iterator().stream_arn(&batch.stream_arn);
-    let request = request
-        .shard_id(&batch.shard_id)
-        .shard_iterator_type(ShardIteratorType::AtSequenceNumber);
-    match request
-        .starting_sequence_number(&batch.start_sequence_number)
-        .send()
-        .await
-    {
-        Ok(response) => Ok(response.shard_iterator),
-        Err(error) => {
-            let code = error.code().unwrap_or_default();
-            let is_gone = ["ResourceNotFoundException", "InvalidArgumentException"].contains(&code);
-            if is_gone {
-                Ok(None)
-            } else {
-                Err(error_with_causes(&error))
-            }
         }
     }
 }

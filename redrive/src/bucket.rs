@@ -71,6 +71,9 @@ impl Bucket {
             }
             let object = self.objects.pop_front()?;
             let key = object.key().unwrap_or_default().to_owned();
+            if has_predictions(&key) {
+                return Some(SourceItem::Predictions);
+            }
             match self.read(&object, &key).await {
                 Ok(lines) => self.lines = Some(lines),
                 Err(error) => {
@@ -118,6 +121,12 @@ impl Bucket {
     }
 }
 
+/// Returns `true` if the function has named the object for predictions: `PREFIX/YYYY/MM/DD/HH/prediction-ID-HASH.jsonl`.
+fn has_predictions(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    name.starts_with("prediction-")
+}
+
 #[cfg(test)]
 mod tests {
     use axum::Router;
@@ -136,5 +145,39 @@ mod tests {
         let services = Services::new(Settings::from([("AWS_ENDPOINT_URL_S3".to_owned(), url)]));
         let error = Bucket::open(&services, "dead", "letters/").await.unwrap_err();
         assert_eq!(format!("{error:#}"), "s3://dead/letters/ holds no objects");
+    }
+
+    #[tokio::test]
+    async fn objects_of_predictions_are_skipped_without_being_read() {
+        let keys = ["a/prediction-1-x.jsonl", "a/dead-letter-1-x.jsonl", "prediction-/older"];
+        let entries: String = keys
+            .map(|key| format!("<Contents><Key>{key}</Key></Contents>"))
+            .concat();
+        let list = format!("<ListBucketResult>{entries}</ListBucketResult>");
+        let answer = move |uri: http::Uri| {
+            let path = uri.path().to_owned();
+            let list = list.clone();
+            async move { if path == "/dead/" { list } else { path } }
+        };
+        let server = Server::start(0, Router::new().fallback(get(answer))).await.unwrap();
+        // By its IP address, S3 gets the bucket in the path.
+        let url = format!("http://{}", server.address);
+        let services = Services::new(Settings::from([("AWS_ENDPOINT_URL_S3".to_owned(), url)]));
+        let mut bucket = Bucket::open(&services, "dead", "").await.unwrap();
+        let mut found = Vec::new();
+        while let Some(next) = bucket.next().await {
+            found.push(match next {
+                SourceItem::Text { text, .. } => text,
+                SourceItem::Predictions | SourceItem::Pause | SourceItem::Unreadable { .. } => format!("{next:?}"),
+            });
+        }
+        assert_eq!(
+            found,
+            [
+                "Predictions",
+                "/dead/a/dead-letter-1-x.jsonl",
+                "/dead/prediction-/older"
+            ]
+        );
     }
 }

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-/// The counts of a run. All of them count records, except `unreadable`.
+use super::printing::report;
+
+/// The counts of a run. All of them count records, except `unreadable` and
+/// `predictions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
@@ -10,7 +13,9 @@ pub struct Counts {
     pub read: usize,
     /// Lines, objects, messages and entries that are not readable as dead letters.
     pub unreadable: usize,
-    /// Records that the mapping discarded without a payload and that are no longer in the stream.
+    /// Lines, messages and objects that are predictions.
+    pub predictions: usize,
+    /// Records that were discarded or rejected without their payload and that are no longer in the stream.
     pub gone: usize,
     /// Dead letters whose reason is not selected.
     pub left_out: usize,
@@ -36,7 +41,7 @@ impl Counts {
     /// Counts an unreadable item and prints its location, without its content.
     pub(super) fn report_unreadable(&mut self, location: &str, why: &str) {
         self.unreadable += 1;
-        eprintln!("not readable: {location}: {why}");
+        report(format_args!("not readable: {location}: {why}"));
     }
 
     /// Returns `true` if everything was readable and no record is left.

@@ -19,12 +19,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::payload::Payload;
 use super::queue::HeldMessage;
 
 mod identity;
 
-use identity::{content_hash, split_number};
-pub(crate) use identity::{key_of, md5_hex, record_id, record_key};
+use identity::split_number;
+pub(crate) use identity::{hash, key_of, record_id, record_key, sha256_hex};
 
 /// The stream of dead letters in an event. A dead letter does not name its stream.
 const PLACEHOLDER_STREAM_ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/redrive";
@@ -40,7 +41,7 @@ pub(crate) struct DeadLetter {
     /// The key, the same in every run. A key without `#` stands for all user records in the data.
     pub(crate) key: String,
     /// The hash of the producer's bytes. A dead letter and the mapping's payload have the same hash of a record.
-    pub(crate) content_hash: u64,
+    pub(crate) content_hash: u128,
     /// The kind of reason, such as `Refused` or `RetryAttemptsExhausted`.
     pub(crate) kind: String,
     /// The arrival of the record in its stream, in milliseconds since 1970.
@@ -49,6 +50,9 @@ pub(crate) struct DeadLetter {
     pub(crate) sequence_number: String,
     pub(crate) stream_arn: Arc<str>,
     pub(crate) content: Content,
+    /// The place of the payload in the stream, if the dead letter was delivered without its payload. The data is empty
+    /// until it is read from there.
+    pub(crate) payload: Option<Payload>,
     pub(crate) origin: Origin,
 }
 
@@ -112,6 +116,27 @@ pub(super) struct Entry {
 impl DeadLetter {
     /// Creates a dead letter from a record with its bytes.
     pub(super) fn with_data(record: Record, sub_sequence_number: u64, kind: String, origin: Origin) -> Self {
+        let content_hash = hash(&record.data);
+        Self::new(record, content_hash, sub_sequence_number, kind, origin)
+    }
+
+    /// Creates a dead letter that was delivered without its payload, from a record without its bytes.
+    pub(super) fn without_data(
+        record: Record,
+        payload: Payload,
+        sub_sequence_number: u64,
+        kind: String,
+        origin: Origin,
+    ) -> Self {
+        let letter = Self::new(record, payload.content_hash, sub_sequence_number, kind, origin);
+        Self {
+            stream_arn: Arc::from(&*payload.position.stream_arn),
+            payload: Some(payload),
+            ..letter
+        }
+    }
+
+    fn new(record: Record, content_hash: u128, sub_sequence_number: u64, kind: String, origin: Origin) -> Self {
         let (event_id, number) = match record.event_id.as_deref() {
             Some(event_id) => {
                 let (event_id, number) = split_number(event_id, sub_sequence_number);
@@ -119,7 +144,7 @@ impl DeadLetter {
             }
             None => (None, sub_sequence_number),
         };
-        let key = record_key(event_id.as_deref(), number, &record.data);
+        let key = record_key(event_id.as_deref(), number, content_hash);
         let numbered = |name: &str| {
             if number == 0 {
                 name.to_owned()
@@ -132,7 +157,7 @@ impl DeadLetter {
             .map_or_else(|| key.clone(), |id| numbered(id.rsplit(':').next().unwrap_or(id)));
         Self {
             key,
-            content_hash: content_hash(&record.data),
+            content_hash,
             kind,
             arrival_ms: record.arrival_s.and_then(milliseconds),
             sequence_number,
@@ -141,6 +166,7 @@ impl DeadLetter {
                 event_id: event_id.as_deref().map(numbered),
                 ..record
             }),
+            payload: None,
             origin,
         }
     }
@@ -161,17 +187,18 @@ impl DeadLetter {
             .is_none_or(|data| PACKED_PREFIXES.iter().any(|magic| data.starts_with(magic)));
         let key = match &event_id {
             Some(event_id) if is_packed => event_id.clone(),
-            _ => record_key(event_id.as_deref(), 0, raw.get().as_bytes()),
+            _ => record_key(event_id.as_deref(), 0, hash(raw.get().as_bytes())),
         };
         let arrival = entry.kinesis.get("approximateArrivalTimestamp").and_then(Value::as_f64);
         Some(Self {
             key,
-            content_hash: content_hash(data.as_deref().unwrap_or(raw.get().as_bytes())),
+            content_hash: hash(data.as_deref().unwrap_or(raw.get().as_bytes())),
             kind: kind.to_owned(),
             arrival_ms: arrival.and_then(milliseconds),
             sequence_number,
             stream_arn: Arc::from(text(&entry.stream_arn).as_deref().unwrap_or(PLACEHOLDER_STREAM_ARN)),
             content: Content::Entry(raw.to_owned()),
+            payload: None,
             origin,
         })
     }
@@ -188,9 +215,23 @@ impl DeadLetter {
             Content::Data(record) => {
                 let keys = [&record.partition_key, &record.explicit_hash_key, &record.event_id];
                 let keys: usize = keys.into_iter().flatten().map(String::len).sum();
+                let bytes = self.payload.as_ref().map_or(record.data.len(), |payload| payload.bytes);
                 // A control character takes six bytes in JSON.
-                (record.data.len() + keys).div_ceil(3) * 4 + 6 * keys + ENTRY_OVERHEAD_BYTES
+                (bytes + keys).div_ceil(3) * 4 + 6 * keys + ENTRY_OVERHEAD_BYTES
             }
+        }
+    }
+
+    /// Returns the number of the user record in its Kinesis record.
+    pub(crate) fn user_record_number(&self) -> usize {
+        let number = self.key.rsplit_once('#').and_then(|(_, number)| number.parse().ok());
+        number.unwrap_or_default()
+    }
+
+    /// Sets the data that was read from the stream.
+    pub(crate) fn set_data(&mut self, data: Bytes) {
+        if let Content::Data(record) = &mut self.content {
+            record.data = data;
         }
     }
 

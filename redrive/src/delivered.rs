@@ -41,7 +41,7 @@ pub(super) struct Delivered {
     /// The fingerprints of the keys that may stand for many user records.
     multi_record_keys: HashSet<u128>,
     /// The content hash of the latest dead letter with a key.
-    content_hashes: HashMap<u128, u64>,
+    content_hashes: HashMap<u128, u128>,
     /// The fingerprints of the dead letters for which a line was delivered.
     reported: HashSet<u128>,
     /// The fingerprints of the user records for which a line was delivered.
@@ -198,7 +198,7 @@ impl Delivered {
     fn count(&mut self, envelope: &Envelope<'_>) -> bool {
         let is_rejected = envelope.reason.is_some();
         let event_id = envelope.event_id.as_deref();
-        let record = record_key(event_id, envelope.sub_sequence_number, b"");
+        let record = record_key(event_id, envelope.sub_sequence_number, 0);
         let whole = event_id.filter(|event_id| self.multi_record_keys.contains(&fingerprint(event_id)));
         let letter = whole.map_or_else(|| record.clone(), str::to_owned);
         // An event never has two records with the same identifier.

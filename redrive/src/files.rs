@@ -14,35 +14,51 @@ use super::source::SourceItem;
 /// The size of the read buffer. It is large because each read runs on another thread.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// The reason why an entry of a folder is skipped.
+const NOT_REGULAR: &str = "it is not a regular file";
+
 /// The files of one source, in the order of their names.
 #[derive(Debug)]
 pub(super) struct Files {
     paths: VecDeque<PathBuf>,
+    /// The entries of a folder that are not regular files, such as pipes. Opening one could wait forever, and links can
+    /// form a circle.
+    skipped: Vec<PathBuf>,
     lines: Option<Lines>,
 }
 
 impl Files {
-    /// Opens one file, or all files in a folder and its subfolders except hidden ones.
+    /// Opens one file, or all regular files in a folder and its subfolders except hidden ones.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut paths = Vec::new();
-        if fs::metadata(path)?.is_dir() {
-            collect(path, &mut paths)?;
+        let (mut paths, mut skipped) = (Vec::new(), Vec::new());
+        let metadata = fs::metadata(path)?;
+        if metadata.is_dir() {
+            collect(path, &mut paths, &mut skipped)?;
             paths.sort();
-        } else {
+        } else if metadata.is_file() {
             File::open(path)?;
             paths.push(path.to_owned());
+        } else {
+            return Err(io::Error::other(NOT_REGULAR));
         }
         Ok(Self {
             paths: paths.into(),
+            skipped,
             lines: None,
         })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.paths.is_empty()
+        self.paths.is_empty() && self.skipped.is_empty()
     }
 
     pub(super) async fn next(&mut self) -> Option<SourceItem> {
+        if let Some(path) = self.skipped.pop() {
+            return Some(SourceItem::Unreadable {
+                location: path.display().to_string(),
+                why: format!("skipped: {NOT_REGULAR}"),
+            });
+        }
         loop {
             if let Some(lines) = &mut self.lines
                 && let Some(found) = lines.next().await
@@ -67,10 +83,7 @@ impl Files {
 /// Opens a file up to its current end. Lines that are added later, perhaps by this run, are not read.
 fn read(path: &Path) -> io::Result<Lines> {
     let file = File::open(path)?;
-    let length = match file.metadata()? {
-        metadata if metadata.is_file() => metadata.len(),
-        _ => u64::MAX,
-    };
+    let length = file.metadata()?.len();
     let origin = Origin {
         location: path.display().to_string(),
         ..Origin::default()
@@ -79,16 +92,17 @@ fn read(path: &Path) -> io::Result<Lines> {
     Ok(Lines::new(reader.take(length), origin))
 }
 
-/// Collects the files in a folder and its subfolders.
-fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
+/// Collects the regular files in a folder and its subfolders, and everything else that is there. Follows no links.
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>, skipped: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        match entry.path() {
-            path if path.is_dir() => collect(&path, paths)?,
-            path => paths.push(path),
+        match entry.file_type()? {
+            kind if kind.is_dir() => collect(&entry.path(), paths, skipped)?,
+            kind if kind.is_file() => paths.push(entry.path()),
+            _ => skipped.push(entry.path()),
         }
     }
     Ok(())
@@ -97,6 +111,35 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn links_pipes_and_devices_in_a_folder_are_skipped() {
+        use std::os::unix::fs::symlink;
+        let folder = std::env::temp_dir().join(format!("instream-special-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let pipe = folder.join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        symlink(&folder, folder.join("circle")).unwrap();
+        symlink("/dev/zero", folder.join("zero")).unwrap();
+        fs::write(folder.join("regular"), "one").unwrap();
+        let mut files = Files::open(&folder).unwrap();
+        let mut skipped = std::collections::BTreeSet::new();
+        while let Some(SourceItem::Unreadable { location, why }) = files.next().await {
+            assert_eq!(why, "skipped: it is not a regular file");
+            skipped.insert(location.rsplit('/').next().unwrap().to_owned());
+        }
+        assert_eq!(skipped.into_iter().collect::<Vec<_>>(), ["circle", "pipe", "zero"]);
+        assert!(files.next().await.is_none(), "the regular file was read");
+        for special in [&*pipe, Path::new("/dev/zero")] {
+            assert_eq!(Files::open(special).unwrap_err().to_string(), NOT_REGULAR);
+        }
+        // A link that the user names is followed.
+        symlink(folder.join("regular"), folder.join("link")).unwrap();
+        let next = Files::open(&folder.join("link")).unwrap().next().await;
+        assert!(matches!(next, Some(SourceItem::Text { .. })), "{next:?}");
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[tokio::test]
     async fn a_folder_is_read_line_by_line_in_the_order_of_its_files() {
@@ -119,7 +162,7 @@ mod tests {
             .map(|found| match found {
                 SourceItem::Text { text, origin } => (origin.location, text),
                 SourceItem::Unreadable { location, why } => (location, why),
-                SourceItem::Pause => panic!("no file pauses"),
+                SourceItem::Predictions | SourceItem::Pause => panic!("{found:?}"),
             })
             .map(|(location, text)| (location.replace(&format!("{}/", folder.display()), ""), text))
             .collect();

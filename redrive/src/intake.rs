@@ -5,12 +5,14 @@ use std::collections::{HashSet, VecDeque};
 use instream_local::esm::EVENT_BYTES_MAX;
 
 use super::Selection;
-use super::batch_reader::BatchReader;
+use super::batch_reader::read_batch;
 use super::counts::Counts;
 use super::dead_letter::{DeadLetter, Origin};
 use super::journal::{Journal, JournalStatus, fingerprint};
+use super::printing::report;
 use super::recognise::{BatchInfo, Recognised, recognise};
 use super::source::{Reader, SourceItem};
+use super::stream_reader::StreamReader;
 use super::summary::Summary;
 
 /// The size of an event without its entries, in bytes.
@@ -21,7 +23,7 @@ const FRAME_BYTES: usize = 100;
 pub(super) struct Intake {
     pub(super) reader: Reader,
     selection: Selection,
-    batch_reader: BatchReader,
+    stream_reader: StreamReader,
     /// The dead letters of the latest text that were not yet returned.
     pending: VecDeque<DeadLetter>,
     source: String,
@@ -42,11 +44,11 @@ pub(super) enum Next {
 }
 
 impl Intake {
-    pub(super) fn new(reader: Reader, batch_reader: BatchReader, selection: Selection) -> Self {
+    pub(super) fn new(reader: Reader, stream_reader: StreamReader, selection: Selection) -> Self {
         Self {
             reader,
             selection,
-            batch_reader,
+            stream_reader,
             pending: VecDeque::new(),
             source: String::new(),
             seen: HashSet::new(),
@@ -76,7 +78,10 @@ impl Intake {
             let letter = match self.overflow.take() {
                 Some(letter) => letter,
                 None => match self.next(journal, &mut summary.counts).await {
-                    Next::DeadLetter(letter) => {
+                    Next::DeadLetter(mut letter) => {
+                        if !self.read_payload(&mut letter, &mut summary.counts).await {
+                            continue;
+                        }
                         summary.survey.add(&letter, self.source());
                         letter
                     }
@@ -113,10 +118,38 @@ impl Intake {
             match self.reader.next().await {
                 None => return Next::End,
                 Some(SourceItem::Pause) => return Next::Pause,
+                Some(SourceItem::Predictions) => counts.predictions += 1,
                 Some(SourceItem::Unreadable { location, why }) => counts.report_unreadable(&location, &why),
                 Some(SourceItem::Text { text, origin }) => self.take_text(&text, &origin, counts).await,
             }
         }
+    }
+
+    /// Reads the payload of a dead letter that has none from the stream. If it cannot be read, reports that and returns
+    /// `false`.
+    async fn read_payload(&mut self, letter: &mut DeadLetter, counts: &mut Counts) -> bool {
+        let Some(payload) = &letter.payload else {
+            return true;
+        };
+        let location = &letter.origin.location;
+        match payload.read(&mut self.stream_reader, letter.user_record_number()).await {
+            Ok(Some(data)) => {
+                letter.set_data(data);
+                return true;
+            }
+            Ok(None) => {
+                counts.gone += 1;
+                report(format_args!("gone from the stream: {} ({location})", letter.key));
+            }
+            Err(error) => {
+                let why = format!("its payload cannot be read from the stream: {error:#}");
+                counts.report_unreadable(location, &why);
+            }
+        }
+        // Another dead letter of the record may have its data.
+        self.seen.remove(&fingerprint(&letter.id()));
+        self.selected -= 1;
+        false
     }
 
     /// Reads the dead letters in a text. Reports a text or an entry that is not readable.
@@ -137,7 +170,7 @@ impl Intake {
                 }
                 self.pending.extend(letters);
             }
-            Recognised::DiscardedBatch(batch) => match self.batch_reader.read(&batch, origin).await {
+            Recognised::DiscardedBatch(batch) => match read_batch(&mut self.stream_reader, &batch, origin).await {
                 Ok(read) => {
                     if read.is_whole {
                         set_record_count(read.letters.len());
@@ -156,6 +189,7 @@ impl Intake {
                     counts.report_unreadable(&origin.location, &why);
                 }
             },
+            Recognised::Prediction => counts.predictions += 1,
             Recognised::Unrecognised(why) => counts.report_unreadable(&origin.location, &why),
         }
     }
@@ -202,5 +236,7 @@ fn print_gone(batch: &BatchInfo, gone: usize, origin: &Origin, counts: &mut Coun
         ..
     } = batch;
     let location = &origin.location;
-    eprintln!("gone from the stream: at least {gone} records of {shard_id} between {start} and {end} ({location})");
+    report(format_args!(
+        "gone from the stream: at least {gone} records of {shard_id} between {start} and {end} ({location})"
+    ));
 }

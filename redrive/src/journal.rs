@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use instream_local::source::now_ms;
-use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
-use super::dead_letter::{DeadLetter, Version, md5_hex};
+use super::dead_letter::{DeadLetter, Version, hash, sha256_hex};
 
 /// The maximum difference of two clocks. A dead letter that seems to be written this long before its record was sent
 /// may have been written afterwards.
@@ -122,7 +121,7 @@ impl Journal {
             .version
             .as_ref()
             .is_some_and(|Version { id, written_ms }| {
-                !done.versions.contains(&md5_hex(id.as_bytes())) && written_ms + CLOCK_SKEW_MAX_MS >= done.started_ms
+                !done.versions.contains(&sha256_hex(id.as_bytes())) && written_ms + CLOCK_SKEW_MAX_MS >= done.started_ms
             });
         if is_newer {
             JournalStatus::Pending
@@ -147,7 +146,7 @@ impl Journal {
                 .origin
                 .version
                 .as_ref()
-                .map(|version| md5_hex(version.id.as_bytes()))
+                .map(|version| sha256_hex(version.id.as_bytes()))
         };
         self.write(Line {
             at_ms: now_ms(),
@@ -232,8 +231,7 @@ impl Journal {
 
 /// Returns a hash of an ID or a key, which takes less memory.
 pub(super) fn fingerprint(key: &str) -> u128 {
-    let digest: [u8; 16] = Md5::digest(key.as_bytes()).into();
-    u128::from_be_bytes(digest)
+    hash(key.as_bytes())
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! files, S3, queues ─ source ─▶ recognise ─▶ intake ─ batch ─▶ sender ─▶ target: a function, or a stream
-//!    (batch_reader: discarded batches          ▲                 │
-//!     without their records)                   └──── journal ◀───┴─ delivered
+//!    (stream_reader: batches and dead          ▲                 │
+//!     letters without their records)           └──── journal ◀───┴─ delivered
 //! ```
 //!
 //! A record *succeeds* when the target has finished it without rejecting it again. The journal records each record
@@ -12,7 +12,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use instream_local::build;
 use instream_local::environment::Settings;
 use tokio::time::Instant;
@@ -28,11 +28,14 @@ mod files;
 mod intake;
 mod journal;
 mod lines;
+mod payload;
+mod printing;
 mod queue;
 mod recognise;
 mod sender;
 mod source;
 mod stop;
+mod stream_reader;
 mod stream_target;
 mod summary;
 mod survey;
@@ -47,13 +50,14 @@ pub use survey::Survey;
 pub use target::Target;
 
 use aws::Services;
-use batch_reader::BatchReader;
 use delivered::Delivered;
 use intake::{Intake, Next};
 use journal::Journal;
+use printing::report;
 use sender::Sender;
 use source::Reader;
 use stop::Stop;
+use stream_reader::StreamReader;
 use stream_target::PUT_RECORDS_MAX;
 
 /// The maximum number of records in doubt that are printed.
@@ -122,10 +126,16 @@ pub async fn run(redrive: Redrive) -> Result<Summary> {
     let journal = Journal::open(&path, !redrive.yes)?;
     print_in_doubt(&journal);
     let stop = Stop::listen();
-    if redrive.yes {
-        Box::pin(send(redrive, journal, &stop)).await
-    } else {
-        dry_run(redrive, journal, &stop).await
+    let running = async {
+        if redrive.yes {
+            Box::pin(send(redrive, journal, &stop)).await
+        } else {
+            Box::pin(dry_run(redrive, journal, &stop)).await
+        }
+    };
+    tokio::select! {
+        summary = running => summary,
+        () = stop.requested_twice() => bail!("interrupted twice: the records in flight are in doubt"),
     }
 }
 
@@ -137,23 +147,25 @@ async fn default_journal_name(redrive: &Redrive) -> Result<String> {
         Err(error) if redrive.yes => return Err(error),
         // A dry run can do without the journal.
         Err(error) => {
-            eprintln!("the journal is not read, because its target cannot be identified: {error:#}");
+            report(format_args!(
+                "the journal is not read, because its target cannot be identified: {error:#}"
+            ));
             String::new()
         }
     };
     Ok(format!(
         "journal-{}.jsonl",
-        &dead_letter::md5_hex(identity.as_bytes())[..16]
+        &dead_letter::sha256_hex(identity.as_bytes())[..16]
     ))
 }
 
 fn print_in_doubt(journal: &Journal) {
     let in_doubt = journal.in_doubt();
     for id in in_doubt.iter().take(IN_DOUBT_PRINTED_MAX) {
-        eprintln!(
+        report(format_args!(
             "in doubt: {}: an earlier run was killed while sending it",
             dead_letter::key_of(id)
-        );
+        ));
     }
     if in_doubt.len() > IN_DOUBT_PRINTED_MAX {
         eprintln!("in doubt: {} more", in_doubt.len() - IN_DOUBT_PRINTED_MAX);
@@ -183,18 +195,18 @@ fn empty_summary(redrive: &Redrive, journal: &Journal) -> Summary {
 async fn dry_run(redrive: Redrive, journal: Journal, stop: &Stop) -> Result<Summary> {
     let mut summary = empty_summary(&redrive, &journal);
     let services = Services::new(redrive.settings);
-    let reader = Reader::open(&services, &redrive.sources, DRY_RUN_VISIBILITY_TIMEOUT_S, true).await?;
-    let mut intake = Intake::new(reader, BatchReader::new(services), redrive.selection);
+    let opening = Reader::open(&services, &redrive.sources, DRY_RUN_VISIBILITY_TIMEOUT_S, true);
+    let Some(reader) = stop.unless_requested(opening).await else {
+        summary.interrupted = true;
+        return Ok(summary);
+    };
+    let reader = reader?;
+    let mut intake = Intake::new(reader, StreamReader::new(services), redrive.selection);
     loop {
-        let next = tokio::select! {
-            biased;
-            () = stop.requested() => break,
-            next = intake.next(&journal, &mut summary.counts) => next,
-        };
-        match next {
-            Next::DeadLetter(letter) => summary.survey.add(&letter, intake.source()),
-            Next::Pause => {}
-            Next::End => break,
+        match stop.unless_requested(intake.next(&journal, &mut summary.counts)).await {
+            Some(Next::DeadLetter(letter)) => summary.survey.add(&letter, intake.source()),
+            Some(Next::Pause) => {}
+            Some(Next::End) | None => break,
         }
     }
     summary.interrupted = stop.is_requested();
@@ -214,14 +226,14 @@ async fn send(redrive: Redrive, journal: Journal, stop: &Stop) -> Result<Summary
     let (target, lines) = redrive.target.open(&services).await?;
     let delivered = Delivered::open(lines, folder, target.shows())?;
     // Opened after the build of the function, so that the visibility timeout of messages does not run meanwhile.
-    let reader = Reader::open(
-        &services,
-        &redrive.sources,
-        redrive.retry_limits.visibility_timeout_s,
-        false,
-    )
-    .await?;
-    let mut intake = Intake::new(reader, BatchReader::new(services), redrive.selection);
+    let visibility_timeout_s = redrive.retry_limits.visibility_timeout_s;
+    let opening = Reader::open(&services, &redrive.sources, visibility_timeout_s, false);
+    let Some(reader) = stop.unless_requested(opening).await else {
+        summary.interrupted = true;
+        return Ok(summary);
+    };
+    let reader = reader?;
+    let mut intake = Intake::new(reader, StreamReader::new(services), redrive.selection);
     let mut sender = Sender {
         target: &target,
         retry_limits: redrive.retry_limits,
@@ -263,14 +275,12 @@ async fn send(redrive: Redrive, journal: Journal, stop: &Stop) -> Result<Summary
 /// Sends batches until the sources end, the user interrupts, or too many consecutive records fail.
 async fn send_all(intake: &mut Intake, sender: &mut Sender<'_>, size: usize, summary: &mut Summary) -> Result<()> {
     while !sender.has_given_up() {
-        let batch = tokio::select! {
-            biased;
-            () = sender.stop.requested() => break,
-            batch = intake.batch(size, &sender.journal, summary) => batch,
-        };
-        if batch.is_empty() {
+        let batch = sender
+            .stop
+            .unless_requested(intake.batch(size, &sender.journal, summary));
+        let Some(batch) = batch.await.filter(|batch| !batch.is_empty()) else {
             break;
-        }
+        };
         sender.send(batch, &mut summary.counts).await?;
         summary.queue_failures.extend(intake.reader.delete_done().await);
     }

@@ -4,10 +4,13 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Deserialize;
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::dead_letter::{DeadLetter, Origin, Record};
+use super::payload::Payload;
 
 /// The meaning of one text.
 #[derive(Debug)]
@@ -16,7 +19,9 @@ pub(super) enum Recognised {
     DeadLetters(Vec<DeadLetter>, usize),
     /// A batch that the mapping discarded, without its records. They may still be in the stream.
     DiscardedBatch(BatchInfo),
-    /// Neither of them, with the reason. The reason quotes nothing of the text.
+    /// A prediction. It can be among dead letters if `OUTPUT` and `DEAD_LETTER` share a place.
+    Prediction,
+    /// None of them, with the reason. The reason quotes nothing of the text.
     Unrecognised(String),
 }
 
@@ -55,11 +60,18 @@ struct Shape<'t> {
     batch: Option<BatchInfo>,
     #[serde(borrow)]
     payload: Option<&'t RawValue>,
+    /// Whether it has a model's output, which can be `null`.
+    #[serde(rename = "output", default, deserialize_with = "is_present")]
+    has_output: bool,
     /// `Type` and `Message` are the members of an SNS notification.
     #[serde(rename = "Type")]
     notification: Option<String>,
     #[serde(rename = "Message")]
     message: Option<String>,
+}
+
+fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 #[derive(Deserialize)]
@@ -105,32 +117,45 @@ pub(super) fn recognise(text: &str, origin: &Origin) -> Recognised {
             }
         }
         shape if shape.reason.is_some() => dead_letter(shape, origin),
+        shape if shape.has_output => Recognised::Prediction,
         _ => Recognised::Unrecognised("it is neither a dead letter nor a batch that the mapping discarded".to_owned()),
     }
 }
 
 fn dead_letter(shape: Shape<'_>, origin: &Origin) -> Recognised {
     let kind = shape.reason.map(|reason| reason.kind).unwrap_or_default();
-    if let Some(data) = shape.data {
-        let Ok(data) = BASE64.decode(data.as_bytes()) else {
-            return Recognised::Unrecognised("its data is not base64".to_owned());
-        };
-        let record = Record {
-            event_id: shape.event_id.filter(|id| !id.is_empty()),
-            partition_key: shape.partition_key,
-            explicit_hash_key: shape.explicit_hash_key,
-            arrival_s: shape.approximate_arrival_timestamp,
-            data: data.into(),
-        };
-        let letter = DeadLetter::with_data(record, shape.sub_sequence_number, kind, origin.clone());
-        return Recognised::DeadLetters(vec![letter], 0);
-    }
-    let Some(entry) = shape.record else {
-        return Recognised::Unrecognised("it has neither data nor record".to_owned());
+    let record = Record {
+        event_id: shape.event_id.filter(|id| !id.is_empty()),
+        partition_key: shape.partition_key,
+        explicit_hash_key: shape.explicit_hash_key,
+        arrival_s: shape.approximate_arrival_timestamp,
+        data: Bytes::new(),
     };
-    match DeadLetter::with_entry(entry, &kind, origin.clone()) {
-        Some(letter) => Recognised::DeadLetters(vec![letter], 0),
-        None => Recognised::Unrecognised("its record has no sequence number, or is not a Kinesis record".to_owned()),
+    let (number, origin) = (shape.sub_sequence_number, origin.clone());
+    let letter = if let Some(data) = shape.data {
+        let data = BASE64.decode(data.as_bytes()).map_err(|_| "its data is not base64");
+        data.map(|data| {
+            DeadLetter::with_data(
+                Record {
+                    data: data.into(),
+                    ..record
+                },
+                number,
+                kind,
+                origin,
+            )
+        })
+    } else if let Some(entry) = shape.record {
+        DeadLetter::with_entry(entry, &kind, origin)
+            .ok_or("its record has no sequence number, or is not a Kinesis record")
+    } else if let Some(payload) = shape.payload {
+        Payload::parse(payload.get()).map(|payload| DeadLetter::without_data(record, payload, number, kind, origin))
+    } else {
+        Err("it has no data, no record and no payload")
+    };
+    match letter {
+        Ok(letter) => Recognised::DeadLetters(vec![letter], 0),
+        Err(why) => Recognised::Unrecognised(why.to_owned()),
     }
 }
 
@@ -168,12 +193,11 @@ mod tests {
     use super::*;
 
     fn letters(text: &str) -> Vec<DeadLetter> {
-        match recognise(text, &Origin::default()) {
-            Recognised::DeadLetters(letters, 0) => letters,
-            other @ (Recognised::DeadLetters(..) | Recognised::DiscardedBatch(_) | Recognised::Unrecognised(_)) => {
-                panic!("{other:?}")
-            }
-        }
+        let recognised = recognise(text, &Origin::default());
+        let Recognised::DeadLetters(letters, 0) = &recognised else {
+            panic!("{recognised:?}")
+        };
+        letters.clone()
     }
 
     #[test]
@@ -198,16 +222,26 @@ mod tests {
         let message = format!("{{{context},{batch}}}");
         let notification = serde_json::json!({"Type": "Notification", "Message": message}).to_string();
         for text in [message, notification] {
-            match recognise(&text, &Origin::default()) {
-                Recognised::DiscardedBatch(batch) => {
-                    assert_eq!(
-                        (&*batch.end_sequence_number, &*batch.condition),
-                        ("9", "RecordAgeExceeded")
-                    );
-                }
-                other @ (Recognised::DeadLetters(..) | Recognised::Unrecognised(_)) => panic!("{other:?}"),
-            }
+            let recognised = recognise(&text, &Origin::default());
+            let Recognised::DiscardedBatch(batch) = &recognised else {
+                panic!("{recognised:?}")
+            };
+            assert_eq!(
+                (&*batch.end_sequence_number, &*batch.condition),
+                ("9", "RecordAgeExceeded")
+            );
         }
+    }
+
+    #[test]
+    fn an_envelope_with_an_output_and_without_a_reason_is_a_prediction() {
+        let envelope = |members: &str| format!(r#"{{"eventId":"shardId-0:7","subSequenceNumber":0,{members}}}"#);
+        for output in ["null", "0.5", r#"{"reason":{"kind":"Refused"}}"#, "\"aGk=\""] {
+            let text = envelope(&format!(r#""input":{{"data":"aGk="}},"output":{output}"#));
+            let recognised = recognise(&text, &Origin::default());
+            assert!(matches!(recognised, Recognised::Prediction), "{text}: {recognised:?}");
+        }
+        letters(&envelope(r#""reason":{"kind":"Refused"},"data":"aGk=","output":1"#));
     }
 
     #[test]
@@ -220,21 +254,20 @@ mod tests {
             ("secret", "not JSON"),
             (r#"{"eventId":7,"reason":{"kind":"secret"}}"#, "another type"),
             (r#"{"reason":"secret"}"#, "another type"),
-            (r#"{"reason":{"kind":"Refused"}}"#, "neither data nor record"),
+            (r#"{"reason":{"kind":"Refused"}}"#, "no data, no record and no payload"),
             (r#"{"reason":{"kind":"Refused"},"data":"secret!"}"#, "not base64"),
             (
                 r#"{"reason":{"kind":"Refused"},"record":"secret"}"#,
                 "no sequence number",
             ),
-            (r#"{"eventId":"secret","output":"secret"}"#, "neither a dead letter"),
+            (r#"{"eventId":"secret","data":"secret"}"#, "neither a dead letter"),
             (&empty, "has no records"),
         ] {
-            match recognise(text, &Origin::default()) {
-                Recognised::Unrecognised(why) => {
-                    assert!(why.contains(expected) && !why.contains("secret"), "{text}: {why}");
-                }
-                other @ (Recognised::DeadLetters(..) | Recognised::DiscardedBatch(_)) => panic!("{text}: {other:?}"),
-            }
+            let recognised = recognise(text, &Origin::default());
+            let Recognised::Unrecognised(why) = &recognised else {
+                panic!("{text}: {recognised:?}")
+            };
+            assert!(why.contains(expected) && !why.contains("secret"), "{text}: {why}");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use instream_local::esm::retry_backoff;
 use tokio::time::sleep;
 
@@ -11,6 +11,7 @@ use super::counts::Counts;
 use super::dead_letter::DeadLetter;
 use super::delivered::Delivered;
 use super::journal::Journal;
+use super::printing::report;
 use super::queue::extend_visibility;
 use super::stop::Stop;
 use super::target::{Attempt, OpenTarget};
@@ -62,11 +63,12 @@ impl Sender<'_> {
             }
             // The messages of waiting parts are included, because they would become visible meanwhile.
             let waiting = parts.iter().flat_map(|part| &part.letters);
-            extend_visibility(
-                part.letters.iter().chain(waiting),
-                self.retry_limits.visibility_timeout_s,
-            )
-            .await?;
+            let letters = part.letters.iter().chain(waiting);
+            let extending = extend_visibility(letters, self.retry_limits.visibility_timeout_s);
+            let Some(extended) = self.stop.unless_requested(extending).await else {
+                break;
+            };
+            extended?;
             for part in self.attempt(part, counts).await?.into_iter().rev() {
                 parts.push_front(part);
             }
@@ -107,10 +109,7 @@ impl Sender<'_> {
             return Ok(self.give_up(unfinished, is_batch_failure, counts));
         }
         // An interrupt ends the wait.
-        tokio::select! {
-            () = sleep(retry_backoff(retries.max(1))) => {}
-            () = self.stop.requested() => {}
-        }
+        _ = self.stop.unless_requested(sleep(retry_backoff(retries.max(1)))).await;
         Ok(vec![SubBatch {
             letters: unfinished,
             retries,
@@ -121,10 +120,7 @@ impl Sender<'_> {
         self.delivered.register(letters);
         self.journal.record_intent(letters)?;
         self.batches += 1;
-        tokio::select! {
-            attempt = self.target.send(letters) => Ok(attempt),
-            () = self.stop.requested_twice() => bail!("interrupted twice: the records in flight are in doubt"),
-        }
+        Ok(self.target.send(letters).await)
     }
 
     /// Records the outcome in the journal, after the delivered lines are on disk.
@@ -159,7 +155,10 @@ impl Sender<'_> {
                 .collect();
         }
         let first = letters.remove(0);
-        eprintln!("unfinished: {} ({}): {why}", first.key, first.origin.location);
+        report(format_args!(
+            "unfinished: {} ({}): {why}",
+            first.key, first.origin.location
+        ));
         counts.unfinished += 1;
         self.consecutive_failures += 1;
         if letters.is_empty() {

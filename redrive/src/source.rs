@@ -72,6 +72,8 @@ pub(super) enum SourceItem {
     Text { text: String, origin: Origin },
     /// An item that cannot be read, with its location and the cause.
     Unreadable { location: String, why: String },
+    /// An object that contains only predictions.
+    Predictions,
     /// Nothing for now. The queue may hold more messages once those in flight are settled.
     Pause,
 }

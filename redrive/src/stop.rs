@@ -30,9 +30,16 @@ impl Stop {
         *self.times.borrow() > 0
     }
 
-    /// Waits for the first interrupt.
-    pub(super) async fn requested(&self) {
-        self.at_least(1).await;
+    /// Returns the result of `work`, or `None` if an interrupt ended it. Nothing may be in flight to the target.
+    pub(super) fn unless_requested<T>(&self, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+        let work = Box::pin(work);
+        async {
+            tokio::select! {
+                biased;
+                () = self.at_least(1) => None,
+                result = work => Some(result),
+            }
+        }
     }
 
     /// Waits for the second interrupt.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::counts::Counts;
 use super::delivered::Files;
+use super::printing::printable;
 use super::survey::{Survey, time};
 
 /// The outcome of a run.
@@ -62,7 +63,7 @@ impl Summary {
 }
 
 fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
-    writeln!(f, "{name:<16}{value}")
+    writeln!(f, "{name:<16}{}", printable(value))
 }
 
 /// Writes a row unless the count is 0.
@@ -90,6 +91,7 @@ impl Summary {
         let Counts {
             read,
             unreadable,
+            predictions,
             gone,
             left_out,
             repeated,
@@ -100,6 +102,7 @@ impl Summary {
         } = self.counts;
         row(f, "read", read)?;
         row_if_any(f, "not readable", unreadable, ", named above")?;
+        row_if_any(f, "predictions", predictions, " lines, messages or objects, skipped")?;
         row_if_any(f, "gone", gone, " from their stream, named above")?;
         row_if_any(f, "left out", left_out, ", of other reasons")?;
         row_if_any(f, "repeated", repeated, ", also in another dead letter")?;
@@ -113,12 +116,19 @@ impl Summary {
         let Survey {
             records,
             bytes,
+            without_payload,
             reasons,
             sources,
             oldest_ms,
             newest_ms,
         } = &self.survey;
         row(f, "to send", format_args!("{records}, {bytes} bytes in events"))?;
+        row_if_any(
+            f,
+            "without payload",
+            *without_payload,
+            ", to be read from their streams",
+        )?;
         for (index, (kind, count)) in reasons.iter().enumerate() {
             row(
                 f,

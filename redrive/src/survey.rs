@@ -16,6 +16,8 @@ pub struct Survey {
     pub records: usize,
     /// Their approximate size in events, in bytes.
     pub bytes: usize,
+    /// The number of records whose payload must be read from their stream.
+    pub without_payload: usize,
     /// The number of records by kind of reason.
     pub reasons: BTreeMap<String, usize>,
     /// The number of records by source, as named on the command line.
@@ -30,6 +32,7 @@ impl Survey {
     pub(super) fn add(&mut self, letter: &DeadLetter, source: &str) {
         self.records += 1;
         self.bytes += letter.size_in_event();
+        self.without_payload += usize::from(letter.payload.is_some());
         let kind = if letter.kind.is_empty() {
             "unknown"
         } else {

@@ -1,16 +1,17 @@
 //! The identity of a record: the same in every run, and different for different records.
 
-use md5::{Digest as _, Md5};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 /// Returns the key of the user record with this `eventId` and `subSequenceNumber`. Without an event identifier, the key
-/// is a hash of the bytes.
-pub(crate) fn record_key(event_id: Option<&str>, sub_sequence_number: u64, data: &[u8]) -> String {
+/// is the hash of the content.
+pub(crate) fn record_key(event_id: Option<&str>, sub_sequence_number: u64, content_hash: u128) -> String {
     match event_id {
         Some(event_id) => {
             let (event_id, number) = split_number(event_id, sub_sequence_number);
             format!("{event_id}#{number}")
         }
-        None => format!("content:{}#{sub_sequence_number}", md5_hex(data)),
+        None => format!("content:{content_hash:032x}#{sub_sequence_number}"),
     }
 }
 
@@ -24,8 +25,8 @@ pub(super) fn split_number(event_id: &str, sub_sequence_number: u64) -> (&str, u
 
 /// Returns the identity by which the journal and the deduplication distinguish records. It adds a hash of the bytes to
 /// the key, because two replayed files give their lines the same event identifiers.
-pub(crate) fn record_id(key: &str, content: u64) -> String {
-    format!("{key}@{content:016x}")
+pub(crate) fn record_id(key: &str, content_hash: u128) -> String {
+    format!("{key}@{content_hash:032x}")
 }
 
 /// Returns the key in a [`record_id`], which is shorter, for people.
@@ -33,15 +34,17 @@ pub(crate) fn key_of(id: &str) -> &str {
     id.rsplit_once('@').map_or(id, |(key, _)| key)
 }
 
-/// Returns a hash that distinguishes records with the same event identifier.
-pub(super) fn content_hash(bytes: &[u8]) -> u64 {
-    let digest: [u8; 16] = Md5::digest(bytes).into();
-    let half = u128::from_be_bytes(digest) >> 64;
-    u64::try_from(half).unwrap_or_default()
+/// Returns the first half of the SHA-256. A dead letter without its payload contains the SHA-256, so that its identity
+/// is known before the payload is read.
+pub(crate) fn hash(bytes: &[u8]) -> u128 {
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    digest
+        .iter()
+        .take(16)
+        .fold(0, |hash, byte| hash << 8 | u128::from(*byte))
 }
 
-/// Returns the MD5 hash as 32 hexadecimal digits.
-pub(crate) fn md5_hex(bytes: &[u8]) -> String {
-    let digest: [u8; 16] = Md5::digest(bytes).into();
-    format!("{:032x}", u128::from_be_bytes(digest))
+/// Returns the SHA-256 as 64 hexadecimal digits.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(bytes)))
 }

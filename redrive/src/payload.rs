@@ -1,0 +1,114 @@
+//! The payload of a dead letter that was too large for its destination, and was delivered with its position in the
+//! stream instead.
+
+use anyhow::{Result, anyhow, bail, ensure};
+use bytes::Bytes;
+use instream::event::decompress::DecompressBudget;
+use instream::event::kpl::deaggregate;
+use instream::outcome::Rejection;
+use serde::Deserialize;
+
+use super::dead_letter::sha256_hex;
+use super::stream_reader::{StreamPosition, StreamReader};
+
+/// The maximum size of a decompressed Kinesis record in bytes: the maximum of the function's `DECOMPRESS_LIMIT_BYTES`.
+const DECOMPRESSED_BYTES_MAX: usize = 268_435_456;
+
+/// The place of a payload in its stream, and what it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Payload {
+    /// The number of bytes.
+    pub(crate) bytes: usize,
+    /// The SHA-256 of the bytes, as 64 lower-case hexadecimal digits.
+    sha256: String,
+    /// The same SHA-256, as the [`hash`](super::dead_letter::hash) of the bytes.
+    pub(crate) content_hash: u128,
+    pub(crate) position: StreamPosition,
+}
+
+/// The member `payload` of a dead letter.
+#[derive(Deserialize)]
+struct PayloadMember {
+    bytes: usize,
+    sha256: String,
+    /// `None` if a part of it is unknown.
+    #[serde(flatten)]
+    position: Option<StreamPosition>,
+}
+
+impl Payload {
+    /// Reads the member `payload` of a dead letter. Returns the reason if it does not say which record to read.
+    pub(super) fn parse(json: &str) -> Result<Self, &'static str> {
+        let member: PayloadMember = serde_json::from_str(json).map_err(|_| "its payload has no bytes or no sha256")?;
+        let mut position = member
+            .position
+            .ok_or("it has no payload, and its position in the stream is unknown")?;
+        // A record that was redriven and rejected again has the number of the user record here as well.
+        if let Some((sequence_number, _)) = position.sequence_number.split_once('#') {
+            position.sequence_number = sequence_number.to_owned();
+        }
+        let sha256 = member.sha256.to_ascii_lowercase();
+        let is_hash = sha256.len() == 64 && sha256.chars().all(|digit| digit.is_ascii_hexdigit());
+        let half = sha256.get(..32).filter(|_| is_hash);
+        let content_hash = half.and_then(|half| u128::from_str_radix(half, 16).ok());
+        Ok(Self {
+            bytes: member.bytes,
+            content_hash: content_hash.ok_or("the sha256 of its payload is not 64 hexadecimal digits")?,
+            sha256,
+            position,
+        })
+    }
+
+    /// Reads the payload from the stream: the user record of this number. Returns `None` if it is no longer there.
+    pub(super) async fn read(&self, reader: &mut StreamReader, number: usize) -> Result<Option<Bytes>> {
+        let mut iterator = reader.iterator(&self.position).await?;
+        while let Some(at) = iterator {
+            let page = reader.page(&self.position.stream_arn, &at, Some(1)).await?;
+            if let Some(record) = page.records.into_iter().next() {
+                // An iterator at a record that has expired continues with the oldest record.
+                if record.sequence_number != self.position.sequence_number {
+                    return Ok(None);
+                }
+                return self.user_record(record.data.into_inner().into(), number).map(Some);
+            }
+            // A page without records can have others behind it.
+            iterator = page
+                .next_shard_iterator
+                .filter(|_| page.millis_behind_latest != Some(0));
+        }
+        Ok(None)
+    }
+
+    /// Returns the user record of this number in the data of a Kinesis record, if it is the payload.
+    fn user_record(&self, data: Bytes, number: usize) -> Result<Bytes> {
+        if number == 0 && self.check(&data).is_ok() {
+            return Ok(data);
+        }
+        let broken = |rejection: Rejection| anyhow!(rejection.message);
+        let decompressed = DecompressBudget::new(DECOMPRESSED_BYTES_MAX).decompress(&data);
+        let data = decompressed.map_err(broken)?.unwrap_or(data);
+        let mut user_records = deaggregate(&data).map_err(broken)?.into_iter().flatten();
+        let data = match user_records.nth(number) {
+            Some(user_record) => user_record.data,
+            None if number == 0 => data,
+            None => bail!("the record in the stream has no user record {number}"),
+        };
+        self.check(&data)?;
+        Ok(data)
+    }
+
+    fn check(&self, data: &[u8]) -> Result<()> {
+        let sha256 = sha256_hex(data);
+        ensure!(
+            data.len() == self.bytes && sha256 == self.sha256,
+            "the record in the stream differs: {} bytes with SHA-256 {sha256} instead of {} bytes with SHA-256 {}",
+            data.len(),
+            self.bytes,
+            self.sha256
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

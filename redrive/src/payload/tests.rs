@@ -1,0 +1,362 @@
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use instream_local::aggregate::{KplUserRecord, aggregate};
+use instream_local::environment::Settings;
+use instream_local::packing::gzip;
+use instream_local::server::Server;
+use serde_json::{Value, json};
+
+use super::super::aws::Services;
+use super::super::{Redrive, RetryLimits, Selection, Source, Summary, Target, run};
+use super::*;
+
+const ARN: &str = "arn:aws:kinesis:eu-west-1:123456789012:stream/transactions";
+
+/// A stream with one shard. Each call is kept with its operation, its region and its body.
+#[derive(Default)]
+struct Stream {
+    records: Vec<(String, Bytes)>,
+    /// The code with which `GetShardIterator` fails.
+    refusal: Option<&'static str>,
+    calls: Vec<(String, String, Value)>,
+}
+
+impl Stream {
+    fn answer(&mut self, headers: &HeaderMap, body: &[u8]) -> (StatusCode, String) {
+        let text = |name: &str| headers[name].to_str().unwrap();
+        let operation = text("x-amz-target").rsplit('.').next().unwrap().to_owned();
+        let region = text("authorization").split('/').nth(2).unwrap().to_owned();
+        let request: Value = serde_json::from_slice(body).unwrap();
+        self.calls.push((operation.clone(), region, request.clone()));
+        if let Some(code) = self.refusal.filter(|_| operation == "GetShardIterator") {
+            return (
+                StatusCode::BAD_REQUEST,
+                json!({"__type": code, "message": "no"}).to_string(),
+            );
+        }
+        let answer = match &*operation {
+            "GetShardIterator" => json!({"ShardIterator": request["StartingSequenceNumber"]}),
+            // A page without records comes first.
+            "GetRecords" if !request["ShardIterator"].as_str().unwrap().ends_with('+') => json!({
+                "Records": [],
+                "NextShardIterator": format!("{}+", request["ShardIterator"].as_str().unwrap()),
+                "MillisBehindLatest": 1000,
+            }),
+            "GetRecords" => {
+                let start = request["ShardIterator"].as_str().unwrap().trim_end_matches('+');
+                let mut rest = self.records.iter().filter(|(number, _)| &**number >= start);
+                let record = rest.next().map(|(number, data)| {
+                    json!({"SequenceNumber": number, "Data": BASE64.encode(data), "PartitionKey": "shared"})
+                });
+                json!({"Records": record.as_slice(), "MillisBehindLatest": 0})
+            }
+            _ => {
+                let sent = request["Records"].as_array().unwrap();
+                let result = json!({"SequenceNumber": "1", "ShardId": "shardId-0"});
+                json!({"FailedRecordCount": 0, "Records": vec![result; sent.len()]})
+            }
+        };
+        (StatusCode::OK, answer.to_string())
+    }
+
+    fn requests(&self, operation: &str) -> Vec<&Value> {
+        let calls = self.calls.iter().filter(|(name, _, _)| name == operation);
+        calls.map(|(_, _, request)| request).collect()
+    }
+}
+
+/// Serves a stream with these records on this machine.
+async fn stream(records: &[(&str, Bytes)]) -> (Server, Arc<Mutex<Stream>>) {
+    let records = records
+        .iter()
+        .map(|(number, data)| ((*number).to_owned(), data.clone()));
+    let stream = Stream {
+        records: records.collect(),
+        ..Stream::default()
+    };
+    let stream = Arc::new(Mutex::new(stream));
+    let shared = Arc::clone(&stream);
+    let answer = move |headers: HeaderMap, body: Bytes| {
+        let answer = shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .answer(&headers, &body);
+        async move { answer }
+    };
+    let server = Server::start(0, Router::new().fallback(post(answer))).await.unwrap();
+    (server, stream)
+}
+
+fn settings(server: &Server) -> Settings {
+    Settings::from([(
+        "AWS_ENDPOINT_URL_KINESIS".to_owned(),
+        format!("http://{}", server.address),
+    )])
+}
+
+/// Returns a dead letter of a user record that was delivered without this payload.
+fn letter(sequence_number: &str, number: u64, payload: &[u8]) -> Value {
+    json!({
+        "eventId": format!("shardId-0:{sequence_number}"),
+        "subSequenceNumber": number,
+        "partitionKey": "card-7",
+        "approximateArrivalTimestamp": 1_545_084_650.987,
+        "endpoint": "fraud",
+        "reason": {"kind": "Refused", "message": "no"},
+        "payload": {
+            "bytes": payload.len(),
+            "sha256": sha256_hex(payload),
+            "streamArn": ARN,
+            "shardId": "shardId-0",
+            "sequenceNumber": sequence_number,
+        },
+    })
+}
+
+/// The files of one test, deleted at its end.
+struct Files {
+    letters: PathBuf,
+    journal: PathBuf,
+}
+
+impl Files {
+    fn new(name: &str, letters: &[Value]) -> Self {
+        let path = |kind| std::env::temp_dir().join(format!("instream-payload-{name}-{kind}-{}", std::process::id()));
+        let files = Self {
+            letters: path("letters"),
+            journal: path("journal"),
+        };
+        let lines: Vec<_> = letters.iter().map(Value::to_string).collect();
+        std::fs::write(&files.letters, lines.join("\n")).unwrap();
+        files
+    }
+
+    /// Sends the dead letters to another stream of the server.
+    async fn redrive(&self, server: &Server, yes: bool) -> Summary {
+        let redrive = Redrive {
+            sources: vec![Source::Path(self.letters.clone())],
+            selection: Selection::default(),
+            target: Target::Stream("target".to_owned()),
+            yes,
+            batch_size: 10,
+            retry_limits: RetryLimits {
+                max_retries: 0,
+                stop_after: 1,
+                visibility_timeout_s: 60,
+            },
+            journal: Some(self.journal.clone()),
+            folder: std::env::temp_dir(),
+            settings: settings(server),
+        };
+        run(redrive).await.unwrap()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for path in [&self.letters, &self.journal] {
+            _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn aggregated(data: &[&[u8]]) -> Bytes {
+    let put = |data| KplUserRecord {
+        partition_key: "k",
+        explicit_hash_key: None,
+        data,
+    };
+    aggregate(&data.iter().copied().map(put).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn a_payload_is_read_from_its_stream_and_sent_once() {
+    let packed = gzip(b"packed");
+    let (server, stream) = stream(&[
+        ("10", Bytes::from_static(b"plain")),
+        ("11", gzip(&aggregated(&[b"first", &packed])).into()),
+        ("12", gzip(b"compressed").into()),
+    ])
+    .await;
+    let mut in_aggregate = letter("11", 1, &packed);
+    in_aggregate["explicitHashKey"] = "7".into();
+    // The record was redriven, and rejected again.
+    let mut redriven = letter("11#0", 0, b"first");
+    redriven["payload"]["sequenceNumber"] = "11#0".into();
+    let letters = [
+        letter("10", 0, b"plain"),
+        in_aggregate,
+        letter("12", 0, &gzip(b"compressed")),
+        redriven,
+    ];
+    let files = Files::new("sent", &letters);
+
+    let dry = files.redrive(&server, false).await;
+    assert_eq!((dry.survey.records, dry.survey.without_payload), (4, 4), "{dry}");
+    assert!(dry.to_string().contains("4, to be read from their streams"), "{dry}");
+    assert!(
+        stream.lock().unwrap().calls.is_empty(),
+        "a dry run does not read the stream"
+    );
+
+    let summary = files.redrive(&server, true).await;
+    assert_eq!((summary.counts.sent, summary.counts.finished), (4, 4), "{summary}");
+    assert!(summary.is_complete(), "{summary}");
+    let again = files.redrive(&server, true).await;
+    assert_eq!((again.counts.done_before, again.counts.read), (4, 4), "{again}");
+
+    let stream = stream.lock().unwrap();
+    let sent: Vec<_> = stream
+        .requests("PutRecords")
+        .iter()
+        .flat_map(|it| it["Records"].as_array().unwrap())
+        .collect();
+    let data: Vec<_> = sent
+        .iter()
+        .map(|it| BASE64.decode(it["Data"].as_str().unwrap()).unwrap())
+        .collect();
+    assert_eq!(
+        data,
+        [b"plain".to_vec(), packed, gzip(b"compressed"), b"first".to_vec()]
+    );
+    assert_eq!(
+        (&sent[1]["PartitionKey"], &sent[1]["ExplicitHashKey"]),
+        (&json!("card-7"), &json!("7"))
+    );
+    let starts = stream.requests("GetShardIterator");
+    assert_eq!(starts.len(), 4, "the journal needs no payload");
+    assert_eq!(
+        *starts[0],
+        json!({
+            "StreamARN": ARN, "ShardId": "shardId-0", "ShardIteratorType": "AT_SEQUENCE_NUMBER",
+            "StartingSequenceNumber": "10",
+        })
+    );
+    assert!(
+        stream
+            .requests("GetRecords")
+            .iter()
+            .all(|it| it["Limit"] == 1 && it["StreamARN"] == ARN)
+    );
+    let is_put = |(operation, _, _): &&(String, String, Value)| operation == "PutRecords";
+    let (puts, reads): (Vec<_>, Vec<_>) = stream.calls.iter().partition(is_put);
+    assert!(reads.iter().all(|(_, region, _)| region == "eu-west-1") && puts[0].1 == "us-east-1");
+}
+
+#[tokio::test]
+async fn a_payload_that_cannot_be_read_is_reported_and_stops_no_other() {
+    let (server, stream) = stream(&[("10", aggregated(&[b"first"])), ("12", Bytes::from_static(b"later"))]).await;
+    let mut without_position = letter("10", 0, b"first");
+    without_position["payload"]["shardId"] = Value::Null;
+    let mut with_data = letter("11", 0, b"");
+    with_data.as_object_mut().unwrap().remove("payload");
+    with_data["data"] = BASE64.encode("expired").into();
+    let letters = [
+        letter("10", 0, b"other"),
+        letter("10", 1, b"first"),
+        without_position,
+        letter("11", 0, b"expired"),
+        letter("10", 0, b"first"),
+        with_data,
+    ];
+    let files = Files::new("errors", &letters);
+    let summary = files.redrive(&server, true).await;
+    let counts = &summary.counts;
+    assert_eq!(
+        (counts.unreadable, counts.gone, counts.finished),
+        (3, 1, 2),
+        "{summary}"
+    );
+    assert_eq!((counts.repeated, counts.not_tried), (0, 0), "{summary}");
+    assert!(!summary.is_complete(), "{summary}");
+    stream.lock().unwrap().refusal = Some("AccessDeniedException");
+    let files = Files::new("denied", &letters[4..]);
+    let summary = files.redrive(&server, true).await;
+    assert_eq!(
+        (summary.counts.unreadable, summary.counts.finished),
+        (1, 1),
+        "{summary}"
+    );
+}
+
+async fn read(server: &Server, letter: &Value, number: usize) -> Result<Option<Bytes>> {
+    let payload = Payload::parse(&letter["payload"].to_string()).unwrap();
+    payload
+        .read(&mut StreamReader::new(Services::new(settings(server))), number)
+        .await
+}
+
+#[tokio::test]
+async fn each_error_names_its_cause() {
+    let (server, stream) = stream(&[
+        ("10", aggregated(&[b"first"])),
+        ("11", gzip(b"data")[..9].to_vec().into()),
+    ])
+    .await;
+    for (letter, number, expected) in [
+        (
+            letter("10", 0, b"other"),
+            0,
+            &[
+                "differs: 5 bytes with SHA-256 a7937b64",
+                "instead of 5 bytes with SHA-256 d9298a10",
+            ][..],
+        ),
+        (letter("10", 0, b"long"), 0, &["differs: 5 bytes", "instead of 4 bytes"]),
+        (letter("10", 1, b"first"), 1, &["has no user record 1"]),
+        (letter("11", 0, b"data"), 0, &["starts like gzip"]),
+    ] {
+        let why = format!("{:#}", read(&server, &letter, number).await.unwrap_err());
+        assert!(expected.iter().all(|words| why.contains(words)), "{why}");
+    }
+    let of_first = letter("10", 0, b"first");
+    for (code, permissions) in [
+        ("AccessDeniedException", true),
+        ("KMSAccessDeniedException", true),
+        ("KMSDisabledException", false),
+    ] {
+        stream.lock().unwrap().refusal = Some(code);
+        let why = format!("{:#}", read(&server, &of_first, 0).await.unwrap_err());
+        let names = ["kinesis:GetShardIterator", "kinesis:GetRecords", ARN];
+        assert_eq!(names.iter().all(|name| why.contains(name)), permissions, "{why}");
+        assert!(why.contains(code), "{why}");
+    }
+    for code in ["ResourceNotFoundException", "InvalidArgumentException"] {
+        stream.lock().unwrap().refusal = Some(code);
+        assert_eq!(read(&server, &of_first, 0).await.unwrap(), None, "{code}");
+    }
+    stream.lock().unwrap().refusal = None;
+    assert_eq!(
+        read(&server, &letter("12", 0, b"newest"), 0).await.unwrap(),
+        None,
+        "the end of the shard"
+    );
+    let mut elsewhere = of_first;
+    elsewhere["payload"]["streamArn"] = "arn:aws:kinesis:evil.example/:1:stream/s".into();
+    let why = format!("{:#}", read(&server, &elsewhere, 0).await.unwrap_err());
+    assert!(why.contains("is not the ARN of a stream"), "{why}");
+}
+
+#[test]
+fn a_payload_without_a_position_or_a_hash_is_an_error() {
+    let payload = letter("10", 0, b"first")["payload"].clone();
+    for (member, value, expected) in [
+        ("streamArn", Value::Null, "its position in the stream is unknown"),
+        ("sequenceNumber", Value::Null, "its position in the stream is unknown"),
+        ("sha256", Value::Null, "no bytes or no sha256"),
+        ("bytes", json!(-1), "no bytes or no sha256"),
+        ("sha256", json!("+".repeat(64)), "is not 64 hexadecimal digits"),
+        ("sha256", json!("a7"), "is not 64 hexadecimal digits"),
+    ] {
+        let mut payload = payload.clone();
+        payload[member] = value;
+        let why = Payload::parse(&payload.to_string()).unwrap_err();
+        assert!(why.contains(expected), "{member}: {why}");
+    }
+}
