@@ -36,6 +36,7 @@ mod immediate_retry;
 mod kinesis_output;
 mod metrics;
 mod multi_record;
+mod not_json;
 mod one_outcome;
 mod packing;
 mod properties;
