@@ -18,6 +18,7 @@ use super::host_lookup::FailedLookup;
 use super::request_template::{PerCallHeader, copy, with_body};
 use super::signature::Signer;
 use super::trace;
+use super::url::is_unencrypted;
 
 mod response;
 
@@ -64,6 +65,11 @@ impl Transport {
             key,
             failed_lookup: Mutex::default(),
         }
+    }
+
+    /// Returns whether calls leave this machine unencrypted.
+    pub(super) fn is_unencrypted(&self) -> bool {
+        is_unencrypted(self.template().uri())
     }
 
     /// Fetches credentials and the key, and opens up to `connections` connections. Stops after [`WARM_UP_TIMEOUT`].
