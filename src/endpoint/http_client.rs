@@ -41,7 +41,7 @@ pub fn http_client(connector: SharedHttpConnector) -> SharedHttpClient {
     http_client_fn(move |_, _| connector.clone())
 }
 
-/// Sends unencrypted requests to this machine directly, and all others as the environment's proxy settings say.
+/// Sends unencrypted requests to this machine directly, and all others through the proxies of the environment.
 #[derive(Debug)]
 struct LoopbackBypass {
     proxied: ResettableConnector,

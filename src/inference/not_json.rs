@@ -9,9 +9,14 @@ use super::prediction::is_text;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotJson;
 
-/// Checks the body of a response to `count` records that gave no JSON predictions. If its content type is JSON, it has to
-/// be one JSON value. Where lines of JSON are possible, it may also be one value a line. `NaN` and `Infinity` count as
-/// JSON, because Python writes them: <https://docs.python.org/3/library/json.html#infinite-and-nan-number-values>.
+/// Checks the body of a response to `count` records that gave no JSON predictions. If its content type is JSON, it has
+/// to be one JSON value. With JSON lines or several records, it may also have one value per line. `NaN` and `Infinity`
+/// count as JSON, because Python writes them:
+/// <https://docs.python.org/3/library/json.html#infinite-and-nan-number-values>.
+///
+/// # Errors
+///
+/// [`NotJson`] if the content type is JSON and the body is not.
 pub(super) fn check_json(body: &[u8], content_type: &str, count: usize) -> Result<(), NotJson> {
     let may_be_lines = match MediaType::of(content_type) {
         Some(MediaType::JsonLines) => true,

@@ -50,8 +50,8 @@ where
     }
 }
 
-/// Silences the SDK's warnings. A call without credentials, or with a response that is not HTTP, is already logged as one
-/// line. The SDK would add the whole error to each call.
+/// Silences the SDK's warnings. A call without credentials, or with a response that is not HTTP, is already logged as
+/// one line. The SDK would add the whole error for each call.
 const SDK_DIRECTIVES: &str = "aws_config=error,aws_smithy_http_client=error";
 
 fn filter(lookup: impl Fn(&str) -> Option<String>) -> EnvFilter {

@@ -41,7 +41,7 @@ fn both<T: Copy>(expected: T) -> [T; 2] {
 #[tokio::test]
 async fn only_a_whole_http1_answer_is_a_prediction() {
     for (head, body, expected) in [
-        // The whole body, and what may stand before and after it.
+        // The whole body.
         ("content-length: 3\r\n", "0.5", Ok("0.5")),
         ("content-length: 3\r\ncontent-length: 3\r\n", "0.5", Ok("0.5")),
         ("content-length: 3\r\n", "0.5 and more", Ok("0.5")),
@@ -99,8 +99,12 @@ async fn only_a_whole_http1_answer_is_a_prediction() {
         )
         .await;
     }
-    let answer = b"HTTP/1.0 200 OK\r\n\r\n0.5";
-    assert_outcome(Protocol::Http1, Start::AfterTheRequest, answer, both(Err(UNMARKED))).await;
+    for answer in [
+        &b"HTTP/1.0 200 OK\r\n\r\n0.5"[..],
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: \xFF\r\n\r\n3\r\n0.5\r\n0\r\n\r\n",
+    ] {
+        assert_outcome(Protocol::Http1, Start::AfterTheRequest, answer, both(Err(UNMARKED))).await;
+    }
 }
 
 #[tokio::test]
@@ -129,6 +133,9 @@ async fn a_compressed_answer_is_a_fault() {
         )
         .await;
     }
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-encoding: \xFF\r\ncontent-length: 3\r\n\r\n0.5";
+    let expected = Err("Suspect: the response has an unknown content-encoding;");
+    assert_outcome(Protocol::Http1, Start::AfterTheRequest, answer, both(expected)).await;
 }
 
 #[tokio::test]

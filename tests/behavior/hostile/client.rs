@@ -42,7 +42,7 @@ pub(super) async fn outcome(is_url: bool, protocol: Protocol, start: Start, answ
     body.map_err(|fault| fault.to_string())
 }
 
-/// A client that speaks HTTP/2 without TLS. The function's own client speaks it only over TLS, but reads responses in
+/// A client that uses HTTP/2 without TLS. The function's own client uses HTTP/2 only over TLS, but reads responses in
 /// the same way.
 #[derive(Debug)]
 struct PlainHttp2(Client<TcpConnector, SdkBody>);

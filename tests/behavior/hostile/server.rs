@@ -13,7 +13,7 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// When a server writes its answer.
+/// The time at which a server writes its answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Start {
     AfterTheRequest,
