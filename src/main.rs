@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use instream::config::{Config, is_stdout_dropped};
 use instream::delivery::destination::Destination;
 use instream::delivery::destination::stdout::StdoutLines;
-use instream::endpoint::target::{AnyEndpoint, Target};
+use instream::endpoint::target::AnyEndpoint;
 use instream::endpoint::{http_client, sdk_config};
 use instream::handler::Handler;
 use instream::lambda::raw_payload::{RawPayloadLayer, raw_payload};
@@ -55,14 +55,12 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
             "METRICS=on, but Lambda drops the metrics at this log level: set AWS_LAMBDA_LOG_LEVEL=INFO or METRICS=off"
         );
     }
-    if let Target::Http(target) = &config.endpoint
-        && target.url.is_unencrypted()
-    {
-        tracing::warn!("ENDPOINT_ALLOW_HTTP=1: every record goes to ENDPOINT_URL unencrypted");
-    }
     let http = http_client::shared_connector();
     let environment = sdk_config::load(http_client::http_client(http.clone())).await;
     let endpoint = AnyEndpoint::new(http, &environment, config.endpoint.clone(), &config.parameters).await?;
+    if endpoint.is_unencrypted() {
+        tracing::warn!("ENDPOINT_ALLOW_HTTP=1: every record goes to the endpoint unencrypted");
+    }
     endpoint.warm_up(config.initial_concurrency()).await;
     let open = |destination| Destination::open(destination, &environment);
     let (output, dead_letter) = (open(&config.output), config.dead_letter.as_ref().map(open));

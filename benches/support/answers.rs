@@ -62,10 +62,13 @@ impl Answers {
 
     pub(crate) fn read(self) -> Vec<Prediction> {
         if self.records_each == 1 {
-            return self.responses.into_iter().map(read_prediction).collect();
+            let read = |response| read_prediction(response).expect("the response is JSON");
+            return self.responses.into_iter().map(read).collect();
         }
-        let split =
-            |response| split_response(response, self.records_each).expect("there is one prediction for each record");
+        let split = |response| {
+            let predictions = split_response(response, self.records_each).expect("the response is JSON");
+            predictions.expect("there is one prediction for each record")
+        };
         self.responses.into_iter().flat_map(split).collect()
     }
 }

@@ -19,13 +19,12 @@ mod values;
 use values::{headers, key_header, region, role_arn, secret, service};
 
 /// The settings that have a meaning only with `ENDPOINT_URL`.
-const URL_ONLY: [super::Variable; 6] = [
+const URL_ONLY: [super::Variable; 5] = [
     ENDPOINT_AUTH,
     ENDPOINT_SERVICE,
     ENDPOINT_API_KEY,
     ENDPOINT_API_KEY_HEADER,
     ENDPOINT_HEADERS,
-    ENDPOINT_ALLOW_HTTP,
 ];
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
@@ -64,11 +63,18 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let name = self.optional(ENDPOINT_NAME, resource_name);
         let region = self.optional(ENDPOINT_REGION, region);
         let role = self.role();
+        let allow_http = self.allow_http();
         Some(SageMakerTarget {
             name: name?,
             region,
             role,
+            allow_http,
         })
+    }
+
+    fn allow_http(&mut self) -> bool {
+        let allowed = self.optional(ENDPOINT_ALLOW_HTTP, |value| (value == "1").then_some(()));
+        allowed.is_some()
     }
 
     fn http_target(&mut self) -> Option<HttpTarget> {
@@ -114,7 +120,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         } else {
             self.optional(ENDPOINT_URL, EndpointUrl::parse)
         }?;
-        let _ = self.optional(ENDPOINT_ALLOW_HTTP, |value| (value == "1").then_some(()));
+        self.allow_http();
         let shown = url.name();
         if url.is_sagemaker() {
             let fault =

@@ -150,11 +150,11 @@ fn unordered_output_without_a_memo_is_refused() {
 
 #[test]
 fn the_memory_for_answers_is_a_quarter_of_the_functions() {
+    const MIB: usize = 1024 * 1024;
     let read_with = |memory| {
         let config = read(&[MINIMAL[0], MINIMAL[1], ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)]).unwrap();
         (config.buffer_bytes, config.memo_bytes)
     };
-    const MIB: usize = 1024 * 1024;
     assert_eq!(read_with("1024"), (256 * MIB, 16 * MIB));
     assert_eq!(read_with(""), (128 * MIB, 16 * MIB));
     // The smallest function has no room for a memo of the usual size.

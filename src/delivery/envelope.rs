@@ -296,7 +296,7 @@ mod tests {
                     content_type: None,
                     variant: Some("AllTraffic".to_owned()),
                 };
-                let Prediction { output, variant, .. } = read_prediction(response);
+                let Prediction { output, variant, .. } = read_prediction(response).unwrap();
                 let projected = Projected {
                     input: None,
                     output: Cow::Owned(output),
@@ -337,7 +337,7 @@ mod tests {
                 content_type: None,
                 variant: None,
             };
-            assert_eq!(raw(&read_prediction(response).output), expected);
+            assert_eq!(raw(&read_prediction(response).unwrap().output), expected);
         }
     }
 

@@ -225,11 +225,12 @@ mod tests {
     }
 
     fn predicted(text: &str) -> Outcome {
-        Outcome::Predicted(read_prediction(Response {
+        let response = Response {
             body: Bytes::copy_from_slice(text.as_bytes()),
             content_type: None,
             variant: None,
-        }))
+        };
+        Outcome::Predicted(read_prediction(response).unwrap())
     }
 
     fn texts(outcomes: &[Option<Outcome>]) -> Vec<Option<&str>> {

@@ -343,11 +343,12 @@ mod tests {
     use crate::inference::read_prediction;
 
     fn predicted() -> Outcome {
-        Outcome::Predicted(read_prediction(Response {
+        let response = Response {
             body: Bytes::from_static(b"1"),
             content_type: None,
             variant: None,
-        }))
+        };
+        Outcome::Predicted(read_prediction(response).unwrap())
     }
 
     /// Calls `check` with three Kinesis records of two user records each. All are predicted except the second user

@@ -10,7 +10,7 @@ use super::capacity::{Capacity, Feedback, Permit};
 use super::latency::RecentLatencies;
 use super::retry::Backoff;
 use crate::endpoint::{Call, Endpoint, Response};
-use crate::inference::{InferenceRequest, read_prediction, split_response};
+use crate::inference::{InferenceRequest, NotJson, read_prediction, split_response};
 use crate::outcome::{AnswerMemory, AnswerReservation, Fault, FaultKind, LoadSignal, Prediction};
 
 pub use super::call_stats::CallStats;
@@ -38,11 +38,20 @@ pub enum RecordOutputs {
 }
 
 impl RecordOutputs {
-    fn from_response(response: Response, request: &InferenceRequest) -> Self {
-        if !request.is_multi_record() {
-            return Self::Predictions(vec![read_prediction(response)]);
-        }
-        split_response(response, request.records().len()).map_or(Self::CountMismatch, Self::Predictions)
+    fn from_response(response: Response, request: &InferenceRequest) -> Result<Self, Fault> {
+        let predictions = if request.is_multi_record() {
+            split_response(response, request.records().len())
+        } else {
+            read_prediction(response).map(|prediction| Some(vec![prediction]))
+        };
+        let predictions = predictions.map_err(|NotJson| Fault {
+            remedy: "check ACCEPT, and the content type that the model sends",
+            ..Fault::new(
+                FaultKind::Suspect,
+                "the content type of the response is JSON, but its body is not",
+            )
+        })?;
+        Ok(predictions.map_or(Self::CountMismatch, Self::Predictions))
     }
 
     /// Returns the same predictions, which hold the memory of their answer.
@@ -144,13 +153,16 @@ impl<E: Endpoint> Invoker<E> {
             stats.timeouts.fetch_add(1, Ordering::Relaxed);
             Err(self.timeout_fault())
         });
-        report(&answer, permit, stats);
-        let response = answer?;
         let latency = started.elapsed();
+        let outputs = answer.and_then(|response| {
+            let memory = memory.keep(response.body.len());
+            Ok(RecordOutputs::from_response(response, request)?.holding(memory))
+        });
+        report(&outputs, permit, stats);
+        let outputs = outputs?;
         self.latencies().add(latency);
         stats.record_answer(latency);
-        let memory = memory.keep(response.body.len());
-        Ok(RecordOutputs::from_response(response, request).holding(memory))
+        Ok(outputs)
     }
 
     fn timeout_fault(&self) -> Fault {
@@ -191,7 +203,7 @@ impl<E: Endpoint> Invoker<E> {
 }
 
 /// Reports the result of a call to its permit, unless the result shows nothing about the endpoint.
-pub(super) fn report(answer: &Result<Response, Fault>, permit: &mut Permit, stats: &CallStats) {
+pub(super) fn report<T>(answer: &Result<T, Fault>, permit: &mut Permit, stats: &CallStats) {
     let Err(fault) = answer else {
         return permit.report(Feedback::Answered);
     };

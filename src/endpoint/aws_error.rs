@@ -11,6 +11,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// The maximum length of a quoted message, in characters.
 const MESSAGE_MAX: usize = 300;
+/// The maximum length of a quoted error code, in bytes.
+const CODE_MAX: usize = 64;
 
 /// Iterates over the error and its causes, the outermost first.
 pub(crate) fn chain<'e>(error: Option<&'e (dyn Error + 'static)>) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
@@ -23,9 +25,24 @@ pub(crate) fn causes(error: &dyn Error) -> String {
     shorten(&causes.join(": "))
 }
 
-/// Returns the first [`MESSAGE_MAX`] characters of a message.
+/// Returns the first [`MESSAGE_MAX`] characters of a message, on one line: a space for each control character.
 pub(crate) fn shorten(message: &str) -> String {
-    message.chars().take(MESSAGE_MAX).collect()
+    let breaks_line = |it: char| it.is_control() || ['\u{2028}', '\u{2029}'].contains(&it);
+    message.replace(breaks_line, " ").chars().take(MESSAGE_MAX).collect()
+}
+
+/// Returns an error code as a log may show it: its first [`CODE_MAX`] bytes, or "an error" if it is empty or has other
+/// characters than the codes of AWS.
+pub(crate) fn shown_code(code: &str) -> &str {
+    let is_of_aws = code.starts_with(|first: char| first.is_ascii_alphabetic())
+        && code
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if is_of_aws {
+        code.get(..CODE_MAX).unwrap_or(code)
+    } else {
+        "an error"
+    }
 }
 
 /// Returns whether no credentials are configured, or STS refuses the role. A temporary failure of a provider does not
@@ -61,7 +78,7 @@ pub(crate) fn service_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRes
     let raw = error.raw_response().filter(|_| error.as_service_error().is_some())?;
     Some(ServiceError {
         status: raw.status().as_u16(),
-        code: error.code().unwrap_or("an error"),
+        code: shown_code(error.code().unwrap_or_default()),
     })
 }
 
@@ -87,4 +104,30 @@ pub(crate) fn is_throttling(code: &str) -> bool {
         "TransactionInProgressException",
     ];
     code.contains("Throttl") || KNOWN.contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_message_is_short_and_on_one_line() {
+        assert_eq!(shorten("a\r\nb\tc\u{1b}[2J\u{2028}d\u{85}"), "a  b c [2J d ");
+        assert_eq!(shorten(&"é".repeat(400)), "é".repeat(300));
+    }
+
+    #[test]
+    fn a_shown_code_is_short_and_looks_like_a_code() {
+        for code in [
+            "ThrottlingException",
+            "AWS.SimpleQueueService.NonExistentQueue",
+            "EC2AccessDeniedException",
+        ] {
+            assert_eq!(shown_code(code), code);
+        }
+        for code in ["", "4929", "card 4929", "Code\n{}", "Cödé", "<html>"] {
+            assert_eq!(shown_code(code), "an error", "{code}");
+        }
+        assert_eq!(shown_code(&"A".repeat(100_000)), "A".repeat(64));
+    }
 }

@@ -39,8 +39,8 @@ pub(super) enum CallError {
 }
 
 impl CallError {
-    /// Returns the fault for the call's record. A connection that was lost after the request was sent, or a response that
-    /// is not HTTP, is Suspect, because the request may have crashed the server.
+    /// Returns the fault for the call's record. A connection that was lost after the request was sent is Suspect,
+    /// because the request may have crashed the server. A response that is not HTTP is Suspect as well.
     pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Unbuildable => Fault::new(

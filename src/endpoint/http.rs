@@ -83,6 +83,11 @@ impl Http {
         })
     }
 
+    /// Returns whether calls leave this machine unencrypted.
+    pub fn is_unencrypted(&self) -> bool {
+        self.transport.is_unencrypted()
+    }
+
     /// Prepares for the first event: fetches credentials and the key. Opens no connections, because this needs a
     /// request, and an unknown server may count or reject it. Errors are ignored here, since the first call reports
     /// them.

@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 
 use super::host_lookup::Resolver;
+use super::url::is_http_loopback;
 
 /// The idle time after which a connection is closed. Load balancers drop idle connections after a minute or less, and
 /// a process that Lambda freezes between invocations does not notice it.
@@ -26,14 +27,35 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 const ABANDONED_CALLS_LIMIT: usize = 4;
 
 /// Creates the connector of the process. Like the AWS SDK's own HTTP client, it trusts the machine's certificates and
-/// uses the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`).
+/// uses the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`). Unencrypted requests to this machine are never sent
+/// through a proxy.
 pub fn shared_connector() -> SharedHttpConnector {
-    SharedHttpConnector::new(ResettableConnector::new(new_connector))
+    SharedHttpConnector::new(LoopbackBypass {
+        proxied: ResettableConnector::new(new_connector),
+        direct: ResettableConnector::new(|resolver| connector(resolver, ProxyConfig::disabled())),
+    })
 }
 
 /// Returns an HTTP client for the AWS SDK that uses this connector.
 pub fn http_client(connector: SharedHttpConnector) -> SharedHttpClient {
     http_client_fn(move |_, _| connector.clone())
+}
+
+/// Sends unencrypted requests to this machine directly, and all others through the proxies of the environment.
+#[derive(Debug)]
+struct LoopbackBypass {
+    proxied: ResettableConnector,
+    direct: ResettableConnector,
+}
+
+impl HttpConnector for LoopbackBypass {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if is_http_loopback(request.uri()) {
+            self.direct.call(request)
+        } else {
+            self.proxied.call(request)
+        }
+    }
 }
 
 /// A connector that is created by the first call, and replaced after [`ABANDONED_CALLS_LIMIT`] consecutive abandoned
@@ -112,14 +134,18 @@ impl Drop for AbandonGuard {
     }
 }
 
-/// Creates a connector that looks host names up with `resolver`.
+/// Creates a connector that looks host names up with `resolver` and uses the proxies of the environment.
 pub fn new_connector(resolver: Resolver) -> SharedHttpConnector {
+    connector(resolver, ProxyConfig::from_env())
+}
+
+fn connector(resolver: Resolver, proxies: ProxyConfig) -> SharedHttpConnector {
     let settings = HttpConnectorSettings::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .build();
     let connector = Connector::builder()
         .connector_settings(settings)
-        .proxy_config(ProxyConfig::from_env())
+        .proxy_config(proxies)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .build_with_resolver(resolver);

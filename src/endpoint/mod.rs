@@ -58,6 +58,12 @@ pub enum SetUpError {
     /// The environment names no AWS region.
     #[error("no AWS region: set AWS_REGION, as Lambda does, or ENDPOINT_REGION to the endpoint's region")]
     NoRegion,
+    /// Calls would leave this machine unencrypted, and the settings do not allow it.
+    #[error(
+        "AWS_ENDPOINT_URL, or the profile's endpoint_url, would send every record unencrypted; allowed: https, http to \
+         this machine, or ENDPOINT_ALLOW_HTTP=1 if the network is trusted"
+    )]
+    Unencrypted,
     /// No request can be built from the settings: there is no valid URL, or a header value is invalid.
     #[error("no request can be built from the AWS settings: {0}")]
     InvalidRequest(String),

@@ -36,6 +36,8 @@ pub struct SageMakerTarget {
     pub region: Option<String>,
     /// The role whose credentials sign the calls. If unset, the function's own role.
     pub role: Option<Role>,
+    /// Whether calls may leave this machine unencrypted. This needs an endpoint override.
+    pub allow_http: bool,
 }
 
 /// A client for one `SageMaker` endpoint.
@@ -58,7 +60,12 @@ impl SageMaker {
         target: SageMakerTarget,
         parameters: &InvokeParameters,
     ) -> Result<Self, SetUpError> {
-        let SageMakerTarget { name, region, role } = target;
+        let SageMakerTarget {
+            name,
+            region,
+            role,
+            allow_http,
+        } = target;
         let own = environment.region().map(ToString::to_string);
         let region = region.or(own).ok_or(SetUpError::NoRegion)?;
         let url = service_url::url(environment, &region).await?;
@@ -68,10 +75,16 @@ impl SageMaker {
             credentials: CachedCredentials::new(credentials::provider(environment, role.as_ref()).await),
             signer: Box::new(Signer::new(template, SigningScope { region, service }, INFERENCE_ID)),
         };
-        Ok(Self {
-            transport: Transport::new(http, PREDICTION_STATUSES, auth, None),
-            name,
-        })
+        let transport = Transport::new(http, PREDICTION_STATUSES, auth, None);
+        if transport.is_unencrypted() && !allow_http {
+            return Err(SetUpError::Unencrypted);
+        }
+        Ok(Self { transport, name })
+    }
+
+    /// Returns whether calls leave this machine unencrypted.
+    pub fn is_unencrypted(&self) -> bool {
+        self.transport.is_unencrypted()
     }
 
     /// Prepares for the first event: fetches credentials and, if the service uses TLS, opens a connection for each of

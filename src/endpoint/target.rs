@@ -45,6 +45,14 @@ impl AnyEndpoint {
         })
     }
 
+    /// Returns whether calls leave this machine unencrypted.
+    pub fn is_unencrypted(&self) -> bool {
+        match self {
+            Self::SageMaker(endpoint) => endpoint.is_unencrypted(),
+            Self::Http(endpoint) => endpoint.is_unencrypted(),
+        }
+    }
+
     /// Prepares for the first event, whose batch makes up to `calls` concurrent calls.
     pub async fn warm_up(&self, calls: usize) {
         match self {

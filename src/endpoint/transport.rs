@@ -17,6 +17,7 @@ use super::credentials::{CachedCredentials, IssuedCredentials};
 use super::host_lookup::FailedLookup;
 use super::request_template::{PerCallHeader, copy, per_call_headers, with_body};
 use super::signature::Signer;
+use super::url::is_unencrypted;
 use super::{Call, trace};
 use crate::outcome::AnswerReservation;
 
@@ -65,6 +66,11 @@ impl Transport {
             key,
             failed_lookup: Mutex::default(),
         }
+    }
+
+    /// Returns whether calls leave this machine unencrypted.
+    pub(super) fn is_unencrypted(&self) -> bool {
+        is_unencrypted(self.template().uri())
     }
 
     /// Fetches credentials and the key, and opens up to `connections` connections. Stops after [`WARM_UP_TIMEOUT`].

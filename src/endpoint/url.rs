@@ -69,13 +69,7 @@ impl EndpointUrl {
 
     /// Returns whether calls leave this machine unencrypted.
     pub fn is_unencrypted(&self) -> bool {
-        let address = self
-            .host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>();
-        let is_loopback = self.host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        self.is_http && !is_loopback
+        self.is_http && !is_loopback(&self.host)
     }
 
     /// Returns whether the host is `SageMaker` itself, whose responses have a different format.
@@ -108,6 +102,29 @@ impl fmt::Debug for EndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Returns the host of a URL if it is unencrypted.
+fn http_host(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok().filter(|_| !url.starts_with("https:"))?;
+    let host = uri.host().filter(|_| uri.scheme_str() == Some("http"))?;
+    Some(host.to_ascii_lowercase())
+}
+
+/// Returns whether calls to any valid URL leave this machine unencrypted.
+pub(super) fn is_unencrypted(url: &str) -> bool {
+    http_host(url).is_some_and(|host| !is_loopback(&host))
+}
+
+/// Returns whether calls to any valid URL stay on this machine, unencrypted.
+pub(super) fn is_http_loopback(url: &str) -> bool {
+    http_host(url).is_some_and(|host| is_loopback(&host))
+}
+
+/// Returns whether a host, in lower case, is this machine.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Returns whether a path has no empty segments and no dot segments. A signature covers only such a path.
@@ -238,6 +255,7 @@ mod tests {
             "https://example.com/",
         ] {
             assert!(!is_unencrypted(value), "{value}");
+            assert_eq!(is_http_loopback(value), value.starts_with("http:"), "{value}");
         }
         for value in [
             "http://example.com/",
@@ -245,8 +263,11 @@ mod tests {
             "http://localhost.example.com/",
             "http://[::2]/",
         ] {
-            assert!(is_unencrypted(value), "{value}");
+            assert!(is_unencrypted(value) && super::is_unencrypted(value), "{value}");
+            assert!(!is_http_loopback(value), "{value}");
         }
+        assert!(super::is_unencrypted("HTTP://example.com"));
+        assert!(is_http_loopback("HTTP://LocalHost"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod body_template;
 pub mod format;
 mod model_input;
+mod not_json;
 mod packing;
 mod prediction;
 mod request;
@@ -13,6 +14,7 @@ mod split_response;
 
 pub use body_template::BodyTemplate;
 pub use model_input::InputSpec;
+pub use not_json::NotJson;
 pub(crate) use packing::sha256;
 pub use packing::{RequestSpec, Requests, build};
 pub(crate) use prediction::read_body;

@@ -5,21 +5,33 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::format::lazy_json::on_one_line;
+use super::not_json::{NotJson, check_json};
 use crate::endpoint::Response;
 use crate::outcome::{ModelOutput, Prediction};
 
-/// Reads a response as the prediction of one record. It never fails: a body that is neither JSON nor text stays bytes.
-pub fn read_prediction(response: Response) -> Prediction {
+/// Reads a response as the prediction of one record. A body that is neither JSON nor text stays bytes.
+///
+/// # Errors
+///
+/// [`NotJson`] if the content type is JSON and the body is not.
+pub fn read_prediction(response: Response) -> Result<Prediction, NotJson> {
     let Response {
         body,
         content_type,
         variant,
     } = response;
-    Prediction {
-        output: read_body(body, content_type.as_deref().unwrap_or_default()),
+    let content_type = content_type.as_deref().unwrap_or_default();
+    let output = read_body(body, content_type);
+    match &output {
+        ModelOutput::Json(_) => {}
+        ModelOutput::Text(text) => check_json(text.as_bytes(), content_type, 1)?,
+        ModelOutput::Bytes(bytes) => check_json(bytes, content_type, 1)?,
+    }
+    Ok(Prediction {
+        output,
         variant: variant.map(Arc::from),
         memory: None,
-    }
+    })
 }
 
 /// Reads a body by its content type. A `text/…` body is text even if it is valid JSON by chance, as a line of CSV can
@@ -65,13 +77,13 @@ mod tests {
                 "application/json",
                 "json {   \"score\": 1  }",
             ),
-            (b"\"a\nb\"", "application/json", "text \"a\nb\""),
+            (b"\"a\nb\"", "", "text \"a\nb\""),
             (b"0.5", "", "json 0.5"),
             (b"0.5\n", "text/csv; charset=utf-8", "text 0.5\n"),
             (b"{\"score\":NaN}", "application/json", "text {\"score\":NaN}"),
-            (b"{} {}", "application/json", "text {} {}"),
-            (b"", "application/json", "text "),
-            (b"\xff\x00", "application/json", "bytes b\"\\xff\\0\""),
+            (b"{} {}", "", "text {} {}"),
+            (b"", "", "text "),
+            (b"\xff\x00", "", "bytes b\"\\xff\\0\""),
         ] {
             assert_eq!(shown(body, content_type), expected);
         }

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::format::csv;
 use super::format::lazy_json::on_one_line;
 use super::format::media_type::MediaType;
+use super::not_json::{NotJson, check_json};
 use super::prediction::{is_text, read_prediction};
 use crate::endpoint::Response;
 use crate::outcome::{ModelOutput, Prediction};
@@ -25,7 +26,11 @@ use crate::outcome::{ModelOutput, Prediction};
 /// of an object. If the request was for one record and no shape gives one prediction, the whole response is its
 /// prediction. Returns `None` if the number of predictions is not `count`. Splitting stops after one prediction too
 /// many, so that a wrong response takes no more memory than its body.
-pub fn split_response(response: Response, count: usize) -> Option<Vec<Prediction>> {
+///
+/// # Errors
+///
+/// [`NotJson`] if the content type is JSON and the body is not.
+pub fn split_response(response: Response, count: usize) -> Result<Option<Vec<Prediction>>, NotJson> {
     let variant: Option<Arc<str>> = response.variant.as_deref().map(Arc::from);
     let content_type = response.content_type.as_deref().unwrap_or_default();
     let outputs = outputs(&response.body, content_type, count);
@@ -36,10 +41,10 @@ pub fn split_response(response: Response, count: usize) -> Option<Vec<Prediction
                 variant: variant.clone(),
                 memory: None,
             });
-            Some(predictions.collect())
+            Ok(Some(predictions.collect()))
         }
-        None if count == 1 => Some(vec![read_prediction(response)]),
-        None => None,
+        None if count == 1 => read_prediction(response).map(|prediction| Some(vec![prediction])),
+        None => check_json(&response.body, content_type, count).map(|()| None),
     }
 }
 
@@ -158,7 +163,7 @@ mod tests {
             content_type: Some(content_type.to_owned()),
             variant: Some("blue".to_owned()),
         };
-        let predictions = split_response(response, count)?;
+        let predictions = split_response(response, count).expect("it is not called JSON, or it is JSON")?;
         let shown = |prediction: &Prediction| {
             assert_eq!(prediction.variant.as_deref(), Some("blue"));
             match &prediction.output {
@@ -215,12 +220,14 @@ mod tests {
             ("0.1,0.2,0.3", "text/csv"),
             ("0.1\n0.2\n0.3\n", "text/csv"),
             ("0.1\n\n", "application/jsonlines"),
+            ("0.1\n0.2\n0.3\n", "application/jsonlines"),
             ("{\"predictions\":[1]}", "application/json"),
             ("{\"scores\":[1,2]}", "application/json"),
             ("[1,2,3]", "application/json"),
-            ("", "application/json"),
+            ("NaN\n0.2", "application/json"),
+            ("", ""),
             ("", "text/csv"),
-            ("1\nnone", "application/json"),
+            ("1\nnone", ""),
         ] {
             assert_eq!(shown(body.as_bytes(), content_type, 2), None, "{body:?}");
         }
@@ -238,6 +245,31 @@ mod tests {
         let mut array = serde_json::Deserializer::from_str("[1,2,3,4,no JSON");
         let error = array.deserialize_seq(visitor).unwrap_err().to_string();
         assert_eq!(error, "trailing characters at line 1 column 8");
+    }
+
+    #[test]
+    fn a_response_that_is_called_json_has_to_be_json() {
+        for (body, content_type) in [
+            ("0.1\n0.", "application/jsonlines"),
+            ("0.1\n\n0.2", "application/jsonlines"),
+            ("[0.1,0.", "application/json"),
+            ("0.1,0.2", "application/json"),
+            ("", "application/json"),
+            ("1\nnone", "application/json"),
+        ] {
+            for count in 1..=2 {
+                let response = Response {
+                    body: Bytes::from_static(body.as_bytes()),
+                    content_type: Some(content_type.to_owned()),
+                    variant: None,
+                };
+                assert_eq!(
+                    split_response(response, count).unwrap_err(),
+                    NotJson,
+                    "{body:?} {count}"
+                );
+            }
+        }
     }
 
     #[test]

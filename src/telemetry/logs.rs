@@ -50,9 +50,9 @@ where
     }
 }
 
-/// Silences the warnings of `aws_config`. A call without credentials is already logged as one line. The SDK would add
-/// the whole error.
-const SDK_DIRECTIVE: &str = "aws_config=error";
+/// Silences the SDK's warnings. A call without credentials, or with a response that is not HTTP, is already logged as
+/// one line. The SDK would add the whole error for each call.
+const SDK_DIRECTIVES: &str = "aws_config=error,aws_smithy_http_client=error";
 
 fn filter(lookup: impl Fn(&str) -> Option<String>) -> EnvFilter {
     let level = match lookup("AWS_LAMBDA_LOG_LEVEL") {
@@ -60,7 +60,7 @@ fn filter(lookup: impl Fn(&str) -> Option<String>) -> EnvFilter {
         level => level.and_then(|level| level.parse().ok()),
     };
     let with_sdk_errors_only =
-        |level: LevelFilter| EnvFilter::builder().parse_lossy(format!("{level},{SDK_DIRECTIVE}"));
+        |level: LevelFilter| EnvFilter::builder().parse_lossy(format!("{level},{SDK_DIRECTIVES}"));
     match (level, lookup("RUST_LOG").filter(|own| !own.is_empty())) {
         (Some(level), _) if level >= LevelFilter::DEBUG => EnvFilter::default().add_directive(level.into()),
         (Some(level), _) => with_sdk_errors_only(level),

@@ -1,26 +1,18 @@
 //! The answers of a hostile server, written byte by byte over HTTP/1 and HTTP/2, and the outcome of the call.
 
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_types::body::SdkBody;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector as TcpConnector;
-use hyper_util::rt::TokioExecutor;
-use instream::config::Config;
-use instream::endpoint::host_lookup::Resolver;
-use instream::endpoint::http_client::new_connector;
-use instream::endpoint::target::AnyEndpoint;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::replay::{Reply, call, credentials, invoke, request};
+use crate::replay::{Reply, call};
+
+mod client;
+mod server;
+
+use client::outcome;
+use server::{
+    CANCEL, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, NO_ERROR, Protocol, RST_STREAM, Start, frame, headers,
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\n";
 const UNMARKED: &str = "Suspect: the response may be incomplete: its end is not marked; the endpoint must send a \
@@ -28,164 +20,10 @@ const UNMARKED: &str = "Suspect: the response may be incomplete: its end is not 
 const CUT_SHORT: &str = "Suspect: the response could not be read";
 const BROKEN: &str = "Suspect: the connection failed: ";
 
-/// The protocol of a server.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Protocol {
-    Http1,
-    Http2,
-}
-
-/// When a server writes its answer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Start {
-    AfterTheRequest,
-    BeforeTheRequest,
-}
-
-/// Starts a server that writes `answer` to each connection and then closes it.
-async fn server(protocol: Protocol, start: Start, answer: Vec<u8>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((connection, _)) = listener.accept().await {
-            // The client may close the connection in the middle of the answer.
-            _ = serve(connection, protocol, start, &answer).await;
-        }
-    });
-    address
-}
-
-async fn serve(connection: TcpStream, protocol: Protocol, start: Start, answer: &[u8]) -> io::Result<()> {
-    let mut connection = BufReader::new(connection);
-    if start == Start::BeforeTheRequest {
-        // A client takes bytes before its request for an error. One byte is enough for the answer to be early.
-        connection.fill_buf().await?;
-    } else if protocol == Protocol::Http1 {
-        read_http1_request(&mut connection).await?;
-    } else {
-        connection.write_all(&frame(SETTINGS, 0, 0, b"")).await?;
-        read_http2_request(&mut connection).await?;
-    }
-    connection.write_all(answer).await?;
-    connection.shutdown().await?;
-    // A connection that is closed with unread bytes is reset, which could overtake the answer.
-    connection.read_to_end(&mut Vec::new()).await.map(drop)
-}
-
-async fn read_http1_request(connection: &mut BufReader<TcpStream>) -> io::Result<()> {
-    let (mut line, mut length) = (String::new(), 0);
-    while line != "\r\n" {
-        line.clear();
-        if connection.read_line(&mut line).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if let Some((_, value)) = line.split_once("content-length: ") {
-            length = value.trim().parse().unwrap();
-        }
-    }
-    connection.read_exact(&mut vec![0; length]).await.map(drop)
-}
-
-// The frames of HTTP/2: <https://www.rfc-editor.org/rfc/rfc9113#section-6>.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const NO_ERROR: [u8; 4] = [0; 4];
-const CANCEL: [u8; 4] = [0, 0, 0, 8];
-
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
-}
-
-/// Returns the headers of a response to the first stream with status 200 and, if it is not empty, this content-length.
-fn headers(flags: u8, content_length: &str) -> Vec<u8> {
-    // Index 8 of HPACK's static table is `:status: 200`, and index 28 is the name `content-length`.
-    let mut block = vec![0x88];
-    if !content_length.is_empty() {
-        block.extend([0x0f, 28 - 15, u8::try_from(content_length.len()).unwrap()]);
-        block.extend(content_length.as_bytes());
-    }
-    frame(HEADERS, END_HEADERS | flags, 1, &block)
-}
-
-/// Reads the client's preface and its frames up to the end of its first stream.
-async fn read_http2_request(connection: &mut BufReader<TcpStream>) -> io::Result<()> {
-    connection.read_exact(&mut [0; 24]).await?;
-    loop {
-        let mut head = [0; 9];
-        connection.read_exact(&mut head).await?;
-        let [a, b, c, kind, flags, _, _, _, stream] = head;
-        let length = u32::from_be_bytes([0, a, b, c]);
-        connection.read_exact(&mut vec![0; length.try_into().unwrap()]).await?;
-        if stream == 1 && [DATA, HEADERS].contains(&kind) && flags & END_STREAM != 0 {
-            return Ok(());
-        }
-    }
-}
-
-/// A client that speaks HTTP/2 without TLS. The function's own client speaks it only over TLS, but reads responses in
-/// the same way.
-#[derive(Debug)]
-struct PlainHttp2(Client<TcpConnector, SdkBody>);
-
-impl PlainHttp2 {
-    fn new() -> Self {
-        Self(
-            Client::builder(TokioExecutor::new())
-                .http2_only(true)
-                .build(TcpConnector::new()),
-        )
-    }
-}
-
-impl HttpConnector for PlainHttp2 {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let response = self.0.request(request.try_into_http1x().unwrap());
-        HttpConnectorFuture::new(async {
-            let response = response
-                .await
-                .map_err(|error| ConnectorError::other(error.into(), None))?;
-            Ok(HttpResponse::try_from(response.map(SdkBody::from_body_1_x)).unwrap())
-        })
-    }
-}
-
-/// Calls a model behind a URL, or a `SageMaker` endpoint, on a server with this answer. Returns the body of the
-/// prediction, or the fault in the words of a log.
-async fn outcome(is_url: bool, protocol: Protocol, start: Start, answer: &[u8]) -> Result<String, String> {
-    let server = format!("http://{}", server(protocol, start, answer.to_vec()).await);
-    let setting = |name: &str| match (name, is_url) {
-        ("ENDPOINT_URL", true) => Some(server.clone()),
-        ("ENDPOINT_NAME", false) => Some("fraud".to_owned()),
-        ("OUTPUT", _) => Some("none:".to_owned()),
-        _ => None,
-    };
-    let config = Config::from_lookup(setting).unwrap();
-    let environment = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(credentials())
-        .endpoint_url(&server)
-        .build();
-    let http = match protocol {
-        Protocol::Http1 => new_connector(Resolver::system()),
-        Protocol::Http2 => SharedHttpConnector::new(PlainHttp2::new()),
-    };
-    let endpoint = AnyEndpoint::new(http, &environment, config.endpoint, &config.parameters);
-    let answer = invoke(&endpoint.await.unwrap(), &request()).await;
-    let body = answer.map(|response| String::from_utf8(response.body.to_vec()).unwrap());
-    body.map_err(|fault| fault.to_string())
-}
-
 /// Asserts the outcome of an answer from both kinds of endpoint. A fault has to begin with the words in `expected`.
 async fn assert_outcome(protocol: Protocol, start: Start, answer: &[u8], expected: [Result<&str, &str>; 2]) {
     for (is_url, expected) in [true, false].into_iter().zip(expected) {
-        let outcome = outcome(is_url, protocol, start, answer).await;
+        let outcome = Box::pin(outcome(is_url, protocol, start, answer)).await;
         let is_expected = match (&outcome, expected) {
             (Ok(body), Ok(expected)) => body == expected,
             (Err(fault), Err(expected)) => fault.starts_with(expected),
@@ -203,7 +41,7 @@ fn both<T: Copy>(expected: T) -> [T; 2] {
 #[tokio::test]
 async fn only_a_whole_http1_answer_is_a_prediction() {
     for (head, body, expected) in [
-        // The whole body, and what may stand before and after it.
+        // The whole body.
         ("content-length: 3\r\n", "0.5", Ok("0.5")),
         ("content-length: 3\r\ncontent-length: 3\r\n", "0.5", Ok("0.5")),
         ("content-length: 3\r\n", "0.5 and more", Ok("0.5")),
@@ -251,25 +89,6 @@ async fn only_a_whole_http1_answer_is_a_prediction() {
         // No valid length.
         ("content-length: 3\r\ncontent-length: 4\r\n", "0.5", Err(BROKEN)),
         ("content-length: -3\r\n", "0.5", Err(BROKEN)),
-        // A compressed body.
-        (
-            "content-encoding: gzip\r\ncontent-length: 3\r\n",
-            "0.5",
-            Err(
-                "Suspect: the response has the content-encoding gzip; turn off compression in the endpoint: no request \
-                 asks for it",
-            ),
-        ),
-        (
-            "content-encoding: identity\r\ncontent-encoding: BR\r\ncontent-length: 3\r\n",
-            "0.5",
-            Err("Suspect: the response has the content-encoding br;"),
-        ),
-        (
-            "content-encoding: card-4929\r\ncontent-length: 3\r\n",
-            "0.5",
-            Err("Suspect: the response has an unknown content-encoding;"),
-        ),
     ] {
         let answer = format!("{OK}{head}\r\n{body}");
         assert_outcome(
@@ -280,8 +99,43 @@ async fn only_a_whole_http1_answer_is_a_prediction() {
         )
         .await;
     }
-    let answer = b"HTTP/1.0 200 OK\r\n\r\n0.5";
-    assert_outcome(Protocol::Http1, Start::AfterTheRequest, answer, both(Err(UNMARKED))).await;
+    for answer in [
+        &b"HTTP/1.0 200 OK\r\n\r\n0.5"[..],
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: \xFF\r\n\r\n3\r\n0.5\r\n0\r\n\r\n",
+    ] {
+        assert_outcome(Protocol::Http1, Start::AfterTheRequest, answer, both(Err(UNMARKED))).await;
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_a_fault() {
+    for (head, expected) in [
+        (
+            "content-encoding: gzip",
+            "Suspect: the response has the content-encoding gzip; turn off compression in the endpoint: no request asks \
+             for it",
+        ),
+        (
+            "content-encoding: identity\r\ncontent-encoding: BR",
+            "Suspect: the response has the content-encoding br;",
+        ),
+        (
+            "content-encoding: card-4929",
+            "Suspect: the response has an unknown content-encoding;",
+        ),
+    ] {
+        let answer = format!("{OK}{head}\r\ncontent-length: 3\r\n\r\n0.5");
+        assert_outcome(
+            Protocol::Http1,
+            Start::AfterTheRequest,
+            answer.as_bytes(),
+            both(Err(expected)),
+        )
+        .await;
+    }
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-encoding: \xFF\r\ncontent-length: 3\r\n\r\n0.5";
+    let expected = Err("Suspect: the response has an unknown content-encoding;");
+    assert_outcome(Protocol::Http1, Start::AfterTheRequest, answer, both(expected)).await;
 }
 
 #[tokio::test]
@@ -446,7 +300,7 @@ async fn only_a_whole_http2_answer_is_a_prediction() {
 async fn a_call_waits_for_a_prediction_until_the_call_timeout_but_not_for_the_body_of_an_error() {
     for (status, waits) in [(200, true), (202, false), (500, false)] {
         let replies = [Reply::BodyHangs(status)];
-        let ended = timeout(Duration::from_secs(70), call(&[], &replies)).await;
+        let ended = timeout(Duration::from_secs(70), Box::pin(call(&[], &replies))).await;
         assert_eq!(ended.is_err(), waits, "{status}");
     }
 }

@@ -25,7 +25,7 @@ fn large_answers(records: usize, bytes: usize) -> Scenario {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_exceed_the_memory_together_are_all_delivered() {
+async fn answers_take_more_than_the_memory_for_them() {
     for mode in ["ordered", "unordered"] {
         let running = large_answers(12, 24 * MIB).with("OUTPUT_MODE", mode).start();
         let response = running.invoke(0..12).await.unwrap();

@@ -24,7 +24,7 @@ fn is_bad(text: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_prediction_that_output_will_never_accept_is_rejected_and_the_others_arrive_once() {
+async fn output_will_never_accept_a_prediction() {
     for destination in all_destinations() {
         for cloud in [
             Cloud::default().refusing(is_bad),
@@ -104,7 +104,7 @@ fn assert_has_no_payload(dead_letter: &Value, data: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_letter_that_is_too_large_is_delivered_without_its_payload() {
+async fn a_dead_letter_is_too_large_for_dead_letter() {
     let large = "x".repeat(900_000);
     for destination in [kinesis(), firehose(), queue(), fifo_queue()] {
         let dead_letters = dead_letters_of(&large, &Cloud::default(), &destination).await;
@@ -235,7 +235,7 @@ fn aggregated(user_records: usize) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_holds_more_than_an_invocation_and_the_memo_gets_through() {
+async fn a_record_holds_more_than_an_invocation_can_do() {
     // 600 user records of 10 ms each, in invocations of three seconds and a memo for some 50 outcomes.
     let scenario = Scenario::of(0).with("CAPACITY", "1").with("MEMO_BYTES", "20000");
     let running = scenario.deadline(Some(Duration::from_secs(3))).start();

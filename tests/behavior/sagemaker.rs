@@ -95,6 +95,7 @@ fn named() -> SageMakerTarget {
         name: "fraud".to_owned(),
         region: None,
         role: None,
+        allow_http: false,
     }
 }
 
@@ -295,6 +296,10 @@ async fn a_fault_names_the_setting_to_fix() {
             "the container answered with status 405; check that it serves POST /invocations",
         ),
         (Reply::Http(503, &[], ""), "SageMaker answered an error with status 503"),
+        (
+            Reply::Http(503, &[], r#"{"__type":"Card\n4929","message":"one\ntwo"}"#),
+            "SageMaker answered an error with status 503; one two",
+        ),
     ] {
         assert_eq!(
             call(&[], &[answer]).await.0.unwrap_err().summary_with_remedy(),

@@ -106,6 +106,7 @@ async fn calls_go_through_the_proxy_that_the_environment_names() {
             "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME",
             "http://sagemaker.invalid".to_owned(),
         ),
+        ("ENDPOINT_ALLOW_HTTP", "1".to_owned()),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value));
     setup.launch.environment.extend(settings);
@@ -115,6 +116,38 @@ async fn calls_go_through_the_proxy_that_the_environment_names() {
     assert_eq!(result, InvocationResult::Response(r#"{"batchItemFailures":[]}"#.into()));
     function.stop().await;
     assert_eq!(answered.try_recv(), Ok(true));
+}
+
+#[tokio::test]
+async fn unencrypted_calls_to_this_machine_never_go_through_a_proxy() {
+    for (name, host) in [
+        ("ENDPOINT_URL", "127.0.0.1"),
+        ("ENDPOINT_URL", "localhost"),
+        ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", "127.0.0.1"),
+        ("AWS_ENDPOINT_URL", "localhost"),
+    ] {
+        let (sender, mut answered) = mpsc::unbounded_channel();
+        let service = one_call_per_connection(sender).await;
+        let (sender, mut called_proxy) = mpsc::unbounded_channel();
+        let proxy = format!("http://{}", one_call_per_connection(sender).await);
+        let mut setup = Setup::new(options(&[])).await.unwrap();
+        if name == "ENDPOINT_URL" {
+            setup.launch.environment.remove("ENDPOINT_NAME");
+        }
+        setup.launch.environment.remove("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME");
+        let proxies = ["HTTP_PROXY", "http_proxy", "ALL_PROXY"].map(|name| (name.to_owned(), proxy.clone()));
+        setup.launch.environment.extend(proxies);
+        let url = (name.to_owned(), format!("http://{host}:{}", service.port()));
+        setup.launch.environment.extend([url]);
+        let function = Function::start(&setup.launch).await.unwrap();
+        let result = function
+            .invoke(stream::event([&StreamRecord::from_line(1, b"{}", 0)]))
+            .await;
+        assert_eq!(result, InvocationResult::Response(r#"{"batchItemFailures":[]}"#.into()));
+        function.stop().await;
+        let calls = (answered.try_recv().is_ok(), called_proxy.try_recv().is_ok());
+        assert_eq!(calls, (true, false), "{name} {host}");
+    }
 }
 
 /// Starts a service that answers each call with a service error and keeps the connection. It sends a message to
@@ -182,4 +215,36 @@ async fn tls_connections_are_opened_before_the_first_event() {
         assert_eq!(endpoint.connections(), 4, "TLS: {tls}");
         function.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_response_that_is_not_http_adds_no_line_of_the_sdk_to_the_log() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            let mut connection = BufReader::new(connection);
+            if read_request(&mut connection).await.is_some() {
+                connection.write_all(b"0.5\r\n\r\n").await.unwrap();
+            }
+        }
+    });
+    let settings = [("MAX_ATTEMPTS", "3"), ("RETRY_BASE_MS", "1"), ("RETRY_CAP_MS", "1")];
+    let mut setup = Setup::new(options(&settings)).await.unwrap();
+    let url = ("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned(), url);
+    setup.launch.environment.extend([url]);
+    let function = Function::start(&setup.launch).await.unwrap();
+    let result = function
+        .invoke(stream::event([&StreamRecord::from_line(1, b"{}", 0)]))
+        .await;
+    assert!(matches!(result, InvocationResult::Response(_)), "{result:?}");
+    function.stop().await;
+    drop(setup.launch);
+    let mut log = Vec::new();
+    while let Some(line) = setup.lines.recv().await {
+        log.push(format!("{line:?}"));
+    }
+    let has = |words: &str| log.iter().any(|line| line.contains(words));
+    assert!(has("invalid HTTP version"), "the reason is logged: {log:?}");
+    assert!(!has("file an issue"), "{log:?}");
 }

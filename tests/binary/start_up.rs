@@ -63,10 +63,19 @@ async fn a_missing_dead_letter_destination_is_logged() {
 
 #[tokio::test]
 async fn sending_records_unencrypted_has_to_be_allowed_and_is_logged() {
+    for setting in ["ENDPOINT_URL", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] {
+        an_unencrypted_endpoint_has_to_be_allowed_and_is_logged(setting).await;
+    }
+}
+
+async fn an_unencrypted_endpoint_has_to_be_allowed_and_is_logged(setting: &str) {
     let mut setup = Setup::new(options(&[])).await.unwrap();
-    setup.launch.environment.remove("ENDPOINT_NAME");
+    setup.launch.environment.remove("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME");
+    if setting == "ENDPOINT_URL" {
+        setup.launch.environment.remove("ENDPOINT_NAME");
+    }
     // No call is made before the first event.
-    let url = ("ENDPOINT_URL".to_owned(), "http://192.0.2.1/score".to_owned());
+    let url = (setting.to_owned(), "http://192.0.2.1/score".to_owned());
     setup.launch.environment.extend([url]);
     let error = Function::start(&setup.launch).await.unwrap_err().to_string();
     assert!(error.contains("unencrypted"), "{error}");
@@ -79,7 +88,7 @@ async fn sending_records_unencrypted_has_to_be_allowed_and_is_logged() {
     drop(setup.launch);
     let line = setup.lines.recv().await.unwrap();
     assert!(
-        format!("{line:?}").contains("every record goes to ENDPOINT_URL unencrypted"),
+        format!("{line:?}").contains("every record goes to the endpoint unencrypted"),
         "{line:?}"
     );
 }

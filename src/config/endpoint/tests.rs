@@ -67,7 +67,6 @@ fn settings_for_a_url_are_refused_with_a_name_unless_they_are_the_default() {
         ("ENDPOINT_API_KEY", "secretsmanager:key"),
         ("ENDPOINT_API_KEY_HEADER", "x-key"),
         ("ENDPOINT_HEADERS", r#"{"a":"b"}"#),
-        ("ENDPOINT_ALLOW_HTTP", "1"),
     ] {
         let expected = format!("{name} is for ENDPOINT_URL, not for ENDPOINT_NAME");
         refused(&[("ENDPOINT_NAME", "fraud"), (name, value)], &expected);
@@ -83,6 +82,7 @@ fn a_named_endpoint_may_be_in_another_region_and_account() {
         ("ENDPOINT_REGION", "us-gov-west-1"),
         ROLE,
         ("AWS_LAMBDA_FUNCTION_NAME", "scores"),
+        ("ENDPOINT_ALLOW_HTTP", "1"),
     ];
     let role = Role {
         arn: ROLE.1.to_owned(),
@@ -92,6 +92,7 @@ fn a_named_endpoint_may_be_in_another_region_and_account() {
         name: "fraud".to_owned(),
         region: Some("us-gov-west-1".to_owned()),
         role: Some(role),
+        allow_http: true,
     };
     assert_eq!(read(&settings), Ok(Target::SageMaker(target)));
 }

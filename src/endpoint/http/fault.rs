@@ -12,8 +12,8 @@ use crate::endpoint::sagemaker::fault::{ErrorResponse, classify_unknown};
 use crate::endpoint::transport::HttpAnswer;
 use crate::outcome::{Fault, FaultKind, LoadSignal};
 
-/// Returns the fault for a response that is no prediction and arrived at `now`: by its AWS code or by the model server's own
-/// error type if one of them is known, otherwise by its status. If the record names the model
+/// Returns the fault for a response without a prediction that arrived at `now`: by its AWS code or by the model
+/// server's own error type if one of them is known, otherwise by its status. If the record names the model
 /// (`is_model_from_record`), an error about the model is the record's fault.
 pub(super) fn from_response(answer: &HttpAnswer, is_model_from_record: bool, now: SystemTime) -> Fault {
     let status = answer.status;

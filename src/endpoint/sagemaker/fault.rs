@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::endpoint::aws_code::{Verdict, classify, is_validation};
-use crate::endpoint::aws_error::shorten;
+use crate::endpoint::aws_error::{shorten, shown_code};
 use crate::endpoint::container;
 use crate::endpoint::transport::HttpAnswer;
 use crate::outcome::{Fault, FaultKind};
@@ -66,7 +66,6 @@ impl ErrorResponse {
         let message = self.message();
         let verdict = classify(code, message, is_model_from_record)
             .unwrap_or_else(|| classify_unknown(code, message, *status, is_model_from_record));
-        let code = if code.is_empty() { "an error" } else { code };
         let (shown, hidden) = if is_model_from_record {
             ("", message)
         } else {
@@ -74,6 +73,7 @@ impl ErrorResponse {
         };
         let shown = shorten(shown.trim_end_matches('.'));
         let separator = if shown.is_empty() { "" } else { "; " };
+        let code = shown_code(code);
         let summary = format!("SageMaker answered {code} with status {status}{separator}{shown}");
         verdict.fault(summary).with_container_message(hidden)
     }

@@ -33,7 +33,7 @@ const CONTENT_CODINGS: [&str; 7] = ["br", "compress", "deflate", "gzip", "utf-8"
 pub(in crate::endpoint) struct HttpAnswer {
     pub(in crate::endpoint) status: u16,
     headers: Headers,
-    /// Whether the model answered with a prediction, and the whole body has been read.
+    /// True if the model answered with a prediction. Its whole body has been read.
     pub(in crate::endpoint) is_prediction: bool,
     /// The body. Unless it is a prediction, up to [`ERROR_BODY_MAX`] bytes.
     pub(in crate::endpoint) body: Bytes,
@@ -63,7 +63,7 @@ impl HttpAnswer {
         let headers = std::mem::take(response.headers_mut());
         let status = response.status().as_u16();
         let body = response.into_body();
-        let is_prediction = prediction_statuses.contains(&status) && headers.get(ERROR_TYPE).is_none();
+        let is_prediction = prediction_statuses.contains(&status) && !headers.contains_key(ERROR_TYPE);
         let body = if is_prediction {
             reject_content_coding(&headers)?;
             read_whole(body, &headers, memory).await?
@@ -117,17 +117,19 @@ impl HttpAnswer {
 
 /// Rejects a compressed body. No request asks for one.
 fn reject_content_coding(headers: &Headers) -> Result<(), CallError> {
-    let mut codings = headers.get_all("content-encoding");
-    let Some(coding) = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) else {
+    let mut codings = headers.get_all_bytes("content-encoding");
+    let Some(coding) = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")) else {
         return Ok(());
     };
-    let known = CONTENT_CODINGS.iter().find(|known| coding.eq_ignore_ascii_case(known));
-    Err(CallError::ContentCoding(known.copied()))
+    let is_coding = |known: &&&str| coding.eq_ignore_ascii_case(known.as_bytes());
+    Err(CallError::ContentCoding(
+        CONTENT_CODINGS.iter().find(is_coding).copied(),
+    ))
 }
 
-/// Reads a body to its end: all of its content-length, `END_STREAM` over HTTP/2, or the last chunk. The end of an HTTP/1
-/// connection, and a stream or a connection that HTTP/2 closes with `NO_ERROR`, end a body without an error as well.
-/// Such a body may be incomplete.
+/// Reads a body to its marked end: all of its content-length, `END_STREAM` over HTTP/2, or the last chunk. The client
+/// also ends a body without an error if an HTTP/1 connection without a length is closed, or if HTTP/2 closes the stream
+/// or the connection with `NO_ERROR`. Such a body may be incomplete.
 async fn read_whole(
     mut body: SdkBody,
     headers: &Headers,
@@ -169,14 +171,10 @@ async fn read_whole(
 /// Returns whether a body that was read without an error is chunked and so ended with its last chunk, and has the
 /// content-length if there is one as well.
 fn is_whole_chunked(headers: &Headers, length: usize) -> bool {
-    let codings = headers.get_all("transfer-encoding");
-    let is_chunked = codings
-        .last()
-        .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
-    is_chunked
-        && headers
-            .get("content-length")
-            .is_none_or(|stated| stated.parse() == Ok(length))
+    let last_coding = headers.get_all_bytes("transfer-encoding").last();
+    let is_chunked = last_coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    let stated_length = headers.get("content-length");
+    is_chunked && stated_length.is_none_or(|stated| stated.parse() == Ok(length))
 }
 
 /// Returns the next data of a body, without trailers.
