@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserializer as _;
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::de::StrRead;
 use serde_json::value::RawValue;
 
 use super::format::csv;
@@ -65,25 +65,28 @@ fn outputs(body: &Bytes, content_type: &str, count: usize) -> Option<Vec<ModelOu
 
 /// Splits the member `predictions` of a JSON object.
 fn member(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
-    #[derive(serde::Deserialize)]
-    struct Predictions<'a> {
-        #[serde(borrow)]
-        predictions: &'a RawValue,
-    }
-    let is_object = text.trim_start().starts_with('{');
-    let found = is_object.then(|| serde_json::from_str::<Predictions<'_>>(text).ok())??;
-    elements(found.predictions.get(), count)
+    split_json(text, count, |json, elements| json.deserialize_map(elements))
 }
 
 /// Splits a JSON array.
 fn elements(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
+    split_json(text, count, |json, elements| json.deserialize_seq(elements))
+}
+
+fn split_json<'t>(
+    text: &'t str,
+    count: usize,
+    read: impl FnOnce(&mut serde_json::Deserializer<StrRead<'t>>, Elements) -> serde_json::Result<Vec<&'t RawValue>>,
+) -> Option<Vec<ModelOutput>> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let elements = json.deserialize_seq(Elements { max: count + 1 }).ok()?;
+    let elements = read(&mut json, Elements { max: count + 1 }).ok()?;
     json.end().ok()?;
     (elements.len() == count).then(|| elements.into_iter().map(as_json).collect())
 }
 
-/// Reads an array of up to `max` elements. A longer array is an error.
+/// Reads an array of up to `max` elements, or the array that is the member `predictions` of an object. A longer array
+/// is an error.
+#[derive(Clone, Copy)]
 struct Elements {
     max: usize,
 }
@@ -103,6 +106,26 @@ impl<'de> Visitor<'de> for Elements {
             elements.push(element);
         }
         Ok(elements)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(name) = object.next_key::<String>()? {
+            if name == "predictions" {
+                found = Some(object.next_value_seed(self)?);
+            } else {
+                object.next_value::<IgnoredAny>()?;
+            }
+        }
+        found.ok_or_else(|| de::Error::missing_field("predictions"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Elements {
+    type Value = Vec<&'de RawValue>;
+
+    fn deserialize<D: Deserializer<'de>>(self, array: D) -> Result<Self::Value, D::Error> {
+        array.deserialize_seq(self)
     }
 }
 
@@ -242,9 +265,11 @@ mod tests {
         assert_eq!(exactly(lines, 2), None);
         assert_eq!(read, 3);
         let visitor = Elements { max: 3 };
-        let mut array = serde_json::Deserializer::from_str("[1,2,3,4,no JSON");
-        let error = array.deserialize_seq(visitor).unwrap_err().to_string();
-        assert_eq!(error, "trailing characters at line 1 column 8");
+        let read = |json| serde_json::Deserializer::from_str(json);
+        let array = read("[1,2,3,4,no JSON").deserialize_seq(visitor);
+        assert_eq!(array.unwrap_err().to_string(), "trailing characters at line 1 column 8");
+        let member = read("{\"predictions\":[1,2,3,4,no JSON").deserialize_map(visitor);
+        assert_eq!(member.unwrap_err().column(), 23);
     }
 
     #[test]
