@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::function::Line;
+use crate::private_file;
 
 /// The number of highest scores that are kept.
 const HIGH_SCORES_MAX: usize = 5;
@@ -108,7 +109,7 @@ impl Deliveries {
     /// If a file cannot be created, or another run is writing to the folder.
     pub fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let lock = File::create(folder.join("lock"))?;
+        let lock = private_file::create(&folder.join("lock"))?;
         lock.try_lock()
             .map_err(|_| io::Error::other(format!("another run is writing to {}", folder.display())))?;
         let files = Files {
@@ -117,7 +118,7 @@ impl Deliveries {
             on_failure: folder.join("on-failure.jsonl"),
             log: folder.join("function.log"),
         };
-        let create = |path: &Path| File::create(path).map(BufWriter::new);
+        let create = |path: &Path| private_file::create(path).map(BufWriter::new);
         let (predictions, dead_letters) = (create(&files.predictions)?, create(&files.dead_letters)?);
         let log = create(&files.log)?;
         Ok(Self {

@@ -24,8 +24,8 @@
 //!   injects faults. [`bodies`] splits requests into records for the built-in [`model`], and [`model_server`] forwards
 //!   them to a model server instead. [`transactions`] generates the records that the built-in model scores.
 //! - The result: [`deliveries`] collects what the function delivers, and [`summary`] reports the run.
-//! - Tools: [`interrupt`] waits for Ctrl-C, and [`server`] is an HTTP server on loopback. Its certificates are in
-//!   `certificate`.
+//! - Tools: [`interrupt`] waits for Ctrl-C, [`private_file`] opens files with records, and [`server`] is an HTTP server
+//!   on loopback. Its certificates are in `certificate`.
 
 pub mod aggregate;
 pub mod bench;
@@ -49,6 +49,7 @@ pub mod model;
 pub mod model_server;
 pub mod on_failure;
 pub mod packing;
+pub mod private_file;
 pub mod processes;
 pub mod runtime_api;
 pub mod sagemaker;

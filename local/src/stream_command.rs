@@ -19,6 +19,7 @@ use crate::gateway::Gateway;
 use crate::interrupt::interrupted;
 use crate::lambda::Lambda;
 use crate::on_failure;
+use crate::private_file;
 use crate::sagemaker::SageMakerRuntime;
 use crate::source::{OpenSource, Source, now_ms};
 use crate::summary::{Summary, Tally};
@@ -118,7 +119,8 @@ struct ObserverState {
 
 impl<'s> Observer<'s> {
     fn new(source: &'s OpenSource, on_failure: &std::path::Path) -> Result<Self> {
-        let on_failure = File::create(on_failure).with_context(|| format!("cannot write {}", on_failure.display()))?;
+        let failed = || format!("cannot write {}", on_failure.display());
+        let on_failure = private_file::create(on_failure).with_context(failed)?;
         let state = RefCell::new(ObserverState {
             tally: Tally::default(),
             on_failure,

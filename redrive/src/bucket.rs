@@ -121,7 +121,8 @@ impl Bucket {
     }
 }
 
-/// Returns `true` if the function has named the object for predictions: `PREFIX/YYYY/MM/DD/HH/prediction-ID-HASH.jsonl`.
+/// Returns `true` if the function has named the object for predictions:
+/// `PREFIX/YYYY/MM/DD/HH/prediction-ID-HASH.jsonl`.
 fn has_predictions(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or_default();
     name.starts_with("prediction-")

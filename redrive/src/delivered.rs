@@ -2,13 +2,14 @@
 //! run that continues another one adds to its lines.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use instream_local::function::Line;
+use instream_local::private_file::{self, append};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
@@ -224,7 +225,7 @@ impl Delivered {
 impl OpenFiles {
     fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let lock = File::create(folder.join("lock"))?;
+        let lock = private_file::create(&folder.join("lock"))?;
         lock.try_lock()
             .map_err(|_| io::Error::other("another run is writing there"))?;
         let files = Files {
@@ -232,11 +233,10 @@ impl OpenFiles {
             dead_letters: folder.join("dead-letters.jsonl"),
             log: folder.join("function.log"),
         };
-        let open = |path: &Path| OpenOptions::new().append(true).create(true).open(path);
         Ok(Self {
-            predictions: open(&files.predictions)?,
-            dead_letters: open(&files.dead_letters)?,
-            log: open(&files.log)?,
+            predictions: append(&files.predictions)?,
+            dead_letters: append(&files.dead_letters)?,
+            log: append(&files.log)?,
             files,
             _lock: lock,
         })

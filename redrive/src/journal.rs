@@ -2,11 +2,12 @@
 //! synced to disk. A record with an intent and without an outcome is *in doubt*: the run was killed while sending it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use instream_local::private_file::append;
 use instream_local::source::now_ms;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +78,7 @@ impl Journal {
         } else {
             let folder = path.parent().unwrap_or(Path::new(""));
             fs::create_dir_all(folder).with_context(failed)?;
-            OpenOptions::new().read(true).append(true).create(true).open(path)
+            append(path)
         };
         let file = file.with_context(failed)?;
         if !is_dry {

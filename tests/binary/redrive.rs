@@ -2,6 +2,7 @@
 //! real binary.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,6 +102,10 @@ fn lines(path: &Path) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+fn files(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path())
+}
+
 /// Returns the number of predictions of each record, by event identifier and subsequence number.
 fn predicted(folder: &Path) -> BTreeMap<(String, u64), usize> {
     counted(&lines(&folder.join("redrive/predictions.jsonl")))
@@ -146,6 +151,10 @@ async fn rejected_records_are_predicted_with_their_event_ids_after_the_setting_i
         for name in ["eventId", "partitionKey", "approximateArrivalTimestamp"] {
             assert_eq!(member(prediction, name), member(dead_letter, name));
         }
+    }
+    for file in files(&folder.0.join("broken")).chain(files(&folder.0.join("redrive"))) {
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "only its owner reads {}", file.display());
     }
     let again = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!((again.counts.done_before, again.counts.sent), (100, 0), "{again}");
@@ -289,6 +298,10 @@ async fn unreadable_lines_are_counted_and_skipped_and_a_repeated_dead_letter_is_
         r#"{"eventId":"shardId-0:1","reason":{"kind":"PayloadTooLarge"}}"#.to_owned(),
     );
     text.insert(12, String::new());
+    text.insert(
+        13,
+        r#"{"eventId":"shardId-0:1","subSequenceNumber":0,"output":null}"#.to_owned(),
+    );
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
     let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
     assert_eq!(outcome(&summary), (20, 20, Some(20), Some(0)), "{summary}");
@@ -297,6 +310,8 @@ async fn unreadable_lines_are_counted_and_skipped_and_a_repeated_dead_letter_is_
         (2, 1),
         "{summary}"
     );
+    assert_eq!(summary.counts.predictions, 1, "among the dead letters");
+    assert!(summary.to_string().contains("predictions     1 "), "{summary}");
     assert!(!summary.is_complete(), "the exit code is 1");
     let predicted = predicted(&folder.0);
     assert_eq!((predicted.len(), predicted.values().sum::<usize>()), (20, 20));

@@ -1,3 +1,5 @@
+use std::fs::OpenOptions;
+
 use super::super::dead_letter::{Origin, Record};
 use super::*;
 
