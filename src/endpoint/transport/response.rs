@@ -8,6 +8,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::Headers;
 use aws_smithy_types::body::SdkBody;
 use bytes::{Bytes, BytesMut};
+use http::HeaderName;
+use http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
 use http_body::Body as _;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -24,7 +26,7 @@ const ERROR_BODY_MAX: usize = 1024 * 1024;
 /// The maximum time for reading the body of an error response.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The header in which AWS services send an error code.
-const ERROR_TYPE: &str = "x-amzn-errortype";
+static ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 /// The content codings that a log may name. Other values of the header may be any text.
 const CONTENT_CODINGS: [&str; 7] = ["br", "compress", "deflate", "gzip", "utf-8", "x-gzip", "zstd"];
 
@@ -63,7 +65,8 @@ impl HttpAnswer {
         let headers = std::mem::take(response.headers_mut());
         let status = response.status().as_u16();
         let body = response.into_body();
-        let is_prediction = prediction_statuses.contains(&status) && !headers.contains_key(ERROR_TYPE);
+        let is_prediction =
+            prediction_statuses.contains(&status) && headers.get_all_bytes_by_name(&ERROR_TYPE).next().is_none();
         let body = if is_prediction {
             reject_content_coding(&headers)?;
             read_whole(body, &headers, memory).await?
@@ -84,7 +87,7 @@ impl HttpAnswer {
 
     /// Returns the AWS error code from the header `x-amzn-errortype` or the body. Returns an empty string without one.
     pub(in crate::endpoint) fn error_code(&self) -> String {
-        let code = self.header(ERROR_TYPE).map(ToOwned::to_owned).or_else(|| {
+        let code = self.header(ERROR_TYPE.as_str()).map(ToOwned::to_owned).or_else(|| {
             let error: ErrorBody = serde_json::from_slice(&self.body).unwrap_or_default();
             error.code.or(error.kind)
         });
@@ -117,7 +120,7 @@ impl HttpAnswer {
 
 /// Rejects a compressed body. No request asks for one.
 fn reject_content_coding(headers: &Headers) -> Result<(), CallError> {
-    let mut codings = headers.get_all_bytes("content-encoding");
+    let mut codings = headers.get_all_bytes_by_name(&CONTENT_ENCODING);
     let Some(coding) = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")) else {
         return Ok(());
     };
@@ -171,7 +174,7 @@ async fn read_whole(
 /// Returns whether a body that was read without an error is chunked and so ended with its last chunk, and has the
 /// content-length if there is one as well.
 fn is_whole_chunked(headers: &Headers, length: usize) -> bool {
-    let last_coding = headers.get_all_bytes("transfer-encoding").last();
+    let last_coding = headers.get_all_bytes_by_name(&TRANSFER_ENCODING).last();
     let is_chunked = last_coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
     let stated_length = headers.get("content-length");
     is_chunked && stated_length.is_none_or(|stated| stated.parse() == Ok(length))
