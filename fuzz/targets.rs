@@ -152,8 +152,8 @@ fn unpack(data: &[u8]) -> Option<Bytes> {
     Some(all)
 }
 
-/// Splits a response to several records. It must give one prediction for each record, unchanged and in order, or none. A
-/// response that is called JSON and is not has no predictions.
+/// Splits a response to several records. It must give one prediction for each record, unchanged and in order, or none.
+/// A response that is called JSON and is not has no predictions.
 pub(crate) fn answer(data: &[u8]) {
     let types = "application/json,application/jsonlines,text/csv,text/plain,TEXT/é,";
     let (&[content_type, count], mut rest) = data.split_first_chunk().unwrap_or((&[0; 2], data));

@@ -133,8 +133,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         (buffer_bytes, memo_bytes)
     }
 
-    /// Reads `BUFFER_BYTES`. By default, it is a quarter of the function's memory: delivery and allocation take about as
-    /// much again, and the event, its records and their requests take the rest.
+    /// Reads `BUFFER_BYTES`. By default, it is a quarter of the function's memory: delivery and allocation take about
+    /// as much again, and the event, its records and their requests take the rest.
     fn buffer_bytes(&mut self) -> Option<usize> {
         const MIN: usize = 32 * 1024 * 1024;
         const MAX: usize = 8 * 1024 * 1024 * 1024;
@@ -147,8 +147,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         Some(quarter.clamp(MIN, MAX))
     }
 
-    /// Reads `MEMO_BYTES`. The memo takes at most half of the buffer that the largest answer leaves, so that calls go on
-    /// while the memo is full. Its default is reduced to this maximum.
+    /// Reads `MEMO_BYTES`. The memo takes at most half of the buffer that the largest answer leaves, so that calls go
+    /// on while the memo is full. Its default is reduced to this maximum.
     fn memo_bytes(&mut self, buffer_bytes: Option<usize>) -> Option<usize> {
         const ANSWER_BYTES_MAX: usize = 25 * 1024 * 1024;
         const DEFAULT: usize = 16 * 1024 * 1024;

@@ -218,9 +218,9 @@ impl Delivery {
         }
     }
 
-    /// Delivers in three steps: the predictions of the Kinesis records before the first dead letter, all dead letters, then
-    /// the other predictions. After a failed step, the next steps deliver only the lines of the Kinesis records before the
-    /// first undelivered line, or nothing, so that a redelivery repeats few lines.
+    /// Delivers in three steps: the predictions of the Kinesis records before the first dead letter, all dead letters,
+    /// then the other predictions. After a failed step, the next steps deliver only the lines of the Kinesis records
+    /// before the first undelivered line, or nothing, so that a redelivery repeats few lines.
     async fn deliver_in_order(&self, mut lines: Vec<PendingLine>, schedule: Schedule) -> Vec<PutResult> {
         let end = schedule.delivery_end;
         let first_dead_letter = lines.iter().find(|line| line.is_dead_letter());

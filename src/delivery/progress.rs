@@ -116,8 +116,8 @@ impl<'b> Progress<'b> {
         self.next
     }
 
-    /// Returns the index of the unfinished record that ends the prefix, if the outcomes after it take more memory than the
-    /// memo has. Then no further outcome can be kept for the redelivery.
+    /// Returns the index of the unfinished record that ends the prefix, if the outcomes after it take more memory than
+    /// the memo has. Then no further outcome can be kept for the redelivery.
     pub(super) fn overfull_from(&self) -> Option<usize> {
         (self.is_blocked && self.held_bytes > self.rules.memo_bytes).then_some(self.next)
     }

@@ -78,8 +78,8 @@ pub struct Call<'a> {
     pub inference_id: &'a str,
     /// The model of a multi-model endpoint, if the record names it.
     pub target_model: Option<&'a str>,
-    /// The memory for the answer. An endpoint that reads a body in pieces notes their sizes here before it keeps them. If
-    /// there is no room, it gives the call up, and the fault is [`NoRoom`](crate::outcome::LoadSignal::NoRoom).
+    /// The memory for the answer. An endpoint that reads a body in pieces notes their sizes here before it keeps them.
+    /// If there is no room, it gives the call up, and the fault is [`NoRoom`](crate::outcome::LoadSignal::NoRoom).
     pub memory: Option<&'a AnswerReservation>,
 }
 

@@ -68,9 +68,9 @@ impl<'b> Batch<'b> {
         Some(format!("{record_id}-{}", user_record.sub_sequence_number))
     }
 
-    /// Returns the event ID or the sequence number of the Kinesis record that holds the user record of this index. Returns
-    /// `None` if it has neither, or was not decoded: the user record stands for all of its user records then, and must
-    /// not be taken for the first.
+    /// Returns the event ID or the sequence number of the Kinesis record that holds the user record of this index.
+    /// Returns `None` if it has neither, or was not decoded: the user record stands for all of its user records then,
+    /// and must not be taken for the first.
     pub fn record_id(&self, index: usize) -> Option<&'b str> {
         let user_record = self.user_records.get(index)?;
         if let Err(Outcome::Failed(Failure::OutOfTime | Failure::BatchTooLarge)) = user_record.data {

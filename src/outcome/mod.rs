@@ -1,7 +1,7 @@
 //! The vocabulary that all stages share: each user record ends with exactly one [`Outcome`].
 //!
-//! Holds data, the count of its memory, and the containment of panics. Never calls, delivers or logs anything, and uses no other part of this
-//! crate.
+//! Holds data, the count of its memory, and the containment of panics. Never calls, delivers or logs anything, and uses
+//! no other part of this crate.
 
 use std::fmt;
 

@@ -55,8 +55,8 @@ impl HttpAnswer {
     ///
     /// # Errors
     ///
-    /// [`CallError`] if it would be a prediction, but its body is compressed, too large or not whole, or there is no room
-    /// for it in `memory`.
+    /// [`CallError`] if it would be a prediction, but its body is compressed, too large or not whole, or there is no
+    /// room for it in `memory`.
     pub(super) async fn read(
         mut response: HttpResponse,
         prediction_statuses: &[u16],

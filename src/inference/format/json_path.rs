@@ -133,8 +133,8 @@ fn select<'j>(steps: &[Step], json: &LazyJson<'j>) -> Option<Cow<'j, RawValue>> 
 }
 
 impl Step {
-    /// Returns the indexes that the step selects in a list of `count` elements, without those that do not exist. They are
-    /// a range or single numbers.
+    /// Returns the indexes that the step selects in a list of `count` elements, without those that do not exist. They
+    /// are a range or single numbers.
     fn indexes(&self, count: usize) -> (Range<usize>, Vec<usize>) {
         match self {
             Self::Element(number) => (0..0, index(*number, count).into_iter().collect()),
