@@ -64,8 +64,8 @@ impl Lines {
         None
     }
 
-    /// Reads one line, or the whole text if it is one object. What is too long is returned in part, and the rest of it
-    /// is skipped.
+    /// Reads one line, or the whole text if it is one object. Returns the start of a line that is too long, and skips
+    /// the rest of it.
     async fn read(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         let mut reader = (&mut self.reader).take(LINE_BYTES_MAX as u64 + 1);

@@ -37,7 +37,7 @@ struct PayloadMember {
 }
 
 impl Payload {
-    /// Reads the member `payload` of a dead letter. Returns the reason if it does not say which record to read.
+    /// Reads the member `payload` of a dead letter. Returns the reason if it does not identify a record.
     pub(super) fn parse(json: &str) -> Result<Self, &'static str> {
         let member: PayloadMember = serde_json::from_str(json).map_err(|_| "its payload has no bytes or no sha256")?;
         let mut position = member
