@@ -7,7 +7,7 @@
 //! The memo is filled only when a batch response names a record to redeliver. It belongs to one execution environment,
 //! and Lambda may redeliver a batch to any other. So the memo saves calls and duplicates, but guarantees neither.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
@@ -99,7 +99,7 @@ impl Memo {
                 state.push(key, Entry::Outcome(outcome), self.bytes_max);
             }
         }
-        for (first, count) in prefixes.into_values() {
+        for (first, count) in prefixes.into_values().rev() {
             if let Some(key) = record_key(batch, first) {
                 state.push(key, Entry::DeliveredPrefix(count), self.bytes_max);
             }
@@ -151,8 +151,8 @@ impl Entry {
 
 /// Returns, for each Kinesis record by its index, the index of its first user record and the number of user records
 /// that were delivered from that one on.
-fn delivered_prefixes(batch: &Batch<'_>, outcomes: &[(usize, Outcome)]) -> HashMap<usize, (usize, u64)> {
-    let mut prefixes = HashMap::new();
+fn delivered_prefixes(batch: &Batch<'_>, outcomes: &[(usize, Outcome)]) -> BTreeMap<usize, (usize, u64)> {
+    let mut prefixes = BTreeMap::new();
     for (index, outcome) in outcomes {
         if let (Outcome::Delivered, Some(user_record)) = (outcome, batch.user_records.get(*index)) {
             let (_, count) = prefixes.entry(user_record.record_index).or_insert((*index, 0));

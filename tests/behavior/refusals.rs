@@ -66,6 +66,23 @@ async fn nothing_is_rejected_while_a_destination_accepts_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lone_prediction_is_rejected_if_the_destination_has_accepted_others() {
+    for destination in [kinesis(), firehose(), bucket()] {
+        let cloud = Cloud::default().refusing(|text| text.contains("shard:1\""));
+        let running = Scenario::of(0).output(cloud.open(&destination)).start();
+        let is_held = async || running.invoke([1]).await.unwrap() != json!({ "batchItemFailures": [] });
+        assert!(is_held().await, "the destination has not accepted anything");
+        running.invoke([0]).await.unwrap();
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        assert!(is_held().await, "the destination may have changed");
+        running.invoke([0]).await.unwrap();
+        assert!(!is_held().await, "{destination:?}");
+        let (_, dead_letters) = running.lines();
+        assert_eq!(dead_letters.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_prediction_without_dead_letter_holds_the_checkpoint() {
     let cloud = Cloud::default().refusing(|text| text.contains("shard:3\""));
     let scenario = Scenario::of(6).with("DEAD_LETTER", "");

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -56,6 +57,9 @@ pub(super) trait Service: Sync {
 
     fn limits(&self) -> BatchLimits;
 
+    /// Returns the time at which this service last accepted a line.
+    fn last_accepted(&self) -> &LastAccepted;
+
     /// Returns the bytes that the line counts towards the request limit.
     fn size(line: &OutputLine) -> usize;
 
@@ -92,7 +96,30 @@ pub(super) async fn deliver<S: Service>(service: &S, lines: &[OutputLine], end: 
         join_all(puts).await.into_iter().for_each(|put| all.add(put));
     }
     all.unsent.push_back(unsent);
-    all.into_result(S::NAME)
+    let is_lone_line_refused = lines.len() == 1 && service.last_accepted().is_recent();
+    if all.has_accepted {
+        service.last_accepted().set_now();
+    }
+    all.into_result(S::NAME, is_lone_line_refused)
+}
+
+/// The time at which a service last accepted a line, in this process.
+#[derive(Debug, Default)]
+pub(super) struct LastAccepted(Mutex<Option<Instant>>);
+
+impl LastAccepted {
+    /// The time for which an accepted line shows that the service accepts lines. An outage of the service that looks
+    /// like a refusal of each line can reject lone lines for this long.
+    const RECENT: Duration = Duration::from_mins(10);
+
+    fn set_now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_recent(&self) -> bool {
+        let accepted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted.is_some_and(|accepted| accepted.elapsed() < Self::RECENT)
+    }
 }
 
 /// Removes and returns the next requests from `unsent`: as many as may run concurrently, each within the limits of the
@@ -132,6 +159,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct FakeService {
         is_grouped: bool,
+        last_accepted: LastAccepted,
     }
 
     impl Service for FakeService {
@@ -143,6 +171,10 @@ mod tests {
                 bytes: 5000,
                 concurrent_requests: 2,
             }
+        }
+
+        fn last_accepted(&self) -> &LastAccepted {
+            &self.last_accepted
         }
 
         fn size(line: &OutputLine) -> usize {
@@ -196,7 +228,10 @@ mod tests {
             ..line_of(1)
         };
         let lines: Vec<_> = keys.iter().map(line).collect();
-        let service = FakeService { is_grouped: true };
+        let service = FakeService {
+            is_grouped: true,
+            ..FakeService::default()
+        };
         let mut unsent: Vec<usize> = (0..lines.len()).collect();
         for expected in [&[0, 1, 3][..], &[2, 5], &[4]] {
             assert_eq!(take_requests(&service, &lines, &mut unsent), [expected]);

@@ -6,7 +6,7 @@ use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
 
 use super::OutputLine;
-use super::batch_put::{BatchLimits, PutError, Service, client_config};
+use super::batch_put::{BatchLimits, LastAccepted, PutError, Service, client_config};
 
 /// The limits of `PutRecordBatch` for records and bytes:
 /// <https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html>.
@@ -23,6 +23,7 @@ const RECORD_BYTES_MAX: usize = 1000 * 1024;
 pub struct Firehose {
     client: Client,
     stream: String,
+    last_accepted: LastAccepted,
 }
 
 impl Firehose {
@@ -31,6 +32,7 @@ impl Firehose {
         Self {
             client: Client::new(&client_config(environment)),
             stream,
+            last_accepted: LastAccepted::default(),
         }
     }
 
@@ -43,6 +45,10 @@ impl Service for Firehose {
 
     fn limits(&self) -> BatchLimits {
         LIMITS
+    }
+
+    fn last_accepted(&self) -> &LastAccepted {
+        &self.last_accepted
     }
 
     fn size(line: &OutputLine) -> usize {

@@ -5,7 +5,7 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 
 use super::OutputLine;
-use super::batch_put::{BatchLimits, PutError, Service, client_config};
+use super::batch_put::{BatchLimits, LastAccepted, PutError, Service, client_config};
 
 /// The limits of `PutRecords` for records and for bytes of data and partition keys:
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>. A stream can be configured for more
@@ -26,6 +26,7 @@ const PARTITION_KEY_MAX: usize = 256;
 pub struct Kinesis {
     client: Client,
     stream: String,
+    last_accepted: LastAccepted,
 }
 
 impl Kinesis {
@@ -34,6 +35,7 @@ impl Kinesis {
         Self {
             client: Client::new(&client_config(environment)),
             stream,
+            last_accepted: LastAccepted::default(),
         }
     }
 
@@ -58,6 +60,10 @@ impl Service for Kinesis {
 
     fn limits(&self) -> BatchLimits {
         LIMITS
+    }
+
+    fn last_accepted(&self) -> &LastAccepted {
+        &self.last_accepted
     }
 
     fn size(line: &OutputLine) -> usize {

@@ -8,7 +8,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
 
 use super::OutputLine;
-use super::batch_put::{BatchLimits, PutError, Service, client_config};
+use super::batch_put::{BatchLimits, LastAccepted, PutError, Service, client_config};
 use crate::inference::sha256;
 
 /// One request holds the whole delivery, because an object may have 5 GB and a batch has at most 6 MB.
@@ -26,6 +26,7 @@ pub struct S3 {
     client: Client,
     bucket: String,
     prefix: String,
+    last_accepted: LastAccepted,
 }
 
 impl S3 {
@@ -35,6 +36,7 @@ impl S3 {
             client: Client::new(&client_config(environment)),
             bucket,
             prefix,
+            last_accepted: LastAccepted::default(),
         }
     }
 }
@@ -44,6 +46,10 @@ impl Service for S3 {
 
     fn limits(&self) -> BatchLimits {
         LIMITS
+    }
+
+    fn last_accepted(&self) -> &LastAccepted {
+        &self.last_accepted
     }
 
     fn size(_: &OutputLine) -> usize {

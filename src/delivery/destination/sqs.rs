@@ -9,7 +9,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 
 use super::OutputLine;
-use super::batch_put::{BatchLimits, PutError, Service, client_config};
+use super::batch_put::{BatchLimits, LastAccepted, PutError, Service, client_config};
 use crate::inference::sha256;
 
 /// The maximum number of messages in a `SendMessageBatch` request:
@@ -29,6 +29,7 @@ pub struct Sqs {
     client: Client,
     url: String,
     is_fifo: bool,
+    last_accepted: LastAccepted,
 }
 
 impl Sqs {
@@ -38,6 +39,7 @@ impl Sqs {
             client: Client::new(&client_config(environment)),
             is_fifo: url.strip_suffix(".fifo").is_some(),
             url,
+            last_accepted: LastAccepted::default(),
         }
     }
 
@@ -76,6 +78,10 @@ impl Service for Sqs {
             bytes: BYTES_MAX,
             concurrent_requests: CONCURRENT_REQUESTS,
         }
+    }
+
+    fn last_accepted(&self) -> &LastAccepted {
+        &self.last_accepted
     }
 
     fn size(line: &OutputLine) -> usize {

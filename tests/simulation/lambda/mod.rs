@@ -79,10 +79,15 @@ impl<'w> Lambda<'w> {
             let (reliability, mut random) = (reliability.clone(), fastrand::Rng::with_seed(world.seed ^ salt));
             Cloud::deciding(move |_, entries| reliability.decide(&mut random, started.elapsed(), entries))
         };
+        let refusing = Arc::clone(world);
+        let is_refused = move |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            refusing.is_refused_by_output(line["output"].as_str().unwrap())
+        };
         Self {
             world,
             service: Arc::new(Service::new(world)),
-            output: cloud(&world.output_reliability, 0x0707),
+            output: cloud(&world.output_reliability, 0x0707).refusing(is_refused),
             dead_letter: cloud(&world.dead_letter_reliability, 0xDEAD),
             warm: RefCell::default(),
             random: RefCell::new(fastrand::Rng::with_seed(world.seed ^ 0x1A3B)),

@@ -13,6 +13,7 @@ pub(super) fn every_outcome_has_its_reason(world: &World, result: &mut RunResult
             matches!(kind, RecordKind::Good | RecordKind::Flaky(..)),
             "{record} is {kind:?}, but was predicted"
         );
+        assert!(!world.is_refused_by_output(record), "OUTPUT refuses {record}");
     }
     if world.weather.random != Random::None {
         let records = world.shards.iter().flatten();
@@ -23,6 +24,11 @@ pub(super) fn every_outcome_has_its_reason(world: &World, result: &mut RunResult
         let is_healthy = kind == RecordKind::Good;
         let is_unlucky = is_unlucky(world, result, record);
         result.counts.unlucky += u64::from(is_unlucky && is_healthy);
+        if reason == "PredictionRefused" {
+            assert!(world.is_refused_by_output(record), "OUTPUT accepts {record}");
+            result.counts.refused_by_output += 1;
+            continue;
+        }
         let is_right = match kind {
             RecordKind::Poison(failure) => is_reason(world, failure, reason),
             RecordKind::NamesMissingModel => is_reason(world, Failure::NoSuchModel, reason),
@@ -61,6 +67,7 @@ fn is_quiet(world: &World) -> bool {
     world.weather.is_perfect()
         && has_destinations
         && config.give_up_after.is_some()
+        && world.output_refuses.is_none()
         && stays_warm(world)
         && has_large_memo(world)
         && time_for_one_batch(world) < time

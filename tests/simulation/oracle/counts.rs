@@ -13,6 +13,8 @@ pub(crate) struct Counts {
     pub(crate) unlucky: u64,
     /// Healthy records in runs in which calls fail at random.
     pub(crate) exposed: u64,
+    /// Predicted records that were dead-lettered because OUTPUT refused their predictions.
+    pub(crate) refused_by_output: u64,
     pub(crate) discarded: u64,
     pub(crate) repeated: u64,
     pub(crate) repeated_unordered: u64,
@@ -42,7 +44,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    fn all_mut(&mut self) -> [&mut u64; 25] {
+    fn all_mut(&mut self) -> [&mut u64; 26] {
         [
             &mut self.records,
             &mut self.predicted,
@@ -50,6 +52,7 @@ impl Counts {
             &mut self.given_up,
             &mut self.unlucky,
             &mut self.exposed,
+            &mut self.refused_by_output,
             &mut self.discarded,
             &mut self.repeated,
             &mut self.repeated_unordered,
@@ -89,7 +92,7 @@ impl Counts {
     }
 
     pub(crate) fn assert_every_kind_happened(&mut self) {
-        for (index, count) in self.all_mut().into_iter().take(19).enumerate() {
+        for (index, count) in self.all_mut().into_iter().take(20).enumerate() {
             assert!(*count > 0, "count {index} is zero in all runs");
         }
     }
@@ -102,6 +105,7 @@ impl fmt::Display for Counts {
             predicted,
             refused,
             given_up,
+            refused_by_output,
             unlucky,
             exposed,
             discarded,
@@ -124,7 +128,7 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{records} records in {hours} simulated hours: {predicted} predictions, {refused} refused, {given_up} given \
-             up ({unlucky} of {exposed} healthy records that met broken instances), {discarded} discarded by the \
+             up, {refused_by_output} refused by OUTPUT ({unlucky} of {exposed} healthy records that met broken instances), {discarded} discarded by the \
              mapping, none lost; delivered twice: {in_order} in ordered mode, {repeated_unordered} in unordered mode. {endpoint_faults} endpoint faults in {calls} calls, \
              {output_faults} destination faults, {kills} kills; {redelivered} records redelivered, {saved} calls \
              saved by the memo; {quiet_runs} quiet runs"

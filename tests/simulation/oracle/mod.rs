@@ -49,7 +49,7 @@ pub(crate) fn check(world: &World, result: &mut RunResult) {
     result.counts.predicted = result.predicted.len() as u64;
     result.counts.discarded = result.discarded.len() as u64;
     result.counts.refused = result.dead.iter().filter(|it| it.reason == "Refused").count() as u64;
-    result.counts.given_up = result.dead.len() as u64 - result.counts.refused;
+    result.counts.given_up = result.dead.iter().filter(|it| it.reason == "GivenUp").count() as u64;
     no_record_is_lost(world, result);
     limits_are_kept(result);
     blame::every_outcome_has_its_reason(world, result);

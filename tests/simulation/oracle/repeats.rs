@@ -42,6 +42,7 @@ fn may_deliver_past_checkpoint(world: &World) -> bool {
     // The finished part of an aggregate that the memo could not keep is delivered before the rest.
     let has_small_memo = world.config().memo_bytes > 0 && !has_large_memo(world);
     world.config().output_mode == OutputMode::Unordered
+        || world.output_refuses.is_some()
         || world.records_per_aggregate > 1 && has_small_memo
         || may_take_a_part(&world.output, &world.output_reliability)
         || dead_letter.is_some_and(|destination| may_take_a_part(destination, &world.dead_letter_reliability))

@@ -3,7 +3,7 @@
 use super::{Failure, Random, RecordKind, World};
 
 /// The number of ingredients.
-pub(crate) const INGREDIENTS: usize = 19;
+pub(crate) const INGREDIENTS: usize = 20;
 
 impl World {
     /// Returns the names of the ingredients that this run has.
@@ -35,6 +35,7 @@ impl World {
             ("credentials", !weather.credentials.is_perfect()),
             ("freezes", weather.freezes > 0.0),
             ("perfect weather", weather.is_perfect()),
+            ("output refuses", self.output_refuses.is_some()),
             ("multi record", self.records_per_request > 1),
             ("url", !self.is_sagemaker),
             ("give up 0", give_up == "0"),

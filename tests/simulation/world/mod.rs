@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) weather: Weather,
     pub(crate) output_reliability: Reliability,
     pub(crate) dead_letter_reliability: Reliability,
+    /// If set, OUTPUT never accepts the prediction of each record whose number is divisible by this.
+    pub(crate) output_refuses: Option<usize>,
     /// The function's timeout.
     pub(crate) timeout: Duration,
     /// The share of the invocations whose environment is killed.
@@ -114,6 +116,7 @@ impl World {
             parallelization_factor: if is_plain { 1 } else { dice.0.usize(1..4) },
             max_retries: dice.chance(0.2).then(|| dice.0.usize(1..8)),
             bisect: dice.0.bool(),
+            output_refuses: (!is_plain && dice.chance(0.2)).then(|| dice.0.usize(2..9)),
         }
     }
 
@@ -126,6 +129,13 @@ impl World {
     pub(crate) fn record(&self, name: &str) -> Record {
         let (shard, number) = shard_and_number(name);
         self.shards[shard][number]
+    }
+
+    /// Returns whether OUTPUT never accepts the prediction of the record with this name.
+    pub(crate) fn is_refused_by_output(&self, name: &str) -> bool {
+        let (_, number) = shard_and_number(name);
+        self.output_refuses
+            .is_some_and(|divisor| number.is_multiple_of(divisor))
     }
 
     pub(crate) fn records(&self) -> usize {

@@ -26,7 +26,7 @@ pub(super) struct Put {
     pub(super) error: Option<DeliveryError>,
     /// The lines with a final error, and the error.
     suspects: Vec<(usize, PutError)>,
-    has_accepted: bool,
+    pub(super) has_accepted: bool,
     failures: u32,
     refused_requests: usize,
 }
@@ -118,14 +118,15 @@ impl Put {
         self.has_accepted |= other.has_accepted;
     }
 
-    /// Decides which lines are refused: those with a final error, if its code is about the line or the service has
-    /// accepted another line of this delivery. Otherwise, the service may refuse every line, and none is to blame.
-    pub(super) fn into_result(self, destination: &'static str) -> DeliveryResult {
+    /// Decides which lines are refused: those with a final error, if its code is about the line, or the service has
+    /// accepted another line of this delivery, or `is_lone_line_refused`. Otherwise, the service may refuse every line,
+    /// and none is to blame.
+    pub(super) fn into_result(self, destination: &'static str, is_lone_line_refused: bool) -> DeliveryResult {
         let mut error = self.error;
         let mut refused = Vec::new();
         let mut undelivered: Vec<_> = self.unsent.into_iter().flatten().collect();
         for (index, cause) in self.suspects {
-            if self.has_accepted || cause.is_about_line() {
+            if self.has_accepted || is_lone_line_refused || cause.is_about_line() {
                 refused.push((index, cause.describe()));
             } else {
                 undelivered.push(index);
