@@ -86,7 +86,11 @@ impl Memo {
         let prefixes = delivered_prefixes(batch, &outcomes);
         let mut state = self.state();
         // The first outcomes are added last, so that they are evicted last: the next delivery starts with them.
-        for (index, outcome) in outcomes.into_iter().rev() {
+        for (index, mut outcome) in outcomes.into_iter().rev() {
+            if let Outcome::Predicted(prediction) = &mut outcome {
+                // The memo has its own limit.
+                prediction.memory = None;
+            }
             let is_useless = match &outcome {
                 Outcome::Failed(failure) => !failure.is_possibly_record_fault(),
                 Outcome::Delivered => batch.user_records.get(index).is_some_and(|user_record| {

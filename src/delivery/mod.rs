@@ -66,8 +66,8 @@ pub struct OutcomeStream {
     /// Sends the lowest index of a record that cannot be delivered. Its redelivery includes every later record, so that
     /// no further call is useful from this index on.
     pub stop: watch::Sender<usize>,
-    /// The index of the record without whose outcome delivery cannot go on, or `usize::MAX`. The answer to its request
-    /// may exceed the memory for answers.
+    /// The index of the record without whose outcome delivery cannot go on, or what
+    /// [`Work::needed_index`](crate::dispatch::Work::needed_index) allows instead.
     pub needed: Arc<AtomicUsize>,
     /// The memory for answers, which is notified when `needed` changes.
     pub memory: AnswerMemory,
@@ -182,7 +182,7 @@ impl Delivery {
             for result in results {
                 progress.record_result(result);
             }
-            outcomes.set_needed(&mut progress);
+            outcomes.set_needed(&progress);
         }
     }
 
@@ -293,7 +293,7 @@ impl OutcomeStream {
         true
     }
 
-    fn set_needed(&self, progress: &mut Progress<'_>) {
+    fn set_needed(&self, progress: &Progress<'_>) {
         let needed = progress.needed_index();
         if self.needed.swap(needed, Ordering::SeqCst) != needed {
             self.memory.notify();

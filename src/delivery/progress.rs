@@ -1,7 +1,6 @@
 //! The progress of one invocation's user records: settled, ready for delivery, delivered.
 
 use std::collections::{HashMap, HashSet};
-use std::mem;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -9,6 +8,7 @@ use bytes::Bytes;
 use super::line::{LineBuilder, PendingLine};
 use super::memo::entry_size;
 use super::{OutputMode, PutResult};
+use crate::dispatch::{DELIVERY_ENDED, DELIVERY_GOES_ON};
 use crate::event::Batch;
 use crate::lambda::response::checkpointable_prefix;
 use crate::outcome::{Failure, Outcome, Rejection, RejectionKind};
@@ -106,14 +106,17 @@ impl<'b> Progress<'b> {
         }
     }
 
-    /// Returns the index of the record without whose outcome nothing more can be delivered, or `usize::MAX` if there is
-    /// none: if the prefix is blocked, a delivery has failed, or there is more to deliver first.
-    pub(super) fn needed_index(&mut self) -> usize {
-        let can_deliver = self.ready_bytes > DELIVERY_BYTES && self.deliverable() > 0;
-        if self.is_blocked || self.has_delivery_failed || can_deliver {
-            return usize::MAX;
+    /// Returns the index of the record without whose outcome nothing more can be delivered. Returns
+    /// [`DELIVERY_GOES_ON`] if there is much to deliver first, and [`DELIVERY_ENDED`] if nothing more will be delivered.
+    pub(super) fn needed_index(&self) -> usize {
+        let can_deliver = || self.ready_bytes > DELIVERY_BYTES && self.deliverable() > 0;
+        if self.has_delivery_failed || self.is_blocked && self.ready.is_empty() {
+            DELIVERY_ENDED
+        } else if self.is_blocked || can_deliver() {
+            DELIVERY_GOES_ON
+        } else {
+            self.next
         }
-        self.next
     }
 
     /// Returns the index of the unfinished record that ends the prefix, if the outcomes after it take more memory than
@@ -127,15 +130,14 @@ impl<'b> Progress<'b> {
         match self.outcomes.get(index) {
             Some(Some(Outcome::Predicted(_))) => self.ready.push(index),
             Some(Some(Outcome::Rejected(_))) if !self.rules.is_rejected_unfinished => self.ready.push(index),
-            Some(Some(Outcome::Delivered)) => {
-                self.mark_delivered(index);
-                return true;
-            }
+            Some(Some(Outcome::Delivered)) => self.mark_delivered(index),
             Some(Some(Outcome::Rejected(_) | Outcome::Failed(_)) | None) | None => return false,
         }
         let size = self.size(index);
-        self.ready_bytes += size;
         self.held_bytes -= size.min(self.held_bytes);
+        if !self.is_delivered.get(index).is_some_and(|is_delivered| *is_delivered) {
+            self.ready_bytes += size;
+        }
         true
     }
 
@@ -167,6 +169,9 @@ impl<'b> Progress<'b> {
         if self.has_delivery_failed || self.ready.is_empty() || self.ready.len() < lines_min && !is_large {
             return None;
         }
+        if self.rules.mode == OutputMode::Unordered {
+            self.ready.sort_unstable();
+        }
         let deliverable = self.deliverable();
         if deliverable == 0 || deliverable < lines_min && !is_large {
             return None;
@@ -186,9 +191,8 @@ impl<'b> Progress<'b> {
 
     /// Returns the number of ready records that would not be redelivered if the rest of the batch failed. If there are
     /// none, because a large Kinesis record is unfinished, the finished part of it counts.
-    fn deliverable(&mut self) -> usize {
+    fn deliverable(&self) -> usize {
         if self.rules.mode == OutputMode::Unordered {
-            self.ready.sort_unstable();
             return self.ready.len();
         }
         let next = self.batch.user_records.get(self.next);
@@ -233,8 +237,11 @@ impl<'b> Progress<'b> {
     fn block(&mut self, index: usize) {
         self.is_blocked = true;
         self.next = self.next.min(index);
-        self.ready.clear();
-        self.held_bytes += mem::take(&mut self.ready_bytes);
+        let (before, after): (Vec<_>, Vec<_>) = self.ready.iter().partition(|ready| **ready < index);
+        let after_bytes: usize = after.into_iter().map(|index| self.size(index)).sum();
+        self.ready = before;
+        self.ready_bytes -= after_bytes;
+        self.held_bytes += after_bytes;
     }
 
     /// Records the result of a delivery. A refused prediction is rejected, and a refused dead letter is delivered again

@@ -43,6 +43,11 @@ use scheduler::Scheduler;
 /// 204 ms with 8, and 197 ms with 1. A yield after each call uses 1.5 times as much CPU.
 const STARTS_PER_YIELD: usize = 8;
 
+/// Instead of the index of a needed record: delivery goes on without a further outcome.
+pub const DELIVERY_GOES_ON: usize = usize::MAX;
+/// Instead of the index of a needed record: nothing more is delivered in this invocation.
+pub const DELIVERY_ENDED: usize = usize::MAX - 1;
+
 /// Sends the requests of each invocation to the endpoint. Concurrent invocations share it.
 #[derive(Debug)]
 pub struct Dispatcher<E> {
@@ -78,8 +83,8 @@ pub struct Work {
     pub outcomes: mpsc::UnboundedSender<(usize, Outcome)>,
     /// The index of the first user record that delivery left unfinished. No attempt starts at or after it.
     pub stop_index: watch::Receiver<usize>,
-    /// The index of the user record without whose outcome delivery cannot go on, or `usize::MAX`. The answer to its
-    /// request may exceed the memory for answers.
+    /// The index of the user record without whose outcome delivery cannot go on, [`DELIVERY_GOES_ON`] or
+    /// [`DELIVERY_ENDED`]. The answer to its request may exceed the memory for answers.
     pub needed_index: Arc<AtomicUsize>,
     /// The time at which calls in flight are cancelled.
     pub calls_end: Instant,
@@ -133,7 +138,8 @@ impl<E: Endpoint> Dispatcher<E> {
     /// Starts attempts and handles events until nothing is left to do.
     async fn drive(&self, scheduler: &mut Scheduler<'_, E>) {
         let mut started = 0_usize;
-        while scheduler.has_ready() || scheduler.has_events() || scheduler.seek_evidence() {
+        while scheduler.has_ready() || scheduler.has_events() || scheduler.seek_evidence() || scheduler.will_have_room()
+        {
             scheduler.push_due_probes();
             let permit = match self.acquire_permit(scheduler).await {
                 Some(Ok(permit)) => permit,
@@ -143,7 +149,7 @@ impl<E: Endpoint> Dispatcher<E> {
                 }
                 None => {
                     // The last event may have left nothing to wait for.
-                    if scheduler.has_events() {
+                    if scheduler.has_events() || scheduler.will_have_room() {
                         scheduler.wait_for_event().await;
                     }
                     continue;

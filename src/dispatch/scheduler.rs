@@ -19,7 +19,7 @@ use tracing::{Instrument as _, Span};
 use super::attempt::CallStats;
 use super::blame::Blame;
 use super::capacity::Permit;
-use super::{Dispatcher, Work, call_span};
+use super::{DELIVERY_ENDED, Dispatcher, Work, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
@@ -134,7 +134,20 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
 
     /// Returns whether an event will make a request ready or settle it.
     pub(super) fn has_events(&self) -> bool {
-        !self.calls.is_empty() || !self.waiting.is_empty() && !self.is_in_doubt() || self.is_short_of_memory()
+        !self.calls.is_empty() || !self.waiting.is_empty() && !self.is_in_doubt()
+    }
+
+    /// Returns whether a request waits for room for its answer, and delivery will make room. If delivery has ended, the
+    /// answers after its end stay in memory, so no further call is made.
+    pub(super) fn will_have_room(&mut self) -> bool {
+        if !self.is_short_of_memory() {
+            return false;
+        }
+        let has_ended = self.is_needed(DELIVERY_ENDED);
+        if let (true, Some(index)) = (has_ended, self.next_request()) {
+            self.stop_at(index);
+        }
+        !has_ended
     }
 
     /// Removes and returns the next call: a call for evidence, or else the ready request with the lowest index.
@@ -155,8 +168,7 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
                 let pending = self.pending_mut(*index);
                 pending.first_start.get_or_insert(start);
                 let is_retry = pending.attempts > 0;
-                let is_judged = pending.last_attempts > 0 || pending.split_off_since.is_some();
-                let request = pending.request.for_attempt(is_judged);
+                let request = Arc::clone(&pending.request).for_attempt(self.is_judged(*index));
                 self.stats.retries.fetch_add(is_retry.into(), Ordering::Relaxed);
                 request
             }
@@ -184,6 +196,12 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
             }
         };
         self.calls.spawn(call.instrument(span));
+    }
+
+    /// Returns whether the next call of the request at this index decides about its records.
+    fn is_judged(&self, index: usize) -> bool {
+        let pending = self.requests.get(&index);
+        pending.is_some_and(|pending| pending.last_attempts > 0 || pending.split_off_since.is_some())
     }
 
     /// Makes a request ready that goes before all others, unless a record before it stops it.

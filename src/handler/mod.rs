@@ -88,7 +88,7 @@ impl<E: Endpoint> Handler<E> {
         };
         let capacity = Capacity::new(config.capacity, config.adaptive_capacity);
         let endpoint = Hedged::new(endpoint, config.hedge, config.call_timeout, capacity.clone());
-        let memory = AnswerMemory::new(config.buffer_bytes);
+        let memory = AnswerMemory::new(config.buffer_bytes - config.memo_bytes);
         let invoker = Invoker::new(endpoint, config.call_timeout, capacity, memory);
         Self {
             dispatcher: Dispatcher::new(

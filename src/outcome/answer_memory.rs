@@ -76,19 +76,14 @@ impl AnswerMemory {
         self.0.changed.subscribe()
     }
 
-    /// Notifies all receivers if there is no room. The caller has changed which call may exceed the limit.
+    /// Notifies all receivers. The caller has changed which call may exceed the limit.
     pub fn notify(&self) {
-        if !self.has_room() {
-            self.0.changed.send_replace(());
-        }
+        self.0.changed.send_replace(());
     }
 
     fn release(&self, bytes: usize) {
-        let had_room = self.has_room();
         self.0.used.fetch_sub(bytes, Ordering::SeqCst);
-        if !had_room {
-            self.0.changed.send_replace(());
-        }
+        self.notify();
     }
 }
 
@@ -105,10 +100,10 @@ impl AnswerReservation {
             return Ok(());
         };
         let shared = &self.memory.0;
-        shared.estimate.fetch_max(expected, Ordering::SeqCst);
         let used = shared.used.fetch_add(more, Ordering::SeqCst) + more;
         self.reserved.fetch_add(more, Ordering::SeqCst);
         if used > shared.bytes_max && !self.may_exceed {
+            shared.estimate.fetch_max(expected, Ordering::SeqCst);
             return Err(NoRoom);
         }
         Ok(())
@@ -122,11 +117,8 @@ impl AnswerReservation {
         let decayed = estimate - estimate.div_ceil(ESTIMATE_DECAY);
         shared.estimate.store(decayed.max(bytes), Ordering::SeqCst);
         let reserved = self.reserved.swap(bytes, Ordering::SeqCst);
-        if let Some(more) = bytes.checked_sub(reserved) {
-            shared.used.fetch_add(more, Ordering::SeqCst);
-        } else {
-            self.memory.release(reserved - bytes);
-        }
+        shared.used.fetch_add(bytes, Ordering::SeqCst);
+        self.memory.release(reserved);
         self
     }
 }

@@ -206,7 +206,12 @@ impl Cloud {
             let is_refused = |entry: &Taken| state.refuse.as_ref().is_some_and(|refuse| refuse(&entry.text));
             let refused: Vec<_> = put.entries.iter().map(is_refused).collect();
             let is_refused_whole = refused.contains(&true) && (state.refuses_requests || put.service == "s3");
-            let refusal = Fate::Refused(400, "ValidationException");
+            let code = if put.service == "sqs" {
+                "InvalidParameterValue"
+            } else {
+                "ValidationException"
+            };
+            let refusal = Fate::Refused(400, code);
             (if is_refused_whole { refusal } else { fate }, refused)
         };
         let _in_flight = InFlight(&self);

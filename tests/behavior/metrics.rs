@@ -141,7 +141,7 @@ async fn every_listed_metric_is_reported_in_some_run_with_its_listed_unit() {
     runs.extend(troubled().await);
     runs.extend(redelivered().await);
     runs.extend(rejected().await);
-    runs.extend(failed().await);
+    runs.extend(Box::pin(failed()).await);
     let mut reported = BTreeSet::new();
     for running in runs {
         for (name, metric) in running.metrics() {

@@ -51,18 +51,33 @@ async fn output_will_never_accept_a_prediction() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_rejected_while_a_destination_accepts_nothing() {
-    for destination in [kinesis(), firehose(), bucket()] {
-        for cloud in [
-            Cloud::default().refusing(|_| true),
-            Cloud::default().refusing_requests(|_| true),
-        ] {
+    for destination in all_destinations() {
+        let mut clouds = vec![Cloud::default().refusing_requests(|_| true)];
+        // The error of an SQS message says that the message is the cause.
+        if !matches!(destination, DestinationSetting::Sqs(_)) {
+            clouds.push(Cloud::default().refusing(|_| true));
+        }
+        for cloud in clouds {
             let scenario = Scenario::of(500).output(cloud.open(&destination));
             let ran = scenario.run().await;
             ran.assert_redelivered_from(0);
             assert!(ran.dead_lettered.is_empty(), "{destination:?}");
-            assert!(cloud.requests().len() <= 22, "{} requests", cloud.requests().len());
+            assert!(cloud.requests().len() <= 8 * 20, "{} requests", cloud.requests().len());
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_final_error_that_passes_rejects_nothing() {
+    // The second of the first three requests is refused: half of the lines.
+    let cloud = Cloud::deciding(|request, _| match request {
+        0 | 2 => Fate::Refused(400, "SomethingNew"),
+        _ => Fate::Taken(5),
+    });
+    let ran = Scenario::of(2).output(cloud.open(&kinesis())).run().await;
+    ran.assert_finished();
+    assert_eq!(numbers(&cloud), [0, 1]);
+    assert!(ran.dead_lettered.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

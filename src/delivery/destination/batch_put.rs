@@ -95,6 +95,7 @@ pub(super) async fn deliver<S: Service>(service: &S, lines: &[OutputLine], end: 
             .map(|request| Put::run(service, lines, request, end));
         join_all(puts).await.into_iter().for_each(|put| all.add(put));
     }
+    all.confirm(service, lines, end).await;
     all.unsent.push_back(unsent);
     let is_lone_line_refused = lines.len() == 1 && service.last_accepted().is_recent();
     if all.has_accepted {

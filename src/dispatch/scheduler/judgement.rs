@@ -89,7 +89,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
         }
         let mut witnesses = self.blame.witnesses();
         // Requests that could start are held only by the doubt whether the endpoint works.
-        if witnesses.is_empty() && self.first_unstarted().is_some() {
+        if witnesses.is_empty() && self.is_in_doubt() && self.first_unstarted().is_some() {
             witnesses.push(Witness::AnyModel);
         }
         for witness in &witnesses {

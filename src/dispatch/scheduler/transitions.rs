@@ -39,7 +39,8 @@ impl<E: Endpoint> Scheduler<'_, E> {
             Err(fault) if fault.load == LoadSignal::Unprepared && fault.kind.is_transient() && !self.is_out_of_time => {
                 // This attempt does not count. The next one waits for the credentials before it acquires a permit.
                 match target {
-                    CallTarget::Request(index) => self.push_urgent(index),
+                    CallTarget::Request(index) if self.is_judged(index) => self.push_urgent(index),
+                    CallTarget::Request(index) => self.ready.push(Reverse(index)),
                     CallTarget::Probe(_) => self.urgent.push_back(target),
                 }
             }

@@ -6,26 +6,31 @@ use crate::delivery::destination::DeliveryError;
 use crate::endpoint::aws_error::{ServiceError, causes, is_missing_credentials, service_error, shorten};
 
 /// Parts of the error codes that concern the destination or the permissions, not the lines.
-const SETTING_CODES: [&str; 9] = [
+const SETTING_CODES: [&str; 13] = [
     "AccessDenied",
+    "AuthorizationHeaderMalformed",
     "DoesNotExist",
+    "InvalidAddress",
     "KMS",
     "Kms",
     "NoSuch",
     "NonExistent",
     "NotFound",
+    "OptIn",
     "Signature",
     "Token",
+    "UnrecognizedClient",
 ];
-/// The error codes that concern the contents of a line. SQS returns `InvalidParameterValue` for a message that is
-/// larger than the queue's own `MaximumMessageSize`.
-const LINE_CODES: [&str; 5] = [
+/// The error codes that concern the contents of a line.
+const LINE_CODES: [&str; 4] = [
     "BatchRequestTooLong",
     "EntityTooLarge",
     "InvalidMessageContents",
-    "InvalidParameterValue",
     "MessageTooLong",
 ];
+/// The error code of SQS for a message that is larger than the queue's own `MaximumMessageSize`. As the error of a whole
+/// request, it can concern any parameter.
+const INVALID_LINE_CODE: &str = "InvalidParameterValue";
 
 /// The reason why a line or a request was not accepted.
 #[derive(Debug, Clone)]
@@ -76,8 +81,13 @@ impl PutError {
     /// The error of one line of a request.
     pub(in crate::delivery::destination) fn of_line(code: &str, message: Option<&str>) -> Self {
         let status = 400;
+        let kind = if code == INVALID_LINE_CODE {
+            PutErrorKind::LineRefused
+        } else {
+            PutErrorKind::of(ServiceError { status, code })
+        };
         Self {
-            kind: PutErrorKind::of(ServiceError { status, code }),
+            kind,
             reason: shorten(code),
             message: shorten(message.unwrap_or_default()),
         }
@@ -169,6 +179,8 @@ mod tests {
                 PutErrorKind::LineRefused,
             ),
             (400, "ValidationException", PutErrorKind::Refused),
+            (400, "InvalidParameterValue", PutErrorKind::Refused),
+            (400, "UnrecognizedClientException", PutErrorKind::Setting),
             (413, "SomethingNew", PutErrorKind::Refused),
         ] {
             assert_eq!(PutErrorKind::of(ServiceError { status, code }), expected, "{code}");

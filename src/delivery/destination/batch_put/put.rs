@@ -1,6 +1,7 @@
 //! One request with its retries.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -26,6 +27,8 @@ pub(super) struct Put {
     pub(super) error: Option<DeliveryError>,
     /// The lines with a final error, and the error.
     suspects: Vec<(usize, PutError)>,
+    /// The lines that were refused again after another line was accepted.
+    convicted: Vec<(usize, PutError)>,
     pub(super) has_accepted: bool,
     failures: u32,
     refused_requests: usize,
@@ -110,23 +113,42 @@ impl Put {
         Ok(())
     }
 
+    /// Sends each suspect once more, alone, if the service has accepted other lines: the error may have passed. In a group,
+    /// a line that is accepted then would come after later lines of its group, so it is not sent again.
+    pub(super) async fn confirm<S: Service>(&mut self, service: &S, lines: &[OutputLine], end: Instant) {
+        if !self.has_accepted || self.error.is_some() {
+            return;
+        }
+        for (index, error) in mem::take(&mut self.suspects) {
+            let has_group = lines.get(index).is_some_and(|line| service.group(line).is_some());
+            if error.is_about_line() || has_group {
+                self.convicted.push((index, error));
+                continue;
+            }
+            let mut again = Self::run(service, lines, vec![index], end).await;
+            self.convicted.append(&mut again.suspects);
+            self.add(again);
+        }
+    }
+
     /// Adds the results of another request of the same delivery.
     pub(super) fn add(&mut self, other: Self) {
         self.unsent.extend(other.unsent);
         self.error = self.error.take().or(other.error);
         self.suspects.extend(other.suspects);
+        self.convicted.extend(other.convicted);
         self.has_accepted |= other.has_accepted;
     }
 
-    /// Decides which lines are refused: those with a final error, if its code is about the line, or the service has
-    /// accepted another line of this delivery, or `is_lone_line_refused`. Otherwise, the service may refuse every line,
-    /// and none is to blame.
+    /// Decides which lines are refused: the [confirmed](Self::confirm) ones, and those with a final error whose code is
+    /// about the line, or with `is_lone_line_refused`. Otherwise, the service may refuse every line, and none is to blame.
     pub(super) fn into_result(self, destination: &'static str, is_lone_line_refused: bool) -> DeliveryResult {
         let mut error = self.error;
-        let mut refused = Vec::new();
+        let convicted = self.convicted.into_iter();
+        let mut refused: Vec<_> = convicted.map(|(line, cause)| (line, cause.describe())).collect();
         let mut undelivered: Vec<_> = self.unsent.into_iter().flatten().collect();
         for (index, cause) in self.suspects {
-            if self.has_accepted || is_lone_line_refused || cause.is_about_line() {
+            if is_lone_line_refused || cause.is_about_line() {
                 refused.push((index, cause.describe()));
             } else {
                 undelivered.push(index);
