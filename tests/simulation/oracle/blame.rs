@@ -21,14 +21,14 @@ pub(super) fn every_outcome_has_its_reason(world: &World, result: &mut RunResult
     }
     for DeadLetter { record, reason } in &result.dead {
         let kind = world.record(record).kind;
-        let is_healthy = kind == RecordKind::Good;
-        let is_unlucky = is_unlucky(world, result, record);
-        result.counts.unlucky += u64::from(is_unlucky && is_healthy);
         if reason == "PredictionRefused" {
             assert!(world.is_refused_by_output(record), "OUTPUT accepts {record}");
             result.counts.refused_by_output += 1;
             continue;
         }
+        let is_healthy = kind == RecordKind::Good;
+        let is_unlucky = is_unlucky(world, result, record);
+        result.counts.unlucky += u64::from(is_unlucky && is_healthy);
         let is_right = match kind {
             RecordKind::Poison(failure) => is_reason(world, failure, reason),
             RecordKind::NamesMissingModel => is_reason(world, Failure::NoSuchModel, reason),
