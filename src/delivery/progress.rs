@@ -107,7 +107,8 @@ impl<'b> Progress<'b> {
     }
 
     /// Returns the index of the record without whose outcome nothing more can be delivered. Returns
-    /// [`DELIVERY_GOES_ON`] if there is much to deliver first, and [`DELIVERY_ENDED`] if nothing more will be delivered.
+    /// [`DELIVERY_GOES_ON`] if there is much to deliver first, and [`DELIVERY_ENDED`] if nothing more will be
+    /// delivered.
     pub(super) fn needed_index(&self) -> usize {
         let can_deliver = || self.ready_bytes > DELIVERY_BYTES && self.deliverable() > 0;
         if self.has_delivery_failed || self.is_blocked && self.ready.is_empty() {

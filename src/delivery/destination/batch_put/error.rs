@@ -28,8 +28,9 @@ const LINE_CODES: [&str; 4] = [
     "InvalidMessageContents",
     "MessageTooLong",
 ];
-/// The error code of SQS for a message that is larger than the queue's own `MaximumMessageSize`. As the error of a whole
-/// request, it can concern any parameter.
+/// The error code of SQS for a message that is larger than the queue's own `MaximumMessageSize`. As the error of a
+/// whole request, it can concern any parameter.
+#[cfg(any(feature = "firehose", feature = "kinesis", feature = "sqs"))]
 const INVALID_LINE_CODE: &str = "InvalidParameterValue";
 
 /// The reason why a line or a request was not accepted.
@@ -79,6 +80,7 @@ impl PutError {
     }
 
     /// The error of one line of a request.
+    #[cfg(any(feature = "firehose", feature = "kinesis", feature = "sqs"))]
     pub(in crate::delivery::destination) fn of_line(code: &str, message: Option<&str>) -> Self {
         let status = 400;
         let kind = if code == INVALID_LINE_CODE {

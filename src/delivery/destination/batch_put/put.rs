@@ -113,8 +113,8 @@ impl Put {
         Ok(())
     }
 
-    /// Sends each suspect once more, alone, if the service has accepted other lines: the error may have passed. In a group,
-    /// a line that is accepted then would come after later lines of its group, so it is not sent again.
+    /// Sends each suspect once more, alone, if the service has accepted other lines: the error may have passed. In a
+    /// group, a line that is accepted then would come after later lines of its group, so it is not sent again.
     pub(super) async fn confirm<S: Service>(&mut self, service: &S, lines: &[OutputLine], end: Instant) {
         if !self.has_accepted || self.error.is_some() {
             return;
@@ -141,7 +141,8 @@ impl Put {
     }
 
     /// Decides which lines are refused: the [confirmed](Self::confirm) ones, and those with a final error whose code is
-    /// about the line, or with `is_lone_line_refused`. Otherwise, the service may refuse every line, and none is to blame.
+    /// about the line, or with `is_lone_line_refused`. Otherwise, the service may refuse every line, and none is to
+    /// blame.
     pub(super) fn into_result(self, destination: &'static str, is_lone_line_refused: bool) -> DeliveryResult {
         let mut error = self.error;
         let convicted = self.convicted.into_iter();
