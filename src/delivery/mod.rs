@@ -10,21 +10,18 @@
 //! A line that its destination will never accept holds up no other: the prediction becomes a rejected record, and the
 //! dead letter is delivered without its payload.
 
-use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
-use tracing::warn;
 
 use crate::event::Batch;
 use crate::lambda::time_budget::Schedule;
 use crate::outcome::{AnswerMemory, Outcome};
-use destination::{DeliveryResult, Destination};
+use destination::Destination;
 
+mod deliver_lines;
 pub mod destination;
 pub mod envelope;
 mod line;
@@ -34,7 +31,8 @@ pub mod projection;
 
 pub use destination::DestinationSetting;
 
-use line::{LineBuilder, PendingLine};
+use deliver_lines::PutResult;
+use line::LineBuilder;
 pub use line::{LineFormat, OutputFormat};
 use progress::ProgressRules;
 pub use progress::{DeliveredRecords, Progress};
@@ -201,82 +199,6 @@ impl Delivery {
             memo_bytes: self.memo_bytes,
         }
     }
-
-    /// Delivers lines, which must be in batch order.
-    async fn deliver_lines(&self, lines: Vec<PendingLine>, schedule: Schedule) -> Vec<PutResult> {
-        match self.mode {
-            OutputMode::Ordered => self.deliver_in_order(lines, schedule).await,
-            OutputMode::Unordered => {
-                let end = schedule.delivery_end;
-                let (dead_letters, predictions) = lines.into_iter().partition(PendingLine::is_dead_letter);
-                let (predictions, dead_letters) = tokio::join!(
-                    put_lines(Some(&self.output), predictions, end, schedule),
-                    put_lines(self.dead_letter.as_ref(), dead_letters, end, schedule)
-                );
-                vec![predictions, dead_letters]
-            }
-        }
-    }
-
-    /// Delivers in three steps: the predictions of the Kinesis records before the first dead letter, all dead letters,
-    /// then the other predictions. After a failed step, the next steps deliver only the lines of the Kinesis records
-    /// before the first undelivered line, or nothing, so that a redelivery repeats few lines.
-    async fn deliver_in_order(&self, mut lines: Vec<PendingLine>, schedule: Schedule) -> Vec<PutResult> {
-        let end = schedule.delivery_end;
-        let first_dead_letter = lines.iter().find(|line| line.is_dead_letter());
-        let record_index = first_dead_letter.map_or(usize::MAX, |line| line.record_index);
-        let after = lines.split_off(lines.partition_point(|line| line.record_index < record_index));
-        let before = put_lines(Some(&self.output), lines, end, schedule).await;
-        if !before.undelivered.is_empty() {
-            return vec![before, PutResult::skipped(&after, schedule)];
-        }
-        let (dead_letters, predictions): (Vec<_>, Vec<_>) = after.into_iter().partition(PendingLine::is_dead_letter);
-        // If DEAD_LETTER does not respond, OUTPUT still has half of the time.
-        let dead_letter_end = if predictions.is_empty() { end } else { halfway(end) };
-        let indexes: Vec<_> = dead_letters
-            .iter()
-            .map(|line| (line.index, line.record_index))
-            .collect();
-        let dead_letters = put_lines(self.dead_letter.as_ref(), dead_letters, dead_letter_end, schedule).await;
-        // The undelivered lines are in batch order.
-        let first = dead_letters.undelivered.first();
-        let failed = indexes.iter().find(|(index, _)| Some(index) == first);
-        let failed_record = failed.map_or(usize::MAX, |(_, record_index)| *record_index);
-        let (predictions, skipped): (Vec<_>, Vec<_>) = predictions
-            .into_iter()
-            .partition(|line| line.record_index < failed_record);
-        let predictions = put_lines(Some(&self.output), predictions, end, schedule).await;
-        vec![
-            before,
-            dead_letters,
-            predictions,
-            PutResult::skipped(&skipped, schedule),
-        ]
-    }
-}
-
-/// The result of a delivery of lines to one destination, by the indexes of their user records.
-#[derive(Debug)]
-struct PutResult {
-    delivered: Vec<usize>,
-    /// The lines that are not known to be delivered, in batch order.
-    undelivered: Vec<usize>,
-    /// The lines that the destination will never accept, with the reason, which may quote a record.
-    refused: Vec<(usize, String)>,
-    /// The time at which the result was known.
-    at: SystemTime,
-}
-
-impl PutResult {
-    /// Returns the result for lines that are not sent.
-    fn skipped(lines: &[PendingLine], schedule: Schedule) -> Self {
-        Self {
-            delivered: Vec::new(),
-            undelivered: lines.iter().map(|line| line.index).collect(),
-            refused: Vec::new(),
-            at: schedule.now(),
-        }
-    }
 }
 
 impl OutcomeStream {
@@ -306,46 +228,5 @@ impl OutcomeStream {
             *stop = index.min(*stop);
             is_lower
         });
-    }
-}
-
-fn halfway(end: Instant) -> Instant {
-    let now = Instant::now();
-    now + end.saturating_duration_since(now) / 2
-}
-
-/// Delivers lines to the destination. Stops at `end` at the latest. Without a destination, no line is delivered.
-async fn put_lines(
-    destination: Option<&Destination>,
-    lines: Vec<PendingLine>,
-    end: Instant,
-    schedule: Schedule,
-) -> PutResult {
-    let Some(destination) = destination else {
-        return PutResult::skipped(&lines, schedule);
-    };
-    let (indexes, lines): (Vec<_>, Vec<_>) = lines.into_iter().map(|line| (line.index, line.line)).unzip();
-    let DeliveryResult {
-        undelivered,
-        refused,
-        error,
-    } = destination.deliver(&lines, end).await;
-    if let Some(error) = error {
-        warn!(%error, records = undelivered.len(), "some records were not delivered");
-    }
-    let index = |line: usize| indexes.get(line).copied();
-    let (left, never): (HashSet<_>, HashSet<_>) = (
-        undelivered.iter().copied().collect(),
-        refused.iter().map(|(line, _)| *line).collect(),
-    );
-    let accepted = (0..indexes.len()).filter(|line| !left.contains(line) && !never.contains(line));
-    PutResult {
-        delivered: accepted.filter_map(index).collect(),
-        undelivered: undelivered.into_iter().filter_map(index).collect(),
-        refused: refused
-            .into_iter()
-            .filter_map(|(line, reason)| Some((index(line)?, reason)))
-            .collect(),
-        at: schedule.now(),
     }
 }

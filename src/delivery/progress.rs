@@ -1,21 +1,18 @@
 //! The progress of one invocation's user records: settled, ready for delivery, delivered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::Bytes;
-
-use super::line::{LineBuilder, PendingLine};
-use super::memo::entry_size;
 use super::{OutputMode, PutResult};
 use crate::dispatch::{DELIVERY_ENDED, DELIVERY_GOES_ON};
 use crate::event::Batch;
-use crate::lambda::response::checkpointable_prefix;
 use crate::outcome::{Failure, Outcome, Rejection, RejectionKind};
 
-/// The size of the outcomes from which a delivery starts, in bytes. Their lines take about three times as much memory
-/// while they are delivered.
-const DELIVERY_BYTES: usize = 4 * 1024 * 1024;
+mod delivered_records;
+mod ready;
+
+pub use delivered_records::DeliveredRecords;
+use ready::DELIVERY_BYTES;
 
 /// The outcomes of one invocation's user records, and which records are delivered.
 #[derive(Debug)]
@@ -55,18 +52,6 @@ pub(super) struct ProgressRules {
     pub(super) held_bytes_max: usize,
     /// The maximum size of the memo, in bytes.
     pub(super) memo_bytes: usize,
-}
-
-/// Counts of the records that this invocation delivered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeliveredRecords {
-    /// The number of user records with a delivered prediction.
-    pub predicted: usize,
-    /// The number of user records with a delivered dead letter, by kind of rejection.
-    pub rejected: HashMap<RejectionKind, usize>,
-    /// The age of the oldest predicted record when its prediction was delivered, measured from its arrival in the
-    /// stream. `None` without a delivered prediction whose record has an arrival time.
-    pub oldest_age: Option<Duration>,
 }
 
 impl<'b> Progress<'b> {
@@ -146,103 +131,6 @@ impl<'b> Progress<'b> {
         if let Some(is_delivered) = self.is_delivered.get_mut(index) {
             *is_delivered = true;
         }
-    }
-
-    /// Returns the approximate memory of a settled record's outcome with the part of the record that its line has.
-    fn size(&self, index: usize) -> usize {
-        let (Some(Some(outcome)), Some(user_record)) = (self.outcomes.get(index), self.batch.user_records.get(index))
-        else {
-            return 0;
-        };
-        let input = match outcome {
-            Outcome::Rejected(_) => user_record.original.as_ref(),
-            Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered => {
-                user_record.data.as_ref().ok().filter(|_| self.rules.join_input)
-            }
-        };
-        entry_size(outcome) + input.map_or(0, Bytes::len)
-    }
-
-    /// Removes and returns the records of the next delivery in batch order: from `lines_min` to `lines_max` records, or
-    /// fewer that take [`DELIVERY_BYTES`] or more.
-    pub(super) fn take_ready(&mut self, lines_min: usize, lines_max: usize) -> Option<Vec<usize>> {
-        let is_large = self.ready_bytes >= DELIVERY_BYTES;
-        if self.has_delivery_failed || self.ready.is_empty() || self.ready.len() < lines_min && !is_large {
-            return None;
-        }
-        if self.rules.mode == OutputMode::Unordered {
-            self.ready.sort_unstable();
-        }
-        let deliverable = self.deliverable();
-        if deliverable == 0 || deliverable < lines_min && !is_large {
-            return None;
-        }
-        let mut bytes = 0;
-        let fits = |index: &&usize| {
-            let is_full = bytes >= DELIVERY_BYTES;
-            bytes += self.size(**index);
-            !is_full
-        };
-        let candidates = self.ready.iter().take(deliverable.min(lines_max));
-        let count = candidates.take_while(fits).count();
-        let taken: Vec<_> = self.ready.drain(..count).collect();
-        self.ready_bytes -= taken.iter().map(|index| self.size(*index)).sum::<usize>();
-        Some(taken)
-    }
-
-    /// Returns the number of ready records that would not be redelivered if the rest of the batch failed. If there are
-    /// none, because a large Kinesis record is unfinished, the finished part of it counts.
-    fn deliverable(&self) -> usize {
-        if self.rules.mode == OutputMode::Unordered {
-            return self.ready.len();
-        }
-        let next = self.batch.user_records.get(self.next);
-        let finished = next.map_or(self.batch.records.len(), |user_record| user_record.record_index);
-        let from = checkpointable_prefix(self.batch.records, finished).unwrap_or_default();
-        let is_before = |index: &usize| {
-            let user_record = self.batch.user_records.get(*index);
-            user_record.is_some_and(|user_record| user_record.record_index < from)
-        };
-        match self.ready.partition_point(is_before) {
-            0 if self.ready_bytes > self.rules.held_bytes_max => self.ready.len(),
-            deliverable => deliverable,
-        }
-    }
-
-    /// Builds the lines of these records, up to the first record that is unfinished. Returns the lines and the index of
-    /// that record.
-    pub(super) fn build_lines(
-        &mut self,
-        indexes: &[usize],
-        builder: &LineBuilder<'_>,
-    ) -> (Vec<PendingLine>, Option<usize>) {
-        let mut lines = Vec::with_capacity(indexes.len());
-        let mut unfinished = None;
-        for index in indexes {
-            let has_payload = !self.without_payload.contains(index);
-            let outcome = self.outcomes.get_mut(*index).and_then(Option::as_mut);
-            let line = outcome.and_then(|outcome| builder.build(*index, outcome, has_payload));
-            if line.is_none() {
-                unfinished = unfinished.or(Some(*index));
-                if self.rules.mode == OutputMode::Ordered {
-                    self.block(*index);
-                    break;
-                }
-            }
-            lines.extend(line);
-        }
-        (lines, unfinished)
-    }
-
-    /// Ends the prefix at `index` in `ordered` mode.
-    fn block(&mut self, index: usize) {
-        self.is_blocked = true;
-        self.next = self.next.min(index);
-        let (before, after): (Vec<_>, Vec<_>) = self.ready.iter().partition(|ready| **ready < index);
-        let after_bytes: usize = after.into_iter().map(|index| self.size(index)).sum();
-        self.ready = before;
-        self.ready_bytes -= after_bytes;
-        self.held_bytes += after_bytes;
     }
 
     /// Records the result of a delivery. A refused prediction is rejected, and a refused dead letter is delivered again
@@ -325,140 +213,5 @@ impl<'b> Progress<'b> {
     }
 }
 
-impl DeliveredRecords {
-    /// Counts a delivered record by its outcome before delivery. Returns whether that was a prediction.
-    fn count(&mut self, outcome: Option<Outcome>) -> bool {
-        match outcome {
-            Some(Outcome::Predicted(_)) => {
-                self.predicted += 1;
-                return true;
-            }
-            Some(Outcome::Rejected(rejection)) => *self.rejected.entry(rejection.kind).or_default() += 1,
-            Some(Outcome::Failed(_) | Outcome::Delivered) | None => {}
-        }
-        false
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::endpoint::Response;
-    use crate::event;
-    use crate::event::UserRecord;
-    use crate::inference::read_prediction;
-
-    fn predicted() -> Outcome {
-        let response = Response {
-            body: Bytes::from_static(b"1"),
-            content_type: None,
-            variant: None,
-        };
-        Outcome::Predicted(read_prediction(response).unwrap())
-    }
-
-    /// Calls `check` with three Kinesis records of two user records each. All are predicted except the second user
-    /// record of the second Kinesis record.
-    fn with_progress(mode: OutputMode, held_bytes_max: usize, check: impl FnOnce(&mut Progress<'_>)) {
-        let entry = |number: u32| format!(r#"{{"kinesis":{{"sequenceNumber":"{number}","data":""}}}}"#);
-        let entries = [7, 8, 9].map(entry).join(",");
-        let payload = format!(r#"{{"Records":[{entries}]}}"#);
-        let event = event::read(payload.as_bytes()).unwrap();
-        let user_record = |number: usize| UserRecord {
-            record_index: number / 2,
-            sub_sequence_number: (number % 2) as u64,
-            ..UserRecord::not_aggregated(0, &event.records[0], Ok(Bytes::new()))
-        };
-        let user_records: Vec<_> = (0..6).map(user_record).collect();
-        let batch = Batch {
-            records: &event.records,
-            user_records: &user_records,
-            stream_arn: "",
-        };
-        let rules = ProgressRules {
-            mode,
-            is_rejected_unfinished: false,
-            join_input: false,
-            held_bytes_max,
-            memo_bytes: 10_000,
-        };
-        let mut progress = Progress::new(batch, rules);
-        for index in [5, 4, 0, 2, 1] {
-            progress.settle(index, predicted());
-        }
-        progress.settle(3, Outcome::Failed(Failure::OutOfTime));
-        check(&mut progress);
-    }
-
-    fn put_result(delivered: &[usize], undelivered: &[usize], refused: &[usize]) -> PutResult {
-        PutResult {
-            delivered: delivered.to_vec(),
-            undelivered: undelivered.to_vec(),
-            refused: refused.iter().map(|index| (*index, "too long".to_owned())).collect(),
-            at: UNIX_EPOCH,
-        }
-    }
-
-    #[test]
-    fn only_whole_kinesis_records_are_delivered_in_order() {
-        with_progress(OutputMode::Ordered, 10_000, |progress| {
-            assert_eq!(progress.take_ready(3, 9), None);
-            assert_eq!(
-                progress.take_ready(1, 9).unwrap(),
-                [0, 1],
-                "the second record would be redelivered with half of it delivered"
-            );
-            progress.record_result(put_result(&[0, 1], &[], &[]));
-            assert_eq!(progress.finished_prefix(), 1);
-            assert_eq!(progress.take_ready(1, 9), None);
-        });
-    }
-
-    #[test]
-    fn the_finished_part_of_a_kinesis_record_is_delivered_if_the_memo_could_not_keep_it() {
-        with_progress(OutputMode::Ordered, 100, |progress| {
-            assert_eq!(progress.take_ready(1, 9).unwrap(), [0, 1]);
-            progress.record_result(put_result(&[0, 1], &[], &[]));
-            assert_eq!(progress.take_ready(1, 9).unwrap(), [2]);
-            progress.record_result(put_result(&[2], &[], &[]));
-            assert_eq!(progress.finished_prefix(), 1);
-            assert_eq!(progress.delivered().predicted, 3);
-        });
-    }
-
-    #[test]
-    fn unordered_delivery_is_tracked_per_user_record() {
-        with_progress(OutputMode::Unordered, 10_000, |progress| {
-            assert_eq!(progress.take_ready(1, 3).unwrap(), [0, 1, 2]);
-            assert_eq!(progress.take_ready(1, 9).unwrap(), [4, 5]);
-            progress.record_result(put_result(&[0, 2, 5], &[1, 4], &[]));
-            assert_eq!(progress.finished_prefix(), 0);
-            let delivered =
-                |(index, outcome): (usize, &Outcome)| matches!(outcome, Outcome::Delivered).then_some(index);
-            assert_eq!(progress.outcomes().filter_map(delivered).collect::<Vec<_>>(), [0, 2, 5]);
-            assert_eq!(progress.delivered().predicted, 3);
-        });
-    }
-
-    #[test]
-    fn a_refused_prediction_is_rejected_and_a_refused_dead_letter_is_delivered_without_its_payload() {
-        with_progress(OutputMode::Ordered, 10_000, |progress| {
-            assert_eq!(progress.take_ready(1, 9).unwrap(), [0, 1]);
-            progress.record_result(put_result(&[1], &[], &[0]));
-            assert_eq!(progress.take_ready(1, 9).unwrap(), [0], "as a dead letter");
-            progress.record_result(put_result(&[], &[], &[0]));
-            assert!(progress.without_payload.contains(&0));
-            assert_eq!(progress.take_ready(1, 9).unwrap(), [0], "without payload");
-            progress.record_result(put_result(&[], &[], &[0]));
-            let failure = progress.outcomes().find_map(|(index, outcome)| match outcome {
-                Outcome::Failed(failure) if index == 0 => Some(failure.clone()),
-                Outcome::Predicted(_) | Outcome::Rejected(_) | Outcome::Failed(_) | Outcome::Delivered => None,
-            });
-            assert_eq!(failure, Some(Failure::DeadLetterRefused));
-            assert_eq!(progress.take_ready(1, 9), None);
-            assert_eq!(progress.finished_prefix(), 0);
-        });
-    }
-}
+mod tests;
