@@ -17,6 +17,12 @@ pub fn log_summary(batch: &Batch<'_>, progress: &Progress<'_>, stats: &Invocatio
     for (kind, records) in &stats.delivered.rejected {
         warn!(reason = ?kind, records, "rejected");
     }
+    if stats.miscounted_records > 0 {
+        warn!(
+            records = stats.miscounted_records,
+            "the number of predictions differs from the number of records: the endpoint was called for each record"
+        );
+    }
     log_failures(batch, progress);
     let (user_records, predicted, rejected, failed) = (
         stats.user_records,
