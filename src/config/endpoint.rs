@@ -12,7 +12,7 @@ use crate::endpoint::http::{HttpTarget, SigV4Settings};
 use crate::endpoint::sagemaker::SageMakerTarget;
 use crate::endpoint::signature::SigningScope;
 use crate::endpoint::target::Target;
-use crate::endpoint::url::EndpointUrl;
+use crate::endpoint::url::{EndpointUrl, is_unencrypted};
 
 mod values;
 
@@ -27,7 +27,39 @@ const URL_ONLY: [super::Variable; 5] = [
     ENDPOINT_HEADERS,
 ];
 
+/// The variables of the AWS SDK with the URLs of the services that get records or secrets.
+const SERVICE_URLS: [&str; 8] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME",
+    "AWS_ENDPOINT_URL_KINESIS",
+    "AWS_ENDPOINT_URL_FIREHOSE",
+    "AWS_ENDPOINT_URL_SQS",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "AWS_ENDPOINT_URL_STS",
+];
+
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
+    /// Checks the URLs of AWS services, which the AWS SDK reads.
+    pub(super) fn check_service_urls(&mut self) {
+        for name in SERVICE_URLS {
+            let is_unencrypted = (self.lookup)(name).is_some_and(|url| is_unencrypted(&url));
+            self.check_encryption(name, is_unencrypted);
+        }
+    }
+
+    /// Adds a fault if a URL is unencrypted and the settings do not allow it. Returns whether it may be used.
+    fn check_encryption(&mut self, setting: &str, is_unencrypted: bool) -> bool {
+        let is_refused = is_unencrypted && self.value(ENDPOINT_ALLOW_HTTP).is_none();
+        if is_refused {
+            self.faults.push(format!(
+                "{setting} would send every record unencrypted; allowed: https, http to this machine, or \
+                 ENDPOINT_ALLOW_HTTP=1 if the network is trusted"
+            ));
+        }
+        !is_refused
+    }
+
     /// Reads the endpoint, by its name or by its URL.
     pub(super) fn target(&mut self) -> Option<Target> {
         let (name, url) = (self.value(ENDPOINT_NAME), self.value(ENDPOINT_URL));
@@ -127,14 +159,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 format!("ENDPOINT_URL={shown:?} is SageMaker itself; allowed: the endpoint's name in ENDPOINT_NAME");
             return self.fail(fault);
         }
-        if url.is_unencrypted() && self.value(ENDPOINT_ALLOW_HTTP).is_none() {
-            let fault = format!(
-                "ENDPOINT_URL={shown:?} would send every record unencrypted; allowed: https, http to this machine, or \
-                 ENDPOINT_ALLOW_HTTP=1 if the network is trusted"
-            );
-            return self.fail(fault);
-        }
-        Some(url)
+        self.check_encryption(&format!("ENDPOINT_URL={shown:?}"), url.is_unencrypted())
+            .then_some(url)
     }
 
     /// Reads the settings for signatures of calls to the URL. `Some(None)` means that calls are not signed.

@@ -10,15 +10,15 @@ use serde_json::value::RawValue;
 
 use crate::inference::format::csv;
 use crate::inference::format::json_path::JsonPath;
-use crate::inference::format::lazy_json::{LazyJson, object};
+use crate::inference::format::lazy_json::{members, object, raw_value, text};
 use crate::inference::format::media_type::MediaType;
 use crate::inference::read_body;
 use crate::outcome::{ModelOutput, Rejection, RejectionKind};
 
-/// The member for the model's output in a joined object.
-const OUTPUT_MEMBER: &str = "SageMakerOutput";
-/// The member for the record in a joined object, if the record is not a JSON object.
-const INPUT_MEMBER: &str = "SageMakerInput";
+/// The member for the model's output in a joined object, as a JSON string.
+const OUTPUT_MEMBER: &str = "\"SageMakerOutput\"";
+/// The member for the record in a joined object, if the record is not a JSON object, as a JSON string.
+const INPUT_MEMBER: &str = "\"SageMakerInput\"";
 
 /// Selects the part of a prediction that is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,25 +88,23 @@ impl Projection {
             return ModelOutput::Text(format!("{},{}", String::from_utf8_lossy(input), as_columns(output)));
         }
         let (input, output) = (as_json(&input), as_json(output));
-        let joined = match LazyJson::open(&input) {
-            LazyJson::Object(_, members) => {
-                let others = members.iter().map(|(name, value)| (name.as_ref(), *value));
-                let others = others.filter(|(name, _)| *name != OUTPUT_MEMBER);
-                object(others.chain([(OUTPUT_MEMBER, &*output)]))
-            }
-            LazyJson::Array(..) | LazyJson::Scalar(_) => {
-                object([(INPUT_MEMBER, &*input), (OUTPUT_MEMBER, &*output)].into_iter())
-            }
+        let output = (OUTPUT_MEMBER, output.get());
+        let joined = if input.get().trim_ascii_start().starts_with('{') {
+            let own = OUTPUT_MEMBER.trim_matches('"');
+            let others = members(input.get()).filter(|(name, _)| text(name).as_deref() != Some(own));
+            object(others.chain([output]))
+        } else {
+            object([(INPUT_MEMBER, input.get()), output].into_iter())
         };
-        ModelOutput::Json(joined.expect("the object has at least the output"))
+        ModelOutput::Json(raw_value(joined.expect("the object has at least the output")))
     }
 
     fn filter(&self, joined: &ModelOutput) -> Result<ModelOutput, Rejection> {
         let path = &self.output_filter;
         let found = match joined {
             ModelOutput::Json(json) => path
-                .select(&LazyJson::open(json))
-                .map(|found| ModelOutput::Json(found.into_owned())),
+                .select(json)
+                .map(|found| ModelOutput::Json(raw_value(found.into_owned()))),
             ModelOutput::Text(text) => path.select_columns(text).map(ModelOutput::Text),
             ModelOutput::Bytes(_) => None,
         };
@@ -122,10 +120,10 @@ impl Projection {
     }
 }
 
-fn as_json(value: &ModelOutput) -> Box<RawValue> {
-    let string = |text: &str| serde_json::value::to_raw_value(text).expect("text is JSON");
+fn as_json(value: &ModelOutput) -> Cow<'_, RawValue> {
+    let string = |text: &str| Cow::Owned(serde_json::value::to_raw_value(text).expect("text is JSON"));
     match value {
-        ModelOutput::Json(json) => json.clone(),
+        ModelOutput::Json(json) => Cow::Borrowed(json),
         ModelOutput::Text(text) => string(text),
         ModelOutput::Bytes(bytes) => string(&BASE64.encode(bytes)),
     }

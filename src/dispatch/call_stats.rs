@@ -29,6 +29,8 @@ pub struct CallStats {
     pub timeouts: AtomicUsize,
     /// Requests that were split.
     pub splits: AtomicUsize,
+    /// Records of requests whose answers had the wrong number of predictions. Each record gets a call of its own.
+    pub miscounted_records: AtomicUsize,
     /// The latency of each answered attempt, in microseconds.
     latencies_us: Mutex<Vec<u32>>,
 }

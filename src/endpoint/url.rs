@@ -112,7 +112,7 @@ fn http_host(url: &str) -> Option<String> {
 }
 
 /// Returns whether calls to any valid URL leave this machine unencrypted.
-pub(super) fn is_unencrypted(url: &str) -> bool {
+pub fn is_unencrypted(url: &str) -> bool {
     http_host(url).is_some_and(|host| !is_loopback(&host))
 }
 

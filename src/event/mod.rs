@@ -32,10 +32,32 @@ use salvage::salvage;
 const KINESIS: &str = "aws:kinesis";
 /// The latest valid arrival time, in seconds since 1970: the end of the year 9999.
 const ARRIVAL_MAX_S: f64 = 253_402_300_799.0;
-/// The maximum number of member names in an error about an event that is not a Kinesis event.
-const LISTED_NAMES_MAX: usize = 10;
-/// The maximum length of each of these names, in characters.
-const LISTED_NAME_CHARS_MAX: usize = 50;
+/// The event sources of other AWS services. The log may show no other source, because it may be any text.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/lambda-services.html>
+const OTHER_SOURCES: [&str; 9] = [
+    "aws:codecommit",
+    "aws:dynamodb",
+    "aws:kafka",
+    "aws:mq",
+    "aws:rmq",
+    "aws:s3",
+    "aws:ses",
+    "aws:sns",
+    "aws:sqs",
+];
+/// Members that only events of one kind have, and this kind.
+const OTHER_EVENTS: [(&str, &str); 7] = [
+    ("awslogs", "an event of CloudWatch Logs"),
+    ("deliveryStreamArn", "an event of a Firehose transformation"),
+    ("detail-type", "an event of EventBridge"),
+    ("eventSource", "an event of Kafka or a message broker"),
+    ("key1", "the console's test event"),
+    (
+        "requestContext",
+        "a request of API Gateway, a load balancer or a function URL",
+    ),
+    ("Records", "an object whose \"Records\" are not a list"),
+];
 
 /// One invocation's event, borrowed from its JSON.
 #[derive(Debug)]
@@ -86,7 +108,7 @@ pub fn read(payload: &[u8]) -> Result<Event<'_>, NotKinesis> {
     };
     // Serde would also read the struct from an array.
     if !payload.trim_ascii_start().starts_with('{') {
-        let received = describe(payload);
+        let received = describe(payload).to_owned();
         return Err(NotKinesis { received });
     }
     fast_path::read(payload).map_or_else(|| read_one_by_one(payload), Ok)
@@ -95,7 +117,7 @@ pub fn read(payload: &[u8]) -> Result<Event<'_>, NotKinesis> {
 fn read_one_by_one(payload: &str) -> Result<Event<'_>, NotKinesis> {
     let Ok(event) = serde_json::from_str::<EventEnvelope<'_>>(payload) else {
         return Err(NotKinesis {
-            received: describe(payload),
+            received: describe(payload).to_owned(),
         });
     };
     let entries = event
@@ -103,7 +125,7 @@ fn read_one_by_one(payload: &str) -> Result<Event<'_>, NotKinesis> {
         .and_then(|records| serde_json::from_str::<Vec<&RawValue>>(records.get()).ok());
     let Some(entries) = entries else {
         return Err(NotKinesis {
-            received: describe(payload),
+            received: describe(payload).to_owned(),
         });
     };
     let stream_arn = entries.iter().find_map(|entry| stream_arn(entry));
@@ -135,7 +157,7 @@ fn read_one_by_one(payload: &str) -> Result<Event<'_>, NotKinesis> {
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
     Kinesis,
-    Other(String),
+    Other(&'static str),
     Unknown,
 }
 
@@ -146,7 +168,10 @@ impl Source {
             KINESIS => Self::Kinesis,
             "" if has_kinesis => Self::Kinesis,
             "" => Self::Unknown,
-            other => Self::Other(shorten(other)),
+            other => {
+                let known = OTHER_SOURCES.into_iter().find(|known| *known == other);
+                Self::Other(known.unwrap_or("another source"))
+            }
         }
     }
 }
@@ -267,28 +292,19 @@ fn empty_state<'e>() -> Cow<'e, RawValue> {
     Cow::Owned(RawValue::from_string("{}".to_owned()).expect("{} is JSON"))
 }
 
-/// Describes a payload by the names of its members. Their values must not appear in the log.
-fn describe(payload: &str) -> String {
+/// Describes a payload without any part of it, because the description is logged.
+fn describe(payload: &str) -> &'static str {
     match serde_json::from_str(payload) {
         Ok(serde_json::Value::Object(members)) => {
-            let names: Vec<_> = members
-                .keys()
-                .take(LISTED_NAMES_MAX)
-                .map(|name| shorten(name))
-                .collect();
-            let more = if members.len() > LISTED_NAMES_MAX { ", …" } else { "" };
-            format!("an object with the members [{}{more}]", names.join(", "))
+            let known = OTHER_EVENTS.into_iter().find(|(name, _)| members.contains_key(*name));
+            known.map_or("an object without \"Records\"", |(_, event)| event)
         }
-        Ok(serde_json::Value::Array(_)) => "an array".to_owned(),
-        Ok(serde_json::Value::String(_)) => "a string".to_owned(),
-        Ok(serde_json::Value::Null) => "null".to_owned(),
-        Ok(serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => "a number or a boolean".to_owned(),
-        Err(_) => "invalid JSON, or JSON that is nested too deep".to_owned(),
+        Ok(serde_json::Value::Array(_)) => "an array",
+        Ok(serde_json::Value::String(_)) => "a string",
+        Ok(serde_json::Value::Null) => "null",
+        Ok(serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => "a number or a boolean",
+        Err(_) => "invalid JSON, or JSON that is nested too deep",
     }
-}
-
-fn shorten(name: &str) -> String {
-    name.chars().take(LISTED_NAME_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -413,10 +429,12 @@ mod tests {
     #[test]
     fn an_event_from_another_source_is_described_in_the_error() {
         for (payload, expected) in [
+            (r#"{"key1":"secret","key2":"v","key3":"v"}"#, "the console's test event"),
             (
-                r#"{"key1":"secret","key2":"v","key3":"v"}"#,
-                "members [key1, key2, key3]",
+                r#"{"version":"0","detail-type":"secret","source":"secret","detail":{}}"#,
+                "an event of EventBridge",
             ),
+            (r#"{"secret":1}"#, "an object without \"Records\""),
             (
                 r#"{"Records":[{"eventSource":"aws:sqs","body":"secret"}]}"#,
                 "from aws:sqs",
@@ -425,8 +443,13 @@ mod tests {
                 r#"{"Records":[{"eventSource":"aws:dynamodb","dynamodb":{}}]}"#,
                 "from aws:dynamodb",
             ),
-            (r#"{"Records":[{"foo":1}]}"#, "without \"eventSource\""),
-            (r#"{"Records":"secret"}"#, "members [Records]"),
+            (
+                r#"{"Records":[{"EventSource":"aws:sns","Sns":{"Message":"secret"}}]}"#,
+                "from aws:sns",
+            ),
+            (r#"{"Records":[{"eventSource":"secret"}]}"#, "from another source"),
+            (r#"{"Records":[{"secret":1}]}"#, "without \"eventSource\""),
+            (r#"{"Records":"secret"}"#, "are not a list"),
             (r"[1]", "an array"),
             ("{\"secret", "invalid JSON"),
             ("\"secret\"", "a string"),

@@ -13,7 +13,8 @@ use super::{KinesisRecord, Source, broken_record, non_empty};
 struct BrokenEnvelope<'e> {
     #[serde(borrow, rename = "eventID")]
     event_id: Option<&'e RawValue>,
-    #[serde(borrow, rename = "eventSource")]
+    // SNS begins the name with a capital letter.
+    #[serde(borrow, rename = "eventSource", alias = "EventSource")]
     event_source: Option<&'e RawValue>,
     #[serde(borrow)]
     kinesis: Option<&'e RawValue>,

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::format::csv;
 use super::format::json_path::{JsonPath, PathTree};
-use super::format::lazy_json::{LazyJson, array, on_one_line};
+use super::format::lazy_json::{array, on_one_line};
 use super::format::media_type::MediaType;
 use crate::outcome::{Rejection, RejectionKind};
 
@@ -56,7 +56,7 @@ impl InputSpec {
                 record,
             )
         } else {
-            Document::Json(LazyJson::open(parse_json(record)?), record)
+            Document::Json(parse_json(record)?, record)
         };
         let target_model = self.target_model.as_ref().map(|path| record.target_model(path));
         let data = if self.features.is_empty() {
@@ -102,7 +102,7 @@ fn parse_json(record: &[u8]) -> Result<&RawValue, Rejection> {
 
 /// A parsed record, with its original bytes.
 enum Document<'r> {
-    Json(LazyJson<'r>, &'r Bytes),
+    Json(&'r RawValue, &'r Bytes),
     Csv(&'r str, &'r Bytes),
 }
 
@@ -110,7 +110,7 @@ impl Document<'_> {
     fn filtered(&self, path: &JsonPath) -> Result<Bytes, Rejection> {
         let found = match self {
             Self::Json(_, record) | Self::Csv(_, record) if path.is_identity() => return Ok((*record).clone()),
-            Self::Json(json, _) => path.select(json).map(|found| found.get().to_owned()),
+            Self::Json(json, _) => path.select(json).map(Cow::into_owned),
             Self::Csv(row, _) => path.select_columns(row),
         };
         found
@@ -134,14 +134,12 @@ impl Document<'_> {
         let values = values.map(|value| value.map(|(_, value)| Cow::Borrowed(value)));
         let values = values.collect::<Result<Vec<_>, _>>()?;
         let array = array(values.into_iter()).expect("FEATURES has at least one JSONPath");
-        Ok(array.get().to_owned().into())
+        Ok(array.into())
     }
 
     fn target_model(&self, path: &JsonPath) -> Result<Arc<str>, Rejection> {
         let found = match self {
-            Self::Json(json, _) => path
-                .select(json)
-                .and_then(|found| serde_json::from_str(found.get()).ok()),
+            Self::Json(json, _) => path.select(json).and_then(|found| serde_json::from_str(&found).ok()),
             Self::Csv(row, _) => path.columns(row).and_then(|mut columns| {
                 let column = columns.next()?.into_owned();
                 String::from_utf8(column).ok()
@@ -160,8 +158,8 @@ impl Document<'_> {
 
 /// Returns a value as a CSV column. Models read columns as numbers, so true and false become 1 and 0, and null is
 /// empty.
-fn column(path: &JsonPath, value: &RawValue) -> Result<String, Rejection> {
-    match value.get() {
+fn column(path: &JsonPath, value: &str) -> Result<String, Rejection> {
+    match value {
         "null" => Ok(String::new()),
         "true" => Ok("1".to_owned()),
         "false" => Ok("0".to_owned()),

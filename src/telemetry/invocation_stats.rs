@@ -36,6 +36,8 @@ pub struct InvocationStats {
     pub timeouts: usize,
     /// The number of requests that were split.
     pub splits: usize,
+    /// The number of records in requests whose answers had the wrong number of predictions.
+    pub miscounted_records: usize,
     /// The duration of each answered attempt, in microseconds, in no particular order.
     pub latencies_us: Vec<u32>,
     /// The limit of calls in flight.
@@ -106,6 +108,7 @@ impl InvocationStats {
             throttles: count(&call_stats.throttles),
             timeouts: count(&call_stats.timeouts),
             splits: count(&call_stats.splits),
+            miscounted_records: count(&call_stats.miscounted_records),
             latencies_us: call_stats.latencies_us(),
             ..Self::default()
         }

@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal as _, stderr};
 use std::panic;
+use std::sync::Mutex;
 
 use lambda_runtime::tracing::subscriber::filter::{EnvFilter, LevelFilter};
 use lambda_runtime::tracing::subscriber::layer::{Layer, SubscriberExt as _};
@@ -10,6 +11,8 @@ use lambda_runtime::tracing::subscriber::registry::LookupSpan;
 use lambda_runtime::tracing::subscriber::util::SubscriberInitExt as _;
 use lambda_runtime::tracing::subscriber::{fmt, registry};
 use tracing::Subscriber;
+
+use super::log_writer::LogWriter;
 
 /// Sends logs to standard error, as set by `AWS_LAMBDA_LOG_FORMAT` and `AWS_LAMBDA_LOG_LEVEL`, or by `RUST_LOG` if
 /// Lambda sets no level. Logs only the location of a panic, because its message may quote a record. `lookup` reads the
@@ -41,7 +44,9 @@ fn layer<S>(is_json: bool) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
 {
-    let log = fmt::layer().with_writer(stderr).with_target(false);
+    let log = fmt::layer()
+        .with_writer(Mutex::new(LogWriter::new(stderr())))
+        .with_target(false);
     if is_json {
         // With a timestamp: Lambda treats a line without one as a line of level INFO.
         log.json().flatten_event(true).with_current_span(false).boxed()

@@ -5,6 +5,7 @@
 pub mod emf;
 mod histogram;
 pub mod invocation_stats;
+mod log_writer;
 pub mod logs;
 pub mod metric;
 mod metric_value;

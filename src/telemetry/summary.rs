@@ -5,6 +5,7 @@
 use tracing::{error, info, warn};
 
 use super::invocation_stats::InvocationStats;
+use super::log_writer::lost_lines;
 use crate::delivery::Progress;
 use crate::event::Batch;
 use crate::outcome::{Failure, FaultKind, Outcome};
@@ -16,6 +17,16 @@ const REASONS_MAX: usize = 10;
 pub fn log_summary(batch: &Batch<'_>, progress: &Progress<'_>, stats: &InvocationStats) {
     for (kind, records) in &stats.delivered.rejected {
         warn!(reason = ?kind, records, "rejected");
+    }
+    let lost = lost_lines();
+    if lost > 0 {
+        warn!(lines = lost, "log lines were lost, because nobody read standard error");
+    }
+    if stats.miscounted_records > 0 {
+        warn!(
+            records = stats.miscounted_records,
+            "the number of predictions differs from the number of records: the endpoint was called for each record"
+        );
     }
     log_failures(batch, progress);
     let (user_records, predicted, rejected, failed) = (

@@ -62,7 +62,7 @@ async fn the_deadline_is_unknown() {
 
 #[tokio::test]
 async fn the_function_responds_in_time_although_nobody_reads_its_output() {
-    let fifo = Fifo::new().await;
+    let fifo = Fifo::new("output").await;
     let mut options = options(&[]);
     let binary = env!("CARGO_BIN_EXE_instream");
     options.program = Some(Program::Shell(format!("{binary} >{}", fifo.path.display())));
@@ -79,22 +79,46 @@ async fn the_function_responds_in_time_although_nobody_reads_its_output() {
     function.stop().await;
 }
 
+#[tokio::test]
+async fn the_function_responds_although_nobody_reads_its_log() {
+    let fifo = Fifo::new("log").await;
+    let mut options = options(&[]);
+    let binary = env!("CARGO_BIN_EXE_instream");
+    options.program = Some(Program::Shell(format!("{binary} 2>{}", fifo.path.display())));
+    let setup = Setup::new(options).await.unwrap();
+    let function = Function::start(&setup.launch).await.unwrap();
+    let record = StreamRecord::from_line(1, RECORD, 0);
+    for _ in 0..2 {
+        let result = function
+            .invoke_within(stream::event([&record]), Duration::from_secs(20))
+            .await;
+        assert_eq!(result, InvocationResult::Response(r#"{"batchItemFailures":[]}"#.into()));
+    }
+    // The lines that waited are written as soon as there is a reader.
+    let mut log = Vec::new();
+    while log.windows(14).filter(|text| text == b"batch finished").count() < 2 {
+        fifo.reader.readable().await.unwrap();
+        _ = fifo.reader.try_read_buf(&mut log);
+    }
+    function.stop().await;
+}
+
 /// A named pipe that is full and that nobody reads. Dropping it deletes it.
 struct Fifo {
     path: PathBuf,
-    _reader: pipe::Receiver,
+    reader: pipe::Receiver,
 }
 
 impl Fifo {
-    async fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("instream-fifo-{}", std::process::id()));
+    async fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("instream-{name}-{}", std::process::id()));
         _ = std::fs::remove_file(&path);
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
         let reader = pipe::OpenOptions::new().open_receiver(&path).unwrap();
         let writer = pipe::OpenOptions::new().open_sender(&path).unwrap();
         writer.writable().await.unwrap();
         while writer.try_write(&[b'\n'; 1]).is_ok() {}
-        Self { path, _reader: reader }
+        Self { path, reader }
     }
 }
 

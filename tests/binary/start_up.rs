@@ -68,6 +68,18 @@ async fn sending_records_unencrypted_has_to_be_allowed_and_is_logged() {
     }
 }
 
+#[tokio::test]
+async fn a_destination_on_another_machine_has_to_be_encrypted() {
+    for service in ["KINESIS", "FIREHOSE", "SQS", "S3", "SECRETS_MANAGER", "STS"] {
+        let mut setup = Setup::new(options(&[])).await.unwrap();
+        let url = (format!("AWS_ENDPOINT_URL_{service}"), "http://192.0.2.1".to_owned());
+        setup.launch.environment.extend([url.clone()]);
+        let error = Function::start(&setup.launch).await.unwrap_err().to_string();
+        let expected = format!("{} would send every record unencrypted; allowed: https", url.0);
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
 async fn an_unencrypted_endpoint_has_to_be_allowed_and_is_logged(setting: &str) {
     let mut setup = Setup::new(options(&[])).await.unwrap();
     setup.launch.environment.remove("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME");

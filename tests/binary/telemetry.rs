@@ -149,26 +149,60 @@ async fn records_that_fail_for_the_same_reason_share_a_line() {
 }
 
 #[tokio::test]
-async fn every_call_carries_the_trace_of_its_invocation() {
+async fn answers_with_the_wrong_number_of_predictions_are_logged_once() {
+    // The endpoint answers 1 to every request. That is a prediction only for a request with one record.
+    let (url, _received) = answering_one().await;
+    let settings = [
+        &AS_LAMBDA[..],
+        &[("BATCH_STRATEGY", "MultiRecord"), ("MAX_RECORDS_PER_REQUEST", "2")],
+    ];
+    let mut setup = Setup::new(options(&settings.concat())).await.unwrap();
+    setup.launch.environment.extend([url]);
+    let function = Function::start(&setup.launch).await.unwrap();
+    let event = std::fs::read(repository("events/five.json")).unwrap();
+    let result = function.invoke(Bytes::from(event)).await;
+    assert_eq!(result, InvocationResult::Response(r#"{"batchItemFailures":[]}"#.into()));
+    function.stop().await;
+    drop(setup.launch);
+    let mut records = Vec::new();
+    while let Some(line) = setup.lines.recv().await {
+        let Line::Log(line) = line else { continue };
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let is_about_counts = line["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("the number of predictions differs");
+        records.extend(is_about_counts.then(|| line["records"].clone()));
+    }
+    assert_eq!(records, [4]);
+}
+
+/// Returns the setting for an endpoint that answers 1 to every request, and the heads of the requests.
+async fn answering_one() -> ((String, String), mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (sender, mut received) = mpsc::unbounded_channel();
+    let (sender, received) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
             let sender = sender.clone();
             tokio::spawn(async move {
                 let mut connection = BufReader::new(connection);
                 while let Some((head, _)) = read_request(&mut connection).await {
-                    sender.send(head).unwrap();
+                    _ = sender.send(head);
                     let response = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1";
                     connection.write_all(response).await.unwrap();
                 }
             });
         }
     });
+    (("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned(), url), received)
+}
+
+#[tokio::test]
+async fn every_call_carries_the_trace_of_its_invocation() {
+    let (url, mut received) = answering_one().await;
     let mut setup = Setup::new(options(&[])).await.unwrap();
-    let name = "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME".to_owned();
-    setup.launch.environment.extend([(name, url)]);
+    setup.launch.environment.extend([url]);
     let function = Function::start(&setup.launch).await.unwrap();
     let event = std::fs::read(repository("events/five.json")).unwrap();
     let result = function.invoke(Bytes::from(event)).await;

@@ -8,7 +8,7 @@ use std::io;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::inference::format::lazy_json::LazyJson;
+use crate::inference::format::lazy_json::member;
 
 #[cfg(any(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs"))]
 mod batch_put;
@@ -189,7 +189,7 @@ impl Destination {
     pub fn json_refusal(&self, json: &RawValue) -> Option<&'static str> {
         let is_log = matches!(self, Self::Stdout(_));
         // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-        let is_metrics = || LazyJson::open(json).member("_aws").is_some();
+        let is_metrics = || member(json.get(), "_aws").is_some();
         (is_log && is_metrics()).then_some("CloudWatch would read it as metrics, because it has the member _aws")
     }
 

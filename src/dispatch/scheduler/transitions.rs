@@ -1,10 +1,10 @@
 //! The reactions to a finished call: a retry, an accusation, or outcomes.
 
 use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
 
 use super::{CallTarget, FinishedCall, PendingRequest, Scheduler, failed};
 use crate::dispatch::attempt::RecordOutputs;
@@ -86,10 +86,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
             }
             RecordOutputs::CountMismatch => {
                 let records = request.records().len();
-                warn!(
-                    records,
-                    "the number of predictions differs from the number of records: calling the endpoint for each record"
-                );
+                self.stats.miscounted_records.fetch_add(records, Ordering::Relaxed);
                 for single in request.split_each() {
                     let index = self.add(single);
                     self.ready.push(Reverse(index));

@@ -13,14 +13,12 @@
 //! value.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::Range;
 
 use serde_json::value::RawValue;
 
 use super::csv;
-use super::lazy_json::{LazyJson, array, object};
+use super::lazy_json::{array, elements, member, members, object, text, values};
 
 mod parse;
 mod tree;
@@ -64,30 +62,19 @@ impl JsonPath {
 
     /// Returns the selected part of the document, in its own shape or in the shape that the path gives it. Returns
     /// `None` if the path finds nothing.
-    pub fn select<'j>(&self, document: &LazyJson<'j>) -> Option<Cow<'j, RawValue>> {
-        select(&self.steps, document)
+    pub fn select<'j>(&self, document: &'j RawValue) -> Option<Cow<'j, str>> {
+        select(&self.steps, document.get())
     }
 
     /// Returns the selected columns of a CSV row, without their quotes. Returns `None` if the path selects none, or if
     /// `row` is not a single CSV row. Only columns that are selected by their own number take memory.
     pub fn columns<'r>(&self, row: &'r str) -> Option<impl Iterator<Item = csv::Column<'r>> + use<'r>> {
         let row = csv::trim_line_break(row.as_bytes());
+        csv::count_columns(row)?;
         let step = self.steps.first().unwrap_or(&Step::All);
-        let (range, numbers) = step.indexes(csv::count_columns(row)?);
-        if !self.is_column_path() || range.is_empty() && numbers.is_empty() {
-            return None;
-        }
-        let columns = || csv::columns(row).flatten();
-        let mut rest = columns().enumerate();
-        let in_order: BTreeSet<_> = numbers.iter().copied().collect();
-        let found = in_order
-            .into_iter()
-            .map_while(|number| rest.by_ref().find(|(index, _)| *index == number));
-        let found: BTreeMap<_, _> = found.collect();
-        let numbered = numbers
-            .into_iter()
-            .filter_map(move |number| found.get(&number).cloned());
-        Some(columns().skip(range.start).take(range.len()).chain(numbered))
+        let mut selected = step.items(move || csv::columns(row).flatten()).peekable();
+        selected.peek()?;
+        self.is_column_path().then_some(selected)
     }
 
     /// Returns a CSV row of the selected [`columns`](Self::columns).
@@ -102,57 +89,84 @@ impl fmt::Display for JsonPath {
     }
 }
 
-fn select<'j>(steps: &[Step], json: &LazyJson<'j>) -> Option<Cow<'j, RawValue>> {
+fn select<'j>(steps: &[Step], json: &'j str) -> Option<Cow<'j, str>> {
     let Some((step, rest)) = steps.split_first() else {
-        return Some(Cow::Borrowed(json.raw()));
+        return Some(Cow::Borrowed(json));
     };
-    let select_rest = |value: &'j RawValue| match rest {
-        [] => Some(Cow::Borrowed(value)),
-        _ => select(rest, &LazyJson::open(value)),
-    };
-    match (step, json) {
-        (Step::Member(name), _) => select_rest(json.member(name)?),
-        (Step::Members(names), _) => {
-            let found = names
-                .iter()
-                .filter_map(|name| Some((name.as_str(), json.member(name)?)));
-            object(found).map(Cow::Owned)
+    let select_rest = |value| select(rest, value);
+    match step {
+        Step::Member(name) => select_rest(member(json, name)?),
+        Step::Members(names) => {
+            let mut found = vec![None; names.len()];
+            for (own, value) in members(json) {
+                let name = text(own);
+                for (wanted, found) in names.iter().zip(&mut found) {
+                    if name.as_deref() == Some(wanted.as_str()) {
+                        *found = Some((own, value));
+                    }
+                }
+            }
+            object(found.into_iter().flatten()).map(Cow::Owned)
         }
-        (Step::Element(_), LazyJson::Array(_, elements)) => {
-            let (_, numbers) = step.indexes(elements.len());
-            select_rest(elements.get(*numbers.first()?)?)
+        Step::Element(_) => select_rest(step.items(|| elements(json)).next()?),
+        Step::Elements(_) | Step::Slice(..) => {
+            let selected = step.items(|| elements(json));
+            array(selected.filter_map(select_rest)).map(Cow::Owned)
         }
-        (Step::Elements(_) | Step::Slice(..), LazyJson::Array(_, elements)) => {
-            let (range, numbers) = step.indexes(elements.len());
-            let selected = range.chain(numbers).filter_map(|index| elements.get(index));
-            array(selected.filter_map(|element| select_rest(element))).map(Cow::Owned)
-        }
-        (Step::All, _) => array(json.values().filter_map(select_rest)).map(Cow::Owned),
-        (Step::Element(_) | Step::Elements(_) | Step::Slice(..), _) => None,
+        Step::All => array(values(json).filter_map(select_rest)).map(Cow::Owned),
     }
 }
 
 impl Step {
-    /// Returns the indexes that the step selects in a list of `count` elements, without those that do not exist. They
-    /// are a range or single numbers.
-    fn indexes(&self, count: usize) -> (Range<usize>, Vec<usize>) {
-        match self {
-            Self::Element(number) => (0..0, index(*number, count).into_iter().collect()),
-            Self::Elements(numbers) => (
-                0..0,
-                numbers.iter().filter_map(|number| index(*number, count)).collect(),
-            ),
+    /// Returns the items of a list that the step selects. Only items that are selected by their own number take memory.
+    fn items<T: Clone, I: Iterator<Item = T>, F: Fn() -> I>(&self, items: F) -> impl Iterator<Item = T> + use<T, I, F> {
+        let (range, numbers) = match self {
+            Self::Element(number) => (0..0, std::slice::from_ref(number)),
+            Self::Elements(numbers) => (0..0, numbers.as_slice()),
             Self::Slice(start, end) => {
-                let bound = |number: Option<i64>, default| match number {
-                    None => default,
-                    // A bound before the first element is moved to the first element.
-                    Some(number) => from_start(number, count).unwrap_or(0).min(count),
-                };
-                (bound(*start, 0)..bound(*end, count), Vec::new())
+                let count = count(&items, [start, end].into_iter().flatten());
+                // A bound before the first element is moved to the first element.
+                let bound = |number: &i64| from_start(*number, count).unwrap_or(0);
+                let start = start.as_ref().map_or(0, bound);
+                (start..end.as_ref().map_or(count, bound), [].as_slice())
             }
-            Self::All => (0..count, Vec::new()),
-            Self::Member(_) | Self::Members(_) => (0..0, Vec::new()),
+            Self::All => (0..usize::MAX, [].as_slice()),
+            Self::Member(_) | Self::Members(_) => (0..0, [].as_slice()),
+        };
+        let numbered = pick(&items, numbers.iter());
+        let in_range = items().skip(range.start).take(range.len());
+        in_range.chain(numbered.into_iter().flatten())
+    }
+}
+
+/// Returns the item with each of these numbers, in the order of the numbers.
+fn pick<'n, T: Clone, I: Iterator<Item = T>>(
+    items: impl Fn() -> I,
+    numbers: impl Iterator<Item = &'n i64> + Clone,
+) -> Vec<Option<T>> {
+    let count = count(&items, numbers.clone());
+    let mut indexes: Vec<_> = numbers.map(|number| index(*number, count)).zip(0..).collect();
+    let mut picked = vec![None; indexes.len()];
+    indexes.sort_unstable();
+    let mut rest = items().enumerate();
+    let mut current = None;
+    for (index, place) in indexes.into_iter().filter_map(|(index, place)| Some((index?, place))) {
+        if current.as_ref().is_none_or(|(at, _)| *at < index) {
+            current = rest.find(|(at, _)| *at == index);
         }
+        if let Some(picked) = picked.get_mut(place) {
+            *picked = current.as_ref().map(|(_, item)| T::clone(item));
+        }
+    }
+    picked
+}
+
+/// Returns the number of items, or a number that is larger if no number is counted from the end.
+fn count<'n, I: Iterator>(items: impl Fn() -> I, mut numbers: impl Iterator<Item = &'n i64>) -> usize {
+    if numbers.any(|number| *number < 0) {
+        items().count()
+    } else {
+        usize::MAX
     }
 }
 
@@ -214,10 +228,10 @@ mod tests {
             ("$.amount.x", None),
             ("$.amount.*", None),
         ] {
-            let found = path(text).select(&LazyJson::open(raw));
-            assert_eq!(found.as_deref().map(RawValue::get), expected, "{text}");
+            let found = path(text).select(raw);
+            assert_eq!(found.as_deref(), expected, "{text}");
         }
-        assert_eq!(path("$").select(&LazyJson::open(raw)).unwrap().get(), RECORD);
+        assert_eq!(path("$").select(raw).unwrap(), RECORD);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Several paths that are evaluated together, so that each object and array on the way is parsed once.
+//! Several paths that are evaluated together, so that each object and array on the way is read once.
 
 use serde_json::value::RawValue;
 
-use super::{JsonPath, Step, index};
-use crate::inference::format::lazy_json::LazyJson;
+use super::{JsonPath, Step, pick};
+use crate::inference::format::lazy_json::{elements, members, text};
 
 /// The maximum number of paths. With the maximum number of steps of a path, it bounds the time for a record.
 const PATHS_MAX: usize = 1000;
@@ -49,10 +49,10 @@ impl PathTree {
     /// finds nothing.
     pub fn select<'t, 'j>(
         &'t self,
-        document: &LazyJson<'j>,
-    ) -> impl Iterator<Item = (&'t JsonPath, Option<&'j RawValue>)> + use<'t, 'j> {
+        document: &'j RawValue,
+    ) -> impl Iterator<Item = (&'t JsonPath, Option<&'j str>)> + use<'t, 'j> {
         let mut found = vec![None; self.paths.len()];
-        self.root.collect(document, &mut found);
+        self.root.collect(document.get(), &mut found);
         self.paths.iter().zip(found)
     }
 }
@@ -70,47 +70,35 @@ impl Node {
     }
 
     /// Sets the values of the paths that end here or below.
-    fn collect<'j>(&self, json: &LazyJson<'j>, found: &mut [Option<&'j RawValue>]) {
-        self.set(json.raw(), found);
-        match json {
-            LazyJson::Object(_, members) => {
-                // If several members have the same name, the last one is used.
-                let mut values = vec![None; self.members.len()];
-                for (name, value) in members {
-                    let index = self.members.binary_search_by(|(own, _)| own.as_str().cmp(name));
-                    if let Some(found) = index.ok().and_then(|index| values.get_mut(index)) {
-                        *found = Some(*value);
-                    }
-                }
-                for ((_, child), value) in self.members.iter().zip(values) {
-                    child.open(value, found);
-                }
-            }
-            LazyJson::Array(_, elements) => {
-                for (number, child) in &self.elements {
-                    let value = index(*number, elements.len()).and_then(|index| elements.get(index));
-                    child.open(value.copied(), found);
-                }
-            }
-            LazyJson::Scalar(_) => {}
-        }
-    }
-
-    /// Like [`collect`](Self::collect), with a value that is parsed only if paths lead into it.
-    fn open<'j>(&self, value: Option<&'j RawValue>, found: &mut [Option<&'j RawValue>]) {
-        let Some(value) = value else { return };
-        if self.members.is_empty() && self.elements.is_empty() {
-            self.set(value, found);
-        } else {
-            self.collect(&LazyJson::open(value), found);
-        }
-    }
-
-    fn set<'j>(&self, value: &'j RawValue, found: &mut [Option<&'j RawValue>]) {
+    fn collect<'j>(&self, json: &'j str, found: &mut [Option<&'j str>]) {
         for path in &self.ends {
             if let Some(found) = found.get_mut(*path) {
-                *found = Some(value);
+                *found = Some(json);
             }
+        }
+        if !self.members.is_empty() {
+            // If several members have the same name, the last one is used.
+            let mut values = vec![None; self.members.len()];
+            for (name, value) in members(json) {
+                let index = text(name).map(|name| self.members.binary_search_by(|(own, _)| own.as_str().cmp(&name)));
+                if let Some(found) = index.and_then(Result::ok).and_then(|index| values.get_mut(index)) {
+                    *found = Some(value);
+                }
+            }
+            collect_each(&self.members, values, found);
+        }
+        if !self.elements.is_empty() {
+            let values = pick(|| elements(json), self.elements.iter().map(|(number, _)| number));
+            collect_each(&self.elements, values, found);
+        }
+    }
+}
+
+/// Sets the values of the paths that go on with these children, which have these values.
+fn collect_each<'j, K>(children: &[(K, Node)], values: Vec<Option<&'j str>>, found: &mut [Option<&'j str>]) {
+    for ((_, child), value) in children.iter().zip(values) {
+        if let Some(value) = value {
+            child.collect(value, found);
         }
     }
 }
@@ -133,8 +121,8 @@ mod tests {
 
     fn selected<'j>(tree: &PathTree, document: &'j str) -> Vec<Option<&'j str>> {
         let raw: &RawValue = serde_json::from_str(document).unwrap();
-        let found = tree.select(&LazyJson::open(raw));
-        found.map(|(_, value)| value.map(RawValue::get)).collect()
+        let found = tree.select(raw);
+        found.map(|(_, value)| value).collect()
     }
 
     #[test]
@@ -187,9 +175,9 @@ mod tests {
         ) {
             let tree = PathTree::parse(&paths.join(",")).unwrap();
             let raw: &RawValue = serde_json::from_str(&document).unwrap();
-            for (path, found) in tree.select(&LazyJson::open(raw)) {
-                let alone = path.select(&LazyJson::open(raw));
-                prop_assert_eq!(found.map(RawValue::get), alone.as_deref().map(RawValue::get), "{}", path);
+            for (path, found) in tree.select(raw) {
+                let alone = path.select(raw);
+                prop_assert_eq!(found, alone.as_deref(), "{}", path);
             }
         }
     }
