@@ -16,10 +16,11 @@
 //! order. A module imports only modules above it in this list; `tests/modules.rs` checks that.
 //!
 //! - [`outcome`]: the shared vocabulary. How a record ends, why a call failed, what was predicted.
+//! - [`format`]: JSON, CSV, `JSONPath` and event patterns.
 //! - [`event`]: event bytes in, user records out. Reads, decompresses and de-aggregates each record by itself.
 //! - [`lambda`]: the contract with Lambda. The time of an invocation, the event's bytes, the response, the runtime.
 //! - [`endpoint`]: one call in, one response or fault out. `SageMaker` and HTTP, signatures, credentials, API keys.
-//! - [`inference`]: user records in, requests out; responses in, predictions out. JSON, CSV and `JSONPath`.
+//! - [`inference`]: user records in, requests out; responses in, predictions out.
 //! - [`dispatch`]: requests in, outcomes out. Capacity, timeout, retries, and whether the record or the endpoint is to
 //!   blame.
 //! - [`delivery`]: outcomes in, lines at their destinations out. The ordered prefix, and the memo for redeliveries.
@@ -38,12 +39,15 @@
 //! - In `ordered` mode, the delivered records are a prefix of the batch, in order. The response names the first record
 //!   that is not delivered. The outcomes of the records after it are remembered for the redelivery.
 //! - There are two seams: [`Endpoint`](endpoint::Endpoint) and [`Destination`](delivery::destination::Destination).
+//!
+//! [`format`]: crate::format
 
 pub mod config;
 pub mod delivery;
 pub mod dispatch;
 pub mod endpoint;
 pub mod event;
+pub mod format;
 pub mod handler;
 pub mod inference;
 pub mod lambda;

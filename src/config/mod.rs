@@ -13,7 +13,7 @@ use crate::delivery::{DestinationSetting, OutputFormat, OutputMode};
 use crate::dispatch::retry::RetryPolicy;
 use crate::endpoint::InvokeParameters;
 use crate::endpoint::target::Target;
-use crate::event::DecompressOptions;
+use crate::event::DecodeRules;
 use crate::inference::{InferenceRequest, RequestSpec};
 use crate::lambda::time_budget::TimeBudget;
 
@@ -58,8 +58,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// The division of an invocation's time.
     pub time_budget: TimeBudget,
-    /// The decompression of Kinesis records.
-    pub decompress: DecompressOptions,
+    /// The rules by which Kinesis records become user records.
+    pub decode: DecodeRules,
     /// The form of requests and the way to build them from records.
     pub requests: RequestSpec,
     /// The parts of a prediction and its record that are delivered.
@@ -134,7 +134,7 @@ impl Config {
         let content_type = reader.required(CONTENT_TYPE, header);
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
-        let decompress = reader.decompress();
+        let decode = reader.decode();
         let shape = reader.shape(content_type.as_deref());
         let target_model = shape.target_model.clone();
         let shape = shape.assemble();
@@ -170,7 +170,7 @@ impl Config {
                 call_timeout: Duration::from_millis(call_timeout_ms?),
                 retry: retry?,
                 time_budget: time_budget?,
-                decompress: decompress?,
+                decode: decode?,
                 requests,
                 projection,
                 memo_bytes: memo_bytes?,

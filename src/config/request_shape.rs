@@ -6,12 +6,14 @@ use super::header;
 use super::reader::{Reader, parse_whole_number};
 use super::variables::{
     BATCH_STRATEGY, COMPRESSION, CONTENT_TYPE, CSV_HEADER, DECOMPRESS_LIMIT_BYTES, FEATURES, INPUT_FILTER, JOIN_SOURCE,
-    MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, TARGET_MODEL, Variable,
+    MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, RECORD_PATTERN, SPLIT_PATH, SPLIT_TYPE, TARGET_MODEL,
+    Variable,
 };
 use crate::delivery::projection::Projection;
-use crate::event::DecompressOptions;
-use crate::inference::format::json_path::{JsonPath, PathTree};
-use crate::inference::format::media_type::MediaType;
+use crate::event::{DecodeRules, DecompressOptions, Split, SplitRules};
+use crate::format::json_path::{JsonPath, PathTree};
+use crate::format::media_type::MediaType;
+use crate::format::pattern::EventPattern;
 use crate::inference::{BodyTemplate, InputSpec, RequestSpec};
 
 /// The content types that the function can parse.
@@ -75,15 +77,40 @@ enum TargetModel {
 }
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    pub(super) fn decompress(&mut self) -> Option<DecompressOptions> {
+    pub(super) fn decode(&mut self) -> Option<DecodeRules> {
         let compression = self.required(COMPRESSION, Compression::parse);
         let limit_bytes = self.required(DECOMPRESS_LIMIT_BYTES, |value| {
             parse_whole_number(value, 1..=268_435_456)
         });
-        Some(DecompressOptions {
-            enabled: compression? == Compression::Auto,
-            limit_bytes: limit_bytes?,
+        let lines = self.required(SPLIT_TYPE, split_type);
+        let path = self.optional(SPLIT_PATH, |value| {
+            JsonPath::parse(value).filter(|path| path.names().is_some())
+        });
+        let pattern = self.pattern(RECORD_PATTERN);
+        if lines == Some(Some(Split::Lines)) && path.is_some() {
+            self.faults
+                .push("SPLIT_TYPE and SPLIT_PATH both split records; allowed: one of them".to_owned());
+        }
+        Some(DecodeRules {
+            decompress: DecompressOptions {
+                enabled: compression? == Compression::Auto,
+                limit_bytes: limit_bytes?,
+            },
+            split: SplitRules::new(path.map(Split::Elements).or(lines?), pattern),
         })
+    }
+
+    /// Reads an event pattern. Adds a fault that names the wrong part of it.
+    fn pattern(&mut self, variable: Variable) -> Option<EventPattern> {
+        let text = self.optional(variable, |value| Some(value.to_owned()))?;
+        match text.parse() {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                self.faults
+                    .push(format!("{}: {error}; allowed: {}", variable.name, variable.allowed));
+                None
+            }
+        }
     }
 
     /// Reads the shape of records, requests and predictions, as far as the settings are valid. Adds a fault for each
@@ -224,6 +251,16 @@ impl Shape {
             ));
         }
         faults
+    }
+}
+
+/// Parses the values of `SPLIT_TYPE`. `None` gives `Some(None)`.
+#[expect(clippy::option_option, reason = "the outer `None` is a value that is not allowed")]
+fn split_type(value: &str) -> Option<Option<Split>> {
+    match value {
+        "None" => Some(None),
+        "Line" => Some(Some(Split::Lines)),
+        _ => None,
     }
 }
 

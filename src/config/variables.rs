@@ -89,6 +89,9 @@ pub(super) const DECOMPRESS_LIMIT_BYTES: Variable = variable(
     Some("10485760"),
     "a whole number, 1–268435456",
 );
+pub(super) const SPLIT_TYPE: Variable = variable("SPLIT_TYPE", Some("None"), "None, Line");
+pub(super) const SPLIT_PATH: Variable = variable("SPLIT_PATH", None, "$ or a JSONPath of up to 32 names");
+pub(super) const RECORD_PATTERN: Variable = variable("RECORD_PATTERN", None, "an event pattern of EventBridge");
 pub(super) const CUSTOM_ATTRIBUTES: Variable = variable("CUSTOM_ATTRIBUTES", None, HEADER);
 pub(super) const TARGET_MODEL: Variable = variable(
     "TARGET_MODEL",
@@ -106,7 +109,7 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
 );
 
 /// All variables, in the order of the table in `docs/settings.md`.
-pub const VARIABLES: [Variable; 46] = [
+pub const VARIABLES: [Variable; 49] = [
     ENDPOINT_NAME,
     ENDPOINT_URL,
     ENDPOINT_AUTH,
@@ -146,6 +149,9 @@ pub const VARIABLES: [Variable; 46] = [
     OUTPUT_FILTER,
     COMPRESSION,
     DECOMPRESS_LIMIT_BYTES,
+    SPLIT_TYPE,
+    SPLIT_PATH,
+    RECORD_PATTERN,
     CUSTOM_ATTRIBUTES,
     TARGET_MODEL,
     TARGET_VARIANT,

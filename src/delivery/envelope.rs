@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::projection::Projected;
 use crate::event::{KinesisRecord, UserRecord};
-use crate::inference::format::lazy_json::on_one_line;
+use crate::format::lazy_json::on_one_line;
 use crate::inference::sha256;
 use crate::outcome::{ModelOutput, Rejection};
 
@@ -177,7 +177,8 @@ pub fn dead_letter(
     reason: &Rejection,
     bytes_max: usize,
 ) -> Option<String> {
-    let data = user_record.original.as_deref().map(Base64);
+    let payload = user_record.payload();
+    let data = payload.as_deref().map(Base64);
     let record_json = record.raw.filter(|_| data.is_none()).map(on_one_line);
     let body = DeadLetterBody {
         reason,
@@ -199,7 +200,8 @@ pub fn dead_letter_without_payload(
     bytes_max: usize,
 ) -> Option<String> {
     let entry = || record.raw.map_or("", RawValue::get).as_bytes();
-    let payload = user_record.original.as_deref().unwrap_or_else(entry);
+    let payload = user_record.payload();
+    let payload = payload.as_deref().unwrap_or_else(entry);
     let reason = &Rejection {
         kind: reason.kind,
         message: reason.message.chars().take(SHORT_MESSAGE_MAX).collect(),

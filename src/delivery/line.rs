@@ -71,7 +71,7 @@ impl LineBuilder<'_> {
         let text = self.text(record, user_record, outcome, has_payload)?;
         let (kind, destination) = match outcome {
             Outcome::Rejected(_) => (LineKind::DeadLetter, self.dead_letter),
-            Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered => {
+            Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered | Outcome::Skipped => {
                 (LineKind::Prediction, Some(self.output))
             }
         };

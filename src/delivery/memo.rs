@@ -97,6 +97,7 @@ impl Memo {
                     let prefix = prefixes.get(&user_record.record_index);
                     prefix.is_some_and(|(_, count)| user_record.sub_sequence_number < *count)
                 }),
+                Outcome::Skipped => true,
                 Outcome::Predicted(_) | Outcome::Rejected(_) => false,
             };
             if !is_useless && let Some(key) = key(batch, index) {
@@ -158,7 +159,7 @@ impl Entry {
 fn delivered_prefixes(batch: &Batch<'_>, outcomes: &[(usize, Outcome)]) -> BTreeMap<usize, (usize, u64)> {
     let mut prefixes = BTreeMap::new();
     for (index, outcome) in outcomes {
-        if let (Outcome::Delivered, Some(user_record)) = (outcome, batch.user_records.get(*index)) {
+        if let (Outcome::Delivered | Outcome::Skipped, Some(user_record)) = (outcome, batch.user_records.get(*index)) {
             let (_, count) = prefixes.entry(user_record.record_index).or_insert((*index, 0));
             *count += u64::from(user_record.sub_sequence_number == *count);
         }
@@ -193,7 +194,7 @@ pub(super) fn entry_size(outcome: &Outcome) -> usize {
         Outcome::Failed(Failure::Fault { fault, .. }) => {
             fault.summary.len() + fault.container_message.as_ref().map_or(0, String::len)
         }
-        Outcome::Failed(_) | Outcome::Delivered => 0,
+        Outcome::Failed(_) | Outcome::Delivered | Outcome::Skipped => 0,
     };
     ENTRY_OVERHEAD_BYTES + own
 }

@@ -116,7 +116,7 @@ impl<'b> Progress<'b> {
         match self.outcomes.get(index) {
             Some(Some(Outcome::Predicted(_))) => self.ready.push(index),
             Some(Some(Outcome::Rejected(_))) if !self.rules.is_rejected_unfinished => self.ready.push(index),
-            Some(Some(Outcome::Delivered)) => self.mark_delivered(index),
+            Some(Some(Outcome::Delivered | Outcome::Skipped)) => self.mark_delivered(index),
             Some(Some(Outcome::Rejected(_) | Outcome::Failed(_)) | None) | None => return false,
         }
         let size = self.size(index);

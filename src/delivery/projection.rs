@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::inference::format::csv;
-use crate::inference::format::json_path::JsonPath;
-use crate::inference::format::lazy_json::{members, object, raw_value, text};
-use crate::inference::format::media_type::MediaType;
+use crate::format::csv;
+use crate::format::json_path::JsonPath;
+use crate::format::lazy_json::{members, object, raw_value, text};
+use crate::format::media_type::MediaType;
 use crate::inference::read_body;
 use crate::outcome::{ModelOutput, Rejection, RejectionKind};
 

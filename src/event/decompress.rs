@@ -1,12 +1,13 @@
 //! Compressed bytes in, decompressed bytes out, up to a limit.
 //!
 //! Kinesis does not record whether data is compressed. So data that starts like a gzip member (RFC 1952) or a zstd
-//! frame (RFC 8878) is treated as compressed.
+//! frame (RFC 8878) is treated as compressed. The two bytes at the start of a zlib stream (RFC 1950) can be text. So
+//! zlib is recognized only by a whole stream with the right checksum.
 
 use std::io::{self, Read};
 
 use bytes::Bytes;
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 
 use crate::outcome::{Rejection, RejectionKind};
 
@@ -43,6 +44,7 @@ impl DecompressBudget {
     /// Returns a rejection if `data` is broken or truncated, if other bytes follow the compressed data, or if the
     /// result is larger than the rest of the budget.
     pub fn decompress(&mut self, data: &[u8]) -> Result<Option<Bytes>, Rejection> {
+        let mut after_zlib = data;
         let (name, decompressed) = if data.starts_with(GZIP_MAGIC) {
             ("gzip", self.read_limited(MultiGzDecoder::new(data)))
         } else if data.starts_with(ZSTD_MAGIC) {
@@ -50,6 +52,8 @@ impl DecompressBudget {
             let decompressed =
                 decoder.map_or_else(|error| (Vec::new(), Err(error)), |decoder| self.read_limited(decoder));
             ("zstd", decompressed)
+        } else if is_like_zlib(data) {
+            ("zlib", self.read_limited(ZlibDecoder::new(&mut after_zlib)))
         } else {
             return Ok(None);
         };
@@ -64,6 +68,9 @@ impl DecompressBudget {
             );
             let kind = RejectionKind::UnpackedTooLarge;
             return Err(Rejection { kind, message });
+        }
+        if name == "zlib" && (end.is_err() || !after_zlib.is_empty()) {
+            return Ok(None);
         }
         end.map_err(|error| Rejection {
             kind: RejectionKind::BrokenRecord,
@@ -83,6 +90,15 @@ impl DecompressBudget {
     }
 }
 
+/// Returns whether the first two bytes can be the header of a zlib stream: its compression method and window size, with
+/// check bits, and no preset dictionary.
+fn is_like_zlib(data: &[u8]) -> bool {
+    matches!(data, [method, flags, ..] if {
+        let header = u16::from_be_bytes([*method, *flags]);
+        method & 0x0F == 8 && method >> 4 <= 7 && flags & 0x20 == 0 && header.is_multiple_of(31)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use instream_local::packing::gzip;
@@ -95,6 +111,12 @@ mod tests {
 
     fn decompress(data: &[u8]) -> Result<Option<Bytes>, Rejection> {
         DecompressBudget::new(1000).decompress(data)
+    }
+
+    fn zlib(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, data).unwrap();
+        encoder.finish().unwrap()
     }
 
     type Compress = fn(&[u8]) -> Vec<u8>;
@@ -131,6 +153,28 @@ mod tests {
                 assert_eq!(rejection.kind, RejectionKind::BrokenRecord, "{rest:?}");
             }
         }
+    }
+
+    #[test]
+    fn only_a_whole_zlib_stream_is_decompressed() {
+        let compressed = zlib(b"{\"amount\":12.5,\"country\":\"DE\"}");
+        assert_eq!(
+            decompress(&compressed).unwrap().unwrap(),
+            &b"{\"amount\":12.5,\"country\":\"DE\"}"[..]
+        );
+        assert_eq!(decompress(&zlib(b"")).unwrap().unwrap(), &b""[..]);
+        for length in 0..compressed.len() {
+            assert_eq!(decompress(&compressed[..length]), Ok(None), "{length}");
+        }
+        let mut wrong_checksum = compressed.clone();
+        *wrong_checksum.last_mut().unwrap() ^= 1;
+        assert_eq!(decompress(&wrong_checksum), Ok(None));
+        assert_eq!(decompress(&[&compressed[..], b"\n"].concat()), Ok(None));
+        for text in [&b"x^2,1"[..], b"x\x9C", b"h\x81 text", b"8,1"] {
+            assert_eq!(decompress(text), Ok(None), "{text:?}");
+        }
+        let rejection = decompress(&zlib(&[7; 1001])).unwrap_err();
+        assert_eq!(rejection.kind, RejectionKind::UnpackedTooLarge);
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl<'e> WellFormedRecord<'e> {
             event_id: Some(non_empty(self.event_id)?),
             sequence_number: Some(non_empty(sequence_number)?),
             partition_key: non_empty(partition_key),
-            approximate_arrival_ms: approximate_arrival_timestamp.map(milliseconds).transpose().ok()?,
+            approximate_arrival_ms: approximate_arrival_timestamp.and_then(milliseconds),
             data: Ok(data),
             raw: None,
         })

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::decompress::DecompressBudget;
+use super::split::{Around, Part, SplitRules};
 use super::{KinesisRecord, Pace, kpl};
-use crate::outcome::{Failure, Outcome, Rejection, catch_panic};
+use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, catch_panic};
 
 /// The maximum size of a decoded batch, in multiples of `DECOMPRESS_LIMIT_BYTES`. Larger batches are handled in parts:
 /// the records beyond the maximum fail and are redelivered.
@@ -30,6 +31,8 @@ pub struct UserRecord {
     pub explicit_hash_key: Option<Arc<str>>,
     /// Its bytes as the producer wrote them, compressed or not. `None` if the bytes cannot be read from the event.
     pub original: Option<Bytes>,
+    /// The rest of its record, if it is an element of an array in it (`SPLIT_PATH`).
+    pub around: Option<Arc<Around>>,
     /// Its decompressed bytes, or the outcome of the record if it has none.
     pub data: Result<Bytes, Outcome>,
 }
@@ -41,6 +44,15 @@ pub struct DecompressOptions {
     pub enabled: bool,
     /// `DECOMPRESS_LIMIT_BYTES`: the maximum number of bytes that one Kinesis record may decompress to, 1–268,435,456.
     pub limit_bytes: usize,
+}
+
+/// The rules by which Kinesis records become user records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeRules {
+    /// The decompression.
+    pub decompress: DecompressOptions,
+    /// The splitting, and the records that are skipped.
+    pub split: SplitRules,
 }
 
 /// A decoded batch.
@@ -83,32 +95,41 @@ impl<'b> Batch<'b> {
 
 /// Decodes each Kinesis record into its user records, in batch order. A record that cannot be read becomes one user
 /// record with an outcome, because it needs an outcome too. So does each record after the end of the `pace`.
-pub async fn decode(records: &[KinesisRecord<'_>], options: DecompressOptions, pace: Pace) -> Vec<UserRecord> {
-    decode_with(records, options, pace, decode_record).await
+pub async fn decode(records: &[KinesisRecord<'_>], rules: &DecodeRules, pace: Pace) -> Vec<UserRecord> {
+    decode_with(records, rules, pace, decode_record).await
 }
 
-type DecodeRecord =
-    fn(usize, &KinesisRecord<'_>, Option<&mut DecompressBudget>, &mut Vec<UserRecord>) -> Result<(), Rejection>;
+type DecodeRecord = fn(usize, &KinesisRecord<'_>, &mut Unpacking<'_>, &mut Vec<UserRecord>) -> Result<(), Rejection>;
+
+/// The unpacking of one Kinesis record.
+struct Unpacking<'r> {
+    /// The bytes that it may decompress to. `None` if nothing is decompressed.
+    budget: Option<DecompressBudget>,
+    rules: &'r SplitRules,
+}
 
 async fn decode_with(
     records: &[KinesisRecord<'_>],
-    options: DecompressOptions,
+    rules: &DecodeRules,
     mut pace: Pace,
     decode_record: DecodeRecord,
 ) -> Vec<UserRecord> {
     let mut decoded = Vec::with_capacity(records.len());
-    let mut remaining = options.limit_bytes.saturating_mul(BATCH_LIMIT_FACTOR);
+    let limit_bytes = rules.decompress.limit_bytes;
+    let mut remaining = limit_bytes.saturating_mul(BATCH_LIMIT_FACTOR);
     let mut is_over = false;
     for (record_index, record) in records.iter().enumerate() {
         let before = decoded.len();
-        let mut budget = DecompressBudget::new(options.limit_bytes);
-        let enabled_budget = options.enabled.then_some(&mut budget);
+        let mut unpacking = Unpacking {
+            budget: rules.decompress.enabled.then(|| DecompressBudget::new(limit_bytes)),
+            rules: &rules.split,
+        };
         let result = if is_over {
             Err(Outcome::Failed(Failure::OutOfTime))
         } else if remaining == 0 {
             Err(Outcome::Failed(Failure::BatchTooLarge))
         } else {
-            let result = catch_panic(|| decode_record(record_index, record, enabled_budget, &mut decoded));
+            let result = catch_panic(|| decode_record(record_index, record, &mut unpacking, &mut decoded));
             result.and_then(|result| result.map_err(Outcome::from))
         };
         if let Err(outcome) = result {
@@ -116,40 +137,81 @@ async fn decode_with(
             decoded.push(UserRecord::not_aggregated(record_index, record, Err(outcome)));
         }
         let others = decoded.len().saturating_sub(before + 1);
-        remaining = remaining.saturating_sub(budget.used() + others * USER_RECORD_OVERHEAD_BYTES);
+        let used = unpacking.budget.map_or(0, |budget| budget.used());
+        remaining = remaining.saturating_sub(used + others * USER_RECORD_OVERHEAD_BYTES);
         is_over = is_over || pace.is_over().await;
     }
     decoded
 }
 
-/// Appends the user records of one Kinesis record to `decoded`. Decompresses only if there is a `budget`.
+/// Appends the user records of one Kinesis record to `decoded`.
 fn decode_record(
     record_index: usize,
     record: &KinesisRecord<'_>,
-    mut budget: Option<&mut DecompressBudget>,
+    unpacking: &mut Unpacking<'_>,
     decoded: &mut Vec<UserRecord>,
 ) -> Result<(), Rejection> {
     let original = record.data.clone()?;
-    let mut decompress = |data: &Bytes| {
-        let decompressed = budget.as_mut().map(|budget| budget.decompress(data)).transpose()?;
-        Ok(decompressed.flatten().unwrap_or_else(|| data.clone()))
-    };
-    let data = decompress(&original)?;
-    let Some(kpl_records) = kpl::deaggregate(&data)? else {
-        decoded.push(UserRecord::not_aggregated(record_index, record, Ok(data)));
-        return Ok(());
-    };
-    for (sub_sequence_number, it) in (0..).zip(kpl_records) {
+    let data = unpacking.decompress(&original)?;
+    let first = decoded.len();
+    let mut push = |user_record: UserRecord| {
+        let sub_sequence_number = decoded.len() - first;
+        if sub_sequence_number == kpl::USER_RECORDS_MAX {
+            return Err(Rejection {
+                kind: RejectionKind::UnpackedTooLarge,
+                message: format!(
+                    "the Kinesis record holds more than {} user records",
+                    kpl::USER_RECORDS_MAX
+                ),
+            });
+        }
         decoded.push(UserRecord {
+            sub_sequence_number: sub_sequence_number as u64,
+            ..user_record
+        });
+        Ok(())
+    };
+    let Some(kpl_records) = kpl::deaggregate(&data)? else {
+        let whole = UserRecord::not_aggregated(record_index, record, Ok(data));
+        return unpacking.split(whole, &mut push);
+    };
+    for it in kpl_records {
+        let user_record = UserRecord {
             record_index,
-            sub_sequence_number,
+            sub_sequence_number: 0,
             partition_key: Some(it.partition_key),
             explicit_hash_key: it.explicit_hash_key,
-            data: decompress(&it.data).map_err(Outcome::from),
+            data: unpacking.decompress(&it.data).map_err(Outcome::from),
             original: Some(it.data),
-        });
+            around: None,
+        };
+        unpacking.split(user_record, &mut push)?;
     }
     Ok(())
+}
+
+impl Unpacking<'_> {
+    fn decompress(&mut self, data: &Bytes) -> Result<Bytes, Rejection> {
+        let decompressed = self.budget.as_mut().map(|budget| budget.decompress(data)).transpose()?;
+        Ok(decompressed.flatten().unwrap_or_else(|| data.clone()))
+    }
+
+    /// Calls `push` with each user record in the data of a record.
+    fn split<E>(&self, record: UserRecord, push: &mut impl FnMut(UserRecord) -> Result<(), E>) -> Result<(), E> {
+        let Ok(data) = &record.data else {
+            return push(record);
+        };
+        self.rules.split(data, &mut |Part { original, data, around }| {
+            push(UserRecord {
+                partition_key: record.partition_key.clone(),
+                explicit_hash_key: record.explicit_hash_key.clone(),
+                original: original.or_else(|| record.original.clone()),
+                around,
+                data,
+                ..record
+            })
+        })
+    }
 }
 
 impl UserRecord {
@@ -161,8 +223,27 @@ impl UserRecord {
             partition_key: None,
             explicit_hash_key: None,
             original: record.data.as_ref().ok().cloned(),
+            around: None,
             data,
         }
+    }
+
+    /// Returns the length of the [payload](Self::payload), in bytes.
+    pub fn payload_bytes(&self) -> usize {
+        let around_bytes = self.around.as_ref().map_or(0, |around| around.bytes());
+        self.original
+            .as_ref()
+            .map_or(0, |original| around_bytes + original.len())
+    }
+
+    /// Returns the bytes that hold this user record alone and are decoded to it: what a producer would write. Returns
+    /// `None` if the bytes cannot be read from the event.
+    pub fn payload(&self) -> Option<Bytes> {
+        let original = self.original.as_ref()?;
+        Some(match &self.around {
+            Some(around) => around.with_element(original),
+            None => original.clone(),
+        })
     }
 }
 
@@ -184,6 +265,11 @@ mod tests {
         limit_bytes: 1000,
     };
 
+    fn rules(decompress: DecompressOptions) -> DecodeRules {
+        let split = SplitRules::default();
+        DecodeRules { decompress, split }
+    }
+
     /// Decodes records without a limit of time.
     fn decode(records: &[KinesisRecord<'_>], options: DecompressOptions) -> Vec<UserRecord> {
         decode_by(records, options, Duration::from_mins(15), decode_record)
@@ -195,7 +281,8 @@ mod tests {
         left_for_calls: Duration,
         decode_record: DecodeRecord,
     ) -> Vec<UserRecord> {
-        on_a_paused_clock(async { decode_with(records, options, Pace::start(left_for_calls), decode_record).await })
+        let rules = rules(options);
+        on_a_paused_clock(async { decode_with(records, &rules, Pace::start(left_for_calls), decode_record).await })
     }
 
     /// Reads an event whose records, numbered from 1, hold this data, and passes the records to `check`.
@@ -226,6 +313,7 @@ mod tests {
                 Ok(data) => String::from_utf8_lossy(data).into_owned(),
                 Err(Outcome::Rejected(rejection)) => format!("{:?}", rejection.kind),
                 Err(Outcome::Failed(failure)) => failure.to_string(),
+                Err(Outcome::Skipped) => "Skipped".to_owned(),
                 Err(other) => panic!("{other:?}"),
             };
             format!("{}-{} {data}", it.record_index, it.sub_sequence_number)
@@ -240,7 +328,7 @@ mod tests {
         with_records(&[b"alone", &gzip(&inner), &twice], |records| {
             let user_records = decode(records, DECOMPRESS);
             let shown = shown(&user_records);
-            assert_eq!(shown[..4], ["0-0 alone", "1-0 plain", "1-1 packed", "1-2 "]);
+            assert_eq!(shown[..4], ["0-0 alone", "1-0 plain", "1-1 packed", "1-2 Skipped"]);
             assert_eq!(
                 user_records[4].data.as_ref().unwrap(),
                 &gzip(b"twice"),
@@ -285,9 +373,9 @@ mod tests {
     #[test]
     fn a_batch_that_takes_longer_than_an_invocation_is_decoded_over_several_deliveries() {
         with_records(&[&b"hi"[..]; 5], |records| {
-            let in_1_s: DecodeRecord = |record_index, record, budget, decoded| {
+            let in_1_s: DecodeRecord = |record_index, record, unpacking, decoded| {
                 advance_at_work(Duration::from_secs(1));
-                decode_record(record_index, record, budget, decoded)
+                decode_record(record_index, record, unpacking, decoded)
             };
             let in_time = |records: &[KinesisRecord<'_>], left_for_calls: u64| {
                 let decoded = decode_by(records, DECOMPRESS, Duration::from_secs(left_for_calls), in_1_s);

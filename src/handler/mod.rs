@@ -17,7 +17,7 @@ use crate::dispatch::hedge::Hedged;
 use crate::dispatch::retry::RetryBudget;
 use crate::dispatch::{DispatchPolicy, Dispatcher, Work};
 use crate::endpoint::Endpoint;
-use crate::event::{self, Batch, DecompressOptions, NotKinesis, Pace, decode};
+use crate::event::{self, Batch, DecodeRules, NotKinesis, Pace, decode};
 use crate::inference::{self, RequestSpec, Requests};
 use crate::lambda::response::{BatchResponse, NoCheckpoint, checkpoint, checkpointable_prefix};
 use crate::lambda::time_budget::{Invocation, Schedule};
@@ -36,7 +36,7 @@ pub struct Handler<E> {
     dispatcher: Dispatcher<Hedged<E>>,
     delivery: Delivery,
     memo: Memo,
-    decompress: DecompressOptions,
+    decode: DecodeRules,
     requests: RequestSpec,
     time_checks: TimeChecks,
     has_checked_time: AtomicBool,
@@ -99,7 +99,7 @@ impl<E: Endpoint> Handler<E> {
             ),
             delivery,
             memo,
-            decompress: config.decompress,
+            decode: config.decode.clone(),
             requests: config.requests.clone(),
             time_checks: TimeChecks::new(config),
             has_checked_time: AtomicBool::new(false),
@@ -129,7 +129,7 @@ impl<E: Endpoint> Handler<E> {
         let stream_arn = event.stream_arn.as_deref().unwrap_or_default();
         self.delivery.check_source(stream_arn, invocation.account())?;
         let pace = Pace::start(schedule.left_for_calls());
-        let user_records = decode(&event.records, self.decompress, pace).await;
+        let user_records = decode(&event.records, &self.decode, pace).await;
         let batch = Batch {
             records: &event.records,
             user_records: &user_records,

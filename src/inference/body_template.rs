@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::format::media_type::MediaType;
+use crate::format::media_type::MediaType;
 
 /// The fixed parts of a body.
 #[derive(Debug, PartialEq, Eq)]

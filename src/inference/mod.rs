@@ -1,10 +1,9 @@
 //! User records in, inference requests out; responses in, predictions out. Makes no calls and delivers nothing.
 //!
 //! [`build`] builds the requests of a batch. [`read_prediction`] and [`split_response`] turn a response into
-//! predictions. [`mod@format`] reads JSON, CSV and `JSONPath`.
+//! predictions.
 
 mod body_template;
-pub mod format;
 mod model_input;
 mod not_json;
 mod packing;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::format::csv;
-use super::format::json_path::{JsonPath, PathTree};
-use super::format::lazy_json::{array, on_one_line};
-use super::format::media_type::MediaType;
+use crate::format::csv;
+use crate::format::json_path::{JsonPath, PathTree};
+use crate::format::json_record::read_record;
+use crate::format::lazy_json::{array, on_one_line};
+use crate::format::media_type::MediaType;
 use crate::outcome::{Rejection, RejectionKind};
 
 /// The rules by which a record becomes a model input.
@@ -97,7 +98,7 @@ impl InputSpec {
 }
 
 fn parse_json(record: &[u8]) -> Result<&RawValue, Rejection> {
-    serde_json::from_slice(record).map_err(|error| wrong_shape(format!("the record is not JSON: {error}")))
+    read_record(record).map_err(wrong_shape)
 }
 
 /// A parsed record, with its original bytes.

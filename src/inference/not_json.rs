@@ -2,8 +2,8 @@
 
 use serde::de::IgnoredAny;
 
-use super::format::media_type::MediaType;
 use super::prediction::is_text;
+use crate::format::media_type::MediaType;
 
 /// The content type of a response is JSON, but its body is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -205,8 +205,8 @@ mod tests {
 
     use super::*;
     use crate::event::on_a_paused_clock;
-    use crate::inference::format::json_path::{JsonPath, PathTree};
-    use crate::inference::format::media_type::MediaType;
+    use crate::format::json_path::{JsonPath, PathTree};
+    use crate::format::media_type::MediaType;
 
     const SEQUENCE: &str = "49590338271490256608559692538361571095921575989136588898";
 

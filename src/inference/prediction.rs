@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::format::lazy_json::on_one_line;
 use super::not_json::{NotJson, check_json};
 use crate::endpoint::Response;
+use crate::format::lazy_json::on_one_line;
 use crate::outcome::{ModelOutput, Prediction};
 
 /// Reads a response as the prediction of one record. A body that is neither JSON nor text stays bytes.

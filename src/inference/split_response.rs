@@ -12,12 +12,12 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use serde_json::de::StrRead;
 use serde_json::value::RawValue;
 
-use super::format::csv;
-use super::format::lazy_json::on_one_line;
-use super::format::media_type::MediaType;
 use super::not_json::{NotJson, check_json};
 use super::prediction::{is_text, read_prediction};
 use crate::endpoint::Response;
+use crate::format::csv;
+use crate::format::lazy_json::on_one_line;
+use crate::format::media_type::MediaType;
 use crate::outcome::{ModelOutput, Prediction};
 
 /// Splits a response to `count` records into their predictions, in the order of the records.

@@ -26,6 +26,8 @@ pub enum Outcome {
     Rejected(Rejection),
     /// The record may succeed later. The event source mapping must redeliver it.
     Failed(Failure),
+    /// The record is empty or does not match `RECORD_PATTERN`. It is neither sent to the model nor delivered.
+    Skipped,
     /// The record was predicted or rejected, in this or in an earlier delivery of the batch, and its destination has
     /// accepted the result.
     Delivered,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::delivery::{DeliveredRecords, Progress};
 use crate::dispatch::attempt::CallStats;
-use crate::event::Batch;
+use crate::event::{Batch, UserRecord};
 use crate::outcome::{Failure, FaultKind, Outcome};
 
 /// The statistics of one invocation.
@@ -18,6 +18,8 @@ pub struct InvocationStats {
     pub user_records: usize,
     /// The delivered predictions and dead letters.
     pub delivered: DeliveredRecords,
+    /// The number of user records that are empty or do not match `RECORD_PATTERN`.
+    pub skipped: usize,
     /// The number of user records that will be redelivered, by cause.
     pub failed: HashMap<Cause, usize>,
     /// The number of user records whose outcome was remembered from an earlier delivery.
@@ -76,7 +78,7 @@ impl Cause {
             Outcome::Rejected(_) if is_rejected_unfinished => Some(Self::Undelivered),
             Outcome::Predicted(_) | Outcome::Rejected(_) if progress.has_delivery_failed() => Some(Self::Undelivered),
             Outcome::Predicted(_) | Outcome::Rejected(_) => Some(Self::Waiting),
-            Outcome::Delivered => None,
+            Outcome::Delivered | Outcome::Skipped => None,
         }
     }
 }
@@ -97,7 +99,9 @@ impl InvocationStats {
                 *failed.entry(cause).or_default() += 1;
             }
         }
+        let is_skipped = |user_record: &&UserRecord| matches!(user_record.data, Err(Outcome::Skipped));
         Self {
+            skipped: batch.user_records.iter().filter(is_skipped).count(),
             kinesis_records: batch.records.len(),
             user_records: batch.user_records.len(),
             delivered: progress.delivered().clone(),

@@ -74,7 +74,7 @@ macro_rules! failed {
 }
 
 /// All metrics.
-pub const METRICS: [Metric; 37] = [
+pub const METRICS: [Metric; 38] = [
     always("KinesisRecords", "Kinesis records in the event", |it| {
         MetricValue::Count(it.kinesis_records)
     }),
@@ -125,6 +125,11 @@ pub const METRICS: [Metric; 37] = [
         "AgeAtPrediction",
         "the age of the oldest predicted record: from its arrival in the stream until OUTPUT has its prediction",
         |it| MetricValue::Time(it.delivered.oldest_age),
+    ),
+    not_zero(
+        "Skipped",
+        "user records that are empty or do not match RECORD_PATTERN: not called, not delivered",
+        |it| MetricValue::Count(it.skipped),
     ),
     not_zero("Retries", "attempts after the first for the same request", |it| {
         MetricValue::Count(it.retries)

@@ -38,6 +38,7 @@ pub fn log_summary(batch: &Batch<'_>, progress: &Progress<'_>, stats: &Invocatio
     let InvocationStats {
         kinesis_records: records,
         delivered_before: delivered,
+        skipped,
         attempts,
         hedges,
         limit,
@@ -49,7 +50,7 @@ pub fn log_summary(batch: &Batch<'_>, progress: &Progress<'_>, stats: &Invocatio
     let Some(unfinished) = batch.records.get(finished) else {
         info!(
             records,
-            user_records, predicted, rejected, delivered, attempts, hedges, limit, "batch finished"
+            user_records, predicted, rejected, skipped, delivered, attempts, hedges, limit, "batch finished"
         );
         return;
     };
@@ -59,6 +60,7 @@ pub fn log_summary(batch: &Batch<'_>, progress: &Progress<'_>, stats: &Invocatio
         predicted,
         rejected,
         failed,
+        skipped,
         delivered,
         attempts,
         hedges,
@@ -165,7 +167,7 @@ fn why(batch: &Batch<'_>, progress: &Progress<'_>) -> Option<String> {
         let is_its_own = batch.user_records.get(index)?.record_index == finished;
         match outcome {
             _ if !is_its_own => None,
-            Outcome::Predicted(_) | Outcome::Delivered => None,
+            Outcome::Predicted(_) | Outcome::Delivered | Outcome::Skipped => None,
             Outcome::Rejected(rejection) => {
                 Some(format!("{:?}, but its dead letter was not delivered", rejection.kind))
             }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use instream::event::{Batch, Pace, UserRecord};
-use instream::inference::format::json_path::{JsonPath, PathTree};
-use instream::inference::format::media_type::MediaType;
+use instream::format::json_path::{JsonPath, PathTree};
+use instream::format::media_type::MediaType;
 use instream::inference::{BodyTemplate, InferenceRequest, InputSpec, RequestSpec, Requests, build};
 use proptest::collection::vec;
 use proptest::prelude::*;

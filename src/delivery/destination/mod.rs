@@ -8,7 +8,7 @@ use std::io;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::inference::format::lazy_json::member;
+use crate::format::lazy_json::member;
 
 #[cfg(any(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs"))]
 mod batch_put;

@@ -26,7 +26,7 @@ impl DeliveredRecords {
                 return true;
             }
             Some(Outcome::Rejected(rejection)) => *self.rejected.entry(rejection.kind).or_default() += 1,
-            Some(Outcome::Failed(_) | Outcome::Delivered) | None => {}
+            Some(Outcome::Failed(_) | Outcome::Delivered | Outcome::Skipped) | None => {}
         }
         false
     }

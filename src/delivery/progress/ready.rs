@@ -20,13 +20,12 @@ impl Progress<'_> {
         else {
             return 0;
         };
-        let input = match outcome {
-            Outcome::Rejected(_) => user_record.original.as_ref(),
-            Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered => {
-                user_record.data.as_ref().ok().filter(|_| self.rules.join_input)
-            }
+        let input_bytes = match outcome {
+            Outcome::Rejected(_) => user_record.payload_bytes(),
+            Outcome::Predicted(_) if self.rules.join_input => user_record.data.as_ref().map_or(0, Bytes::len),
+            Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered | Outcome::Skipped => 0,
         };
-        entry_size(outcome) + input.map_or(0, Bytes::len)
+        entry_size(outcome) + input_bytes
     }
 
     /// Removes and returns the records of the next delivery in batch order: from `lines_min` to `lines_max` records, or

@@ -194,7 +194,10 @@ impl<E: Endpoint> Scheduler<'_, E> {
     fn is_stop_reason(&self, index: usize, outcome: &Outcome) -> bool {
         let isolates_faults = self.dispatcher.policy.isolate_suspects;
         match outcome {
-            Outcome::Predicted(_) | Outcome::Delivered | Outcome::Failed(Failure::DeadLetterRefused) => false,
+            Outcome::Predicted(_)
+            | Outcome::Delivered
+            | Outcome::Skipped
+            | Outcome::Failed(Failure::DeadLetterRefused) => false,
             Outcome::Rejected(_) => self.dispatcher.policy.is_rejected_unfinished && !isolates_faults,
             Outcome::Failed(_) if !isolates_faults => true,
             Outcome::Failed(Failure::Fault { fault, .. }) => match fault.kind {

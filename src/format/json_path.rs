@@ -54,6 +54,15 @@ impl JsonPath {
         self.steps.iter().all(one)
     }
 
+    /// Returns the names of a path that consists of names.
+    pub fn names(&self) -> Option<Vec<&str>> {
+        let names = self.steps.iter().map(|step| match step {
+            Step::Member(name) => Some(name.as_str()),
+            Step::Members(_) | Step::Element(_) | Step::Elements(_) | Step::Slice(..) | Step::All => None,
+        });
+        names.collect()
+    }
+
     /// Returns true if the path can select columns of a CSV row. Columns have numbers, but no names.
     pub fn is_column_path(&self) -> bool {
         let by_name = |step: &Step| matches!(step, Step::Member(_) | Step::Members(_));

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::{JsonPath, Step, pick};
-use crate::inference::format::lazy_json::{elements, members, text};
+use crate::format::lazy_json::{elements, members, text};
 
 /// The maximum number of paths. With the maximum number of steps of a path, it bounds the time for a record.
 const PATHS_MAX: usize = 1000;

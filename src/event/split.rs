@@ -1,0 +1,182 @@
+//! A record's data in, its parts out: the user records that the producer wrote into it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::format::json_path::JsonPath;
+use crate::format::json_record::read_record;
+use crate::format::lazy_json::elements;
+use crate::format::pattern::EventPattern;
+use crate::outcome::{Outcome, Rejection, RejectionKind};
+
+/// The bytes at the start of a text that mark it as UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The way in which a record holds several user records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Split {
+    /// `SPLIT_TYPE=Line`: each line is a user record. Blank lines are not.
+    Lines,
+    /// `SPLIT_PATH`: each element of the array at this path is one.
+    Elements(JsonPath),
+}
+
+/// The rules by which a record's data becomes user records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SplitRules {
+    /// `None` if each record is one user record.
+    split: Option<Split>,
+    /// `RECORD_PATTERN`: what does not match is skipped.
+    pattern: Option<EventPattern>,
+    /// The part of the pattern that each element must match.
+    element_pattern: Option<EventPattern>,
+}
+
+/// A part of a record.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Its bytes in the record. `None` if it is the record itself.
+    pub(super) original: Option<Bytes>,
+    /// Its bytes, or the outcome of a part that needs no call.
+    pub(super) data: Result<Bytes, Outcome>,
+    /// The rest of the record, if the part is an element.
+    pub(super) around: Option<Arc<Around>>,
+}
+
+/// The text of a record before and after the elements of an array.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Around {
+    before: Bytes,
+    after: Bytes,
+}
+
+impl Around {
+    pub(super) fn bytes(&self) -> usize {
+        self.before.len() + self.after.len()
+    }
+
+    /// Returns the record with this element alone in its array.
+    pub(super) fn with_element(&self, element: &[u8]) -> Bytes {
+        [&self.before, element, &self.after].concat().into()
+    }
+}
+
+impl SplitRules {
+    /// Creates the rules of `SPLIT_TYPE` or `SPLIT_PATH`, and of `RECORD_PATTERN`.
+    pub fn new(split: Option<Split>, pattern: Option<EventPattern>) -> Self {
+        let names = match &split {
+            Some(Split::Elements(path)) => path.names(),
+            Some(Split::Lines) | None => None,
+        };
+        let element_pattern = names.and_then(|names| pattern.as_ref()?.part(names));
+        Self {
+            split,
+            pattern,
+            element_pattern,
+        }
+    }
+
+    /// Calls `push` with each part of a record, in order. There is at least one. A part that is empty or does not match
+    /// the pattern is skipped, and a record without the shape that the rules require is rejected.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of `push`.
+    pub(super) fn split<E>(&self, record: &Bytes, push: &mut impl FnMut(Part) -> Result<(), E>) -> Result<(), E> {
+        let data = record.slice_ref(record.strip_prefix(BYTE_ORDER_MARK).unwrap_or(record));
+        match &self.split {
+            None => push(Part::whole(self.check(data))),
+            Some(_) if data.trim_ascii().is_empty() => push(Part::whole(Err(Outcome::Skipped))),
+            Some(Split::Lines) => {
+                let lines = data
+                    .split(|byte| *byte == b'\n')
+                    .filter(|line| !line.trim_ascii().is_empty());
+                lines
+                    .map(|line| data.slice_ref(line.strip_suffix(b"\r").unwrap_or(line)))
+                    .try_for_each(|line| {
+                        push(Part {
+                            original: Some(line.clone()),
+                            data: self.check(line),
+                            around: None,
+                        })
+                    })
+            }
+            Some(Split::Elements(path)) => {
+                let data = self.check(data);
+                let array = data.and_then(|data| Ok((find_array(&data, path)?, data)));
+                match array {
+                    Ok((array, data)) => self.split_array(&data, &array, push),
+                    Err(outcome) => push(Part::whole(Err(outcome))),
+                }
+            }
+        }
+    }
+
+    /// Returns the data, or the outcome of data that is empty or does not match the pattern.
+    fn check(&self, data: Bytes) -> Result<Bytes, Outcome> {
+        let is_skipped = data.is_empty()
+            || match &self.pattern {
+                Some(pattern) => !pattern.matches(read_record(&data).map_err(wrong_shape)?.get()),
+                None => false,
+            };
+        if is_skipped { Err(Outcome::Skipped) } else { Ok(data) }
+    }
+
+    fn split_array<E>(
+        &self,
+        record: &Bytes,
+        array: &Bytes,
+        push: &mut impl FnMut(Part) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = array.as_ptr().addr() - record.as_ptr().addr();
+        let around = Arc::new(Around {
+            before: record.slice(..=start),
+            after: record.slice(start + array.len() - 1..),
+        });
+        let mut elements = elements(std::str::from_utf8(array).unwrap_or_default()).peekable();
+        if elements.peek().is_none() {
+            return push(Part::whole(Err(Outcome::Skipped)));
+        }
+        let is_match = |element: &str| (self.element_pattern.as_ref()).is_none_or(|pattern| pattern.matches(element));
+        elements.try_for_each(|text| {
+            let element = array.slice_ref(text.as_bytes());
+            push(Part {
+                original: Some(element.clone()),
+                data: if is_match(text) {
+                    Ok(element)
+                } else {
+                    Err(Outcome::Skipped)
+                },
+                around: Some(Arc::clone(&around)),
+            })
+        })
+    }
+}
+
+/// Returns the text of the array at a path in a record.
+fn find_array(record: &Bytes, path: &JsonPath) -> Result<Bytes, Rejection> {
+    match path.select(read_record(record).map_err(wrong_shape)?) {
+        Some(Cow::Borrowed(array)) if array.starts_with('[') => Ok(record.slice_ref(array.as_bytes())),
+        Some(_) => Err(wrong_shape(format!("SPLIT_PATH {path} finds no array in the record"))),
+        None => Err(wrong_shape(format!("SPLIT_PATH {path} finds nothing in the record"))),
+    }
+}
+
+impl Part {
+    fn whole(data: Result<Bytes, Outcome>) -> Self {
+        Self {
+            original: None,
+            data,
+            around: None,
+        }
+    }
+}
+
+fn wrong_shape(message: String) -> Rejection {
+    Rejection {
+        kind: RejectionKind::WrongShape,
+        message,
+    }
+}

@@ -1,0 +1,346 @@
+//! The examples of the EventBridge user guide, and their edges.
+
+use serde_json::value::RawValue;
+
+use super::EventPattern;
+
+fn matches(pattern: &str, document: &str) -> bool {
+    let pattern: EventPattern = pattern.parse().unwrap();
+    pattern.matches(serde_json::from_str::<&RawValue>(document).unwrap().get())
+}
+
+/// Checks that the pattern matches each of the first documents and none of the others.
+fn check(pattern: &str, matching: &[&str], others: &[&str]) {
+    for document in matching {
+        assert!(matches(pattern, document), "{pattern} matches {document}");
+    }
+    for document in others {
+        assert!(!matches(pattern, document), "{pattern} does not match {document}");
+    }
+}
+
+#[test]
+fn all_fields_must_match_and_one_value_of_each() {
+    check(
+        r#"{"source":["aws.ec2"],"detail":{"state":["initializing","running"]}}"#,
+        &[
+            r#"{"source":"aws.ec2","detail":{"state":"running","other":1}}"#,
+            r#"{"detail":{"state":"initializing"},"source":"aws.ec2"}"#,
+            r#" { "source" : "aws.ec2" , "detail" : { "state" : "runn\u0069ng" } } "#,
+        ],
+        &[
+            r#"{"source":"aws.ec2","detail":{"state":"stopped"}}"#,
+            r#"{"source":"aws.ec2"}"#,
+            r#"{"source":"aws.s3","detail":{"state":"running"}}"#,
+            r#"{"source":"aws.ec2","detail":"running"}"#,
+            r#"{"source":"aws.ec2","detail":{"state":"Running"}}"#,
+            "[]",
+            "1",
+        ],
+    );
+}
+
+#[test]
+fn values_other_than_strings_match_character_by_character() {
+    check(
+        r#"{"n":[300,null,true]}"#,
+        &[r#"{"n":300}"#, r#"{"n":null}"#, r#"{"n":true}"#],
+        &[
+            r#"{"n":300.0}"#,
+            r#"{"n":3.0e2}"#,
+            r#"{"n":"300"}"#,
+            r#"{"n":"null"}"#,
+            r#"{"n":false}"#,
+            "{}",
+        ],
+    );
+    check(
+        r#"{"n":[""]}"#,
+        &[r#"{"n":""}"#],
+        &[r#"{"n":null}"#, "{}", r#"{"n":"0"}"#],
+    );
+}
+
+#[test]
+fn one_element_of_an_array_must_match() {
+    check(
+        r#"{"resources":["a","b"]}"#,
+        &[r#"{"resources":["x","b"]}"#, r#"{"resources":[["a"]]}"#],
+        &[
+            r#"{"resources":["x"]}"#,
+            r#"{"resources":[]}"#,
+            r#"{"resources":[{"a":"a"}]}"#,
+        ],
+    );
+    // One object must match all that the pattern says about it.
+    check(
+        r#"{"items":{"kind":["card"],"amount":[1]}}"#,
+        &[r#"{"items":[{"kind":"cash","amount":1},{"kind":"card","amount":1}]}"#],
+        &[r#"{"items":[{"kind":"cash","amount":1},{"kind":"card","amount":2}]}"#],
+    );
+}
+
+#[test]
+fn text_begins_ends_or_equals() {
+    check(
+        r#"{"r":[{"prefix":"us-"}]}"#,
+        &[r#"{"r":"us-east-1"}"#],
+        &[r#"{"r":"eu-us-"}"#, r#"{"r":1}"#, "{}"],
+    );
+    check(
+        r#"{"r":[{"prefix":{"equals-ignore-case":"EVENTB"}}]}"#,
+        &[r#"{"r":"EventBridge"}"#],
+        &[r#"{"r":"event"}"#],
+    );
+    check(
+        r#"{"r":[{"suffix":".png"}]}"#,
+        &[r#"{"r":"a.png"}"#],
+        &[r#"{"r":"a.PNG"}"#, r#"{"r":"png"}"#],
+    );
+    check(
+        r#"{"r":[{"suffix":{"equals-ignore-case":".png"}}]}"#,
+        &[r#"{"r":"a.PNG"}"#],
+        &[r#"{"r":"a.jpg"}"#],
+    );
+    check(
+        r#"{"r":[{"equals-ignore-case":"Alice"}]}"#,
+        &[r#"{"r":"aLICE"}"#],
+        &[r#"{"r":"alice "}"#],
+    );
+}
+
+#[test]
+fn wildcards_match_any_text() {
+    check(
+        r#"{"path":[{"wildcard":"dir/*.png"}]}"#,
+        &[
+            r#"{"path":"dir/a.png"}"#,
+            r#"{"path":"dir/.png"}"#,
+            r#"{"path":"dir/a/b.png.png"}"#,
+        ],
+        &[
+            r#"{"path":"dir/a.jpg"}"#,
+            r#"{"path":"dir.png"}"#,
+            r#"{"path":"a/dir/a.png"}"#,
+        ],
+    );
+    check(
+        r#"{"path":[{"wildcard":"*/lib/*"}]}"#,
+        &[r#"{"path":"/usr/lib/x"}"#],
+        &[r#"{"path":"lib"}"#],
+    );
+    check(
+        r#"{"path":[{"wildcard":"a*a"}]}"#,
+        &[r#"{"path":"aa"}"#],
+        &[r#"{"path":"a"}"#],
+    );
+    check(
+        r#"{"path":[{"wildcard":"*b*bc"}]}"#,
+        &[r#"{"path":"abbc"}"#],
+        &[r#"{"path":"abc"}"#],
+    );
+    check(
+        r#"{"path":[{"wildcard":"a\\*\\\\"}]}"#,
+        &[r#"{"path":"a*\\"}"#],
+        &[r#"{"path":"ab\\"}"#],
+    );
+    check(
+        r#"{"path":[{"wildcard":"a"}]}"#,
+        &[r#"{"path":"a"}"#],
+        &[r#"{"path":"ab"}"#],
+    );
+}
+
+#[test]
+fn numbers_are_compared() {
+    check(
+        r#"{"n":[{"numeric":[">",0,"<=",5]}]}"#,
+        &[r#"{"n":5}"#, r#"{"n":0.01}"#, r#"{"n":5e0}"#, r#"{"n":[9,3]}"#],
+        &[r#"{"n":0}"#, r#"{"n":5.01}"#, r#"{"n":"3"}"#, r#"{"n":null}"#, "{}"],
+    );
+    check(
+        r#"{"n":[{"numeric":["=",3.018e2]}]}"#,
+        &[r#"{"n":301.8}"#],
+        &[r#"{"n":301.81}"#],
+    );
+    check(
+        r#"{"n":[{"numeric":["<",-1]},{"numeric":[">=",1]}]}"#,
+        &[r#"{"n":-2}"#, r#"{"n":1}"#],
+        &[r#"{"n":-1}"#],
+    );
+}
+
+#[test]
+fn addresses_are_in_a_block() {
+    check(
+        r#"{"ip":[{"cidr":"10.0.0.0/24"}]}"#,
+        &[r#"{"ip":"10.0.0.255"}"#],
+        &[
+            r#"{"ip":"10.0.1.0"}"#,
+            r#"{"ip":"::1"}"#,
+            r#"{"ip":"x"}"#,
+            r#"{"ip":10}"#,
+        ],
+    );
+    check(
+        r#"{"ip":[{"cidr":"2001:db8::/32"}]}"#,
+        &[r#"{"ip":"2001:db8:1::1"}"#],
+        &[r#"{"ip":"2001:db9::"}"#],
+    );
+    check(
+        r#"{"ip":[{"cidr":"0.0.0.0/0"}]}"#,
+        &[r#"{"ip":"255.0.0.1"}"#],
+        &[r#"{"ip":"::"}"#],
+    );
+}
+
+#[test]
+fn a_field_exists_only_if_it_has_a_value() {
+    check(
+        r#"{"detail":{"c-count":[{"exists":true}]}}"#,
+        &[r#"{"detail":{"c-count":5}}"#, r#"{"detail":{"c-count":null}}"#],
+        &[
+            r#"{"detail":{"c-count":{"c1":100}}}"#,
+            r#"{"detail":{}}"#,
+            "{}",
+            r#"{"detail":{"c-count":[]}}"#,
+        ],
+    );
+    check(
+        r#"{"detail":{"c-count":[{"exists":false}]}}"#,
+        &[
+            r#"{"detail":{"c-count":{"c1":100}}}"#,
+            r#"{"detail":{}}"#,
+            "{}",
+            r#"{"detail":1}"#,
+        ],
+        &[r#"{"detail":{"c-count":5}}"#, r#"{"detail":{"c-count":null}}"#],
+    );
+    check(
+        r#"{"a":[{"exists":false},"x"]}"#,
+        &["{}", r#"{"a":"x"}"#],
+        &[r#"{"a":"y"}"#],
+    );
+}
+
+#[test]
+fn anything_but_matches_all_other_values() {
+    check(
+        r#"{"s":[{"anything-but":["stopped","overloaded"]}]}"#,
+        &[r#"{"s":"running"}"#, r#"{"s":1}"#],
+        &[r#"{"s":"stopped"}"#, "{}"],
+    );
+    check(
+        r#"{"s":[{"anything-but":[100,200]}]}"#,
+        &[r#"{"s":300}"#],
+        &[r#"{"s":200}"#],
+    );
+    check(r#"{"s":[{"anything-but":"x"}]}"#, &[r#"{"s":"y"}"#], &[r#"{"s":"x"}"#]);
+    check(
+        r#"{"s":[{"anything-but":{"prefix":"us-"}}]}"#,
+        &[r#"{"s":"eu-1"}"#],
+        &[r#"{"s":"us-1"}"#],
+    );
+    check(
+        r#"{"s":[{"anything-but":{"suffix":[".png",".jpg"]}}]}"#,
+        &[r#"{"s":"a.gif"}"#],
+        &[r#"{"s":"a.png"}"#, r#"{"s":"a.jpg"}"#],
+    );
+    check(
+        r#"{"s":[{"anything-but":{"equals-ignore-case":"x"}}]}"#,
+        &[r#"{"s":"y"}"#],
+        &[r#"{"s":"X"}"#],
+    );
+    check(
+        r#"{"s":[{"anything-but":{"wildcard":"*/lib/*"}}]}"#,
+        &[r#"{"s":"/bin/x"}"#],
+        &[r#"{"s":"/lib/x"}"#],
+    );
+}
+
+#[test]
+fn one_alternative_of_or_must_match() {
+    let pattern = r#"{"source":["s"],"$or":[{"a":[1]},{"b":[2],"$or":[{"c":[3]},{"d":[4]}]}]}"#;
+    check(
+        pattern,
+        &[r#"{"source":"s","a":1}"#, r#"{"source":"s","b":2,"d":4}"#],
+        &[
+            r#"{"source":"s"}"#,
+            r#"{"source":"s","b":2}"#,
+            r#"{"source":"x","a":1}"#,
+            r#"{"source":"s","d":4}"#,
+        ],
+    );
+    check(r#"{"$or":{"a":[1]}}"#, &[r#"{"$or":{"a":1}}"#], &[r#"{"a":1}"#]);
+}
+
+#[test]
+fn the_last_of_several_members_with_one_name_counts() {
+    check(r#"{"a":[1]}"#, &[r#"{"a":2,"a":1}"#], &[r#"{"a":1,"a":2}"#]);
+}
+
+#[test]
+fn deep_arrays_match_nothing_and_take_no_stack() {
+    let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    check(r#"{"a":[1]}"#, &[r#"{"a":[[[[1]]]]}"#], &[&deep]);
+    check(r#"{"a":{"b":[1]}}"#, &[], &[&deep]);
+}
+
+#[test]
+fn a_wrong_pattern_has_an_error_that_names_the_part() {
+    for (pattern, expected) in [
+        ("", "not JSON"),
+        ("[]", "a pattern is an object"),
+        ("{}", "at least one field"),
+        (
+            r#"{"detail":{"state":"running"}}"#,
+            r#"detail.state: the values to match are an array: ["running"]"#,
+        ),
+        (r#"{"a":[]}"#, "a: an empty array matches nothing"),
+        (r#"{"a":[[1]]}"#, "a: the values to match are not arrays"),
+        (
+            r#"{"a":[{"prefix":"x","suffix":"y"}]}"#,
+            "a: a comparison has one operator",
+        ),
+        (
+            r#"{"a":[{"contains":"x"}]}"#,
+            r#"a: "contains" is not a comparison; allowed: anything-but, cidr"#,
+        ),
+        (r#"{"a":[{"prefix":1}]}"#, "a: prefix takes a string"),
+        (r#"{"a":[{"prefix":{"x":"y"}}]}"#, "a: prefix takes a string or"),
+        (r#"{"a":[{"exists":"true"}]}"#, "a: exists takes true or false"),
+        (r#"{"a":[{"numeric":[">"]}]}"#, "a: numeric takes one or two pairs"),
+        (r#"{"a":[{"numeric":[">","1"]}]}"#, "a: numeric takes one or two pairs"),
+        (r#"{"a":[{"numeric":[]}]}"#, "a: numeric takes one or two pairs"),
+        (r#"{"a":[{"cidr":"10.0.0.0/33"}]}"#, "a: cidr takes a block"),
+        (r#"{"a":[{"anything-but":[]}]}"#, "a: anything-but takes"),
+        (r#"{"a":[{"anything-but":null}]}"#, "a: anything-but takes"),
+        (r#"{"a":[{"wildcard":"a**"}]}"#, "a: wildcard takes no two asterisks"),
+        (r#"{"a":[{"wildcard":"\\n"}]}"#, "a: a backslash in wildcard"),
+        (r#"{"a":[1],"a":[2]}"#, "a: the pattern names this field twice"),
+        (r#"{"$or":[{"a":[1]}]}"#, "$or: $or takes at least two patterns"),
+        (
+            r#"{"$or":[{"a":1},{"b":[1]}]}"#,
+            "$or.a: the values to match are an array",
+        ),
+    ] {
+        let error = pattern.parse::<EventPattern>().unwrap_err().to_string();
+        assert!(error.contains(expected), "{pattern}: {error}");
+    }
+    let deep = format!(r#"{}{{"a":[1]}}{}"#, r#"{"a":"#.repeat(40), "}".repeat(40));
+    assert!(
+        deep.parse::<EventPattern>()
+            .unwrap_err()
+            .to_string()
+            .contains("more than 32 levels")
+    );
+}
+
+#[test]
+fn a_part_of_a_pattern_is_a_pattern() {
+    let pattern: EventPattern = r#"{"a":{"b":{"c":[1]}},"d":[2]}"#.parse().unwrap();
+    assert_eq!(pattern.part(["a", "b"]), Some(r#"{"c":[1]}"#.parse().unwrap()));
+    assert_eq!(pattern.part([]), Some(pattern.clone()));
+    assert_eq!(pattern.part(["a", "x"]), None);
+    assert_eq!(pattern.part(["d"]), None);
+}
