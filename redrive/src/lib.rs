@@ -40,6 +40,8 @@ mod stream_target;
 mod summary;
 mod survey;
 mod target;
+#[cfg(test)]
+mod test_run;
 
 pub use counts::Counts;
 pub use delivered::Files;

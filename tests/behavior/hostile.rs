@@ -34,6 +34,11 @@ async fn assert_outcome(protocol: Protocol, start: Start, answer: &[u8], expecte
     }
 }
 
+/// Asserts the outcome of an answer over HTTP/1.
+async fn assert_http1(answer: impl AsRef<[u8]>, expected: [Result<&str, &str>; 2]) {
+    assert_outcome(Protocol::Http1, Start::AfterTheRequest, answer.as_ref(), expected).await;
+}
+
 fn both<T: Copy>(expected: T) -> [T; 2] {
     [expected; 2]
 }
@@ -91,19 +96,13 @@ async fn only_a_whole_http1_answer_is_a_prediction() {
         ("content-length: -3\r\n", "0.5", Err(BROKEN)),
     ] {
         let answer = format!("{OK}{head}\r\n{body}");
-        assert_outcome(
-            Protocol::Http1,
-            Start::AfterTheRequest,
-            answer.as_bytes(),
-            both(expected),
-        )
-        .await;
+        assert_http1(answer, both(expected)).await;
     }
     for answer in [
         &b"HTTP/1.0 200 OK\r\n\r\n0.5"[..],
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: \xFF\r\n\r\n3\r\n0.5\r\n0\r\n\r\n",
     ] {
-        assert_outcome(Protocol::Http1, Start::AfterTheRequest, answer, both(Err(UNMARKED))).await;
+        assert_http1(answer, both(Err(UNMARKED))).await;
     }
 }
 
@@ -125,17 +124,11 @@ async fn a_compressed_answer_is_a_fault() {
         ),
     ] {
         let answer = format!("{OK}{head}\r\ncontent-length: 3\r\n\r\n0.5");
-        assert_outcome(
-            Protocol::Http1,
-            Start::AfterTheRequest,
-            answer.as_bytes(),
-            both(Err(expected)),
-        )
-        .await;
+        assert_http1(answer, both(Err(expected))).await;
     }
     let answer = b"HTTP/1.1 200 OK\r\ncontent-encoding: \xFF\r\ncontent-length: 3\r\n\r\n0.5";
     let expected = Err("Suspect: the response has an unknown content-encoding;");
-    assert_outcome(Protocol::Http1, Start::AfterTheRequest, answer, both(expected)).await;
+    assert_http1(answer, both(expected)).await;
 }
 
 #[tokio::test]
@@ -180,19 +173,13 @@ async fn a_status_that_is_not_of_a_prediction_is_a_fault() {
         ("999 Unknown", ["Suspect", "Unreachable"]),
     ] {
         let answer = format!("HTTP/1.1 {status}\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 3\r\n\r\n0.5");
-        assert_outcome(
-            Protocol::Http1,
-            Start::AfterTheRequest,
-            answer.as_bytes(),
-            expected.map(Err),
-        )
-        .await;
+        assert_http1(answer, expected.map(Err)).await;
     }
     for status in ["201 Created", "203 Non-Authoritative Information"] {
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\n0.5");
         let of_sagemaker = format!("Suspect: SageMaker answered an error with status {}", &status[..3]);
         let expected = [Ok("0.5"), Err(&*of_sagemaker)];
-        assert_outcome(Protocol::Http1, Start::AfterTheRequest, answer.as_bytes(), expected).await;
+        assert_http1(answer, expected).await;
     }
 }
 
@@ -211,13 +198,7 @@ async fn a_200_with_an_error_type_is_that_error() {
     ] {
         let length = body.len();
         let answer = format!("{OK}x-amzn-ErrorType: {code}\r\ncontent-length: {length}\r\n\r\n{body}");
-        assert_outcome(
-            Protocol::Http1,
-            Start::AfterTheRequest,
-            answer.as_bytes(),
-            both(Err(expected)),
-        )
-        .await;
+        assert_http1(answer, both(Err(expected))).await;
     }
 }
 
@@ -238,13 +219,7 @@ async fn an_answer_that_is_not_http_is_a_fault() {
         &long,
         &endless,
     ] {
-        assert_outcome(
-            Protocol::Http1,
-            Start::AfterTheRequest,
-            answer.as_bytes(),
-            both(Err(BROKEN)),
-        )
-        .await;
+        assert_http1(answer, both(Err(BROKEN))).await;
     }
 }
 

@@ -9,26 +9,21 @@ import json
 import re
 import threading
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from model import Server
 
-class Gateway(ThreadingHTTPServer):
-    daemon_threads = True
 
+class Gateway(Server):
     def __init__(self, sts, key):
-        super().__init__(("127.0.0.1", 0), Call)
         self.sts, self.key = sts, key
         self.lock = threading.Lock()
         self.sessions, self.ended, self.answered, self.refused = {}, set(), 0, []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
+        super().__init__(Call)
 
     def end_sessions(self):
         self.ended |= set(self.sessions)

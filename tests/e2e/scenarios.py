@@ -4,6 +4,7 @@ Each scenario puts card transactions into its own Kinesis stream and lets `cargo
 It then checks that each event ID is in OUTPUT or in DEAD_LETTER.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,7 @@ import boto3
 from botocore.config import Config
 
 from gateway import Gateway
+from model import Model
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "target" / "e2e"
@@ -31,6 +33,8 @@ FUNCTION = ROOT / "target" / "debug" / "instream"
 KINESIS, MOTO = sys.argv[1], sys.argv[2]
 ONLY = sys.argv[3:]
 ACCOUNT = dict(region_name="us-east-1", aws_access_key_id="local", aws_secret_access_key="local")
+LAST_SHARD = dict(ExplicitHashKey=str(2**128 - 1))
+CREDENTIALS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 PATIENT = Config(retries={"max_attempts": 10, "mode": "standard"})
 
 
@@ -52,21 +56,29 @@ def wait_for(name, is_ready):
     sys.exit(f"still waiting for {name} after 30 s")
 
 
+def stream_arn(name):
+    return kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamARN"]
+
+
 def make_stream(name, shards=2):
     kinesis.create_stream(StreamName=name, ShardCount=shards)
     summary = lambda: kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
     wait_for(f"the stream {name}", lambda: summary()["StreamStatus"] == "ACTIVE")
 
 
-def fill_stream(name, count):
-    """Puts transactions into a new stream. Returns their event IDs."""
-    make_stream(name)
+def fill_stream(name, count, keys=997):
+    """Puts transactions with so many partition keys into a new stream. Returns their event IDs."""
     lines = (ROOT / "events" / "transactions.jsonl").read_text().splitlines()
+    data = [lines[n % len(lines)].encode() for n in range(count)]
+    return put_records(name, [{"Data": line, "PartitionKey": f"card-{n % keys}"} for n, line in enumerate(data)])
+
+
+def put_records(name, entries):
+    """Puts records into a new stream. Returns their event IDs."""
+    make_stream(name)
     ids = []
-    for start in range(0, count, 500):
-        numbers = range(start, min(start + 500, count))
-        entries = [{"Data": lines[n % len(lines)].encode(), "PartitionKey": f"card-{n % 997}"} for n in numbers]
-        response = kinesis.put_records(StreamName=name, Records=entries)
+    for start in range(0, len(entries), 500):
+        response = kinesis.put_records(StreamName=name, Records=entries[start : start + 500])
         assert response["FailedRecordCount"] == 0, response
         ids += [f"{record['ShardId']}:{record['SequenceNumber']}" for record in response["Records"]]
     return ids
@@ -96,10 +108,14 @@ def in_stream(name):
 def in_queue(url):
     lines = []
     while True:
-        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages", [])
+        response = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["MessageGroupId"])
+        messages = response.get("Messages", [])
         if not messages:
             return lines
-        lines += [message["Body"] for message in messages]
+        for message in messages:
+            lines.append(message["Body"])
+            key = json.loads(lines[-1])["partitionKey"]
+            assert not url.endswith(".fifo") or message["Attributes"]["MessageGroupId"] == key, "the group differs"
         done = [{"Id": str(n), "ReceiptHandle": it["ReceiptHandle"]} for n, it in enumerate(messages)]
         sqs.delete_message_batch(QueueUrl=url, Entries=done)
 
@@ -186,18 +202,30 @@ def kinesis_to_itself():
     print("kinesis, output to the source stream: refused", flush=True)
 
 
-def queue(name, fifo):
-    attributes = {"FifoQueue": "true"} if fifo else {}
+def queue(name, fifo=False, **attributes):
+    attributes = {"FifoQueue": "true", **attributes} if fifo else attributes
     return sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+
+
+def check_order(lines):
+    """Checks that the messages of each group are in the order of their records."""
+    groups = {}
+    for envelope in map(json.loads, lines):
+        groups.setdefault(envelope["partitionKey"], []).append(int(envelope["eventId"].split(":")[1]))
+    assert all(numbers == sorted(numbers) for numbers in groups.values()), "a message overtook another of its group"
 
 
 def kinesis_to_queues():
     for name, fifo in (("scores", False), ("scores.fifo", True)):
-        ids, started = fill_stream(f"source-{name}", 300), time.time()
+        ids, started = fill_stream(f"source-{name}", 300, keys=7), time.time()
         output, dead = queue(name, fifo), queue(f"dead-{name}", fifo)
         settings = {"OUTPUT": f"sqs:{output}", "DEAD_LETTER": f"sqs:{dead}"}
         summary = run(f"source-{name}", len(ids), settings, FAULTS + ["--refuse-rate", "2%"])
-        check_records(f"sqs {name}", ids, in_queue(output), in_queue(dead), summary, started)
+        predicted, dead_letters = in_queue(output), in_queue(dead)
+        check_records(f"sqs {name}", ids, predicted, dead_letters, summary, started)
+        if fifo:
+            check_order(predicted)
+            check_order(dead_letters)
 
 
 def kinesis_to_firehose():
@@ -231,7 +259,7 @@ def behind_a_url():
     secrets = client("secretsmanager")
     secret = secrets.create_secret(Name="gateway-key", SecretString='{"key":"first"}')["ARN"]
     gateway = Gateway(MOTO, "first")
-    out, dead = queue("url-scores", False), queue("url-dead", False)
+    out, dead = queue("url-scores"), queue("url-dead")
     ids = fill_stream("url", 500)
 
     def change_credentials():
@@ -246,9 +274,7 @@ def behind_a_url():
     changing = threading.Thread(target=change_credentials)
     changing.start()
     settings = {
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
+        **CREDENTIALS,
         "AWS_ENDPOINT_URL_STS": gateway.url,
         "AWS_ENDPOINT_URL_SECRETS_MANAGER": MOTO,
         "ENDPOINT_AUTH": "sigv4",
@@ -285,16 +311,14 @@ def under_cargo_lambda():
     if shutil.which("cargo-lambda") is None:
         sys.exit("cargo-lambda is not installed: pip install cargo-lambda")
     ids, started = fill_stream("source-watch", 1000), time.time()
-    output = queue("watched", False)
+    output = queue("watched")
     endpoint_port, port = free_port(), free_port()
     settings = {
         "OUTPUT": f"sqs:{output}",
         "DEAD_LETTER": "none:",
         "ENDPOINT_NAME": "fraud-detector",
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://127.0.0.1:{endpoint_port}",
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
+        **CREDENTIALS,
     }
     watch = f"cargo lambda watch --invoke-address 127.0.0.1 --invoke-port {port} --ignore-changes"
     with open(TOOLS / "watch.log", "w") as log:
@@ -382,7 +406,7 @@ def on_failure_message(ids, stream, missing=0):
         "startSequenceNumber": first[0].split(":")[1],
         "endSequenceNumber": first[-1].split(":")[1],
         "batchSize": len(first) + missing,
-        "streamArn": kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]["StreamARN"],
+        "streamArn": stream_arn(stream),
     }
     return first, json.dumps({"requestContext": {"condition": "RecordAgeExceeded"}, "KinesisBatchInfo": batch})
 
@@ -391,7 +415,7 @@ def redrive_from_s3_and_sqs():
     """Redrives dead letters from S3 and from a queue, through the function and to a stream."""
     started = time.time()
     s3.create_bucket(Bucket="to-redrive")
-    dead, scores, batches = (queue(f"redrive-{name}", False) for name in ("dead", "scores", "batches"))
+    dead, scores, batches = (queue(f"redrive-{name}") for name in ("dead", "scores", "batches"))
     # With a wrong setting, each record is rejected.
     reject = {"OUTPUT": "none:", "MAX_PAYLOAD_BYTES": "10"}
     in_s3, in_sqs = fill_stream("redrive-s3", 60), fill_stream("redrive-sqs", 40)
@@ -428,6 +452,66 @@ def redrive_from_s3_and_sqs():
     print(f"redrive, to and from a stream: {time.time() - started:.1f} s", flush=True)
 
 
+def run_with_model(name, members, model, settings={}, queue_attributes={}):
+    """Sends ten records through the function, in one batch of the last shard. One in the middle has these members.
+
+    Checks that it is dead-lettered and that its neighbours are predicted. Returns its data, its dead letter and the
+    summary.
+    """
+    started = time.time()
+    data = [json.dumps({"number": n, **(members if n == 5 else {})}).encode() for n in range(10)]
+    entries = [{"Data": line, "PartitionKey": f"card-{n}", **LAST_SHARD} for n, line in enumerate(data)]
+    ids = put_records(f"source-{name}", entries)
+    output, dead = queue(f"{name}-scores", **queue_attributes), queue(f"{name}-dead")
+    settings = {"OUTPUT": f"sqs:{output}", "DEAD_LETTER": f"sqs:{dead}", **CREDENTIALS, **settings}
+    flags = ["--endpoint", model.url, "--function", f"'{FUNCTION}'", "--max-retries", "-1"]
+    summary = run(f"source-{name}", len(ids), settings, flags)
+    [letter] = check_records(name, ids, in_queue(output), in_queue(dead), summary, started)
+    assert letter["eventId"] == ids[5], letter
+    return data[5], letter, summary
+
+
+def large_record_that_is_refused():
+    """Redrives a record whose dead letter has only its position: to a stream, and through the function."""
+    members = {"answer": "refusal", "padding": os.urandom(450_000).hex()}
+    data, letter, summary = run_with_model("large", members, Model(refusal=(422, b"{}")))
+    assert summary["batches"] == 1 and letter["reason"]["kind"] == "Refused" and "data" not in letter, summary
+    shard, number = letter["eventId"].split(":")
+    place = {"streamArn": stream_arn("source-large"), "shardId": shard, "sequenceNumber": number}
+    sha256 = hashlib.sha256(data).hexdigest()
+    assert letter["payload"] == {"bytes": len(data), "sha256": sha256, **place}, letter
+
+    make_stream("large-again")
+    mended, dead, scores = Model(), queue("large-letters"), queue("large-redriven")
+    settings = {"OUTPUT": f"sqs:{scores}", "DEAD_LETTER": "none:", **CREDENTIALS}
+    for target in (["--to-stream", "large-again"], ["--endpoint", mended.url, "--function", f"'{FUNCTION}'"]):
+        sqs.send_message(QueueUrl=dead, MessageBody=json.dumps(letter))
+        counts = redrive(settings, [f"sqs:{dead}", *target, "--yes"])["counts"]
+        assert counts["finished"] == 1 and message_count(dead) == 0, counts
+    assert [(it["PartitionKey"], it["Data"]) for it in records("large-again")] == [("card-5", data)]
+    assert mended.hashes == [sha256], "the model got other bytes"
+    assert [json.loads(line)["eventId"] for line in in_queue(scores)] == [letter["eventId"]]
+    print("large, redriven to a stream and through the function: same bytes", flush=True)
+
+
+def prediction_that_the_queue_refuses():
+    model = Model(large=(200, json.dumps("x" * 4000).encode()))
+    limit = {"MaximumMessageSize": "2048"}
+    _, letter, summary = run_with_model("over-the-limit", {"answer": "large"}, model, queue_attributes=limit)
+    assert summary["batches"] == 1 and letter["reason"]["kind"] == "PredictionRefused", letter
+
+
+def answers_that_are_no_predictions():
+    """The record is redelivered, because only a record that has failed in an earlier delivery is given up."""
+    for name, answer, why in (
+        ("cut", (200, b'{"score": 0.5', 14), "the response could not be read"),
+        ("html", (200, b"<html>Sign in</html>"), "the content type of the response is JSON, but its body is not"),
+    ):
+        _, letter, summary = run_with_model(name, {"answer": name}, Model(**{name: answer}), {"GIVE_UP_AFTER_S": "1"})
+        assert summary["batches"] > 1 and letter["reason"]["kind"] == "GivenUp", letter
+        assert letter["reason"]["message"].endswith(why), letter
+
+
 SCENARIOS = [
     kinesis_to_kinesis,
     kinesis_to_itself,
@@ -435,6 +519,9 @@ SCENARIOS = [
     kinesis_to_firehose,
     kinesis_to_s3_with_kills,
     behind_a_url,
+    prediction_that_the_queue_refuses,
+    answers_that_are_no_predictions,
+    large_record_that_is_refused,
     redrive_from_s3_and_sqs,
     under_cargo_lambda,
     mlflow,

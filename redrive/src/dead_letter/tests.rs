@@ -1,3 +1,8 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
+
+use super::event_entry::PACKED_PREFIXES;
 use super::*;
 
 fn letter(event_id: Option<&str>, sub_sequence_number: u64, explicit_hash_key: Option<&str>) -> DeadLetter {

@@ -1,104 +1,22 @@
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream_local::aggregate::{KplUserRecord, aggregate};
-use instream_local::environment::Settings;
 use instream_local::packing::gzip;
 use instream_local::server::Server;
 use serde_json::{Value, json};
 
 use super::super::aws::Services;
-use super::super::{Redrive, RetryLimits, Selection, Source, Summary, Target, run};
+use super::super::test_run::{redrive, settings};
+use super::super::{Source, Summary};
 use super::*;
 
+mod stream;
+
+use stream::stream;
+
 const ARN: &str = "arn:aws:kinesis:eu-west-1:123456789012:stream/transactions";
-
-/// A stream with one shard. Each call is kept with its operation, its region and its body.
-#[derive(Default)]
-struct Stream {
-    records: Vec<(String, Bytes)>,
-    /// The code with which `GetShardIterator` fails.
-    refusal: Option<&'static str>,
-    calls: Vec<(String, String, Value)>,
-}
-
-impl Stream {
-    fn answer(&mut self, headers: &HeaderMap, body: &[u8]) -> (StatusCode, String) {
-        let text = |name: &str| headers[name].to_str().unwrap();
-        let operation = text("x-amz-target").rsplit('.').next().unwrap().to_owned();
-        let region = text("authorization").split('/').nth(2).unwrap().to_owned();
-        let request: Value = serde_json::from_slice(body).unwrap();
-        self.calls.push((operation.clone(), region, request.clone()));
-        if let Some(code) = self.refusal.filter(|_| operation == "GetShardIterator") {
-            return (
-                StatusCode::BAD_REQUEST,
-                json!({"__type": code, "message": "no"}).to_string(),
-            );
-        }
-        let answer = match &*operation {
-            "GetShardIterator" => json!({"ShardIterator": request["StartingSequenceNumber"]}),
-            // A page without records comes first.
-            "GetRecords" if !request["ShardIterator"].as_str().unwrap().ends_with('+') => json!({
-                "Records": [],
-                "NextShardIterator": format!("{}+", request["ShardIterator"].as_str().unwrap()),
-                "MillisBehindLatest": 1000,
-            }),
-            "GetRecords" => {
-                let start = request["ShardIterator"].as_str().unwrap().trim_end_matches('+');
-                let mut rest = self.records.iter().filter(|(number, _)| &**number >= start);
-                let record = rest.next().map(|(number, data)| {
-                    json!({"SequenceNumber": number, "Data": BASE64.encode(data), "PartitionKey": "shared"})
-                });
-                json!({"Records": record.as_slice(), "MillisBehindLatest": 0})
-            }
-            _ => {
-                let sent = request["Records"].as_array().unwrap();
-                let result = json!({"SequenceNumber": "1", "ShardId": "shardId-0"});
-                json!({"FailedRecordCount": 0, "Records": vec![result; sent.len()]})
-            }
-        };
-        (StatusCode::OK, answer.to_string())
-    }
-
-    fn requests(&self, operation: &str) -> Vec<&Value> {
-        let calls = self.calls.iter().filter(|(name, _, _)| name == operation);
-        calls.map(|(_, _, request)| request).collect()
-    }
-}
-
-/// Serves a stream with these records on this machine.
-async fn stream(records: &[(&str, Bytes)]) -> (Server, Arc<Mutex<Stream>>) {
-    let records = records
-        .iter()
-        .map(|(number, data)| ((*number).to_owned(), data.clone()));
-    let stream = Stream {
-        records: records.collect(),
-        ..Stream::default()
-    };
-    let stream = Arc::new(Mutex::new(stream));
-    let shared = Arc::clone(&stream);
-    let answer = move |headers: HeaderMap, body: Bytes| {
-        let answer = shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .answer(&headers, &body);
-        async move { answer }
-    };
-    let server = Server::start(0, Router::new().fallback(post(answer))).await.unwrap();
-    (server, stream)
-}
-
-fn settings(server: &Server) -> Settings {
-    Settings::from([(
-        "AWS_ENDPOINT_URL_KINESIS".to_owned(),
-        format!("http://{}", server.address),
-    )])
-}
 
 /// Returns a dead letter of a user record that was delivered without this payload.
 fn letter(sequence_number: &str, number: u64, payload: &[u8]) -> Value {
@@ -139,22 +57,8 @@ impl Files {
 
     /// Sends the dead letters to another stream of the server.
     async fn redrive(&self, server: &Server, yes: bool) -> Summary {
-        let redrive = Redrive {
-            sources: vec![Source::Path(self.letters.clone())],
-            selection: Selection::default(),
-            target: Target::Stream("target".to_owned()),
-            yes,
-            batch_size: 10,
-            retry_limits: RetryLimits {
-                max_retries: 0,
-                stop_after: 1,
-                visibility_timeout_s: 60,
-            },
-            journal: Some(self.journal.clone()),
-            folder: std::env::temp_dir(),
-            settings: settings(server),
-        };
-        run(redrive).await.unwrap()
+        let source = Source::Path(self.letters.clone());
+        redrive(source, &self.journal, settings("KINESIS", server), yes).await
     }
 }
 
@@ -287,9 +191,8 @@ async fn a_payload_that_cannot_be_read_is_reported_and_stops_no_other() {
 
 async fn read(server: &Server, letter: &Value, number: usize) -> Result<Option<Bytes>> {
     let payload = Payload::parse(&letter["payload"].to_string()).unwrap();
-    payload
-        .read(&mut StreamReader::new(Services::new(settings(server))), number)
-        .await
+    let mut reader = StreamReader::new(Services::new(settings("KINESIS", server)));
+    payload.read(&mut reader, number).await
 }
 
 #[tokio::test]

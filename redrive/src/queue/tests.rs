@@ -1,16 +1,15 @@
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::post;
-use instream_local::environment::Settings;
 use instream_local::server::Server;
 use serde_json::{Value, json};
 
+use super::super::Source;
 use super::super::journal::Journal;
 use super::super::recognise::{Recognised, recognise};
-use super::super::{Redrive, RetryLimits, Selection, Source, Summary, Target, run};
+use super::super::test_run::{redrive, settings};
 use super::*;
 
 /// The calls that a queue has received, and the messages that it still returns.
@@ -51,28 +50,8 @@ const LETTER: &str = r#"{"eventId":"shardId-0:7","partitionKey":"k","reason":{"k
 const EMPTY: &str = r#"{"KinesisBatchInfo":{"shardId":"s","startSequenceNumber":"7","endSequenceNumber":"9",
     "batchSize":2,"streamArn":"arn"},"payload":"{\"Records\":[]}"}"#;
 
-fn settings(server: &Server) -> Settings {
-    Settings::from([("AWS_ENDPOINT_URL_SQS".to_owned(), format!("http://{}", server.address))])
-}
-
-/// A run over the queue with this journal.
-async fn run_with_journal(server: &Server, journal: PathBuf, yes: bool) -> Summary {
-    let redrive = Redrive {
-        sources: vec![Source::Queue(format!("http://{}/1/dead", server.address))],
-        selection: Selection::default(),
-        target: Target::Stream("stream".to_owned()),
-        yes,
-        batch_size: 10,
-        retry_limits: RetryLimits {
-            max_retries: 0,
-            stop_after: 1,
-            visibility_timeout_s: 60,
-        },
-        journal: Some(journal),
-        folder: std::env::temp_dir(),
-        settings: settings(server),
-    };
-    run(redrive).await.unwrap()
+fn url(server: &Server) -> String {
+    format!("http://{}/1/dead", server.address)
 }
 
 fn receipts(state: &Mutex<QueueState>, call: &str) -> Vec<String> {
@@ -102,7 +81,7 @@ async fn a_dry_run_deletes_no_messages_and_no_run_deletes_a_message_without_reco
     drop(journal);
     for (yes, deleted, shown) in [(false, &[][..], &["r1", "r2"][..]), (true, &["r1"], &["r2"])] {
         let (server, state) = queue([vec![message("m1", "r1", LETTER), message("m2", "r2", EMPTY)]]).await;
-        let summary = run_with_journal(&server, path.clone(), yes).await;
+        let summary = redrive(Source::Queue(url(&server)), &path, settings("SQS", &server), yes).await;
         assert_eq!(
             (summary.counts.done_before, summary.counts.unreadable),
             (1, 1),
@@ -118,8 +97,7 @@ async fn a_dry_run_deletes_no_messages_and_no_run_deletes_a_message_without_reco
 async fn a_message_that_is_received_again_is_deleted_with_its_newest_receipt() {
     let twice = ["old", "new"].map(|receipt| vec![message("m1", receipt, LETTER)]);
     let (server, state) = queue(twice).await;
-    let url = format!("http://{}/1/dead", server.address);
-    let mut queue = Queue::open(&Services::new(settings(&server)), &url, 60, false).await;
+    let mut queue = Queue::open(&Services::new(settings("SQS", &server)), &url(&server), 60, false).await;
     let Some(SourceItem::Text { origin, .. }) = queue.next().await else {
         panic!()
     };
