@@ -12,7 +12,8 @@ use bytes::Bytes;
 use flate2::{Compression, bufread::GzEncoder};
 use instream::endpoint::Response;
 use instream::event::{
-    self, DecompressOptions, KinesisRecord, Pace, UserRecord, decode, decompress::DecompressBudget, kpl,
+    self, DecodeRules, DecompressOptions, KinesisRecord, Pace, SplitRules, UserRecord, decode,
+    decompress::DecompressBudget, kpl,
 };
 use instream::inference::split_response;
 use instream::outcome::{Failure, ModelOutput, Outcome, RejectionKind};
@@ -36,7 +37,11 @@ pub(crate) fn event(data: &[u8]) {
             payload.get().starts_with('{'),
             "serde also reads a struct from an array"
         );
-        let decoded = block_on(decode(&records, DECOMPRESS, Pace::start(Duration::from_hours(1))));
+        let rules = DecodeRules {
+            decompress: DECOMPRESS,
+            split: SplitRules::default(),
+        };
+        let decoded = block_on(decode(&records, &rules, Pace::start(Duration::from_hours(1))));
         check_each_record_is_decoded(&records, &decoded);
         check_with_a_broken_record(payload, records);
     }
@@ -79,8 +84,8 @@ fn is_expected(record: &KinesisRecord<'_>, user_record: &UserRecord) -> bool {
     match (&user_record.data, &record.data) {
         (Err(Outcome::Failed(failure)), _) => *failure == Failure::BatchTooLarge,
         (Err(Outcome::Rejected(why)), Err(broken)) => why == broken,
-        (Ok(_) | Err(Outcome::Rejected(_)), Ok(_)) => user_record.original.is_some(),
-        (Ok(_), Err(_)) | (Err(Outcome::Predicted(_) | Outcome::Delivered), _) => false,
+        (Ok(_) | Err(Outcome::Rejected(_) | Outcome::Skipped), Ok(_)) => user_record.original.is_some(),
+        (Ok(_), Err(_)) | (Err(Outcome::Predicted(_) | Outcome::Delivered | Outcome::Skipped), _) => false,
     }
 }
 

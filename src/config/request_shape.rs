@@ -362,6 +362,6 @@ mod tests {
         assert_eq!(config.parameters.target_model.as_deref(), Some("a.tar.gz"));
         let multi = read(&[("BATCH_STRATEGY", "MultiRecord"), ("MAX_RECORDS_PER_REQUEST", "7")]).unwrap();
         assert_eq!(multi.requests.max_records, 7);
-        assert!(!read(&[("COMPRESSION", "none")]).unwrap().decompress.enabled);
+        assert!(!read(&[("COMPRESSION", "none")]).unwrap().decode.decompress.enabled);
     }
 }

@@ -42,7 +42,7 @@ fn two_settings_are_enough() {
         (6_291_456, 1)
     );
     assert!(config.requests.input.input_filter.is_identity() && config.projection.output_filter.is_identity());
-    assert!(config.decompress.enabled && config.decompress.limit_bytes == 10_485_760);
+    assert!(config.decode.decompress.enabled && config.decode.decompress.limit_bytes == 10_485_760);
     assert_eq!((config.give_up_after, config.memo_bytes), (None, 16_777_216));
     assert_eq!(
         (config.output_format, config.output_mode),

@@ -267,7 +267,7 @@ mod tests {
 
     use super::*;
     use crate::endpoint::Response;
-    use crate::event::{self, DecompressOptions, Pace, decode, on_a_paused_clock};
+    use crate::event::{self, DecodeRules, DecompressOptions, Pace, SplitRules, decode, on_a_paused_clock};
     use crate::inference::read_prediction;
     use crate::outcome::Prediction;
 
@@ -280,11 +280,14 @@ mod tests {
     fn with_records(check: impl Fn(&[KinesisRecord<'_>], &[UserRecord])) {
         let payload = EVENT.to_owned();
         let event = event::read(payload.as_bytes()).unwrap();
-        let decompress = DecompressOptions {
-            enabled: true,
-            limit_bytes: 1000,
+        let rules = DecodeRules {
+            decompress: DecompressOptions {
+                enabled: true,
+                limit_bytes: 1000,
+            },
+            split: SplitRules::default(),
         };
-        let decode = async { decode(&event.records, decompress, Pace::start(Duration::from_mins(15))).await };
+        let decode = async { decode(&event.records, &rules, Pace::start(Duration::from_mins(15))).await };
         check(&event.records, &on_a_paused_clock(decode));
     }
 

@@ -246,7 +246,7 @@ mod tests {
                     ModelOutput::Text(_) | ModelOutput::Bytes(_) => None,
                 },
                 Outcome::Delivered => Some("delivered"),
-                Outcome::Rejected(_) | Outcome::Failed(_) => None,
+                Outcome::Rejected(_) | Outcome::Failed(_) | Outcome::Skipped => None,
             }
         }
         outcomes.iter().map(|outcome| outcome.as_ref().and_then(text)).collect()

@@ -254,6 +254,7 @@ mod tests {
             partition_key: None,
             explicit_hash_key: None,
             original: None,
+            around: None,
             data: Ok(Bytes::copy_from_slice(data.as_bytes())),
         };
         let user_records: Vec<_> = data.iter().map(user_record).collect();

@@ -21,6 +21,7 @@ fn user_record(row: &str) -> UserRecord {
         partition_key: None,
         explicit_hash_key: None,
         original: None,
+        around: None,
         data: Ok(Bytes::copy_from_slice(row.as_bytes())),
     }
 }

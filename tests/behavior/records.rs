@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use instream::event;
-use instream::event::{DecompressOptions, Pace, UserRecord, decode};
+use instream::event::{DecodeRules, DecompressOptions, Pace, SplitRules, UserRecord, decode};
 use instream_local::aggregate::{KplUserRecord, aggregate};
 use instream_local::packing::gzip;
 use md5::{Digest as _, Md5};
@@ -32,7 +32,11 @@ fn record(number: &str, data: &[u8]) -> Value {
 async fn decoded(data: &[u8]) -> Vec<UserRecord> {
     let event = json!({ "Records": [record("7", data)] }).to_string();
     let event = event::read(event.as_bytes()).unwrap();
-    decode(&event.records, DECOMPRESS, Pace::start(Duration::from_mins(15))).await
+    let rules = DecodeRules {
+        decompress: DECOMPRESS,
+        split: SplitRules::default(),
+    };
+    decode(&event.records, &rules, Pace::start(Duration::from_mins(15))).await
 }
 
 #[derive(Deserialize)]

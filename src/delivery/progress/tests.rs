@@ -109,7 +109,11 @@ fn a_refused_prediction_is_rejected_and_a_refused_dead_letter_is_delivered_witho
         progress.record_result(put_result(&[], &[], &[0]));
         let failure = progress.outcomes().find_map(|(index, outcome)| match outcome {
             Outcome::Failed(failure) if index == 0 => Some(failure.clone()),
-            Outcome::Predicted(_) | Outcome::Rejected(_) | Outcome::Failed(_) | Outcome::Delivered => None,
+            Outcome::Predicted(_)
+            | Outcome::Rejected(_)
+            | Outcome::Failed(_)
+            | Outcome::Delivered
+            | Outcome::Skipped => None,
         });
         assert_eq!(failure, Some(Failure::DeadLetterRefused));
         assert_eq!(progress.take_ready(1, 9), None);
