@@ -41,7 +41,7 @@ const SERVICE_URLS: [&str; 8] = [
 
 impl<L: Fn(&str) -> Option<String>> Reader<L> {
     /// Checks the URLs of AWS services, which the AWS SDK reads.
-    pub(super) fn check_service_urls(&mut self) {
+    fn check_service_urls(&mut self) {
         for name in SERVICE_URLS {
             let is_unencrypted = (self.lookup)(name).is_some_and(|url| is_unencrypted(&url));
             self.check_encryption(name, is_unencrypted);
@@ -60,8 +60,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         !is_refused
     }
 
-    /// Reads the endpoint, by its name or by its URL.
+    /// Reads the endpoint, by its name or by its URL, and checks the URLs of AWS services.
     pub(super) fn target(&mut self) -> Option<Target> {
+        self.check_service_urls();
         let (name, url) = (self.value(ENDPOINT_NAME), self.value(ENDPOINT_URL));
         match (name, url) {
             (Some(_), None) => self.sagemaker_target().map(Target::SageMaker),

@@ -114,7 +114,6 @@ impl Config {
             faults: Vec::new(),
         };
         let endpoint = reader.target();
-        reader.check_service_urls();
         let output = reader.required(OUTPUT, DestinationSetting::parse);
         let dead_letter = reader.optional(DEAD_LETTER, DestinationSetting::parse);
         let output_format = reader.required(OUTPUT_FORMAT, output_format);

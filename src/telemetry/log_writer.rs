@@ -19,9 +19,9 @@ pub(super) fn lost_lines() -> usize {
     LOST.swap(0, Ordering::Relaxed)
 }
 
-/// A writer of lines, which a thread of its own passes on. A line normally waits until it is written, because Lambda may
-/// stop the process at any time after the response. If a write takes longer than [`WAIT`], up to [`LINES_MAX`] further
-/// lines do not wait, and all others are lost.
+/// A writer of lines, which a thread of its own passes on. A line normally waits until it is written, because Lambda
+/// may stop the process at any time after the response. If a write takes longer than [`WAIT`], up to [`LINES_MAX`]
+/// further lines do not wait, and all others are lost.
 pub(super) struct LogWriter {
     lines: SyncSender<Vec<u8>>,
     written: Receiver<()>,
