@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use instream::event::{self, Batch, DecompressOptions, Event, KinesisRecord, Pace, UserRecord, decode};
+use instream::event::{self, Batch, DecodeRules, Event, KinesisRecord, Pace, UserRecord, decode};
 use instream::inference::{RequestSpec, Requests, build};
 use instream::lambda::response::{BatchResponse, checkpoint, checkpointable_prefix};
 use instream::outcome::Outcome;
@@ -91,13 +91,13 @@ fn entry((number, data): (usize, &String)) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kinesis {
     records: &'static [KinesisRecord<'static>],
-    decompress: DecompressOptions,
+    rules: &'static DecodeRules,
 }
 
 pub(crate) fn kinesis(form: Form) -> Kinesis {
     let kinesis = Kinesis {
         records: &leak(read(payload(form))).records,
-        decompress: config(SINGLE).decompress,
+        rules: leak(config(SINGLE).decode),
     };
     let decoded = kinesis.decode();
     assert_eq!(decoded.iter().filter(|record| record.data.is_ok()).count(), RECORDS);
@@ -106,7 +106,7 @@ pub(crate) fn kinesis(form: Form) -> Kinesis {
 
 impl Kinesis {
     pub(crate) fn decode(self) -> Vec<UserRecord> {
-        block_on(decode(self.records, self.decompress, Pace::start(TIME)))
+        block_on(decode(self.records, self.rules, Pace::start(TIME)))
     }
 
     /// Returns the batch response if only the last record is unfinished.
