@@ -117,7 +117,8 @@ async fn decode_with(
         }
         let others = decoded.len().saturating_sub(before + 1);
         remaining = remaining.saturating_sub(budget.used() + others * USER_RECORD_OVERHEAD_BYTES);
-        is_over = is_over || pace.is_over().await;
+        let encoded = record.data.as_ref().map_or(0, Bytes::len);
+        is_over = is_over || pace.is_over(encoded + budget.used()).await;
     }
     decoded
 }
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_takes_longer_than_an_invocation_is_decoded_over_several_deliveries() {
-        with_records(&[&b"hi"[..]; 5], |records| {
+        with_records(&[&[b'1'; 64 * 1024][..]; 5], |records| {
             let in_1_s: DecodeRecord = |record_index, record, budget, decoded| {
                 advance_at_work(Duration::from_secs(1));
                 decode_record(record_index, record, budget, decoded)
@@ -307,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_record_that_was_not_decoded_is_not_taken_for_its_first_user_record() {
-        with_records(&[&b"hi"[..]; 2], |records| {
+        with_records(&[&[b'1'; 64 * 1024][..]; 2], |records| {
             let user_records = decode_by(records, DECOMPRESS, Duration::ZERO, decode_record);
             let batch = Batch {
                 records,
