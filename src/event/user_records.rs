@@ -285,7 +285,8 @@ mod tests {
 
     #[test]
     fn a_batch_that_takes_longer_than_an_invocation_is_decoded_over_several_deliveries() {
-        with_records(&[&[b'1'; 64 * 1024][..]; 5], |records| {
+        let long = [b'1'].repeat(64 * 1024);
+        with_records(&[&long[..]; 5], |records| {
             let in_1_s: DecodeRecord = |record_index, record, budget, decoded| {
                 advance_at_work(Duration::from_secs(1));
                 decode_record(record_index, record, budget, decoded)
@@ -308,7 +309,8 @@ mod tests {
 
     #[test]
     fn a_record_that_was_not_decoded_is_not_taken_for_its_first_user_record() {
-        with_records(&[&[b'1'; 64 * 1024][..]; 2], |records| {
+        let long = [b'1'].repeat(64 * 1024);
+        with_records(&[&long[..]; 2], |records| {
             let user_records = decode_by(records, DECOMPRESS, Duration::ZERO, decode_record);
             let batch = Batch {
                 records,

@@ -91,7 +91,7 @@ async fn an_aggregate_without_time_to_be_decoded_is_not_finished_by_what_is_reme
     };
     let [mut broken, mut aggregated] = [entry("1"), entry("2")];
     // The clock is read after 64 KiB.
-    let broken_gzip = [&[0x1F, 0x8B, 8][..], &[0xFF; 64 * 1024]].concat();
+    let broken_gzip = [vec![0x1F, 0x8B, 8], vec![0xFF; 64 * 1024]].concat();
     broken["kinesis"]["data"] = BASE64.encode(broken_gzip).into();
     aggregated["kinesis"]["data"] = BASE64.encode(aggregate(&[put(b"7"), put(b"8")])).into();
     let scenario = Scenario::of(0).with("MAX_ATTEMPTS", "1");
