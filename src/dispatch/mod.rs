@@ -148,10 +148,7 @@ impl<E: Endpoint> Dispatcher<E> {
                     continue;
                 }
                 None => {
-                    // The last event may have left nothing to wait for.
-                    if scheduler.has_events() || scheduler.will_have_room() {
-                        scheduler.wait_for_event().await;
-                    }
+                    scheduler.wait_for_ready().await;
                     continue;
                 }
             };

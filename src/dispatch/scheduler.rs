@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, Span};
@@ -19,13 +18,14 @@ use tracing::{Instrument as _, Span};
 use super::attempt::CallStats;
 use super::blame::Blame;
 use super::capacity::Permit;
-use super::{DELIVERY_ENDED, Dispatcher, Work, call_span};
+use super::{Dispatcher, Work, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
 use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
 
 mod judgement;
 mod pending;
+mod room;
 mod transitions;
 
 use pending::{CallTarget, FinishedCall, PendingRequest};
@@ -41,11 +41,9 @@ pub(super) struct Scheduler<'d, E> {
     urgent: VecDeque<CallTarget>,
     /// The requests that wait for a retry, with the end of the wait, the earliest first.
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
-    calls: JoinSet<FinishedCall>,
+    calls: JoinSet<Box<FinishedCall>>,
     blame: Blame,
     stats: Arc<CallStats>,
-    /// Is notified when there may be room for another answer.
-    memory_changed: watch::Receiver<()>,
     /// The index from which on no attempt starts: the first record that is unfinished, so that the mapping redelivers
     /// all records after it.
     stop_index: usize,
@@ -67,7 +65,6 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
             calls: JoinSet::new(),
             blame: Blame::default(),
             stats: Arc::new(CallStats::new(work.trace_id.clone())),
-            memory_changed: dispatcher.invoker.memory().subscribe(),
             stop_index: usize::MAX,
             probe_reserve: dispatcher.invoker.probe_reserve(),
             is_out_of_time: false,
@@ -104,50 +101,9 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
         self.dispatcher.evidence.is_in_doubt()
     }
 
-    pub(super) fn has_ready(&self) -> bool {
-        if self.is_out_of_time {
-            return false;
-        }
-        let has_request = self.next_request().is_some_and(|index| self.has_room_for(index));
-        has_request || !self.urgent.is_empty()
-    }
-
-    /// Returns the index of the request that is ready and may start next, if there is room for its answer.
-    fn next_request(&self) -> Option<usize> {
-        let Reverse(index) = self.ready.peek()?;
-        (*index < self.stop_index && !self.is_in_doubt()).then_some(*index)
-    }
-
-    fn has_room_for(&self, index: usize) -> bool {
-        self.dispatcher.invoker.memory().has_room() || self.is_needed(index)
-    }
-
-    /// Returns whether nothing can be delivered without an outcome of the request at this index.
-    fn is_needed(&self, index: usize) -> bool {
-        self.work.needed_index.load(Ordering::SeqCst) == index
-    }
-
-    /// Returns whether a request waits for room for its answer.
-    fn is_short_of_memory(&self) -> bool {
-        !self.is_out_of_time && self.next_request().is_some_and(|index| !self.has_room_for(index))
-    }
-
     /// Returns whether an event will make a request ready or settle it.
     pub(super) fn has_events(&self) -> bool {
         !self.calls.is_empty() || !self.waiting.is_empty() && !self.is_in_doubt()
-    }
-
-    /// Returns whether a request waits for room for its answer, and delivery will make room. If delivery has ended, the
-    /// answers after its end stay in memory, so no further call is made.
-    pub(super) fn will_have_room(&mut self) -> bool {
-        if !self.is_short_of_memory() {
-            return false;
-        }
-        let has_ended = self.is_needed(DELIVERY_ENDED);
-        if let (true, Some(index)) = (has_ended, self.next_request()) {
-            self.stop_at(index);
-        }
-        !has_ended
     }
 
     /// Removes and returns the next call: a call for evidence, or else the ready request with the lowest index.
@@ -186,14 +142,15 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
                 span.record("fault", fault.to_string())
                     .record("otel.status_code", "ERROR");
             }
-            FinishedCall {
+            // Boxed, because the result of a task is moved several times.
+            Box::new(FinishedCall {
                 target,
                 request,
                 start,
                 duration: started.elapsed(),
                 ended,
                 permit,
-            }
+            })
         };
         self.calls.spawn(call.instrument(span));
     }
@@ -230,10 +187,9 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
         }
     }
 
-    /// Waits for one event and handles it: a call finishes, the wait for a retry ends, delivery leaves a record
-    /// unfinished, or there is room for another answer. Waits forever if none of these can happen.
+    /// Waits for one event and handles it: a call finishes, the wait for a retry ends, or delivery leaves a record
+    /// unfinished. Waits forever if none of these can happen.
     pub(super) async fn wait_for_event(&mut self) {
-        let is_short_of_memory = self.is_short_of_memory();
         let retry_at = self.waiting.peek().map(|Reverse((retry_at, _))| *retry_at);
         let next_retry = async {
             match retry_at {
@@ -249,14 +205,13 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
             }
             Some(finished) = self.calls.join_next() => self.on_joined(finished),
             () = next_retry => self.requeue_due(),
-            Ok(()) = self.memory_changed.changed(), if is_short_of_memory => {}
         }
     }
 
     /// Handles a finished call. A cancelled call is ignored: its records have no outcome yet.
-    fn on_joined(&mut self, joined: Result<FinishedCall, JoinError>) {
+    fn on_joined(&mut self, joined: Result<Box<FinishedCall>, JoinError>) {
         if let Ok(finished) = joined {
-            self.on_finished(finished);
+            self.on_finished(*finished);
         }
     }
 
@@ -301,7 +256,7 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
             .filter_map(|(index, pending)| Some((*index, pending.latest_failure.clone()?)))
             .collect();
         for (index, failure) in called {
-            self.settle_request(index, Outcome::Failed(failure));
+            self.settle_request(index, Outcome::Failed(*failure));
         }
         for record in self.requests.values().flat_map(|pending| pending.request.records()) {
             let failure = if record >= self.stop_index {

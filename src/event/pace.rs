@@ -5,18 +5,25 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-/// The maximum time between two yields to other tasks, except for the time for one record.
+/// The maximum time between two yields to other tasks, except for the time for one record or for [`BYTES_PER_CHECK`].
 const YIELD_AFTER: Duration = Duration::from_millis(5);
+/// The work between two looks at the clock, in bytes. It takes a few milliseconds at most.
+const BYTES_PER_CHECK: usize = 64 * 1024;
+/// The work for a record in addition to its bytes, as a number of bytes.
+const BYTES_PER_RECORD: usize = 1024;
 
 /// The time of a stage that works on one record after the other, without waiting.
 ///
-/// A stage may use half of the time that is left for calls when it starts, and handles one record in any case. The
-/// other records fail and are redelivered. So each delivery has time to call the model for the records that it has
-/// prepared, and a batch that takes longer to prepare than an invocation lasts gets through in several deliveries.
+/// A stage may use half of the time that is left for calls when it starts, and handles the first record in any case, or
+/// the first [`BYTES_PER_CHECK`]. The other records fail and are redelivered. So each delivery has time to call the
+/// model for the records that it has prepared, and a batch that takes longer to prepare than an invocation lasts gets
+/// through in several deliveries.
 #[derive(Debug)]
 pub struct Pace {
     end: Instant,
     yielded: Instant,
+    /// The work since the last look at the clock.
+    unchecked_bytes: usize,
 }
 
 impl Pace {
@@ -26,12 +33,18 @@ impl Pace {
         Self {
             end: now + left_for_calls / 2,
             yielded: now,
+            unchecked_bytes: 0,
         }
     }
 
     /// Yields to other tasks if 5 ms have passed since the last yield. Then returns whether the time of the stage is
-    /// over. To be called after each record.
-    pub async fn is_over(&mut self) -> bool {
+    /// over. To be called after each record, with its number of `bytes`. Looks at the clock once every 64 KiB.
+    pub async fn is_over(&mut self, bytes: usize) -> bool {
+        self.unchecked_bytes += bytes + BYTES_PER_RECORD;
+        if self.unchecked_bytes < BYTES_PER_CHECK {
+            return false;
+        }
+        self.unchecked_bytes = 0;
         let mut now = Instant::now();
         if now - self.yielded >= YIELD_AFTER {
             yield_now().await;
@@ -68,10 +81,24 @@ mod tests {
     async fn a_stage_has_half_of_the_time_for_calls() {
         let mut pace = Pace::start(Duration::from_secs(20));
         advance_at_work(Duration::from_millis(9999));
-        assert!(!pace.is_over().await);
+        assert!(!pace.is_over(BYTES_PER_CHECK).await);
         advance_at_work(Duration::from_millis(1));
-        assert!(pace.is_over().await);
-        assert!(Pace::start(Duration::ZERO).is_over().await);
+        assert!(pace.is_over(BYTES_PER_CHECK).await);
+        assert!(Pace::start(Duration::ZERO).is_over(BYTES_PER_CHECK).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_is_read_once_every_64_kib() {
+        let mut pace = Pace::start(Duration::ZERO);
+        for _ in 0..3 {
+            let mut small_records = 1;
+            while !pace.is_over(0).await {
+                small_records += 1;
+            }
+            assert_eq!(small_records, 64);
+            assert!(!pace.is_over(62 * 1024).await);
+            assert!(pace.is_over(0).await);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -81,7 +108,7 @@ mod tests {
             let mut pace = Pace::start(Duration::from_secs(20));
             for _ in 0..20 {
                 advance_at_work(Duration::from_millis(1));
-                pace.is_over().await;
+                pace.is_over(BYTES_PER_CHECK).await;
             }
         };
         let other = async {

@@ -137,9 +137,10 @@ async fn decode_with(
             decoded.push(UserRecord::not_aggregated(record_index, record, Err(outcome)));
         }
         let others = decoded.len().saturating_sub(before + 1);
-        let used = unpacking.budget.map_or(0, |budget| budget.used());
-        remaining = remaining.saturating_sub(used + others * USER_RECORD_OVERHEAD_BYTES);
-        is_over = is_over || pace.is_over().await;
+        let unpacked = unpacking.budget.map_or(0, |budget| budget.used());
+        remaining = remaining.saturating_sub(unpacked + others * USER_RECORD_OVERHEAD_BYTES);
+        let packed = record.data.as_ref().map_or(0, Bytes::len);
+        is_over = is_over || pace.is_over(packed + unpacked).await;
     }
     decoded
 }
@@ -372,7 +373,8 @@ mod tests {
 
     #[test]
     fn a_batch_that_takes_longer_than_an_invocation_is_decoded_over_several_deliveries() {
-        with_records(&[&b"hi"[..]; 5], |records| {
+        let long = [b'1'].repeat(64 * 1024);
+        with_records(&[&long[..]; 5], |records| {
             let in_1_s: DecodeRecord = |record_index, record, unpacking, decoded| {
                 advance_at_work(Duration::from_secs(1));
                 decode_record(record_index, record, unpacking, decoded)
@@ -395,7 +397,8 @@ mod tests {
 
     #[test]
     fn a_record_that_was_not_decoded_is_not_taken_for_its_first_user_record() {
-        with_records(&[&b"hi"[..]; 2], |records| {
+        let long = [b'1'].repeat(64 * 1024);
+        with_records(&[&long[..]; 2], |records| {
             let user_records = decode_by(records, DECOMPRESS, Duration::ZERO, decode_record);
             let batch = Batch {
                 records,

@@ -66,7 +66,7 @@ pub async fn build(
             None | Some(Outcome::Failed(_)) if is_over => Err(Outcome::Failed(Failure::OutOfTime)),
             None | Some(Outcome::Failed(_)) => {
                 let part = catch_panic(|| request_spec.part(batch, index, user_record)).flatten();
-                is_over = pace.is_over().await;
+                is_over = pace.is_over(user_record.data.as_ref().map_or(0, Bytes::len)).await;
                 part
             }
             Some(outcome) => Err(outcome),
@@ -187,7 +187,9 @@ impl RequestSpec {
 /// Returns `SEQUENCE-SUB`, or its hash if it is not a valid value of the header that carries it.
 fn inference_id(sequence_number: &str, sub_sequence_number: u64) -> String {
     let mut id = String::with_capacity(INFERENCE_ID_CHARS_MAX);
-    write!(id, "{sequence_number}-{sub_sequence_number}").expect("a write to memory cannot fail");
+    // Formatting the text as well would take three times as long.
+    id.push_str(sequence_number);
+    write!(id, "-{sub_sequence_number}").expect("a write to memory cannot fail");
     if id.len() <= INFERENCE_ID_CHARS_MAX && id.bytes().all(|byte| byte.is_ascii_graphic()) {
         return id;
     }
@@ -393,9 +395,10 @@ mod tests {
         let delivered = || Some(Outcome::Delivered);
         let failed = Some(Outcome::Failed(Failure::BatchTooLarge));
         let remembered = vec![delivered(), None, None, delivered(), failed];
-        let spec = request_spec(Some(MediaType::Csv), 100, 100);
-        let built = requests_within(Duration::ZERO, &["1", "2", "3", "4", "5"], remembered, &spec);
-        assert_eq!(bodies(&built), ["2"], "one record is sent in any case");
+        let long = "2".repeat(64 * 1024);
+        let spec = request_spec(Some(MediaType::Csv), 100, 100 * 1024);
+        let built = requests_within(Duration::ZERO, &["1", &long, "3", "4", "5"], remembered, &spec);
+        assert_eq!(bodies(&built), [long], "the first record is sent in any case");
         let settled: Vec<_> = built
             .settled
             .iter()

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// After each answer, the estimate of the size of an answer shrinks by one part in this many, but not below the size of
 /// the answer. So it follows the largest of the recent answers.
@@ -23,8 +24,8 @@ struct Shared {
     used: AtomicUsize,
     /// The estimated size of an answer, in bytes.
     estimate: AtomicUsize,
-    /// Changes when there may be room again.
-    changed: watch::Sender<()>,
+    /// Notified when there may be room again.
+    changed: Notify,
 }
 
 /// There is no room for the answer. The call can be repeated when there is.
@@ -48,7 +49,7 @@ impl AnswerMemory {
             bytes_max,
             used: AtomicUsize::new(0),
             estimate: AtomicUsize::new(0),
-            changed: watch::Sender::new(()),
+            changed: Notify::new(),
         }))
     }
 
@@ -71,14 +72,15 @@ impl AnswerMemory {
         }
     }
 
-    /// Returns a receiver that is notified when there may be room again.
-    pub fn subscribe(&self) -> watch::Receiver<()> {
-        self.0.changed.subscribe()
+    /// Waits until there may be room again. The wait starts with this call, not when it is first polled. So if a caller
+    /// checks for room after this call, it misses no change.
+    pub fn changed(&self) -> Notified<'_> {
+        self.0.changed.notified()
     }
 
-    /// Notifies all receivers. The caller has changed which call may exceed the limit.
+    /// Ends all waits. The caller has changed which call may exceed the limit.
     pub fn notify(&self) {
-        self.0.changed.send_replace(());
+        self.0.changed.notify_waiters();
     }
 
     fn release(&self, bytes: usize) {
@@ -131,6 +133,8 @@ impl Drop for AnswerReservation {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn used(memory: &AnswerMemory) -> usize {
@@ -174,18 +178,19 @@ mod tests {
     fn only_a_call_that_may_exceed_the_limit_gets_more_than_there_is() {
         let memory = AnswerMemory::new(100);
         let held = memory.reserve(false).keep(90);
-        let mut changed = memory.subscribe();
+        let changed = memory.changed();
         let refused = memory.reserve(false);
         assert_eq!(refused.expect(200), Err(NoRoom));
         drop(refused);
-        assert!(changed.has_changed().unwrap());
-        changed.mark_unchanged();
+        assert!(changed.now_or_never().is_some());
+        let changed = memory.changed();
         let first = memory.reserve(true);
         assert_eq!(first.expect(200), Ok(()));
         assert!(used(&memory) >= 290);
         drop(first.keep(200));
         drop(held);
         assert_eq!(used(&memory), 0);
-        assert!(changed.has_changed().unwrap());
+        assert!(changed.now_or_never().is_some());
+        assert!(memory.changed().now_or_never().is_none(), "nothing has changed since");
     }
 }

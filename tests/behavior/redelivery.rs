@@ -90,7 +90,9 @@ async fn an_aggregate_without_time_to_be_decoded_is_not_finished_by_what_is_reme
         data,
     };
     let [mut broken, mut aggregated] = [entry("1"), entry("2")];
-    broken["kinesis"]["data"] = "not base64".into();
+    // The clock is read after 64 KiB.
+    let broken_gzip = [vec![0x1F, 0x8B, 8], vec![0xFF; 64 * 1024]].concat();
+    broken["kinesis"]["data"] = BASE64.encode(broken_gzip).into();
     aggregated["kinesis"]["data"] = BASE64.encode(aggregate(&[put(b"7"), put(b"8")])).into();
     let scenario = Scenario::of(0).with("MAX_ATTEMPTS", "1");
     let fail_once = [Behavior::FailAfter(20, FaultKind::Overload)];

@@ -42,17 +42,13 @@ impl Progress<'_> {
         if deliverable == 0 || deliverable < lines_min && !is_large {
             return None;
         }
-        let mut bytes = 0;
-        let fits = |index: &&usize| {
-            let is_full = bytes >= DELIVERY_BYTES;
-            bytes += self.size(**index);
-            !is_full
-        };
-        let candidates = self.ready.iter().take(deliverable.min(lines_max));
-        let count = candidates.take_while(fits).count();
-        let taken: Vec<_> = self.ready.drain(..count).collect();
-        self.ready_bytes -= taken.iter().map(|index| self.size(*index)).sum::<usize>();
-        Some(taken)
+        let (mut count, mut bytes) = (0, 0);
+        while count < deliverable.min(lines_max) && bytes < DELIVERY_BYTES {
+            bytes += self.ready.get(count).map_or(0, |index| self.size(*index));
+            count += 1;
+        }
+        self.ready_bytes -= bytes;
+        Some(self.ready.drain(..count).collect())
     }
 
     /// Returns the number of ready records that would not be redelivered if the rest of the batch failed. If there are

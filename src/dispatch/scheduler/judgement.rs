@@ -216,8 +216,8 @@ impl<E: Endpoint> Scheduler<'_, E> {
     fn fail_accused(&mut self, index: usize, accused: Accused) {
         let pending = self.requests.get(&index);
         let failure = pending.and_then(|pending| pending.latest_failure.clone());
-        let failure = failure.unwrap_or_else(|| failed(accused.fault, 1));
-        self.settle_request(index, Outcome::Failed(failure));
+        let failure = failure.unwrap_or_else(|| Box::new(failed(accused.fault, 1)));
+        self.settle_request(index, Outcome::Failed(*failure));
     }
 
     /// Replaces a request that was accused since this moment with two halves, which are not ready yet, and returns

@@ -44,8 +44,9 @@ pub(super) struct PendingRequest {
     pub(super) split_off_since: Option<Moment>,
     /// The duration of its latest attempt, or of the attempt at the request that it was split off.
     pub(super) latest_duration: Duration,
-    /// The latest failure that its records may have caused. At first, that of the request that it was split off.
-    pub(super) latest_failure: Option<Failure>,
+    /// The latest failure that its records may have caused. At first, that of the request that it was split off. Boxed,
+    /// because most requests have none and the map of the requests moves its values.
+    pub(super) latest_failure: Option<Box<Failure>>,
 }
 
 impl PendingRequest {

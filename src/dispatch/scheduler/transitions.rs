@@ -65,7 +65,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
         }
         if let CallTarget::Request(index) = target {
             let pending = self.take_request(*index);
-            if let Some(Failure::Fault { fault, .. }) = pending.latest_failure
+            if let Some(Failure::Fault { fault, .. }) = pending.latest_failure.as_deref()
                 && pending.attempts > 0
             {
                 evidence.record_recovery(request.target_model(), fault.kind);
@@ -112,7 +112,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
         let pending = self.pending_mut(index);
         let failure = failed(fault.clone(), records);
         if failure.is_possibly_record_fault() {
-            pending.latest_failure = Some(failure);
+            pending.latest_failure = Some(Box::new(failure));
         }
         pending.latest_duration = duration;
         pending.attempts += 1;
