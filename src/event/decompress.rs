@@ -101,6 +101,8 @@ fn is_like_zlib(data: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use instream_local::packing::gzip;
 
     use super::*;
@@ -115,7 +117,7 @@ mod tests {
 
     fn zlib(data: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-        std::io::Write::write_all(&mut encoder, data).unwrap();
+        encoder.write_all(data).unwrap();
         encoder.finish().unwrap()
     }
 

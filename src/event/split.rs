@@ -180,3 +180,123 @@ fn wrong_shape(message: String) -> Rejection {
         message,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the data or the outcome of each part, with the payload that holds it alone if it is an element.
+    fn parts(rules: &SplitRules, record: &str) -> Vec<String> {
+        let mut shown = Vec::new();
+        let push = &mut |part: Part| {
+            let data = match part.data {
+                Ok(data) => String::from_utf8(data.to_vec()).unwrap(),
+                Err(Outcome::Skipped) => "skipped".to_owned(),
+                Err(Outcome::Rejected(rejection)) => rejection.message,
+                Err(other) => panic!("{other:?}"),
+            };
+            let payload = part.around.map(|around| around.with_element(&part.original.unwrap()));
+            let payload = payload.map(|payload| format!(" in {}", str::from_utf8(&payload).unwrap()));
+            shown.push(data + &payload.unwrap_or_default());
+            Ok::<_, ()>(())
+        };
+        rules.split(&Bytes::copy_from_slice(record.as_bytes()), push).unwrap();
+        shown
+    }
+
+    fn rules(split: Option<Split>, pattern: Option<&str>) -> SplitRules {
+        SplitRules::new(split, pattern.map(|pattern| pattern.parse().unwrap()))
+    }
+
+    fn elements_at(path: &str) -> Option<Split> {
+        Some(Split::Elements(JsonPath::parse(path).unwrap()))
+    }
+
+    #[test]
+    fn a_record_is_one_user_record_without_its_byte_order_mark() {
+        let rules = rules(None, None);
+        assert_eq!(parts(&rules, "a\nb\n"), ["a\nb\n"]);
+        assert_eq!(parts(&rules, "\u{FEFF}{}"), ["{}"]);
+        assert_eq!(parts(&rules, ""), ["skipped"]);
+        assert_eq!(parts(&rules, "\u{FEFF}"), ["skipped"]);
+        assert_eq!(parts(&rules, " "), [" "], "a space may be binary data");
+    }
+
+    #[test]
+    fn each_line_that_is_not_blank_is_a_user_record() {
+        let rules = rules(Some(Split::Lines), None);
+        assert_eq!(parts(&rules, "\u{FEFF}a\r\n\n b \n \r\nc"), ["a", " b ", "c"]);
+        assert_eq!(parts(&rules, "a"), ["a"]);
+        for blank in ["", "\n", " \r\n\t\n"] {
+            assert_eq!(parts(&rules, blank), ["skipped"], "{blank:?}");
+        }
+    }
+
+    #[test]
+    fn each_element_at_the_path_is_a_user_record() {
+        let rules = rules(elements_at("$.a.events"), None);
+        assert_eq!(
+            parts(&rules, r#" {"n":1,"a":{"events":[ {"x":1} , 2 ],"m":[]},"events":3} "#),
+            [
+                r#"{"x":1} in  {"n":1,"a":{"events":[{"x":1}],"m":[]},"events":3} "#,
+                r#"2 in  {"n":1,"a":{"events":[2],"m":[]},"events":3} "#,
+            ]
+        );
+        assert_eq!(parts(&rules, r#"{"a":{"events":[]}}"#), ["skipped"]);
+        assert_eq!(
+            parts(&rules, r#"{"a":{}}"#),
+            ["SPLIT_PATH $.a.events finds nothing in the record"]
+        );
+        assert_eq!(
+            parts(&rules, r#"{"a":{"events":{}}}"#),
+            ["SPLIT_PATH $.a.events finds no array in the record"]
+        );
+        let message = &parts(&rules, "{")[0];
+        assert!(message.starts_with("the record is not JSON: EOF"), "{message}");
+        assert_eq!(
+            parts(&self::rules(elements_at("$"), None), "[1,2]"),
+            ["1 in [1]", "2 in [2]"]
+        );
+    }
+
+    #[test]
+    fn what_does_not_match_the_pattern_is_skipped() {
+        let pattern = Some(r#"{"kind":["card"]}"#);
+        let (card, cash) = (r#"{"kind":"card"}"#, r#"{"kind":"cash"}"#);
+        assert_eq!(parts(&rules(None, pattern), card), [card]);
+        assert_eq!(parts(&rules(None, pattern), cash), ["skipped"]);
+        let lines = parts(&rules(Some(Split::Lines), pattern), &format!("{cash}\n{card}\n7\nx"));
+        assert_eq!(lines[..3], ["skipped", card, "skipped"]);
+        assert!(lines[3].starts_with("the record is not JSON"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn the_pattern_holds_for_the_record_and_for_each_element() {
+        let pattern = r#"{"type":["DATA"],"events":{"level":["error"]}}"#;
+        let rules = rules(elements_at("$.events"), Some(pattern));
+        assert_eq!(
+            parts(
+                &rules,
+                r#"{"type":"DATA","events":[{"level":"info"},{"level":"error"}]}"#
+            ),
+            [
+                r#"skipped in {"type":"DATA","events":[{"level":"info"}]}"#,
+                r#"{"level":"error"} in {"type":"DATA","events":[{"level":"error"}]}"#,
+            ]
+        );
+        assert_eq!(
+            parts(&rules, r#"{"type":"CONTROL","events":[{"level":"error"}]}"#),
+            ["skipped"]
+        );
+    }
+
+    #[test]
+    fn the_payload_of_an_element_is_split_to_this_element() {
+        let rules = rules(elements_at("$.events"), None);
+        let record = r#"{"id":7,"events":[1,{"b":[2]},"]"]}"#;
+        for part in parts(&rules, record) {
+            let (_, payload) = part.split_once(" in ").unwrap();
+            assert_eq!(parts(&rules, payload), [part.as_str()]);
+        }
+    }
+}
