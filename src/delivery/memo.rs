@@ -63,7 +63,7 @@ impl Memo {
         let is_empty = state.entries.is_empty();
         let mut prefix = (usize::MAX, 0);
         let recall = |(index, user_record): (usize, &UserRecord)| {
-            if is_empty {
+            if is_empty || matches!(user_record.data, Err(Outcome::Skipped)) {
                 return None;
             }
             if prefix.0 != user_record.record_index {

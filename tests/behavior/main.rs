@@ -43,6 +43,7 @@ mod retry_budget;
 mod retry_budget_limits;
 mod sagemaker;
 mod shapes;
+mod splitting;
 mod stop;
 mod throttled;
 mod timeout;

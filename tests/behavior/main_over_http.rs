@@ -49,6 +49,7 @@ mod retry_after;
 mod retry_budget;
 mod retry_budget_limits;
 mod shapes;
+mod splitting;
 mod stop;
 mod throttled;
 mod timeout;

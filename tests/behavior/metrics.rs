@@ -71,6 +71,7 @@ async fn troubled() -> Vec<Running> {
         after(half, 4).await,
         after(Scenario::of(0).attempts(0, &[Behavior::Fail(Overload)]), 3).await,
         after(hanging, 3).await,
+        after_event(Scenario::of(0), vec![record("0", b"")]).await,
     ]
 }
 
