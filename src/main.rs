@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use instream::config::{Config, is_stdout_dropped};
+use instream::delivery::Alert;
 use instream::delivery::destination::Destination;
 use instream::delivery::destination::stdout::StdoutLines;
 use instream::endpoint::target::AnyEndpoint;
@@ -65,7 +66,14 @@ async fn serve(config: Config) -> Result<(), lambda_runtime::Error> {
     let open = |destination| Destination::open(destination, &environment);
     let (output, dead_letter) = (open(&config.output), config.dead_letter.as_ref().map(open));
     let metrics = config.metrics.as_deref().map(open_metrics);
-    let handler = Arc::new(Handler::new(&config, endpoint, output, dead_letter).with_metrics(metrics));
+    let alert = config.alert.as_ref().map(|(destination, pattern)| Alert {
+        destination: open(destination),
+        pattern: pattern.clone(),
+    });
+    let handler = Handler::new(&config, endpoint, output, dead_letter)
+        .with_alert(alert)
+        .with_metrics(metrics);
+    let handler = Arc::new(handler);
     let handle = move |event: LambdaEvent<()>| {
         let handler = Arc::clone(&handler);
         let trace_id = event.context.xray_trace_id.as_deref();

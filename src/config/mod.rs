@@ -14,6 +14,7 @@ use crate::dispatch::retry::RetryPolicy;
 use crate::endpoint::InvokeParameters;
 use crate::endpoint::target::Target;
 use crate::event::DecodeRules;
+use crate::format::pattern::EventPattern;
 use crate::inference::{InferenceRequest, RequestSpec};
 use crate::lambda::time_budget::TimeBudget;
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub output: DestinationSetting,
     /// The destination for rejected records. Without it, a rejected record counts as failed.
     pub dead_letter: Option<DestinationSetting>,
+    /// The destination of alerts, and the pattern of the lines that are alerts.
+    pub alert: Option<(DestinationSetting, EventPattern)>,
     /// The format of a delivered prediction.
     pub output_format: OutputFormat,
     /// The order in which the records of a batch are delivered.
@@ -120,6 +123,7 @@ impl Config {
         let output_mode = reader.required(OUTPUT_MODE, output_mode);
         reader.check_destination(OUTPUT, output.as_ref());
         reader.check_destination(DEAD_LETTER, dead_letter.as_ref());
+        let alert = reader.alert();
         let capacity = reader.required(CAPACITY, |value| {
             parse_whole_number(value, 1..=1000).and_then(NonZeroUsize::new)
         });
@@ -161,6 +165,7 @@ impl Config {
                 give_up_after,
                 probe,
                 dead_letter,
+                alert,
                 output_format: output_format?,
                 output_mode: output_mode?,
                 capacity: capacity?,

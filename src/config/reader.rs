@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::is_stdout_dropped;
 use super::variables::{
-    BUFFER_BYTES, DEAD_LETTER, DEADLINE_RESERVE_MS, GIVE_UP_AFTER_S, INVOCATION_BUDGET_MS, MAX_ATTEMPTS, MEMO_BYTES,
-    OUTPUT_MODE, PROBE, RETRY_BASE_MS, RETRY_CAP_MS, Variable,
+    ALERT, ALERT_PATTERN, BUFFER_BYTES, DEAD_LETTER, DEADLINE_RESERVE_MS, GIVE_UP_AFTER_S, INVOCATION_BUDGET_MS,
+    MAX_ATTEMPTS, MEMO_BYTES, OUTPUT_MODE, PROBE, RETRY_BASE_MS, RETRY_CAP_MS, Variable,
 };
 use crate::delivery::{DestinationSetting, OutputMode};
 use crate::dispatch::retry::{Backoff, RetryPolicy};
+use crate::format::pattern::EventPattern;
 use crate::inference::{InferenceRequest, RequestSpec};
 use crate::lambda::time_budget::TimeBudget;
 
@@ -101,6 +102,34 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn check_destination(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
         self.check_is_built(variable, destination);
         self.check_log_level(variable, destination);
+    }
+
+    /// Reads ALERT and `ALERT_PATTERN`. Adds a fault if only one of them is set.
+    pub(super) fn alert(&mut self) -> Option<(DestinationSetting, EventPattern)> {
+        let destination = self.optional(ALERT, DestinationSetting::parse);
+        self.check_destination(ALERT, destination.as_ref());
+        let pattern = self.pattern(ALERT_PATTERN);
+        let is_set = |variable: Variable| (self.lookup)(variable.name).is_some_and(|value| !value.is_empty());
+        if is_set(ALERT) != is_set(ALERT_PATTERN) {
+            self.faults.push(format!(
+                "{} and {} belong together; allowed: both or none of them",
+                ALERT.name, ALERT_PATTERN.name
+            ));
+        }
+        destination.zip(pattern)
+    }
+
+    /// Reads an event pattern. Adds a fault that names the wrong part of it.
+    pub(super) fn pattern(&mut self, variable: Variable) -> Option<EventPattern> {
+        let text = self.optional(variable, |value| Some(value.to_owned()))?;
+        match text.parse() {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                self.faults
+                    .push(format!("{}: {error}; allowed: {}", variable.name, variable.allowed));
+                None
+            }
+        }
     }
 
     /// Adds a fault if this build leaves out the destination. Each AWS destination is a cargo feature.

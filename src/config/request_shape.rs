@@ -13,7 +13,6 @@ use crate::delivery::projection::Projection;
 use crate::event::{DecodeRules, DecompressOptions, Split, SplitRules};
 use crate::format::json_path::{JsonPath, PathTree};
 use crate::format::media_type::MediaType;
-use crate::format::pattern::EventPattern;
 use crate::inference::{BodyTemplate, InputSpec, RequestSpec};
 
 /// The content types that the function can parse.
@@ -98,19 +97,6 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             },
             split: SplitRules::new(path.map(Split::Elements).or(lines?), pattern),
         })
-    }
-
-    /// Reads an event pattern. Adds a fault that names the wrong part of it.
-    fn pattern(&mut self, variable: Variable) -> Option<EventPattern> {
-        let text = self.optional(variable, |value| Some(value.to_owned()))?;
-        match text.parse() {
-            Ok(pattern) => Some(pattern),
-            Err(error) => {
-                self.faults
-                    .push(format!("{}: {error}; allowed: {}", variable.name, variable.allowed));
-                None
-            }
-        }
     }
 
     /// Reads the shape of records, requests and predictions, as far as the settings are valid. Adds a fault for each

@@ -19,6 +19,7 @@ const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or dig
 const HEADER: &str = "1–1024 printable ASCII characters";
 const JSON_PATH: &str = "a JSONPath of $ and up to 32 of .name, ['a','b'], [n,…], [a:b], [*]";
 const URL: &str = "https://HOST[:PORT]/PATH[?QUERY], without a user name; http:// only to this machine";
+const EVENT_PATTERN: &str = "an event pattern of EventBridge";
 const DESTINATION: &str = "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:";
 
 pub(super) const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
@@ -48,6 +49,8 @@ pub(super) const OUTPUT: Variable = variable("OUTPUT", None, DESTINATION);
 pub(super) const DEAD_LETTER: Variable = variable("DEAD_LETTER", None, DESTINATION);
 pub(super) const OUTPUT_FORMAT: Variable = variable("OUTPUT_FORMAT", Some("envelope"), "envelope, raw");
 pub(super) const OUTPUT_MODE: Variable = variable("OUTPUT_MODE", Some("ordered"), "ordered, unordered");
+pub(super) const ALERT: Variable = variable("ALERT", None, DESTINATION);
+pub(super) const ALERT_PATTERN: Variable = variable("ALERT_PATTERN", None, EVENT_PATTERN);
 pub(super) const GIVE_UP_AFTER_S: Variable = variable("GIVE_UP_AFTER_S", Some("10"), "a whole number, 0–604800");
 pub(super) const PROBE: Variable = variable("PROBE", None, "a record as it is in the stream, decompressed");
 pub(super) const MEMO_BYTES: Variable = variable("MEMO_BYTES", None, "a whole number, 0–(BUFFER_BYTES − 26214400) / 2");
@@ -91,7 +94,7 @@ pub(super) const DECOMPRESS_LIMIT_BYTES: Variable = variable(
 );
 pub(super) const SPLIT_TYPE: Variable = variable("SPLIT_TYPE", Some("None"), "None, Line");
 pub(super) const SPLIT_PATH: Variable = variable("SPLIT_PATH", None, "$ or a JSONPath of up to 32 names");
-pub(super) const RECORD_PATTERN: Variable = variable("RECORD_PATTERN", None, "an event pattern of EventBridge");
+pub(super) const RECORD_PATTERN: Variable = variable("RECORD_PATTERN", None, EVENT_PATTERN);
 pub(super) const CUSTOM_ATTRIBUTES: Variable = variable("CUSTOM_ATTRIBUTES", None, HEADER);
 pub(super) const TARGET_MODEL: Variable = variable(
     "TARGET_MODEL",
@@ -109,7 +112,7 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
 );
 
 /// All variables, in the order of the table in `docs/settings.md`.
-pub const VARIABLES: [Variable; 49] = [
+pub const VARIABLES: [Variable; 51] = [
     ENDPOINT_NAME,
     ENDPOINT_URL,
     ENDPOINT_AUTH,
@@ -124,6 +127,8 @@ pub const VARIABLES: [Variable; 49] = [
     OUTPUT_FORMAT,
     OUTPUT_MODE,
     DEAD_LETTER,
+    ALERT,
+    ALERT_PATTERN,
     GIVE_UP_AFTER_S,
     PROBE,
     MEMO_BYTES,

@@ -20,7 +20,7 @@ impl Delivery {
                 let end = schedule.delivery_end;
                 let (dead_letters, predictions) = lines.into_iter().partition(PendingLine::is_dead_letter);
                 let (predictions, dead_letters) = tokio::join!(
-                    put_lines(Some(&self.output), predictions, end, schedule),
+                    self.put_predictions(predictions, end, schedule),
                     put_lines(self.dead_letter.as_ref(), dead_letters, end, schedule)
                 );
                 vec![predictions, dead_letters]
@@ -36,7 +36,7 @@ impl Delivery {
         let first_dead_letter = lines.iter().find(|line| line.is_dead_letter());
         let record_index = first_dead_letter.map_or(usize::MAX, |line| line.record_index);
         let after = lines.split_off(lines.partition_point(|line| line.record_index < record_index));
-        let before = put_lines(Some(&self.output), lines, end, schedule).await;
+        let before = self.put_predictions(lines, end, schedule).await;
         if !before.undelivered.is_empty() {
             return vec![before, PutResult::skipped(&after, schedule)];
         }
@@ -55,13 +55,34 @@ impl Delivery {
         let (predictions, skipped): (Vec<_>, Vec<_>) = predictions
             .into_iter()
             .partition(|line| line.record_index < failed_record);
-        let predictions = put_lines(Some(&self.output), predictions, end, schedule).await;
+        let predictions = self.put_predictions(predictions, end, schedule).await;
         vec![
             before,
             dead_letters,
             predictions,
             PutResult::skipped(&skipped, schedule),
         ]
+    }
+
+    /// Delivers predictions to OUTPUT and, at the same time, their alerts to ALERT. A prediction is delivered when both
+    /// have accepted it.
+    async fn put_predictions(&self, mut lines: Vec<PendingLine>, end: Instant, schedule: Schedule) -> PutResult {
+        let alert = |line: &mut PendingLine| {
+            let (index, record_index) = (line.index, line.record_index);
+            line.alert.take().map(|line| PendingLine {
+                index,
+                record_index,
+                line,
+                alert: None,
+            })
+        };
+        let alerts: Vec<_> = lines.iter_mut().filter_map(alert).collect();
+        let destination = self.alert.as_ref().map(|alert| &alert.destination);
+        let (predictions, alerts) = tokio::join!(
+            put_lines(Some(&self.output), lines, end, schedule),
+            put_lines(destination, alerts, end, schedule)
+        );
+        predictions.and(alerts)
     }
 }
 
@@ -73,17 +94,44 @@ pub(super) struct PutResult {
     pub(super) undelivered: Vec<usize>,
     /// The lines that the destination will never accept, with the reason, which may quote a record.
     pub(super) refused: Vec<(usize, String)>,
+    /// The number of alerts that ALERT has accepted.
+    pub(super) alerts: usize,
     /// The time at which the result was known.
     pub(super) at: SystemTime,
 }
 
 impl PutResult {
+    /// Returns the result of predictions with that of their alerts.
+    fn and(self, alerts: Self) -> Self {
+        let by = |name, (index, reason)| (index, format!("{name} does not accept the prediction: {reason}"));
+        let by_output = self.refused.into_iter().map(|refusal| by("OUTPUT", refusal));
+        let by_alert = alerts.refused.into_iter().map(|refusal| by("ALERT", refusal));
+        let mut refused: Vec<_> = by_output.chain(by_alert).collect();
+        // If both destinations refuse a prediction, the reason of OUTPUT is kept.
+        refused.sort_by_key(|(index, _)| *index);
+        refused.dedup_by_key(|(index, _)| *index);
+        let is_refused = |index: &usize| refused.binary_search_by_key(index, |(index, _)| *index).is_ok();
+        let mut undelivered = [self.undelivered, alerts.undelivered].concat();
+        undelivered.retain(|index| !is_refused(index));
+        undelivered.sort_unstable();
+        undelivered.dedup();
+        let is_delivered = |index: &usize| !is_refused(index) && undelivered.binary_search(index).is_err();
+        Self {
+            delivered: self.delivered.into_iter().filter(is_delivered).collect(),
+            undelivered,
+            refused,
+            alerts: alerts.delivered.len(),
+            at: alerts.at,
+        }
+    }
+
     /// Returns the result for lines that are not sent.
     fn skipped(lines: &[PendingLine], schedule: Schedule) -> Self {
         Self {
             delivered: Vec::new(),
             undelivered: lines.iter().map(|line| line.index).collect(),
             refused: Vec::new(),
+            alerts: 0,
             at: schedule.now(),
         }
     }
@@ -126,6 +174,7 @@ async fn put_lines(
             .into_iter()
             .filter_map(|(line, reason)| Some((index(line)?, reason)))
             .collect(),
+        alerts: 0,
         at: schedule.now(),
     }
 }

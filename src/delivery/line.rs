@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::destination::{Destination, LineKind, OutputLine};
-use super::envelope;
 use super::projection::Projection;
+use super::{Alert, envelope};
 use crate::event::{Batch, KinesisRecord, UserRecord};
 use crate::inference::sha256;
 use crate::outcome::{Failure, ModelOutput, Outcome, Prediction, Rejection, RejectionKind, catch_panic};
@@ -36,6 +36,8 @@ pub(super) struct PendingLine {
     /// The index of the Kinesis record that holds it.
     pub(super) record_index: usize,
     pub(super) line: OutputLine,
+    /// The same prediction for ALERT, if it matches `ALERT_PATTERN`.
+    pub(super) alert: Option<OutputLine>,
 }
 
 impl PendingLine {
@@ -49,6 +51,7 @@ impl PendingLine {
 pub(super) struct LineBuilder<'w> {
     pub(super) output: &'w Destination,
     pub(super) dead_letter: Option<&'w Destination>,
+    pub(super) alert: Option<&'w Alert>,
     pub(super) line_format: &'w LineFormat,
     pub(super) batch: Batch<'w>,
     pub(super) endpoint: &'w str,
@@ -68,30 +71,31 @@ impl LineBuilder<'_> {
     fn build_line(&self, index: usize, outcome: &mut Outcome, has_payload: bool) -> Option<PendingLine> {
         let user_record = self.batch.user_records.get(index)?;
         let record = self.batch.records.get(user_record.record_index)?;
-        let text = self.text(record, user_record, outcome, has_payload)?;
-        let (kind, destination) = match outcome {
-            Outcome::Rejected(_) => (LineKind::DeadLetter, self.dead_letter),
-            Outcome::Predicted(_) | Outcome::Failed(_) | Outcome::Delivered | Outcome::Skipped => {
-                (LineKind::Prediction, Some(self.output))
-            }
+        let (text, alert) = self.text(record, user_record, outcome, has_payload)?;
+        let line = |kind, destination: &Destination, text| OutputLine {
+            kind,
+            text,
+            partition_key: envelope::partition_key(record, user_record)
+                .unwrap_or("none")
+                .to_owned(),
+            id: if destination.has_line_ids() {
+                self.id(index, record, kind)
+            } else {
+                String::new()
+            },
+            arrival_ms: record.approximate_arrival_ms.unwrap_or_default(),
         };
-        let has_id = destination.is_some_and(Destination::has_line_ids);
+        let alert = self.alert.zip(alert);
+        let alert = alert.map(|(alert, text)| line(LineKind::Alert, &alert.destination, text));
+        let line = match (&*outcome, self.dead_letter) {
+            (Outcome::Rejected(_), Some(dead_letter)) => line(LineKind::DeadLetter, dead_letter, text),
+            _ => line(LineKind::Prediction, self.output, text),
+        };
         Some(PendingLine {
             index,
             record_index: user_record.record_index,
-            line: OutputLine {
-                kind,
-                text,
-                partition_key: envelope::partition_key(record, user_record)
-                    .unwrap_or("none")
-                    .to_owned(),
-                id: if has_id {
-                    self.id(index, record, kind)
-                } else {
-                    String::new()
-                },
-                arrival_ms: record.approximate_arrival_ms.unwrap_or_default(),
-            },
+            line,
+            alert,
         })
     }
 
@@ -107,16 +111,18 @@ impl LineBuilder<'_> {
         format!("{record_id} {} {} {stream_arn}", kind.name(), self.endpoint)
     }
 
+    /// Returns the text of the line, and of the alert if it raises one.
     fn text(
         &self,
         record: &KinesisRecord<'_>,
         user_record: &UserRecord,
         outcome: &mut Outcome,
         has_payload: bool,
-    ) -> Option<String> {
+    ) -> Option<(String, Option<String>)> {
         if let Outcome::Predicted(prediction) = outcome {
-            match self.prediction(record, user_record, prediction) {
-                Ok(line) => return Some(line),
+            let line = self.prediction(record, user_record, prediction);
+            match line.and_then(|line| Ok((self.alert(&line)?, line))) {
+                Ok((alert, line)) => return Some((line, alert)),
                 Err(rejection) => *outcome = rejection.into(),
             }
         }
@@ -127,7 +133,7 @@ impl LineBuilder<'_> {
         if text.is_none() {
             *outcome = Outcome::Failed(Failure::DeadLetterRefused);
         }
-        text
+        Some((text?, None))
     }
 
     fn prediction(
@@ -151,6 +157,27 @@ impl LineBuilder<'_> {
             kind: RejectionKind::PredictionTooLarge,
             message: format!("the prediction takes more than {max} bytes, which is the maximum of OUTPUT"),
         })
+    }
+
+    /// Returns the alert that the line of a prediction raises.
+    fn alert(&self, line: &str) -> Result<Option<String>, Rejection> {
+        let Some(alert) = self.alert.filter(|alert| alert.is_raised_by(line)) else {
+            return Ok(None);
+        };
+        let max = alert.destination.line_bytes_max();
+        let too_large = (line.len() > max).then(|| Rejection {
+            kind: RejectionKind::PredictionTooLarge,
+            message: format!("the alert takes more than {max} bytes, which is the maximum of ALERT"),
+        });
+        let refusal = || {
+            alert.destination.text_refusal(line).map(|reason| Rejection {
+                kind: RejectionKind::PredictionRefused,
+                message: format!("ALERT cannot carry the prediction: {reason}"),
+            })
+        };
+        too_large
+            .or_else(refusal)
+            .map_or_else(|| Ok(Some(line.to_owned())), Err)
     }
 
     /// Returns the output alone, or `None` if it is too large for OUTPUT.

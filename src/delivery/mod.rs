@@ -1,5 +1,5 @@
-//! Outcomes enter as they are settled. Predictions leave for OUTPUT and rejected records for `DEAD_LETTER`, while later
-//! calls are in flight. Never makes an inference call and never starts a delivery after the schedule's delivery end.
+//! Outcomes enter as they are settled. Predictions leave for OUTPUT, some of them for ALERT as well, and rejected
+//! records for `DEAD_LETTER`, while later calls are in flight. Never makes an inference call and never starts a delivery after the schedule's delivery end.
 //!
 //! In `ordered` mode, only the finished prefix of whole Kinesis records is delivered, so that no record before the
 //! checkpoint is repeated. A record after the checkpoint is delivered only if a destination accepts a part of the lines
@@ -14,9 +14,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 
 use crate::event::Batch;
+use crate::format::pattern::EventPattern;
 use crate::lambda::time_budget::Schedule;
 use crate::outcome::{AnswerMemory, Outcome};
 use destination::Destination;
@@ -51,9 +53,26 @@ pub enum OutputMode {
 pub struct Delivery {
     output: Destination,
     dead_letter: Option<Destination>,
+    alert: Option<Alert>,
     line_format: LineFormat,
     mode: OutputMode,
     memo_bytes: usize,
+}
+
+/// The predictions that are delivered to a second destination as well.
+#[derive(Debug)]
+pub struct Alert {
+    /// ALERT.
+    pub destination: Destination,
+    /// `ALERT_PATTERN`: the lines of these predictions match it.
+    pub pattern: EventPattern,
+}
+
+impl Alert {
+    /// Returns whether the line of a prediction matches the pattern. A line that is not JSON matches none.
+    fn is_raised_by(&self, line: &str) -> bool {
+        serde_json::from_str::<&RawValue>(line).is_ok_and(|json| self.pattern.matches(json.get()))
+    }
 }
 
 /// The stream of one invocation's outcomes, from dispatch to delivery.
@@ -96,10 +115,17 @@ impl Delivery {
         Self {
             output,
             dead_letter,
+            alert: None,
             line_format,
             mode,
             memo_bytes,
         }
+    }
+
+    /// Returns the delivery with a destination for alerts.
+    #[must_use]
+    pub fn with_alert(self, alert: Option<Alert>) -> Self {
+        Self { alert, ..self }
     }
 
     /// Returns `true` without a dead-letter destination: a rejected record is then unfinished, like a failed one.
@@ -116,6 +142,7 @@ impl Delivery {
         let destinations = [
             ("OUTPUT", Some(&self.output)),
             ("DEAD_LETTER", self.dead_letter.as_ref()),
+            ("ALERT", self.alert.as_ref().map(|alert| &alert.destination)),
         ];
         let is_source = |destination: Option<&Destination>| {
             destination.is_some_and(|destination| destination.is_source_stream(stream_arn, account))
@@ -144,6 +171,7 @@ impl Delivery {
         let builder = LineBuilder {
             output: &self.output,
             dead_letter: self.dead_letter.as_ref(),
+            alert: self.alert.as_ref(),
             line_format: &self.line_format,
             batch,
             endpoint,

@@ -137,6 +137,7 @@ impl<'b> Progress<'b> {
     /// without its payload. If it is refused once more, it fails.
     pub(super) fn record_result(&mut self, result: PutResult) {
         self.has_delivery_failed |= !result.undelivered.is_empty();
+        self.delivered.alerted += result.alerts;
         let mut oldest_ms: Option<u64> = None;
         for index in result.delivered {
             // The delivered payload is no longer needed.
@@ -156,11 +157,11 @@ impl<'b> Progress<'b> {
         let age = oldest.map(|arrival| result.at.duration_since(arrival).unwrap_or_default());
         self.delivered.oldest_age = self.delivered.oldest_age.max(age);
         for (index, reason) in result.refused {
-            self.refuse(index, &reason);
+            self.refuse(index, reason);
         }
     }
 
-    fn refuse(&mut self, index: usize, reason: &str) {
+    fn refuse(&mut self, index: usize, reason: String) {
         let Some(Some(outcome)) = self.outcomes.get_mut(index) else {
             return;
         };
@@ -171,7 +172,7 @@ impl<'b> Progress<'b> {
         } else {
             *outcome = Outcome::Rejected(Rejection {
                 kind: RejectionKind::PredictionRefused,
-                message: format!("OUTPUT does not accept the prediction: {reason}"),
+                message: reason,
             });
         }
         self.held_bytes += self.size(index);

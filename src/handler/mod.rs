@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::Config;
 use crate::delivery::destination::Destination;
 use crate::delivery::memo::Memo;
-use crate::delivery::{Delivery, FeedsItself, LineFormat, OutcomeStream, Progress};
+use crate::delivery::{Alert, Delivery, FeedsItself, LineFormat, OutcomeStream, Progress};
 use crate::dispatch::attempt::{CallStats, Invoker};
 use crate::dispatch::capacity::Capacity;
 use crate::dispatch::hedge::Hedged;
@@ -111,6 +111,13 @@ impl<E: Endpoint> Handler<E> {
     #[must_use]
     pub fn with_metrics(self, metrics: Option<Metrics>) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// Returns the handler with a destination for alerts.
+    #[must_use]
+    pub fn with_alert(self, alert: Option<Alert>) -> Self {
+        let delivery = self.delivery.with_alert(alert);
+        Self { delivery, ..self }
     }
 
     /// Handles one event: brings every record to its outcome, delivers the finished records and reports the first

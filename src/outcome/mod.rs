@@ -125,8 +125,8 @@ pub enum RejectionKind {
     Refused,
     /// The record keeps failing, is older than `GIVE_UP_AFTER_S`, and the endpoint answers other records.
     GivenUp,
-    /// The endpoint answered, but the prediction is larger than OUTPUT accepts.
+    /// The endpoint answered, but the prediction is larger than OUTPUT or ALERT accepts.
     PredictionTooLarge,
-    /// The endpoint answered, but OUTPUT can never accept the prediction.
+    /// The endpoint answered, but OUTPUT or ALERT can never accept the prediction.
     PredictionRefused,
 }

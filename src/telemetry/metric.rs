@@ -74,7 +74,7 @@ macro_rules! failed {
 }
 
 /// All metrics.
-pub const METRICS: [Metric; 38] = [
+pub const METRICS: [Metric; 39] = [
     always("KinesisRecords", "Kinesis records in the event", |it| {
         MetricValue::Count(it.kinesis_records)
     }),
@@ -125,6 +125,11 @@ pub const METRICS: [Metric; 38] = [
         "AgeAtPrediction",
         "the age of the oldest predicted record: from its arrival in the stream until OUTPUT has its prediction",
         |it| MetricValue::Time(it.delivered.oldest_age),
+    ),
+    not_zero(
+        "Alerted",
+        "predictions that ALERT has accepted, counted in Predicted too",
+        |it| MetricValue::Count(it.delivered.alerted),
     ),
     not_zero(
         "Skipped",
@@ -189,12 +194,12 @@ pub const METRICS: [Metric; 38] = [
     rejected!(
         "RejectedPredictionTooLarge",
         PredictionTooLarge,
-        "its prediction is larger than OUTPUT accepts"
+        "its prediction is larger than OUTPUT or ALERT accepts"
     ),
     rejected!(
         "RejectedPredictionRefused",
         PredictionRefused,
-        "OUTPUT can never accept its prediction"
+        "OUTPUT or ALERT can never accept its prediction"
     ),
     failed!(
         "FailedRefused",

@@ -19,6 +19,7 @@ mod support;
 mod transport;
 
 mod adaptive;
+mod alerts;
 mod blame;
 mod capacity;
 mod deadline;

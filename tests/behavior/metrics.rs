@@ -72,6 +72,13 @@ async fn troubled() -> Vec<Running> {
         after(Scenario::of(0).attempts(0, &[Behavior::Fail(Overload)]), 3).await,
         after(hanging, 3).await,
         after_event(Scenario::of(0), vec![record("0", b"")]).await,
+        after(
+            Scenario::of(0)
+                .with("ALERT", "stdout:")
+                .with("ALERT_PATTERN", r#"{"output":{"of":["0"]}}"#),
+            1,
+        )
+        .await,
     ]
 }
 

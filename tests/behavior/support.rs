@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::config::Config;
+use instream::delivery::Alert;
 use instream::delivery::destination::Destination;
 use instream::delivery::destination::stdout::StdoutLines;
 use instream::handler::{Handler, HandlerError};
@@ -65,9 +66,11 @@ pub(crate) struct Scenario {
     settings: Vec<(&'static str, String)>,
     output: TestWriter,
     dead_letter: TestWriter,
+    alert: TestWriter,
     metrics: TestWriter,
     real_output: Option<Destination>,
     real_dead_letter: Option<Destination>,
+    real_alert: Option<Destination>,
 }
 
 impl Scenario {
@@ -87,9 +90,11 @@ impl Scenario {
             settings,
             output: TestWriter::default(),
             dead_letter: TestWriter::default(),
+            alert: TestWriter::default(),
             metrics: TestWriter::default(),
             real_output: None,
             real_dead_letter: None,
+            real_alert: None,
         }
     }
 
@@ -162,6 +167,11 @@ impl Scenario {
         self
     }
 
+    pub(crate) fn broken_alert(mut self) -> Self {
+        self.alert.broken = true;
+        self
+    }
+
     /// Delivers predictions to `output`.
     pub(crate) fn output(mut self, output: Destination) -> Self {
         self.real_output = Some(output);
@@ -171,6 +181,12 @@ impl Scenario {
     /// Delivers dead letters to `output`.
     pub(crate) fn dead_letter(mut self, output: Destination) -> Self {
         self.real_dead_letter = Some(output);
+        self
+    }
+
+    /// Delivers alerts to `output`.
+    pub(crate) fn alert(mut self, output: Destination) -> Self {
+        self.real_alert = Some(output);
         self
     }
 
@@ -196,13 +212,20 @@ impl Scenario {
         let dead_letter = dead_letter.map(|_| self.real_dead_letter.unwrap_or_else(|| writing_to(&self.dead_letter)));
         let lines = StdoutLines::new(Box::new(self.metrics.clone()));
         let metrics = Metrics::new(lines, "instream", "a-function");
-        let handler = Handler::new(&config, endpoint, output, dead_letter).with_metrics(Some(metrics));
+        let alert = config.alert.as_ref().map(|(_, pattern)| Alert {
+            destination: self.real_alert.unwrap_or_else(|| writing_to(&self.alert)),
+            pattern: pattern.clone(),
+        });
+        let handler = Handler::new(&config, endpoint, output, dead_letter)
+            .with_alert(alert)
+            .with_metrics(Some(metrics));
         let Self {
             records,
             arrival,
             deadline,
             output,
             dead_letter,
+            alert,
             metrics,
             ..
         } = self;
@@ -214,6 +237,7 @@ impl Scenario {
             deadline,
             output,
             dead_letter,
+            alert,
             metrics,
             started: Instant::now(),
         }
@@ -236,6 +260,7 @@ pub(crate) struct Running {
     deadline: Option<Duration>,
     output: TestWriter,
     dead_letter: TestWriter,
+    alert: TestWriter,
     metrics: TestWriter,
     started: Instant,
 }
@@ -329,6 +354,11 @@ impl Running {
     /// Returns the lines in OUTPUT and in `DEAD_LETTER`.
     pub(crate) fn lines(&self) -> (Vec<Value>, Vec<Value>) {
         (self.output.lines(), self.dead_letter.lines())
+    }
+
+    /// Returns the lines in ALERT.
+    pub(crate) fn alerts(&self) -> Vec<Value> {
+        self.alert.lines()
     }
 
     /// Makes the endpoint throttle calls above this number in flight. `None` removes the limit.

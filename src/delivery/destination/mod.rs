@@ -73,15 +73,18 @@ pub enum LineKind {
     Prediction,
     /// A rejected record with the reason, for `DEAD_LETTER`.
     DeadLetter,
+    /// A prediction that matches `ALERT_PATTERN`, for ALERT.
+    Alert,
 }
 
 impl LineKind {
     /// Returns the name, which is part of keys and IDs. So lines of different kinds never replace each other if OUTPUT
-    /// and `DEAD_LETTER` are the same place.
+    /// and `DEAD_LETTER` or ALERT are the same place.
     pub fn name(self) -> &'static str {
         match self {
             Self::Prediction => "prediction",
             Self::DeadLetter => "dead-letter",
+            Self::Alert => "alert",
         }
     }
 }
@@ -89,7 +92,7 @@ impl LineKind {
 /// The line to deliver for one user record, with the properties that some destinations need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputLine {
-    /// Whether the line is a prediction or a dead letter. All lines of a delivery have the same kind.
+    /// Whether the line is a prediction, a dead letter or an alert. All lines of a delivery have the same kind.
     pub kind: LineKind,
     /// The line itself, without the line break at its end: one JSON object, or the model's output alone.
     pub text: String,

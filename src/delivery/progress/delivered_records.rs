@@ -10,6 +10,8 @@ use crate::outcome::{Outcome, RejectionKind};
 pub struct DeliveredRecords {
     /// The number of user records with a delivered prediction.
     pub predicted: usize,
+    /// The number of delivered alerts.
+    pub alerted: usize,
     /// The number of user records with a delivered dead letter, by kind of rejection.
     pub rejected: HashMap<RejectionKind, usize>,
     /// The age of the oldest predicted record when its prediction was delivered, measured from its arrival in the

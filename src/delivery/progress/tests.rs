@@ -53,6 +53,7 @@ fn put_result(delivered: &[usize], undelivered: &[usize], refused: &[usize]) -> 
         delivered: delivered.to_vec(),
         undelivered: undelivered.to_vec(),
         refused: refused.iter().map(|index| (*index, "too long".to_owned())).collect(),
+        alerts: 0,
         at: UNIX_EPOCH,
     }
 }
