@@ -62,7 +62,7 @@ fn every_wrong_variable_is_named_in_one_message() {
         error.to_string(),
         "the configuration is wrong:\n  \
          ENDPOINT_NAME=\"-x\"; allowed: 1–63 letters, digits and hyphens, a letter or digit at both ends\n  \
-         OUTPUT is not set; allowed: stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:\n  \
+         OUTPUT is not set; allowed: stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX, eventbridge:BUS or none:\n  \
          CAPACITY=\"zero\"; allowed: a whole number, 1–1000\n  \
          CALL_TIMEOUT_MS=\"70001\"; allowed: a whole number, 1–70000"
     );

@@ -20,7 +20,8 @@ const HEADER: &str = "1–1024 printable ASCII characters";
 const JSON_PATH: &str = "a JSONPath of $ and up to 32 of .name, ['a','b'], [n,…], [a:b], [*]";
 const URL: &str = "https://HOST[:PORT]/PATH[?QUERY], without a user name; http:// only to this machine";
 const EVENT_PATTERN: &str = "an event pattern of EventBridge";
-const DESTINATION: &str = "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:";
+const DESTINATION: &str =
+    "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX, eventbridge:BUS or none:";
 
 pub(super) const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
 pub(super) const ENDPOINT_URL: Variable = variable("ENDPOINT_URL", None, URL);

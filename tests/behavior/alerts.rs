@@ -3,7 +3,7 @@
 use instream::outcome::FaultKind;
 
 use crate::cloud::{Cloud, Fate};
-use crate::destinations::{numbers, queue, sorted};
+use crate::destinations::{event_bus, numbers, queue, sorted};
 use crate::support::{Behavior, Scenario};
 
 const PATTERN: &str = r#"{"output":{"of":["2","4"]}}"#;
@@ -89,4 +89,34 @@ async fn a_prediction_is_too_large_for_alert() {
     ran.assert_finished();
     assert_eq!((ran.predicted, ran.dead_lettered), (vec![1], vec![0]));
     assert_eq!(dead_letters[0]["reason"]["kind"], "PredictionTooLarge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_is_an_event_of_eventbridge() {
+    let cloud = Cloud::deciding(|number, _| {
+        if number == 0 {
+            Fate::Partly(vec![false])
+        } else {
+            Fate::Taken(1)
+        }
+    });
+    let running = scenario("ordered").alert(cloud.open(&event_bus())).start();
+    let response = running.invoke(0..6).await.unwrap();
+    running.finish(response).assert_finished();
+    let kinds: Vec<_> = cloud.taken().iter().map(|taken| taken.key.clone()).collect();
+    assert_eq!(
+        (sorted(numbers(&cloud)), kinds),
+        (vec![2, 4], vec!["alert".to_owned(), "alert".to_owned()])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prediction_that_is_no_object_is_no_event() {
+    let cloud = Cloud::default();
+    let scenario = Scenario::of(2)
+        .with("OUTPUT_FORMAT", "raw")
+        .record(1, Behavior::PredictBytes(5));
+    let ran = scenario.output(cloud.open(&event_bus())).run().await;
+    ran.assert_finished();
+    assert_eq!((cloud.taken().len(), ran.dead_lettered), (1, vec![1]));
 }

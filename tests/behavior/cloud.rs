@@ -56,7 +56,7 @@ pub(crate) type Decide = Box<dyn FnMut(usize, usize) -> Fate + Send>;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Taken {
     pub(crate) text: String,
-    /// The partition key in Kinesis, or the message group in SQS.
+    /// The partition key in Kinesis, the message group in SQS, or the detail type in EventBridge.
     pub(crate) key: String,
     /// The message deduplication identifier in SQS.
     pub(crate) deduplication: String,
@@ -284,6 +284,7 @@ impl Put {
         let (service, list, text, key) = match target {
             "Kinesis_20131202.PutRecords" => ("kinesis", "Records", "Data", "PartitionKey"),
             "Firehose_20150804.PutRecordBatch" => ("firehose", "Records", "Data", ""),
+            "AWSEvents.PutEvents" => ("eventbridge", "Entries", "Detail", "DetailType"),
             "AmazonSQS.SendMessageBatch" => ("sqs", "Entries", "MessageBody", "MessageGroupId"),
             _ => {
                 let path = request.uri().split('?').next().unwrap();
@@ -343,6 +344,10 @@ impl Put {
                 let refused = json!({"ErrorCode": "ServiceUnavailableException", "ErrorMessage": "slow down"});
                 let taken = json!({"RecordId": "1"});
                 json!({"FailedPutCount": failed, "RequestResponses": results(taken, refused)})
+            }
+            "eventbridge" => {
+                let refused = json!({"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"});
+                json!({"FailedEntryCount": failed, "Entries": results(json!({"EventId": "1"}), refused)})
             }
             "sqs" => {
                 let taken = numbered().filter(|(_, (taken, _))| **taken);

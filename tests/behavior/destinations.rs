@@ -15,6 +15,10 @@ pub(crate) fn kinesis() -> DestinationSetting {
     DestinationSetting::Kinesis("scores".to_owned())
 }
 
+pub(crate) fn event_bus() -> DestinationSetting {
+    DestinationSetting::EventBridge("scores".to_owned())
+}
+
 pub(crate) fn firehose() -> DestinationSetting {
     DestinationSetting::Firehose("scores".to_owned())
 }

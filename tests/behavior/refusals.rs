@@ -11,11 +11,11 @@ use instream_local::aggregate::{KplUserRecord, aggregate};
 use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, Fate};
-use crate::destinations::{bucket, fifo_queue, firehose, kinesis, numbers, queue, sorted};
+use crate::destinations::{bucket, event_bus, fifo_queue, firehose, kinesis, numbers, queue, sorted};
 use crate::support::{Behavior, Scenario, entry};
 
-fn all_destinations() -> [DestinationSetting; 5] {
-    [kinesis(), firehose(), queue(), fifo_queue(), bucket()]
+fn all_destinations() -> [DestinationSetting; 6] {
+    [event_bus(), kinesis(), firehose(), queue(), fifo_queue(), bucket()]
 }
 
 /// Returns true for the line of record 250.

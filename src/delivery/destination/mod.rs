@@ -10,9 +10,17 @@ use tokio::time::Instant;
 
 use crate::format::lazy_json::member;
 
-#[cfg(any(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs"))]
+#[cfg(any(
+    feature = "eventbridge",
+    feature = "firehose",
+    feature = "kinesis",
+    feature = "s3",
+    feature = "sqs"
+))]
 mod batch_put;
 
+#[cfg(feature = "eventbridge")]
+pub mod eventbridge;
 #[cfg(feature = "firehose")]
 pub mod firehose;
 #[cfg(feature = "kinesis")]
@@ -26,8 +34,16 @@ pub mod stdout;
 
 pub use setting::DestinationSetting;
 
-#[cfg(any(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs"))]
+#[cfg(any(
+    feature = "eventbridge",
+    feature = "firehose",
+    feature = "kinesis",
+    feature = "s3",
+    feature = "sqs"
+))]
 use batch_put::{deliver, full_request_lines};
+#[cfg(feature = "eventbridge")]
+use eventbridge::EventBridge;
 #[cfg(feature = "firehose")]
 use firehose::Firehose;
 #[cfg(feature = "kinesis")]
@@ -45,6 +61,9 @@ const DEFAULT_DELIVERY_LINES: usize = 500;
 /// which is less than 34 MiB in base64.
 const ANY_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+#[cfg(feature = "eventbridge")]
+const NO_EVENT: &str = "it is not a JSON object, as the detail of an event must be";
+
 /// One destination, opened once for the process and shared by concurrent invocations.
 #[derive(Debug)]
 pub enum Destination {
@@ -53,6 +72,9 @@ pub enum Destination {
     /// A Kinesis data stream.
     #[cfg(feature = "kinesis")]
     Kinesis(Kinesis),
+    /// An event bus of EventBridge.
+    #[cfg(feature = "eventbridge")]
+    EventBridge(EventBridge),
     /// A Firehose stream.
     #[cfg(feature = "firehose")]
     Firehose(Firehose),
@@ -143,6 +165,8 @@ impl Destination {
             DestinationSetting::Stdout => Self::Stdout(StdoutLines::new(Box::new(io::stdout()))),
             #[cfg(feature = "kinesis")]
             DestinationSetting::Kinesis(stream) => Self::Kinesis(Kinesis::new(environment, stream.clone())),
+            #[cfg(feature = "eventbridge")]
+            DestinationSetting::EventBridge(bus) => Self::EventBridge(EventBridge::new(environment, bus.clone())),
             #[cfg(feature = "firehose")]
             DestinationSetting::Firehose(stream) => Self::Firehose(Firehose::new(environment, stream.clone())),
             #[cfg(feature = "sqs")]
@@ -150,7 +174,13 @@ impl Destination {
             #[cfg(feature = "s3")]
             DestinationSetting::S3 { bucket, prefix } => Self::S3(S3::new(environment, bucket.clone(), prefix.clone())),
             DestinationSetting::None => Self::None,
-            #[cfg(not(all(feature = "firehose", feature = "kinesis", feature = "s3", feature = "sqs")))]
+            #[cfg(not(all(
+                feature = "eventbridge",
+                feature = "firehose",
+                feature = "kinesis",
+                feature = "s3",
+                feature = "sqs"
+            )))]
             _ => {
                 _ = environment;
                 unreachable!("the configuration has no destination that is not built")
@@ -163,6 +193,8 @@ impl Destination {
         match self {
             #[cfg(feature = "kinesis")]
             Self::Kinesis(_) => Kinesis::LINE_BYTES_MAX,
+            #[cfg(feature = "eventbridge")]
+            Self::EventBridge(_) => EventBridge::LINE_BYTES_MAX,
             #[cfg(feature = "firehose")]
             Self::Firehose(_) => Firehose::LINE_BYTES_MAX,
             #[cfg(feature = "sqs")]
@@ -180,6 +212,11 @@ impl Destination {
             Self::Kinesis(_) => None,
             #[cfg(feature = "sqs")]
             Self::Sqs(_) => (!Sqs::allows(text)).then_some("it is empty or has characters that SQS does not allow"),
+            #[cfg(feature = "eventbridge")]
+            Self::EventBridge(_) => {
+                let json = serde_json::from_str::<&RawValue>(text).ok();
+                json.map_or(Some(NO_EVENT), |json| self.json_refusal(json))
+            }
             Self::None => None,
             _ if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() => {
                 Some("it has line breaks, and the destination separates records by line breaks")
@@ -190,6 +227,10 @@ impl Destination {
 
     /// Returns the reason why the destination cannot carry this JSON on one line, if there is one.
     pub fn json_refusal(&self, json: &RawValue) -> Option<&'static str> {
+        #[cfg(feature = "eventbridge")]
+        if matches!(self, Self::EventBridge(_)) {
+            return (!json.get().starts_with('{')).then_some(NO_EVENT);
+        }
         let is_log = matches!(self, Self::Stdout(_));
         // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
         let is_metrics = || member(json.get(), "_aws").is_some();
@@ -201,6 +242,8 @@ impl Destination {
         match self {
             #[cfg(feature = "kinesis")]
             Self::Kinesis(kinesis) => full_request_lines(kinesis),
+            #[cfg(feature = "eventbridge")]
+            Self::EventBridge(bus) => full_request_lines(bus),
             #[cfg(feature = "firehose")]
             Self::Firehose(firehose) => full_request_lines(firehose),
             #[cfg(feature = "sqs")]
@@ -217,6 +260,8 @@ impl Destination {
         match self {
             #[cfg(feature = "kinesis")]
             Self::Kinesis(kinesis) => kinesis.is_source_stream(stream_arn, account),
+            #[cfg(feature = "eventbridge")]
+            Self::EventBridge(_) => false,
             #[cfg(feature = "firehose")]
             Self::Firehose(_) => false,
             #[cfg(feature = "sqs")]
@@ -235,6 +280,8 @@ impl Destination {
         match self {
             #[cfg(feature = "kinesis")]
             Self::Kinesis(_) => false,
+            #[cfg(feature = "eventbridge")]
+            Self::EventBridge(_) => false,
             #[cfg(feature = "firehose")]
             Self::Firehose(_) => false,
             #[cfg(feature = "sqs")]
@@ -260,6 +307,8 @@ impl Destination {
             // Boxed, because the SDK's futures are large and most calls do not take these branches.
             #[cfg(feature = "kinesis")]
             Self::Kinesis(kinesis) => Box::pin(deliver(kinesis, lines, end)).await,
+            #[cfg(feature = "eventbridge")]
+            Self::EventBridge(bus) => Box::pin(deliver(bus, lines, end)).await,
             #[cfg(feature = "firehose")]
             Self::Firehose(firehose) => Box::pin(deliver(firehose, lines, end)).await,
             #[cfg(feature = "sqs")]

@@ -7,6 +7,8 @@ pub enum DestinationSetting {
     Stdout,
     /// `kinesis:STREAM`, the data stream of this name in the function's account and region.
     Kinesis(String),
+    /// `eventbridge:BUS`, the event bus of this name in the function's account and region.
+    EventBridge(String),
     /// `firehose:STREAM`, the Firehose stream of this name in the function's account and region.
     Firehose(String),
     /// `sqs:URL`, the queue behind this URL. A FIFO queue's name ends with `.fifo`.
@@ -30,6 +32,7 @@ impl DestinationSetting {
             ("stdout", "") => Some(Self::Stdout),
             ("none", "") => Some(Self::None),
             ("kinesis", stream) if is_name(stream, 1..=128) => Some(Self::Kinesis(stream.to_owned())),
+            ("eventbridge", bus) if is_bus(bus) => Some(Self::EventBridge(bus.to_owned())),
             ("firehose", stream) if is_name(stream, 1..=64) => Some(Self::Firehose(stream.to_owned())),
             ("sqs", url) if is_queue_url(url) => Some(Self::Sqs(url.to_owned())),
             ("s3", location) => s3(location),
@@ -42,6 +45,7 @@ impl DestinationSetting {
         let (feature, is_built) = match self {
             Self::Stdout | Self::None => return None,
             Self::Kinesis(_) => ("kinesis", cfg!(feature = "kinesis")),
+            Self::EventBridge(_) => ("eventbridge", cfg!(feature = "eventbridge")),
             Self::Firehose(_) => ("firehose", cfg!(feature = "firehose")),
             Self::Sqs(_) => ("sqs", cfg!(feature = "sqs")),
             Self::S3 { .. } => ("s3", cfg!(feature = "s3")),
@@ -56,6 +60,13 @@ impl DestinationSetting {
 fn is_name(name: &str, lengths: std::ops::RangeInclusive<usize>) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     lengths.contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// Returns `true` if an event bus may have this name:
+/// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_CreateEventBus.html>.
+fn is_bus(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_.-".contains(&byte);
+    (1..=256).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// Returns `true` for a queue URL: `https://HOST/ACCOUNT/NAME`. `http` is allowed for a queue on this machine.

@@ -6,7 +6,7 @@ use crate::delivery::destination::DeliveryError;
 use crate::endpoint::aws_error::{ServiceError, causes, is_missing_credentials, service_error, shorten};
 
 /// Parts of the error codes that concern the destination or the permissions, not the lines.
-const SETTING_CODES: [&str; 13] = [
+const SETTING_CODES: [&str; 14] = [
     "AccessDenied",
     "AuthorizationHeaderMalformed",
     "DoesNotExist",
@@ -15,6 +15,7 @@ const SETTING_CODES: [&str; 13] = [
     "Kms",
     "NoSuch",
     "NonExistent",
+    "NotAuthorized",
     "NotFound",
     "OptIn",
     "Signature",
@@ -22,15 +23,16 @@ const SETTING_CODES: [&str; 13] = [
     "UnrecognizedClient",
 ];
 /// The error codes that concern the contents of a line.
-const LINE_CODES: [&str; 4] = [
+const LINE_CODES: [&str; 5] = [
     "BatchRequestTooLong",
     "EntityTooLarge",
     "InvalidMessageContents",
+    "MalformedDetail",
     "MessageTooLong",
 ];
 /// The error code of SQS for a message that is larger than the queue's own `MaximumMessageSize`. As the error of a
 /// whole request, it can concern any parameter.
-#[cfg(any(feature = "firehose", feature = "kinesis", feature = "sqs"))]
+#[cfg(any(feature = "eventbridge", feature = "firehose", feature = "kinesis", feature = "sqs"))]
 const INVALID_LINE_CODE: &str = "InvalidParameterValue";
 
 /// The reason why a line or a request was not accepted.
@@ -80,7 +82,7 @@ impl PutError {
     }
 
     /// The error of one line of a request.
-    #[cfg(any(feature = "firehose", feature = "kinesis", feature = "sqs"))]
+    #[cfg(any(feature = "eventbridge", feature = "firehose", feature = "kinesis", feature = "sqs"))]
     pub(in crate::delivery::destination) fn of_line(code: &str, message: Option<&str>) -> Self {
         let status = 400;
         let kind = if code == INVALID_LINE_CODE {
