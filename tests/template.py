@@ -216,9 +216,18 @@ DESTINATIONS = {
         {("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:out.fifo")},
         {"kms:GenerateDataKey", "kms:Decrypt"},
     ),
+    "eventbridge:alerts": (
+        {("events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/alerts")},
+        set(),
+    ),
     "s3:bucket/some/prefix": ({("s3:PutObject", "arn:aws:s3:::bucket/some/prefix/*")}, {"kms:GenerateDataKey"}),
     "s3:bucket": ({("s3:PutObject", "arn:aws:s3:::bucket/*")}, {"kms:GenerateDataKey"}),
 }
+ALERTS = [
+    {},
+    {"Alert": "eventbridge:alerts", "AlertPattern": "{}"},
+    {"Alert": f"sqs:https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/out.fifo", "AlertPattern": "{}"},
+]
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/"
 
 
@@ -226,11 +235,12 @@ def check_role(template):
     """Checks that the role has exactly the expected permissions, for all destinations, with and without keys."""
     count = 0
     dead_letters = {"": (set(), set()), **DESTINATIONS}
-    for (output, (to, keys)), (dead, (dead_to, dead_keys)), keyed, stream in itertools.product(
-        DESTINATIONS.items(), dead_letters.items(), [False, True], ["", STREAM_ARN]
+    for (output, (to, keys)), (dead, (dead_to, dead_keys)), keyed, stream, alert in itertools.product(
+        DESTINATIONS.items(), dead_letters.items(), [False, True], ["", STREAM_ARN], ALERTS
     ):
-        given = {"Output": output, "DeadLetter": dead, "StreamArn": stream}
-        expected = base_permissions(stream or "<Stream.Arn>") | {invoke("fraud-detector")} | to | dead_to
+        given = {"Output": output, "DeadLetter": dead, "StreamArn": stream, **alert}
+        alert_to, _ = DESTINATIONS[alert.get("Alert", "none:")]
+        expected = base_permissions(stream or "<Stream.Arn>") | {invoke("fraud-detector")} | to | dead_to | alert_to
         if keyed:
             names = ["stream", "output", "dead", "bucket", "log"]
             parameters = ["StreamKeyArn", "OutputKeyArn", "DeadLetterKeyArn", "BucketKeyArn", "LogKeyArn"]

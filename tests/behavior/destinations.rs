@@ -58,7 +58,7 @@ pub(crate) fn sorted(mut numbers: Vec<usize>) -> Vec<usize> {
 
 #[tokio::test(start_paused = true)]
 async fn every_destination_gets_predictions_and_dead_letters() {
-    for destination in [kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
+    for destination in [event_bus(), kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
         let (output, dead_letter) = (Cloud::default(), Cloud::default());
         let ran = Scenario::of(1200)
             .output(output.open(&destination))
@@ -75,7 +75,7 @@ async fn every_destination_gets_predictions_and_dead_letters() {
 
 #[tokio::test(start_paused = true)]
 async fn entries_that_a_destination_refuses_are_retried_alone_and_arrive_once() {
-    for destination in [kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
+    for destination in [event_bus(), kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
         let mut random = fastrand::Rng::with_seed(7);
         let cloud = Cloud::deciding(move |_, entries| Fate::Partly((0..entries).map(|_| random.f64() > 0.3).collect()));
         let ran = Scenario::of(1200).output(cloud.open(&destination)).run().await;
@@ -117,7 +117,7 @@ async fn no_request_exceeds_the_limits_of_the_service() {
 
 #[tokio::test(start_paused = true)]
 async fn predictions_are_delivered_while_later_calls_are_in_flight() {
-    for destination in [kinesis(), firehose(), queue()] {
+    for destination in [event_bus(), kinesis(), firehose(), queue()] {
         let cloud = Cloud::default();
         let scenario = Scenario::of(3000).output(cloud.open(&destination));
         let running = scenario.with("CAPACITY", "10").start();
@@ -268,7 +268,7 @@ async fn raw_output_is_the_answer_alone_and_a_dead_letter_keeps_its_envelope() {
 
 #[tokio::test(start_paused = true)]
 async fn records_delivered_after_one_that_output_refused_are_not_delivered_again() {
-    for destination in [kinesis(), firehose(), queue()] {
+    for destination in [event_bus(), kinesis(), firehose(), queue()] {
         // For a minute, every second entry of each request is refused.
         let mut started = None;
         let cloud = Cloud::deciding(move |_, entries| {
@@ -318,7 +318,7 @@ async fn no_request_follows_one_that_was_refused_as_a_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_does_not_respond_is_retried_until_the_deadline() {
-    for destination in [kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
+    for destination in [event_bus(), kinesis(), firehose(), queue(), fifo_queue(), bucket()] {
         let cloud = Cloud::deciding(|_, _| Fate::Hangs);
         let scenario = Scenario::of(1200).output(cloud.open(&destination));
         let ran = scenario.deadline(Some(Duration::from_secs(20))).run().await;
