@@ -76,6 +76,43 @@ fn an_error_shows_a_default_that_another_variable_rules_out() {
 }
 
 #[test]
+fn an_error_names_the_wrong_part_of_a_pattern() {
+    let error = read_with("RECORD_PATTERN", r#"{"a":{"b":[{"contains":"x"}]}}"#)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("RECORD_PATTERN: a.b: \"contains\" is not a comparison"),
+        "{error}"
+    );
+}
+
+#[test]
+fn settings_that_need_or_exclude_each_other_are_named_together() {
+    for (settings, expected) in [
+        (&[("ALERT", "stdout:")][..], "ALERT and ALERT_PATTERN belong together"),
+        (
+            &[("ALERT_PATTERN", r#"{"a":[1]}"#)],
+            "ALERT and ALERT_PATTERN belong together",
+        ),
+        (
+            &[("SPLIT_TYPE", "Line"), ("SPLIT_PATH", "$.a")],
+            "SPLIT_TYPE and SPLIT_PATH both split records",
+        ),
+    ] {
+        let with_required = [&[("ENDPOINT_NAME", "e"), ("OUTPUT", "stdout:")][..], settings].concat();
+        let error = read(&with_required).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    read(&[
+        ("ENDPOINT_NAME", "e"),
+        ("OUTPUT", "stdout:"),
+        ("ALERT", "eventbridge:alerts"),
+        ("ALERT_PATTERN", r#"{"output":{"score":[{"numeric":[">",0.9]}]}}"#),
+    ])
+    .unwrap();
+}
+
+#[test]
 fn values_are_accepted_exactly_in_the_documented_range() {
     for (name, allowed, refused) in [
         (
@@ -113,6 +150,9 @@ fn values_are_accepted_exactly_in_the_documented_range() {
         ("JOIN_SOURCE", &["None", "Input"], &["input"]),
         ("COMPRESSION", &["auto", "none"], &["gzip"]),
         ("DECOMPRESS_LIMIT_BYTES", &["1", "268435456"], &["0", "268435457"]),
+        ("SPLIT_TYPE", &["None", "Line"], &["line", "RecordIO"]),
+        ("SPLIT_PATH", &["$", "$.a['b']"], &["$.a[0]", "$.a[*]", "a"]),
+        ("RECORD_PATTERN", &[r#"{"a":[1]}"#], &["{}", "[]", r#"{"a":1}"#, "$.a"]),
         ("ADAPTIVE_CAPACITY", &["on", "off"], &["true", "ON"]),
         ("HEDGE", &["off", "p95", "p99"], &["on", "95", "p94", "p100", "p99.9"]),
         ("OUTPUT_FORMAT", &["envelope", "raw"], &["Raw", "json"]),
@@ -124,7 +164,11 @@ fn values_are_accepted_exactly_in_the_documented_range() {
             &["33554432", "8589934592"],
             &["33554431", "8589934593", "0"],
         ),
-        ("OUTPUT", &["stdout:", "none:"], &["stdout", "nowhere:"]),
+        (
+            "OUTPUT",
+            &["stdout:", "none:", "eventbridge:scores", "eventbridge:a/b.c_d-e"],
+            &["stdout", "nowhere:", "eventbridge:", "eventbridge:a b"],
+        ),
         ("DEAD_LETTER", &["stdout:", "none:"], &["stderr:"]),
     ] {
         for value in allowed {
