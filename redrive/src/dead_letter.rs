@@ -157,12 +157,6 @@ impl DeadLetter {
         record_id(&self.key, self.content_hash)
     }
 
-    /// Returns the number of the user record in its Kinesis record.
-    pub(crate) fn user_record_number(&self) -> usize {
-        let number = self.key.rsplit_once('#').and_then(|(_, number)| number.parse().ok());
-        number.unwrap_or_default()
-    }
-
     /// Sets the data that was read from the stream.
     pub(crate) fn set_data(&mut self, data: Bytes) {
         if let Content::Data(record) = &mut self.content {

@@ -132,7 +132,7 @@ impl Intake {
             return true;
         };
         let location = &letter.origin.location;
-        match payload.read(&mut self.stream_reader, letter.user_record_number()).await {
+        match payload.read(&mut self.stream_reader).await {
             Ok(Some(data)) => {
                 letter.set_data(data);
                 return true;

@@ -1,18 +1,14 @@
 //! The payload of a dead letter that was too large for its destination, and was delivered with its position in the
 //! stream instead.
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow};
 use bytes::Bytes;
-use instream::event::decompress::DecompressBudget;
-use instream::event::kpl::deaggregate;
-use instream::outcome::Rejection;
 use serde::Deserialize;
 
 use super::dead_letter::sha256_hex;
 use super::stream_reader::{StreamPosition, StreamReader};
 
-/// The maximum size of a decompressed Kinesis record in bytes: the maximum of the function's `DECOMPRESS_LIMIT_BYTES`.
-const DECOMPRESSED_BYTES_MAX: usize = 268_435_456;
+mod user_records;
 
 /// The place of a payload in its stream, and what it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +55,8 @@ impl Payload {
         })
     }
 
-    /// Reads the payload from the stream: the user record of this number. Returns `None` if it is no longer there.
-    pub(super) async fn read(&self, reader: &mut StreamReader, number: usize) -> Result<Option<Bytes>> {
+    /// Reads the payload from the stream. Returns `None` if its record is no longer there.
+    pub(super) async fn read(&self, reader: &mut StreamReader) -> Result<Option<Bytes>> {
         let mut iterator = reader.iterator(&self.position).await?;
         while let Some(at) = iterator {
             let page = reader.page(&self.position.stream_arn, &at, Some(1)).await?;
@@ -69,7 +65,7 @@ impl Payload {
                 if record.sequence_number != self.position.sequence_number {
                     return Ok(None);
                 }
-                return self.user_record(record.data.into_inner().into(), number).map(Some);
+                return self.user_record(record.data.into_inner().into()).map(Some);
             }
             // A page without records can have others behind it.
             iterator = page
@@ -79,34 +75,16 @@ impl Payload {
         Ok(None)
     }
 
-    /// Returns the user record of this number in the data of a Kinesis record, if it is the payload.
-    fn user_record(&self, data: Bytes, number: usize) -> Result<Bytes> {
-        if number == 0 && self.check(&data).is_ok() {
-            return Ok(data);
-        }
-        let broken = |rejection: Rejection| anyhow!(rejection.message);
-        let decompressed = DecompressBudget::new(DECOMPRESSED_BYTES_MAX).decompress(&data);
-        let data = decompressed.map_err(broken)?.unwrap_or(data);
-        let mut user_records = deaggregate(&data).map_err(broken)?.into_iter().flatten();
-        let data = match user_records.nth(number) {
-            Some(user_record) => user_record.data,
-            None if number == 0 => data,
-            None => bail!("the record in the stream has no user record {number}"),
-        };
-        self.check(&data)?;
-        Ok(data)
-    }
-
-    fn check(&self, data: &[u8]) -> Result<()> {
-        let sha256 = sha256_hex(data);
-        ensure!(
-            data.len() == self.bytes && sha256 == self.sha256,
-            "the record in the stream differs: {} bytes with SHA-256 {sha256} instead of {} bytes with SHA-256 {}",
-            data.len(),
-            self.bytes,
-            self.sha256
-        );
-        Ok(())
+    /// Returns the user record in the data of a Kinesis record that is the payload.
+    fn user_record(&self, data: Bytes) -> Result<Bytes> {
+        let is_payload = |data: &[u8]| data.len() == self.bytes && sha256_hex(data) == self.sha256;
+        user_records::find(data, self.bytes, &is_payload)?.ok_or_else(|| {
+            anyhow!(
+                "the record in the stream differs: it holds no user record of {} bytes with SHA-256 {}",
+                self.bytes,
+                self.sha256
+            )
+        })
     }
 }
 
