@@ -25,9 +25,9 @@ mod variables;
 
 use reader::{Reader, parse_whole_number};
 use variables::{
-    ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, HEDGE,
-    INFERENCE_COMPONENT_NAME, METRICS, METRICS_NAMESPACE, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE,
-    TARGET_CONTAINER_HOSTNAME, TARGET_VARIANT,
+    ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, HEDGE,
+    INFERENCE_COMPONENT_NAME, METRICS, METRICS_NAMESPACE, OUTPUT_FORMAT, OUTPUT_MODE, TARGET_CONTAINER_HOSTNAME,
+    TARGET_VARIANT,
 };
 pub use variables::{VARIABLES, Variable};
 
@@ -117,13 +117,10 @@ impl Config {
             faults: Vec::new(),
         };
         let endpoint = reader.target();
-        let output = reader.required(OUTPUT, DestinationSetting::parse);
-        let dead_letter = reader.optional(DEAD_LETTER, DestinationSetting::parse);
+        let (output, dead_letter) = reader.destinations();
+        let alert = reader.alert();
         let output_format = reader.required(OUTPUT_FORMAT, output_format);
         let output_mode = reader.required(OUTPUT_MODE, output_mode);
-        reader.check_destination(OUTPUT, output.as_ref());
-        reader.check_destination(DEAD_LETTER, dead_letter.as_ref());
-        let alert = reader.alert();
         let capacity = reader.required(CAPACITY, |value| {
             parse_whole_number(value, 1..=1000).and_then(NonZeroUsize::new)
         });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::is_stdout_dropped;
 use super::variables::{
     ALERT, ALERT_PATTERN, BUFFER_BYTES, DEAD_LETTER, DEADLINE_RESERVE_MS, GIVE_UP_AFTER_S, INVOCATION_BUDGET_MS,
-    MAX_ATTEMPTS, MEMO_BYTES, OUTPUT_MODE, PROBE, RETRY_BASE_MS, RETRY_CAP_MS, Variable,
+    MAX_ATTEMPTS, MEMO_BYTES, OUTPUT, OUTPUT_MODE, PROBE, RETRY_BASE_MS, RETRY_CAP_MS, Variable,
 };
 use crate::delivery::{DestinationSetting, OutputMode};
 use crate::dispatch::retry::{Backoff, RetryPolicy};
@@ -99,9 +99,18 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     /// Adds the faults of a destination.
-    pub(super) fn check_destination(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
+    fn check_destination(&mut self, variable: Variable, destination: Option<&DestinationSetting>) {
         self.check_is_built(variable, destination);
         self.check_log_level(variable, destination);
+    }
+
+    /// Reads OUTPUT and `DEAD_LETTER`.
+    pub(super) fn destinations(&mut self) -> (Option<DestinationSetting>, Option<DestinationSetting>) {
+        let output = self.required(OUTPUT, DestinationSetting::parse);
+        let dead_letter = self.optional(DEAD_LETTER, DestinationSetting::parse);
+        self.check_destination(OUTPUT, output.as_ref());
+        self.check_destination(DEAD_LETTER, dead_letter.as_ref());
+        (output, dead_letter)
     }
 
     /// Reads ALERT and `ALERT_PATTERN`. Adds a fault if only one of them is set.

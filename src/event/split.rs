@@ -208,8 +208,8 @@ mod tests {
         SplitRules::new(split, pattern.map(|pattern| pattern.parse().unwrap()))
     }
 
-    fn elements_at(path: &str) -> Option<Split> {
-        Some(Split::Elements(JsonPath::parse(path).unwrap()))
+    fn elements_at(path: &str) -> Split {
+        Split::Elements(JsonPath::parse(path).unwrap())
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn each_element_at_the_path_is_a_user_record() {
-        let rules = rules(elements_at("$.a.events"), None);
+        let rules = rules(Some(elements_at("$.a.events")), None);
         assert_eq!(
             parts(&rules, r#" {"n":1,"a":{"events":[ {"x":1} , 2 ],"m":[]},"events":3} "#),
             [
@@ -254,7 +254,7 @@ mod tests {
         let message = &parts(&rules, "{")[0];
         assert!(message.starts_with("the record is not JSON: EOF"), "{message}");
         assert_eq!(
-            parts(&self::rules(elements_at("$"), None), "[1,2]"),
+            parts(&self::rules(Some(elements_at("$")), None), "[1,2]"),
             ["1 in [1]", "2 in [2]"]
         );
     }
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn the_pattern_holds_for_the_record_and_for_each_element() {
         let pattern = r#"{"type":["DATA"],"events":{"level":["error"]}}"#;
-        let rules = rules(elements_at("$.events"), Some(pattern));
+        let rules = rules(Some(elements_at("$.events")), Some(pattern));
         assert_eq!(
             parts(
                 &rules,
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_payload_of_an_element_is_split_to_this_element() {
-        let rules = rules(elements_at("$.events"), None);
+        let rules = rules(Some(elements_at("$.events")), None);
         let record = r#"{"id":7,"events":[1,{"b":[2]},"]"]}"#;
         for part in parts(&rules, record) {
             let (_, payload) = part.split_once(" in ").unwrap();

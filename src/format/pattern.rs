@@ -1,4 +1,4 @@
-//! Event patterns in the syntax of Amazon EventBridge:
+//! Event patterns in the syntax of Amazon `EventBridge`:
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html>.
 //!
 //! A pattern names fields of a JSON object. A field matches if one of its values meets one of the conditions. All fields

@@ -56,7 +56,7 @@ pub(crate) type Decide = Box<dyn FnMut(usize, usize) -> Fate + Send>;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Taken {
     pub(crate) text: String,
-    /// The partition key in Kinesis, the message group in SQS, or the detail type in EventBridge.
+    /// The partition key in Kinesis, the message group in SQS, or the detail type in `EventBridge`.
     pub(crate) key: String,
     /// The message deduplication identifier in SQS.
     pub(crate) deduplication: String,

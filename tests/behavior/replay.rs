@@ -170,7 +170,8 @@ pub(crate) async fn endpoint(
         answers: answers.to_vec(),
         requests: Arc::clone(&requests),
     });
-    let endpoint = AnyEndpoint::new(http, &environment, config.endpoint, &config.parameters).await;
+    // Boxed, because setting up an endpoint takes a large future.
+    let endpoint = Box::pin(AnyEndpoint::new(http, &environment, config.endpoint, &config.parameters)).await;
     (endpoint.unwrap(), requests)
 }
 

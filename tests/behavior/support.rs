@@ -230,7 +230,7 @@ impl Scenario {
             ..
         } = self;
         Running {
-            handler,
+            handler: Box::new(handler),
             seen,
             records,
             arrival,
@@ -253,7 +253,8 @@ impl Scenario {
 
 /// A started handler and its batch.
 pub(crate) struct Running {
-    handler: Handler<TestedEndpoint>,
+    /// Boxed, because the futures of the tests hold it.
+    handler: Box<Handler<TestedEndpoint>>,
     pub(crate) seen: Arc<Mutex<Seen>>,
     records: usize,
     arrival: Option<f64>,

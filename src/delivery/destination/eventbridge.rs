@@ -17,7 +17,7 @@ const LIMITS: BatchLimits = BatchLimits {
 /// The source of the events.
 const SOURCE: &str = "instream";
 /// Room for the other parts of an entry, in bytes: source, detail type, name of the bus, and the members that
-/// EventBridge adds. They count too.
+/// `EventBridge` adds. They count too.
 const OTHER_PARTS_BYTES: usize = 1024;
 
 /// An event bus in the function's account and region.

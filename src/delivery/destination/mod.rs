@@ -72,7 +72,7 @@ pub enum Destination {
     /// A Kinesis data stream.
     #[cfg(feature = "kinesis")]
     Kinesis(Kinesis),
-    /// An event bus of EventBridge.
+    /// An event bus of Amazon `EventBridge`.
     #[cfg(feature = "eventbridge")]
     EventBridge(EventBridge),
     /// A Firehose stream.

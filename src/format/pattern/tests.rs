@@ -1,4 +1,4 @@
-//! The examples of the EventBridge user guide, and their edges.
+//! The examples of the user guide of `EventBridge`, and their edges.
 
 use serde_json::value::RawValue;
 
