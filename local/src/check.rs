@@ -1,0 +1,11 @@
+//! The trials of [`check_command`](crate::check_command): which requests are tried, what is seen, and what follows.
+
+mod compare;
+mod observe;
+mod report;
+mod shapes;
+
+pub use compare::{are_same, score_path};
+pub use observe::{Observation, RecordResult, Runner};
+pub use report::{Report, Row, Verdict};
+pub use shapes::{Shape, broken_record, shapes};
