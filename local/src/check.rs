@@ -4,8 +4,10 @@ mod compare;
 mod observe;
 mod report;
 mod shapes;
+mod verdict;
 
 pub use compare::{are_same, score_path};
 pub use observe::{Observation, RecordResult, Runner};
-pub use report::{Report, Row, Verdict};
+pub use report::Report;
 pub use shapes::{Shape, broken_record, shapes};
+pub use verdict::{Row, Verdict};

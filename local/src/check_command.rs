@@ -79,6 +79,9 @@ fn check_url(seen: &Observation, url: &str) -> Result<()> {
             None => bail!("no answer from {url} in time: set CALL_TIMEOUT_MS if the model is slow"),
         }
     }
+    if seen.calls > 0 && answers().all(|exchange| exchange.answer.is_empty()) {
+        bail!("{url} answers each request with an empty body");
+    }
     let is_nothing_there = |status| [404, 405].contains(&status);
     if let Some(first) = answers().next()
         && answers().all(|exchange| is_nothing_there(exchange.status))

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ async fn function() {
 }
 
 fn setting(name: &str) -> String {
-    std::env::var(name).unwrap()
+    std::env::vars().find(|(own, _)| own == name).unwrap().1
 }
 
 /// Writes a prediction or a dead letter for each of these records.
@@ -79,10 +80,8 @@ async fn score(records: &[Value]) {
 }
 
 fn write(record: &Value, name: &str, value: &Value) {
-    println!(
-        "{}",
-        json!({"eventId": record["eventID"], "subSequenceNumber": 0, name: value})
-    );
+    let line = json!({"eventId": record["eventID"], "subSequenceNumber": 0, name: value});
+    writeln!(std::io::stdout(), "{line}").unwrap();
 }
 
 async fn call(body: Value) -> (u16, Value) {
@@ -143,6 +142,7 @@ async fn start_server() -> SocketAddr {
         .route("/together", post(together))
         .route("/reversed", post(reversed))
         .route("/one", post(one))
+        .route("/empty", post(|| async {}))
         .route("/never", post(std::future::pending::<()>));
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
@@ -193,7 +193,7 @@ async fn settings_that_predict_all_records_together_fit_best() {
         "SingleRecord    application/json  application/json  5      400     0 of 5     400 no instances\n",
         "MultiRecord     application/json  application/json  1      200     5 of 5     together, as alone\n",
         "a prediction     {\"score\":2.0}\na broken record  ",
-        "the model answers 500; it is rejected: Refused: 424; 5 of 5 others are predicted\n",
+        "the model answers 500 could not convert; it is rejected as Refused; 5 of 5 others are predicted\n",
         "\n  BATCH_STRATEGY=MultiRecord CONTENT_TYPE=application/json ACCEPT=application/json\n  \
          OUTPUT_FILTER='$.score'",
     ] {
@@ -248,6 +248,10 @@ async fn no_server_a_wrong_path_and_a_server_that_never_answers_are_errors() {
         (
             format!("http://{server}/wrong"),
             "/wrong answers each request with status 404",
+        ),
+        (
+            format!("http://{server}/empty"),
+            "/empty answers each request with an empty body",
         ),
         (format!("http://{server}/never"), "/never in time: set CALL_TIMEOUT_MS"),
     ] {

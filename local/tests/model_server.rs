@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
-use axum::http::{HeaderMap, Request, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, Request, StatusCode, Uri};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -118,7 +118,7 @@ async fn connecting_to_a_missing_server_or_a_bad_url_fails() {
 /// Starts a server that answers each POST with its path and the headers that could come from `InvokeEndpoint`.
 async fn start_echo() -> SocketAddr {
     async fn echo(uri: Uri, headers: HeaderMap) -> String {
-        let names = headers.keys().map(|name| name.as_str());
+        let names = headers.keys().map(HeaderName::as_str);
         let names = names.filter(|name| name.starts_with("x-amzn-") || ["content-type", "accept"].contains(name));
         let mut headers: Vec<_> = names
             .map(|name| format!("{name}={}", headers[name].to_str().unwrap()))

@@ -12,3 +12,10 @@ pub struct Exchange {
     /// The body of the answer.
     pub answer: Bytes,
 }
+
+impl Exchange {
+    /// Returns whether `SageMaker` passes the answer on as a prediction.
+    pub fn is_prediction(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
