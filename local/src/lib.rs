@@ -12,8 +12,8 @@
 //! # Modules in reading order
 //!
 //! - The commands: [`cli`] has the arguments of `cargo local`. [`stream_command`], [`event_command`], [`check_command`]
-//!   and [`bench_command`] run its commands. [`mod@check`] has the trials of the third, and [`mod@bench`] the measurements
-//!   of the last.
+//!   and [`bench_command`] run its commands. [`mod@check`] has the trials of the third, and [`mod@bench`] has the
+//!   measurements of the last.
 //! - Starting the function: [`setup`] prepares what every command needs. [`build`] compiles the function,
 //!   [`environment`] sets its variables, [`function`] starts one process, and [`processes`] keeps as many as there are
 //!   invocations. [`cargo_lambda`] invokes a function that runs under `cargo lambda watch` instead, and [`lambda`]
