@@ -13,6 +13,7 @@ use crate::check::{Observation, Report, Row, Runner, broken_record, shapes};
 use crate::environment::Settings;
 use crate::function::Program;
 use crate::model_server::ModelServer;
+use crate::sagemaker::Exchange;
 use crate::source::lines;
 
 /// The options of a check.
@@ -79,9 +80,6 @@ fn check_url(seen: &Observation, url: &str) -> Result<()> {
             None => bail!("no answer from {url} in time: set CALL_TIMEOUT_MS if the model is slow"),
         }
     }
-    if seen.calls > 0 && answers().all(|exchange| exchange.answer.is_empty()) {
-        bail!("{url} answers each request with an empty body");
-    }
     let is_nothing_there = |status| [404, 405].contains(&status);
     if let Some(first) = answers().next()
         && answers().all(|exchange| is_nothing_there(exchange.status))
@@ -90,6 +88,10 @@ fn check_url(seen: &Observation, url: &str) -> Result<()> {
             "{url} answers each request with status {}: is it the URL of the model?",
             first.status
         );
+    }
+    let is_empty = |exchange: &Exchange| exchange.is_prediction() && exchange.answer.is_empty();
+    if seen.calls > 0 && answers().all(is_empty) {
+        bail!("{url} answers each request with an empty body");
     }
     Ok(())
 }

@@ -81,7 +81,8 @@ async fn score(records: &[Value]) {
 
 fn write(record: &Value, name: &str, value: &Value) {
     let line = json!({"eventId": record["eventID"], "subSequenceNumber": 0, name: value});
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}").unwrap();
 }
 
 async fn call(body: Value) -> (u16, Value) {
