@@ -11,13 +11,15 @@ use crate::function::Program;
 use crate::setup::{Options, UserEndpoint};
 
 mod bench;
+mod check;
 mod endpoint;
 mod exit;
 mod stream;
 
 pub use bench::BenchArgs;
+pub use check::CheckArgs;
 pub use endpoint::{EndpointArgs, LOCAL_ENDPOINT_FLAGS};
-pub use exit::{INTERRUPTED, exit_code, print, run_exit_code};
+pub use exit::{INTERRUPTED, exit_code, exit_code_or, print, run_exit_code};
 pub use stream::StreamArgs;
 
 /// Runs the function on this machine: streams records through it, with a local Lambda, a local SageMaker endpoint and a
@@ -55,6 +57,12 @@ pub enum Command {
     /// default, so that writing lines is measured only on request. Logs are JSON, at level INFO and above. Everything
     /// is built in release mode, this program included.
     Bench(Box<BenchArgs>),
+    /// Finds the settings that fit a model server: sends it sample records one by one, together and with a broken one
+    ///
+    /// Each trial is a fresh process of the function. The environment's settings hold. Content type, ACCEPT and batch
+    /// strategy are varied if they are not set. The exit code is 0 if some settings fit, 1 if none do, and 2 if the
+    /// check cannot be made, for example because no model server answers.
+    Check(CheckArgs),
     /// Runs only the SageMaker endpoint, for `cargo lambda watch`
     Endpoint {
         /// Port on 127.0.0.1

@@ -5,12 +5,17 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::function::Line;
 use crate::private_file;
+
+mod reasons;
+
+pub use reasons::Reasons;
 
 /// The number of highest scores that are kept.
 const HIGH_SCORES_MAX: usize = 5;
@@ -45,12 +50,24 @@ pub struct HighScore {
 #[derive(Debug)]
 pub struct Deliveries {
     files: Files,
+    format: OutputFormat,
     predictions: BufWriter<File>,
     dead_letters: BufWriter<File>,
     log: BufWriter<File>,
     counts: DeliveryCounts,
+    /// Whether a prediction was a bare number that cannot be a probability.
+    has_other_numbers: bool,
     /// Held while this run writes to the folder.
     _lock: File,
+}
+
+/// The format of the predictions, the function's `OUTPUT_FORMAT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// Each prediction is in an envelope that names its record.
+    Envelope,
+    /// Each prediction is the model's output alone. So it is not known whether a record has several.
+    Raw,
 }
 
 /// The number of predictions and dead letters.
@@ -64,6 +81,10 @@ pub struct DeliveryCounts {
     pub repeated: u64,
     /// The highest scores in descending order, if the predictions have scores.
     pub highest: Vec<HighScore>,
+    /// The reasons of the dead letters.
+    pub rejections: Reasons,
+    /// The reasons for which batches were left unfinished, as the function's log has them.
+    pub failures: Reasons,
     /// The event identifier and the subsequence number of each record with a prediction or a dead letter.
     delivered: HashSet<(String, u64)>,
 }
@@ -93,8 +114,14 @@ struct Envelope<'l> {
     /// The model's output. `null` counts as an output, too.
     #[serde(borrow, default, deserialize_with = "some_even_if_null")]
     output: Option<&'l RawValue>,
-    #[serde(borrow)]
-    reason: Option<&'l RawValue>,
+    reason: Option<Value>,
+}
+
+/// A line with metrics.
+#[derive(Deserialize)]
+struct Metrics {
+    #[serde(rename = "_aws")]
+    _metadata: IgnoredAny,
 }
 
 fn some_even_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -107,7 +134,7 @@ impl Deliveries {
     /// # Errors
     ///
     /// If a file cannot be created, or another run is writing to the folder.
-    pub fn create(folder: &Path) -> io::Result<Self> {
+    pub fn create(folder: &Path, format: OutputFormat) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let lock = private_file::create(&folder.join("lock"))?;
         lock.try_lock()
@@ -123,10 +150,12 @@ impl Deliveries {
         let log = create(&files.log)?;
         Ok(Self {
             files,
+            format,
             predictions,
             dead_letters,
             log,
             counts: DeliveryCounts::default(),
+            has_other_numbers: false,
             _lock: lock,
         })
     }
@@ -151,11 +180,14 @@ impl Deliveries {
             Some(Envelope {
                 event_id,
                 sub_sequence_number,
-                reason: Some(_),
+                reason: Some(reason),
                 ..
             }) => {
                 let first = self.count_delivery(event_id, sub_sequence_number);
-                self.counts.rejected += u64::from(first);
+                if first {
+                    self.counts.rejected += 1;
+                    self.counts.rejections.add(&rejection(&reason));
+                }
                 writeln!(self.dead_letters, "{text}")
             }
             Some(Envelope {
@@ -167,17 +199,28 @@ impl Deliveries {
             }) => {
                 let first = self.count_delivery(event_id, sub_sequence_number);
                 self.counts.predicted += u64::from(first);
-                if first && let Some(score) = score_of(output) {
-                    let partition_key = partition_key.unwrap_or_default();
-                    self.keep_if_high(HighScore {
-                        score,
-                        partition_key,
-                        record: String::new(),
-                    });
+                if first {
+                    self.add_score(score_of(output), partition_key);
                 }
                 writeln!(self.predictions, "{text}")
             }
-            Some(_) | None => writeln!(self.log, "{text}"),
+            Some(_) | None if self.is_raw_prediction(line) => {
+                self.counts.predicted += 1;
+                writeln!(self.predictions, "{text}")
+            }
+            Some(_) | None => {
+                if let Some(why) = why_unfinished(text) {
+                    self.counts.failures.add(&why);
+                }
+                writeln!(self.log, "{text}")
+            }
+        }
+    }
+
+    fn is_raw_prediction(&self, line: &Line) -> bool {
+        match line {
+            Line::Output(text) => self.format == OutputFormat::Raw && serde_json::from_str::<Metrics>(text).is_err(),
+            Line::Log(_) => false,
         }
     }
 
@@ -190,6 +233,10 @@ impl Deliveries {
         self.predictions.flush()?;
         self.dead_letters.flush()?;
         self.log.flush()?;
+        if self.has_other_numbers {
+            // Then the model's numbers are not scores.
+            self.counts.highest.clear();
+        }
         Ok((self.files, self.counts))
     }
 
@@ -201,7 +248,21 @@ impl Deliveries {
         first
     }
 
-    fn keep_if_high(&mut self, candidate: HighScore) {
+    fn add_score(&mut self, score: Option<Score>, partition_key: Option<String>) {
+        let score = match score {
+            Some(Score::Named(score)) => score,
+            Some(Score::Bare(score)) if (0.0..=1.0).contains(&score) => score,
+            Some(Score::Bare(_)) => {
+                self.has_other_numbers = true;
+                return;
+            }
+            None => return,
+        };
+        let candidate = HighScore {
+            score,
+            partition_key: partition_key.unwrap_or_default(),
+            record: String::new(),
+        };
         let highest = &mut self.counts.highest;
         let index = highest.partition_point(|kept| kept.score >= candidate.score);
         highest.insert(index, candidate);
@@ -209,23 +270,63 @@ impl Deliveries {
     }
 }
 
-fn score_of(output: &RawValue) -> Option<f64> {
+/// Returns the reason of a dead letter in one line.
+pub(crate) fn rejection(reason: &Value) -> String {
+    match (reason["kind"].as_str(), reason["message"].as_str()) {
+        (Some(kind), Some(message)) => format!("{kind}: {message}").replace(['\n', '\r'], " "),
+        _ => reason.to_string(),
+    }
+}
+
+/// Returns the member `why` of a log line, as text or as JSON. It tells why a batch is left unfinished.
+pub(crate) fn why_unfinished(line: &str) -> Option<String> {
+    if let Some((_, why)) = line.split_once(" why=\"") {
+        return Some(why.strip_suffix('"').unwrap_or(why).replace("\\\"", "\""));
+    }
+    let line: Value = line.contains("\"why\"").then(|| serde_json::from_str(line).ok())??;
+    line.get("why")?.as_str().map(str::to_owned)
+}
+
+/// A number in a prediction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Score {
+    /// The model calls it a score.
+    Named(f64),
+    /// It may be a score, or something else, such as a price.
+    Bare(f64),
+}
+
+fn score_of(output: &RawValue) -> Option<Score> {
     // An output with a number that fits no type has no score.
     serde_json::from_str(output.get())
         .ok()
         .and_then(|output| score(&output))
 }
 
-/// Returns the score of a prediction: the number itself, the first element of a list, or the value of `score`,
-/// `probability` or `predictions`.
-fn score(output: &Value) -> Option<f64> {
+/// Returns the score of a prediction: the number itself, or the value of `score`, `probability` or `predictions`. A
+/// list has a score only if it has one element: several are the scores of several classes. The score beside a `label`
+/// is the model's confidence in any label.
+fn score(output: &Value) -> Option<Score> {
     match output {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok().filter(|score: &f64| score.is_finite()),
-        Value::Array(list) => score(list.first()?),
-        Value::Object(members) => ["score", "probability", "predictions"]
-            .iter()
-            .find_map(|name| score(members.get(*name)?)),
+        Value::Number(number) => number.as_f64().map(Score::Bare),
+        Value::String(text) => {
+            let number = text.trim().parse().ok();
+            number.filter(|number: &f64| number.is_finite()).map(Score::Bare)
+        }
+        Value::Array(list) => match list.as_slice() {
+            [only] => score(only),
+            _ => None,
+        },
+        Value::Object(members) if members.contains_key("label") => None,
+        Value::Object(members) => {
+            let named = ["score", "probability"]
+                .iter()
+                .find_map(|name| score(members.get(*name)?));
+            match named {
+                Some(Score::Named(score) | Score::Bare(score)) => Some(Score::Named(score)),
+                None => score(members.get("predictions")?),
+            }
+        }
         Value::Null | Value::Bool(_) => None,
     }
 }
@@ -239,7 +340,7 @@ mod tests {
     #[test]
     fn predictions_dead_letters_log_lines_and_repeats_are_counted_separately() {
         let folder = std::env::temp_dir().join(format!("instream-deliveries-{}", std::process::id()));
-        let mut deliveries = Deliveries::create(&folder).unwrap();
+        let mut deliveries = Deliveries::create(&folder, OutputFormat::Envelope).unwrap();
         let lines = [
             r#"{"eventId":"a","subSequenceNumber":0,"partitionKey":"k","output":{"score":0.5}}"#,
             r#"{"eventId":"a","subSequenceNumber":1,"partitionKey":"k","output":null}"#,
@@ -271,12 +372,17 @@ mod tests {
 
     #[test]
     fn a_score_is_found_in_the_output_formats_of_common_models() {
+        let (named, bare) = (Some(Score::Named(0.5)), Some(Score::Bare(0.5)));
         for (output, expected) in [
-            (json!(0.5), Some(0.5)),
-            (json!("0.5\n"), Some(0.5)),
-            (json!([0.5, 0.1]), Some(0.5)),
-            (json!({"version": 3, "score": 0.5}), Some(0.5)),
-            (json!({"predictions": [{"score": 0.5}]}), Some(0.5)),
+            (json!(0.5), bare),
+            (json!("0.5\n"), bare),
+            (json!([0.5]), bare),
+            (json!([0.5, 0.1]), None),
+            (json!({"version": 3, "score": 0.5}), named),
+            (json!({"score": [0.5]}), named),
+            (json!({"predictions": [{"score": 0.5}]}), named),
+            (json!({"predictions": [0.5]}), bare),
+            (json!([{"label": "NEGATIVE", "score": 0.5}]), None),
             (json!({"label": "fraud"}), None),
             (json!("fraud"), None),
             (json!("NaN"), None),
@@ -284,5 +390,80 @@ mod tests {
         ] {
             assert_eq!(score(&output), expected, "{output}");
         }
+    }
+
+    /// Returns the files and the counts of a run that writes these lines to standard output.
+    fn deliver(name: &str, format: OutputFormat, lines: &[String]) -> (Files, DeliveryCounts) {
+        let folder = std::env::temp_dir().join(format!("instream-deliveries-{name}-{}", std::process::id()));
+        let mut deliveries = Deliveries::create(&folder, format).unwrap();
+        for line in lines {
+            deliveries.add(&Line::Output(line.clone())).unwrap();
+        }
+        let finished = deliveries.finish().unwrap();
+        fs::remove_dir_all(folder).unwrap();
+        finished
+    }
+
+    #[test]
+    fn bare_numbers_are_scores_only_if_all_of_them_are_between_0_and_1() {
+        let envelope = |id: usize, output: &str| {
+            format!(r#"{{"eventId":"{id}","subSequenceNumber":0,"partitionKey":"k","output":{output}}}"#)
+        };
+        let highest = |outputs: &[&str]| {
+            let lines: Vec<_> = outputs
+                .iter()
+                .enumerate()
+                .map(|(id, output)| envelope(id, output))
+                .collect();
+            let (_, counts) = deliver("scores", OutputFormat::Envelope, &lines);
+            counts.highest.iter().map(|high| high.score).collect::<Vec<_>>()
+        };
+        assert_eq!(highest(&["0.1", "\"1\"", "[0]"]), [1.0, 0.1, 0.0]);
+        assert_eq!(highest(&["0.1", "27.5", "0.3"]), [0.0; 0]);
+        assert_eq!(highest(&[r#"{"score":35.1}"#, r#"{"score":0.2}"#]), [35.1, 0.2]);
+    }
+
+    #[test]
+    fn every_line_but_metrics_and_dead_letters_is_a_raw_prediction() {
+        let lines = [
+            "0.5",
+            "0.5",
+            "not JSON",
+            r#"{"score":0.5}"#,
+            r#"{"_aws":{"a metric":1}}"#,
+            r#"{"eventId":"b","subSequenceNumber":0,"reason":{"kind":"Refused","message":"no"}}"#,
+        ]
+        .map(str::to_owned);
+        let (_, counts) = deliver("raw", OutputFormat::Raw, &lines);
+        assert_eq!((counts.predicted, counts.rejected, counts.repeated), (4, 1, 0));
+        let (_, counts) = deliver("no-raw", OutputFormat::Envelope, &lines);
+        assert_eq!((counts.predicted, counts.rejected), (0, 1));
+    }
+
+    #[test]
+    fn the_reasons_of_dead_letters_and_of_unfinished_batches_are_counted() {
+        let dead_letter = |id: usize, message| {
+            let reason = json!({"kind": "Refused", "message": message});
+            json!({"eventId": id.to_string(), "subSequenceNumber": 0, "reason": reason}).to_string()
+        };
+        let messages = ["status 400: a\nb", "status 400: c", "status 400: a\nb"];
+        let lines: Vec<_> = messages
+            .iter()
+            .enumerate()
+            .map(|(id, it)| dead_letter(id, it))
+            .collect();
+        let (_, counts) = deliver("reasons", OutputFormat::Envelope, &lines);
+        assert_eq!(counts.rejections.most_frequent(), Some("Refused: status 400: a b"));
+        for line in [
+            r#" WARN invocation: batch is redelivered from here records=5 why="Suspect: status \"500\"""#,
+            r#"{"level":"WARN","message":"batch is redelivered from here","why":"Suspect: status \"500\""}"#,
+        ] {
+            assert_eq!(
+                why_unfinished(line).as_deref(),
+                Some("Suspect: status \"500\""),
+                "{line}"
+            );
+        }
+        assert_eq!(why_unfinished("INFO batch finished records=5"), None);
     }
 }

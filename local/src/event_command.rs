@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::environment::Settings;
 use crate::function::{Function, InvocationResult, Line};
+use crate::sagemaker::SageMakerRuntime;
 use crate::setup::{Options, Setup};
 
 /// The result of one event.
@@ -58,14 +59,20 @@ pub async fn run(file: &Path, mut options: Options) -> Result<EventRun> {
     // A person reads the output, which would include the metrics.
     let metrics = options.settings.entry("METRICS".to_owned());
     metrics.or_insert_with(|| "off".to_owned());
+    let (run, _endpoint) = send(Bytes::from(event), options).await?;
+    Ok(run)
+}
+
+/// Sends one event to a fresh function. Also returns the endpoint, for its counts, if it is on this machine.
+pub(crate) async fn send(event: Bytes, options: Options) -> Result<(EventRun, Option<SageMakerRuntime>)> {
     let Setup {
-        endpoint: _endpoint,
+        endpoint,
         launch,
         mut lines,
     } = Setup::new(options).await?;
     let function = Function::start(&launch).await?;
     drop(launch);
-    let result = function.invoke(Bytes::from(event)).await;
+    let result = function.invoke(event).await;
     function.stop().await;
     let (mut output, mut log) = (Vec::new(), Vec::new());
     while let Some(line) = lines.recv().await {
@@ -74,7 +81,7 @@ pub async fn run(file: &Path, mut options: Options) -> Result<EventRun> {
             Line::Log(line) => log.push(line),
         }
     }
-    Ok(EventRun { output, log, result })
+    Ok((EventRun { output, log, result }, endpoint))
 }
 
 /// Reads the `.env` file beside `file`: one `NAME=VALUE` per line, without quotes. Empty lines and lines that start

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::cargo_lambda::WatchedFunction;
+use crate::deliveries::OutputFormat;
 use crate::function::{InvocationResult, Line};
 use crate::interrupt::interrupted;
 use crate::processes::{Counts, Disruptions, Processes};
@@ -41,6 +42,8 @@ pub struct RunningLambda {
     pub endpoint: Option<SageMakerRuntime>,
     /// Whether the lines include the predictions.
     pub shows_predictions: bool,
+    /// The format of the predictions.
+    pub output_format: OutputFormat,
     /// Whether the lines include the dead letters.
     pub shows_dead_letters: bool,
 }
@@ -66,6 +69,7 @@ impl Lambda {
                     function: Running::Watched(WatchedFunction::connect(&url, timeout).await?),
                     endpoint: None,
                     shows_predictions: false,
+                    output_format: OutputFormat::Envelope,
                     shows_dead_letters: false,
                 };
                 Ok((function, mpsc::unbounded_channel().1))
@@ -83,9 +87,20 @@ async fn start_processes(
         launch,
         lines,
     } = Setup::new(options).await?;
-    let destination = |name: &str| launch.environment.get(name).map(String::as_str).unwrap_or_default();
-    let shows_predictions = destination("OUTPUT") == "stdout:";
-    let shows_dead_letters = ["stdout:", ""].contains(&destination("DEAD_LETTER"));
+    let setting = |name: &str| {
+        launch
+            .environment
+            .get(name)
+            .map(|value| value.trim())
+            .unwrap_or_default()
+    };
+    let shows_predictions = setting("OUTPUT") == "stdout:";
+    let shows_dead_letters = ["stdout:", ""].contains(&setting("DEAD_LETTER"));
+    let output_format = if shows_predictions && setting("OUTPUT_FORMAT") == "raw" {
+        OutputFormat::Raw
+    } else {
+        OutputFormat::Envelope
+    };
     let processes = tokio::select! {
         biased;
         started = Processes::start(launch, disruptions) => started?,
@@ -95,6 +110,7 @@ async fn start_processes(
         function: Running::Spawned(processes),
         endpoint,
         shows_predictions,
+        output_format,
         shows_dead_letters,
     };
     Ok((function, lines))

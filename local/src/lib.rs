@@ -11,8 +11,9 @@
 //!
 //! # Modules in reading order
 //!
-//! - The commands: [`cli`] has the arguments of `cargo local`. [`stream_command`], [`event_command`] and
-//!   [`bench_command`] run its commands; [`mod@bench`] has the measurements of the last.
+//! - The commands: [`cli`] has the arguments of `cargo local`. [`stream_command`], [`event_command`], [`check_command`]
+//!   and [`bench_command`] run its commands. [`mod@check`] has the trials of the third, and [`mod@bench`] has the
+//!   measurements of the last.
 //! - Starting the function: [`setup`] prepares what every command needs. [`build`] compiles the function,
 //!   [`environment`] sets its variables, [`function`] starts one process, and [`processes`] keeps as many as there are
 //!   invocations. [`cargo_lambda`] invokes a function that runs under `cargo lambda watch` instead, and [`lambda`]
@@ -34,6 +35,8 @@ pub mod bodies;
 pub mod build;
 pub mod cargo_lambda;
 mod certificate;
+pub mod check;
+pub mod check_command;
 pub mod cli;
 pub mod deliveries;
 pub mod environment;

@@ -7,25 +7,30 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser as _;
 use instream_local::cli::{
-    BenchArgs, Cli, Command, EndpointArgs, FunctionArgs, INTERRUPTED, StreamArgs, exit_code, print, run_exit_code,
+    BenchArgs, CheckArgs, Cli, Command, EndpointArgs, FunctionArgs, INTERRUPTED, StreamArgs, exit_code, exit_code_or,
+    print, run_exit_code,
 };
 use instream_local::function::InvocationResult;
 use instream_local::gateway::{self, Gateway};
 use instream_local::interrupt::interrupted;
 use instream_local::sagemaker::SageMakerRuntime;
-use instream_local::{bench_command, environment, event_command, stream_command, transactions};
+use instream_local::{bench_command, check_command, environment, event_command, stream_command, transactions};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        None => stream(cli.stream).await,
+        None => Box::pin(stream(cli.stream)).await,
         Some(Command::Event { file, function }) => tokio::select! {
             result = event(file, function) => result,
             () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
         },
         Some(Command::Bench(args)) => tokio::select! {
             result = bench(*args) => result,
+            () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
+        },
+        Some(Command::Check(args)) => tokio::select! {
+            result = check(args) => return exit_code_or(result, ExitCode::from(2)),
             () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
         },
         Some(Command::Endpoint { port, endpoint }) => serve_endpoint(port, endpoint).await,
@@ -72,6 +77,16 @@ async fn bench(args: BenchArgs) -> Result<ExitCode> {
         write!(out, "{comparison}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn check(args: CheckArgs) -> Result<ExitCode> {
+    let report = check_command::run(args.options()).await?;
+    write!(io::stdout(), "{report}")?;
+    Ok(if report.fitting().is_some() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn serve_endpoint(port: u16, args: EndpointArgs) -> Result<ExitCode> {

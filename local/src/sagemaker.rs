@@ -8,8 +8,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -25,12 +25,14 @@ use crate::server::Server;
 mod answer;
 mod call;
 mod container;
+mod exchange;
 mod invoke_endpoint;
 mod recorder;
 
 pub(crate) use call::{CallResult, Shared};
 use container::Container;
 pub(crate) use container::ContainerAnswer;
+pub use exchange::Exchange;
 use invoke_endpoint::invoke_endpoint;
 use recorder::Recorder;
 pub use recorder::{Call, CallOutcome, RecordedCalls};
@@ -56,6 +58,8 @@ pub struct EndpointOptions {
     pub tls: bool,
     /// The maximum number of calls to record. 0, the default: nothing is recorded.
     pub recorded_max: usize,
+    /// Whether the bodies of requests and answers are kept, for [`SageMakerRuntime::take_exchanges`].
+    pub keeps_exchanges: bool,
     /// An API Gateway in front of it, which takes all calls instead of `InvokeEndpoint`. `None`, the default: no
     /// gateway.
     pub gateway: Option<GatewayOptions>,
@@ -150,6 +154,13 @@ impl SageMakerRuntime {
     /// Takes the recorded calls that have ended so far.
     pub fn take_recorded(&self) -> RecordedCalls {
         self.shared.recorder.as_ref().map(Recorder::take).unwrap_or_default()
+    }
+
+    /// Takes the requests that the container has got so far, with its answers, if they are kept.
+    pub fn take_exchanges(&self) -> Vec<Exchange> {
+        let kept = self.shared.exchanges.as_ref();
+        kept.map(|kept| std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default()
     }
 
     /// Holds all calls from now on, until [`release`](Self::release).

@@ -22,7 +22,7 @@ use crate::on_failure;
 use crate::private_file;
 use crate::sagemaker::SageMakerRuntime;
 use crate::source::{OpenSource, Source, now_ms};
-use crate::summary::{Summary, Tally};
+use crate::summary::{Summary, Tally, why_nothing_was_predicted};
 
 /// The maximum number of characters of a record that are shown beside its score.
 const RECORD_CHARS_MAX: usize = 160;
@@ -48,7 +48,8 @@ pub struct Stream {
 pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
     let source = stream.source.open(stream.limit).await?;
     let (function, lines) = lambda.start().await?;
-    let deliveries = Deliveries::create(&stream.folder)?;
+    let deliveries = Deliveries::create(&stream.folder, function.output_format)
+        .with_context(|| format!("cannot write to {}", stream.folder.display()))?;
     let observer = Observer::new(&source, &deliveries.files().on_failure)?;
     let writer = tokio::spawn(write_lines(lines, deliveries));
     let started = Instant::now();
@@ -73,7 +74,14 @@ pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
     let tally = observer.finish()?;
     let (files, counts) = writer.await??;
     let done = done.transpose()?;
+    let nothing_predicted = why_nothing_was_predicted(
+        source.count_read(),
+        shows_predictions.then_some(counts.predicted),
+        &counts,
+        tally.last_failure.as_deref(),
+    );
     Ok(Summary {
+        nothing_predicted,
         records: source.count_read(),
         predicted: shows_predictions.then_some(counts.predicted),
         rejected: shows_dead_letters.then_some(counts.rejected),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::deliveries::{Files, HighScore};
+use crate::deliveries::{DeliveryCounts, Files, HighScore};
 use crate::faults::Counts;
 use crate::{gateway, processes};
 
@@ -18,6 +18,8 @@ pub use tally::Tally;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
+    /// Why no record was predicted. `None` if one was, if that is not known, or if there were no records.
+    pub nothing_predicted: Option<String>,
     /// The number of records that were read from the source.
     pub records: usize,
     /// The number of records with a prediction. `None` if OUTPUT is not `stdout:`, or the function does not run here.
@@ -74,7 +76,7 @@ impl Summary {
     /// Returns whether the mapping processed the whole stream, and every record was predicted or rejected, as far as
     /// that is known.
     pub fn is_complete(&self) -> bool {
-        !self.interrupted && self.discarded == 0 && self.unaccounted() == 0
+        !self.interrupted && self.discarded == 0 && self.unaccounted() == 0 && self.nothing_predicted.is_none()
     }
 
     /// Returns the number of records that the function reported as finished but neither predicted nor rejected.
@@ -87,8 +89,37 @@ impl Summary {
     }
 }
 
+/// Returns why none of `records` was predicted, with the most frequent reason, or `None` if one was. `predicted` is
+/// `None` if that is not known: then none was only if every record was rejected. `last_failure` is the error of the
+/// last invocation that failed as a whole.
+pub fn why_nothing_was_predicted(
+    records: usize,
+    predicted: Option<u64>,
+    counts: &DeliveryCounts,
+    last_failure: Option<&str>,
+) -> Option<String> {
+    let unfinished = (records as u64).saturating_sub(counts.rejected);
+    if records == 0 || !(predicted == Some(0) || predicted.is_none() && unfinished == 0) {
+        return None;
+    }
+    let (number, end, reason) = if counts.rejected >= unfinished {
+        (counts.rejected, "rejected", counts.rejections.most_frequent())
+    } else {
+        (
+            unfinished,
+            "not finished",
+            counts.failures.most_frequent().or(last_failure),
+        )
+    };
+    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    Some(format!("{number} of {records} records were {end}{reason}"))
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.nothing_predicted {
+            writeln!(f, "nothing was predicted: {why}")?;
+        }
         self.write_records(f)?;
         self.write_endpoint(f)?;
         self.write_time(f)?;
@@ -99,7 +130,7 @@ impl fmt::Display for Summary {
                 partition_key,
                 record,
             } = high_score;
-            row(f, name, format_args!("{score:<8}{partition_key:<10}{record}"))?;
+            row(f, name, format_args!("{score:<7} {partition_key:<9} {record}"))?;
         }
         self.write_files(f)
     }

@@ -31,7 +31,8 @@ pub const LOCAL_ENDPOINT_FLAGS: [&str; 12] = [
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct EndpointArgs {
-    /// Call a model container on this machine instead of the built-in model
+    /// Call a model server on this machine instead of the built-in model: at the path of the URL, or at /invocations if
+    /// it has none
     #[arg(long, value_name = "URL")]
     pub model_server: Option<String>,
     /// Time that each call to the local endpoint takes in addition to the model's own time; 20ms by default with the
@@ -135,6 +136,7 @@ impl EndpointArgs {
             rates,
             tls: self.tls,
             recorded_max: 0,
+            keeps_exchanges: false,
             gateway: self.gateway.then(|| GatewayOptions {
                 usage_plan: self
                     .usage_plan

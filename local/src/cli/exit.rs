@@ -12,6 +12,11 @@ pub const INTERRUPTED: u8 = 130;
 
 /// Returns the exit code of a command. An error is printed and becomes 1.
 pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
+    exit_code_or(result, ExitCode::FAILURE)
+}
+
+/// Returns the exit code of a command. An error is printed and becomes `failure`.
+pub fn exit_code_or(result: Result<ExitCode>, failure: ExitCode) -> ExitCode {
     result.unwrap_or_else(|error| {
         // The reader of the output has closed it, as `head` does.
         if error
@@ -21,7 +26,7 @@ pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         eprintln!("error: {error:#}");
-        ExitCode::FAILURE
+        failure
     })
 }
 

@@ -50,6 +50,10 @@ pub struct StreamArgs {
         conflicts_with_all = LOCAL_ENDPOINT_FLAGS
     )]
     invoke: Option<String>,
+    /// Folder for the predictions, the dead letters and the log, instead of target/local; a run replaces the files of
+    /// an earlier one
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Print the summary as JSON
     #[arg(long)]
     pub json: bool,
@@ -138,7 +142,7 @@ impl StreamArgs {
             source,
             limit: self.limit.map(|limit| limit as usize),
             mapping: self.mapping.mapping(),
-            folder: build::workspace().join("target/local"),
+            folder: self.out.unwrap_or_else(|| build::workspace().join("target/local")),
         };
         let lambda = match self.invoke {
             Some(url) => Lambda::Watched {

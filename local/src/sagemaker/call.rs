@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,6 +13,7 @@ use tokio::time::sleep;
 
 use super::EndpointOptions;
 use super::container::{Container, ContainerAnswer, content_type};
+use super::exchange::Exchange;
 use super::recorder::{CallOutcome, Recorder, Recording};
 use crate::bodies::RequestBody;
 use crate::faults::{Faults, InjectedFault, Injection, Marker};
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     pub(super) most_in_flight: AtomicU64,
     pub(super) held: watch::Sender<bool>,
     pub(super) recorder: Option<Recorder>,
+    /// `None` if they are not kept.
+    pub(super) exchanges: Option<Mutex<Vec<Exchange>>>,
 }
 
 /// The result of a call, before it becomes an HTTP response.
@@ -55,6 +59,7 @@ impl Shared {
             most_in_flight: AtomicU64::new(0),
             held: watch::Sender::new(false),
             recorder: (options.recorded_max > 0).then(|| Recorder::new(options.recorded_max)),
+            exchanges: options.keeps_exchanges.then(Mutex::default),
         }
     }
 
@@ -96,8 +101,21 @@ impl Shared {
         CallResult::Answered(match fault {
             Some(InjectedFault::Error) => ContainerAnswer::text(500, "injected error"),
             Some(_) => ContainerAnswer::text(400, "injected refusal"),
-            None => self.container.invoke(headers, body).await,
+            None => self.invoke_container(headers, body).await,
         })
+    }
+
+    async fn invoke_container(&self, headers: &HeaderMap, request: Bytes) -> ContainerAnswer {
+        let answer = self.container.invoke(headers, request.clone()).await;
+        if let Some(exchanges) = &self.exchanges {
+            let exchange = Exchange {
+                request,
+                status: answer.status,
+                answer: answer.body.clone(),
+            };
+            exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
+        }
+        answer
     }
 
     /// Draws the fault and the delay of this call, without counting them yet.
