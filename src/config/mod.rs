@@ -14,6 +14,7 @@ use crate::dispatch::retry::RetryPolicy;
 use crate::endpoint::InvokeParameters;
 use crate::endpoint::target::Target;
 use crate::event::DecodeRules;
+use crate::format::json_path::JsonPath;
 use crate::inference::{InferenceRequest, RequestSpec};
 use crate::lambda::time_budget::TimeBudget;
 
@@ -25,7 +26,7 @@ mod variables;
 use reader::{Reader, parse_whole_number};
 use variables::{
     ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, DEAD_LETTER, HEDGE,
-    INFERENCE_COMPONENT_NAME, METRICS, METRICS_NAMESPACE, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE,
+    INFERENCE_COMPONENT_NAME, METRICS, METRICS_NAMESPACE, OUTPUT, OUTPUT_FORMAT, OUTPUT_MODE, PREDICTIONS,
     TARGET_CONTAINER_HOSTNAME, TARGET_VARIANT,
 };
 pub use variables::{VARIABLES, Variable};
@@ -62,6 +63,8 @@ pub struct Config {
     pub decode: DecodeRules,
     /// The form of requests and the way to build them from records.
     pub requests: RequestSpec,
+    /// The place of the list of predictions in an answer. If `None`, lists with common names are found.
+    pub predictions: Option<JsonPath>,
     /// The parts of a prediction and its record that are delivered.
     pub projection: Projection,
     /// The age, 0–604,800 s, from which a record is rejected if it keeps failing and may itself be the cause. With 0,
@@ -134,6 +137,9 @@ impl Config {
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
         let decode = reader.decode();
+        let predictions = reader.optional(PREDICTIONS, |value| {
+            JsonPath::parse(value).filter(JsonPath::is_singular)
+        });
         let shape = reader.shape(content_type.as_deref());
         let target_model = shape.target_model.clone();
         let shape = shape.assemble();
@@ -171,6 +177,7 @@ impl Config {
                 time_budget: time_budget?,
                 decode: decode?,
                 requests,
+                predictions,
                 projection,
                 memo_bytes: memo_bytes?,
                 buffer_bytes: buffer_bytes?,

@@ -83,6 +83,11 @@ pub(super) const CSV_HEADER: Variable = variable("CSV_HEADER", None, "1–1024 p
 pub(super) const INPUT_FILTER: Variable = variable("INPUT_FILTER", Some("$"), JSON_PATH);
 pub(super) const JOIN_SOURCE: Variable = variable("JOIN_SOURCE", Some("None"), "None, Input");
 pub(super) const OUTPUT_FILTER: Variable = variable("OUTPUT_FILTER", Some("$"), JSON_PATH);
+pub(super) const PREDICTIONS: Variable = variable(
+    "PREDICTIONS",
+    None,
+    "$ or a JSONPath of up to 32 of .name, ['name'], [n]",
+);
 pub(super) const COMPRESSION: Variable = variable("COMPRESSION", Some("auto"), "auto, none");
 pub(super) const DECOMPRESS_LIMIT_BYTES: Variable = variable(
     "DECOMPRESS_LIMIT_BYTES",
@@ -109,7 +114,7 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
 );
 
 /// All variables, in the order of the table in `docs/settings.md`.
-pub const VARIABLES: [Variable; 49] = [
+pub const VARIABLES: [Variable; 50] = [
     ENDPOINT_NAME,
     ENDPOINT_URL,
     ENDPOINT_AUTH,
@@ -147,6 +152,7 @@ pub const VARIABLES: [Variable; 49] = [
     INPUT_FILTER,
     JOIN_SOURCE,
     OUTPUT_FILTER,
+    PREDICTIONS,
     COMPRESSION,
     DECOMPRESS_LIMIT_BYTES,
     SPLIT_TYPE,

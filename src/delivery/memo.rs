@@ -188,7 +188,12 @@ pub(super) fn entry_size(outcome: &Outcome) -> usize {
                 ModelOutput::Text(text) => text.len(),
                 ModelOutput::Bytes(bytes) => bytes.len(),
             };
-            output + prediction.variant.as_ref().map_or(0, |variant| variant.len())
+            let headers = [
+                &prediction.variant,
+                &prediction.custom_attributes,
+                &prediction.content_type,
+            ];
+            output + headers.into_iter().flatten().map(|header| header.len()).sum::<usize>()
         }
         Outcome::Rejected(rejection) => rejection.message.len(),
         Outcome::Failed(Failure::Fault { fault, .. }) => {
@@ -234,8 +239,9 @@ mod tests {
             body: Bytes::copy_from_slice(text.as_bytes()),
             content_type: None,
             variant: None,
+            custom_attributes: None,
         };
-        Outcome::Predicted(read_prediction(response).unwrap())
+        Outcome::Predicted(read_prediction(&response).unwrap())
     }
 
     fn texts(outcomes: &[Option<Outcome>]) -> Vec<Option<&str>> {

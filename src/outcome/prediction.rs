@@ -14,6 +14,10 @@ pub struct Prediction {
     pub output: ModelOutput,
     /// The production variant that answered, if the endpoint named it.
     pub variant: Option<Arc<str>>,
+    /// The custom attributes of the answer, if the model sent them.
+    pub custom_attributes: Option<Arc<str>>,
+    /// The media type of an output that is bytes, if the endpoint sent one.
+    pub content_type: Option<Arc<str>>,
     /// The memory of the answer, which all predictions of the answer share.
     pub memory: Option<Arc<AnswerReservation>>,
 }

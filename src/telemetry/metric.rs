@@ -74,7 +74,7 @@ macro_rules! failed {
 }
 
 /// All metrics.
-pub const METRICS: [Metric; 38] = [
+pub const METRICS: [Metric; 39] = [
     always("KinesisRecords", "Kinesis records in the event", |it| {
         MetricValue::Count(it.kinesis_records)
     }),
@@ -145,6 +145,11 @@ pub const METRICS: [Metric; 38] = [
         "Splits",
         "requests for several records that were split into halves",
         |it| MetricValue::Count(it.splits),
+    ),
+    not_zero(
+        "PackingOff",
+        "models that get only single records for a time, because their answers had the wrong number of predictions",
+        |it| MetricValue::Count(it.packing_off),
     ),
     not_zero(
         "MemoHits",

@@ -15,6 +15,7 @@ mod support;
 mod transport;
 
 mod adaptive;
+mod answers;
 mod blame;
 mod capacity;
 mod deadline;
