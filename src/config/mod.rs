@@ -123,9 +123,7 @@ impl Config {
         let output_mode = reader.required(OUTPUT_MODE, output_mode);
         reader.check_destination(OUTPUT, output.as_ref());
         reader.check_destination(DEAD_LETTER, dead_letter.as_ref());
-        let capacity = reader.required(CAPACITY, |value| {
-            parse_whole_number(value, 1..=1000).and_then(NonZeroUsize::new)
-        });
+        let capacity = reader.required(CAPACITY, capacity);
         let adaptive_capacity = reader.required(ADAPTIVE_CAPACITY, on_off);
         let hedge = reader.required(HEDGE, percentile);
         let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| parse_whole_number(value, 1..=70_000));
@@ -137,9 +135,7 @@ impl Config {
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
         let decode = reader.decode();
-        let predictions = reader.optional(PREDICTIONS, |value| {
-            JsonPath::parse(value).filter(JsonPath::is_singular)
-        });
+        let predictions = reader.optional(PREDICTIONS, singular_path);
         let shape = reader.shape(content_type.as_deref());
         let target_model = shape.target_model.clone();
         let shape = shape.assemble();
@@ -231,6 +227,14 @@ fn output_format(value: &str) -> Option<OutputFormat> {
         "raw" => Some(OutputFormat::Raw),
         _ => None,
     }
+}
+
+fn capacity(value: &str) -> Option<NonZeroUsize> {
+    parse_whole_number(value, 1..=1000).and_then(NonZeroUsize::new)
+}
+
+fn singular_path(value: &str) -> Option<JsonPath> {
+    JsonPath::parse(value).filter(JsonPath::is_singular)
 }
 
 fn on_off(value: &str) -> Option<bool> {

@@ -146,6 +146,8 @@ pub fn prediction(
     bytes_max: usize,
 ) -> Option<String> {
     let (output, output_encoding) = OutputValue::of(&projected.output);
+    let details = prediction.details.as_deref();
+    let content_type = details.and_then(|it| it.content_type.as_deref());
     let (input, input_encoding) = projected.input.as_ref().map(OutputValue::of).unzip();
     line(
         record,
@@ -153,12 +155,12 @@ pub fn prediction(
         endpoint,
         PredictionBody {
             variant: prediction.variant.as_deref(),
-            custom_attributes: prediction.custom_attributes.as_deref(),
+            custom_attributes: details.and_then(|it| it.custom_attributes.as_deref()),
             input,
             input_encoding: input_encoding.flatten(),
             output,
             output_encoding,
-            content_type: prediction.content_type.as_deref().filter(|_| output_encoding.is_some()),
+            content_type: content_type.filter(|_| output_encoding.is_some()),
         },
         bytes_max,
     )

@@ -188,12 +188,13 @@ pub(super) fn entry_size(outcome: &Outcome) -> usize {
                 ModelOutput::Text(text) => text.len(),
                 ModelOutput::Bytes(bytes) => bytes.len(),
             };
-            let headers = [
-                &prediction.variant,
-                &prediction.custom_attributes,
-                &prediction.content_type,
-            ];
-            output + headers.into_iter().flatten().map(|header| header.len()).sum::<usize>()
+            let details = prediction.details.iter();
+            let details = details
+                .flat_map(|it| [&it.custom_attributes, &it.content_type])
+                .flatten();
+            output
+                + prediction.variant.as_ref().map_or(0, |variant| variant.len())
+                + details.map(String::len).sum::<usize>()
         }
         Outcome::Rejected(rejection) => rejection.message.len(),
         Outcome::Failed(Failure::Fault { fault, .. }) => {

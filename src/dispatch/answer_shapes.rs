@@ -80,6 +80,8 @@ impl AnswerShapes {
         let mut models = self.models();
         let shape = models.get_or_insert_mut(model.cloned(), ModelShape::default);
         shape.mismatches_in_row = shape.mismatches_in_row.saturating_add(1);
+        // The length of a list may not depend on the number of records.
+        shape.matched_records = None;
         if shape.mismatches_in_row < MISMATCHES_MAX || shape.is_off() {
             return false;
         }
@@ -120,7 +122,9 @@ mod tests {
         let matched = |records, form| shapes.record_match(None, records, form);
         assert!(matched(3, Records) && matched(1, Whole));
         assert!(!matched(3, List) && !matched(3, List));
-        assert!(matched(2, List) && matched(3, List));
+        assert!(!shapes.record_mismatch(None));
+        assert!(!matched(2, List), "a mismatch forgets the earlier match");
+        assert!(matched(3, List) && matched(2, List));
         assert!(!shapes.record_match(Some(&"other".into()), 2, List));
     }
 

@@ -11,7 +11,7 @@ use crate::endpoint::Response;
 use crate::format::csv;
 use crate::format::lazy_json::on_one_line;
 use crate::format::media_type::MediaType;
-use crate::outcome::{ModelOutput, Prediction};
+use crate::outcome::{AnswerDetails, ModelOutput, Prediction};
 
 /// Reads a response as the prediction of one record: the whole body, or the only element of a known list of
 /// predictions. A body that is neither JSON nor text stays bytes.
@@ -25,19 +25,23 @@ pub fn read_prediction(response: &Response) -> Result<Prediction, NotJson> {
     if !matches!(output, ModelOutput::Json(_)) {
         check_json(&response.body, content_type, 1)?;
     }
-    Ok(prediction(output, response))
-}
-
-/// Returns the prediction with this output and the headers of its response.
-pub(super) fn prediction(output: ModelOutput, response: &Response) -> Prediction {
-    let is_bytes = matches!(output, ModelOutput::Bytes(_));
-    Prediction {
+    Ok(Prediction {
+        details: details(response, matches!(output, ModelOutput::Bytes(_))),
         output,
         variant: response.variant.as_deref().map(Arc::from),
-        custom_attributes: response.custom_attributes.as_deref().map(Arc::from),
-        content_type: response.content_type.as_deref().filter(|_| is_bytes).map(Arc::from),
         memory: None,
+    })
+}
+
+/// Returns the parts of the response that are delivered besides the prediction.
+pub(super) fn details(response: &Response, is_bytes: bool) -> Option<Arc<AnswerDetails>> {
+    if response.custom_attributes.is_none() && !is_bytes {
+        return None;
     }
+    Some(Arc::new(AnswerDetails {
+        custom_attributes: response.custom_attributes.clone(),
+        content_type: response.content_type.clone().filter(|_| is_bytes),
+    }))
 }
 
 fn read_body(body: &Bytes, content_type: &str) -> ModelOutput {
@@ -59,6 +63,10 @@ fn json(text: &str, content_type: &str) -> Option<ModelOutput> {
     let json: &RawValue = serde_json::from_str(text).ok()?;
     if is_text && !is_object_or_array(json.get()) {
         return None;
+    }
+    // Most answers have neither an array nor a line break.
+    if memchr::memchr3(b'[', b'\n', b'\r', json.get().as_bytes()).is_none() {
+        return Some(ModelOutput::Json(json.to_owned()));
     }
     Some(ModelOutput::Json(on_one_line(only_element(json).unwrap_or(json))))
 }

@@ -17,10 +17,7 @@ const OTHER_NAMES: [&str; 6] = ["scores", "outputs", "data", "embedding", "embed
 
 /// Returns the prediction in an object whose list of predictions has exactly one element.
 pub(super) fn only_element(json: &RawValue) -> Option<&RawValue> {
-    let text = json.get();
-    // Most answers to one record have no array.
-    let may_have_list = text.starts_with('{') && memchr::memchr(b'[', text.as_bytes()).is_some();
-    may_have_list.then(|| member(text, 1))??.pop()
+    member(json.get(), 1)?.pop()
 }
 
 /// Returns the `count` elements of the list of predictions that is a member of a JSON object.

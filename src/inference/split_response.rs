@@ -4,10 +4,12 @@
 //! A response does not name the record of each prediction. Only the order assigns predictions to records. So the
 //! response is used only if it has as many predictions as there are records.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use super::not_json::{NotJson, check_json, non_finite_as_null};
-use super::prediction::{is_object_or_array, is_text, prediction, read_prediction, trim_line_break};
+use super::prediction::{details, is_object_or_array, is_text, read_prediction, trim_line_break};
 use super::prediction_list::{at_path, elements, member};
 use crate::endpoint::Response;
 use crate::format::json_path::JsonPath;
@@ -57,7 +59,13 @@ pub fn split_response(
     let content_type = response.content_type.as_deref().unwrap_or_default();
     let text = std::str::from_utf8(&response.body).ok();
     if let Some((outputs, form)) = text.and_then(|text| split(text, content_type, count, path)) {
-        let predictions = outputs.into_iter().map(|output| prediction(output, response));
+        let (variant, details) = (response.variant.as_deref().map(Arc::from), details(response, false));
+        let predictions = outputs.into_iter().map(|output| Prediction {
+            output,
+            variant: Option::clone(&variant),
+            details: details.clone(),
+            memory: None,
+        });
         let each = predictions.collect();
         return Ok(Some(Predictions { each, form }));
     }
@@ -354,7 +362,7 @@ mod tests {
                 assert_eq!(split.form, AnswerForm::Records);
                 let outputs = split.each.iter().map(|it| match &it.output {
                     ModelOutput::Json(json) => format!("json {json}"),
-                    other => panic!("{other:?}"),
+                    ModelOutput::Text(_) | ModelOutput::Bytes(_) => panic!("not JSON"),
                 });
                 outputs.collect::<Vec<_>>().join(" ")
             });

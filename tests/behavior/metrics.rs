@@ -144,7 +144,7 @@ async fn every_listed_metric_is_reported_in_some_run_with_its_listed_unit() {
     let mut runs = vec![succeeded().await];
     runs.extend(troubled().await);
     runs.extend(redelivered().await);
-    runs.extend(rejected().await);
+    runs.extend(Box::pin(rejected()).await);
     runs.extend(Box::pin(failed()).await);
     let mut reported = BTreeSet::new();
     for running in runs {

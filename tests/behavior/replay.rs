@@ -170,8 +170,14 @@ pub(crate) async fn endpoint(
         answers: answers.to_vec(),
         requests: Arc::clone(&requests),
     });
-    let endpoint = AnyEndpoint::new(http, &environment, config.endpoint, &config.parameters).await;
-    (endpoint.unwrap(), requests)
+    // Boxed, because it is large.
+    let endpoint = Box::pin(AnyEndpoint::new(
+        http,
+        &environment,
+        config.endpoint,
+        &config.parameters,
+    ));
+    (endpoint.await.unwrap(), requests)
 }
 
 /// Creates an SDK configuration for a service with these replies. Returns it with the list of the service's requests.

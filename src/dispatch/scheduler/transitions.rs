@@ -97,8 +97,8 @@ impl<E: Endpoint> Scheduler<'_, E> {
                     warn!(
                         records,
                         answer,
-                        "several answers in a row had not one prediction for each record: the model gets single records \
-                         for {} s; PREDICTIONS names the list of predictions",
+                        "answers in a row do not have one prediction for each record, so this model gets single records \
+                         for {} s; PREDICTIONS can name the list of predictions",
                         PACKING_OFF.as_secs(),
                     );
                 }
