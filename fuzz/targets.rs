@@ -15,7 +15,7 @@ use instream::event::{
     self, DecodeRules, DecompressOptions, KinesisRecord, Pace, SplitRules, UserRecord, decode,
     decompress::DecompressBudget, kpl,
 };
-use instream::inference::split_response;
+use instream::inference::{describe_shape, read_prediction, split_response};
 use instream::outcome::{Failure, ModelOutput, Outcome, RejectionKind};
 use md5::{Digest as _, Md5};
 use memchr::{memchr2, memmem::find};
@@ -166,23 +166,40 @@ pub(crate) fn answer(data: &[u8]) {
         body: Bytes::copy_from_slice(rest),
         content_type: types.split(',').cycle().nth(content_type.into()).map(str::to_owned),
         variant: None,
+        custom_attributes: None,
     };
     let count = usize::from(count) % 8 + 1;
-    let Ok(predictions) = split_response(response, count) else {
+    let Ok(predictions) = split_response(&response, count, None) else {
         assert!(serde_json::from_slice::<IgnoredAny>(rest).is_err());
         return;
     };
+    let predictions = predictions.map(|predictions| predictions.each);
     assert!(
         predictions
             .as_ref()
             .map_or(count > 1, |predictions| predictions.len() == count)
     );
+    assert!(describe_shape(&response).len() < 60, "the description has no content");
+    // These are delivered as null.
+    let is_changed = find(rest, b"NaN").or(find(rest, b"Infinity")).is_some();
+    let alone = read_prediction(&response).ok();
+    for prediction in alone.iter().filter(|_| !is_changed) {
+        check_is_in(rest, &prediction.output);
+    }
     for prediction in predictions.unwrap_or_default() {
-        rest = match prediction.output {
-            ModelOutput::Json(json) => after(rest, json.get().as_bytes(), true),
-            ModelOutput::Text(text) => after(rest, text.as_bytes(), false),
-            ModelOutput::Bytes(bytes) => after(rest, &bytes, false),
-        };
+        if is_changed {
+            continue;
+        }
+        rest = check_is_in(rest, &prediction.output);
+    }
+}
+
+/// Returns the part of the body after the output, which must be in it.
+fn check_is_in<'b>(rest: &'b [u8], output: &ModelOutput) -> &'b [u8] {
+    match output {
+        ModelOutput::Json(json) => after(rest, json.get().as_bytes(), true),
+        ModelOutput::Text(text) => after(rest, text.as_bytes(), false),
+        ModelOutput::Bytes(bytes) => after(rest, bytes, false),
     }
 }
 

@@ -36,6 +36,7 @@ impl Shape {
             body: body.into(),
             content_type: Some(content_type.to_owned()),
             variant: Some("AllTraffic".to_owned()),
+            custom_attributes: None,
         }
     }
 }
@@ -62,12 +63,12 @@ impl Answers {
 
     pub(crate) fn read(self) -> Vec<Prediction> {
         if self.records_each == 1 {
-            let read = |response| read_prediction(response).expect("the response is JSON");
+            let read = |response| read_prediction(&response).expect("the response is JSON");
             return self.responses.into_iter().map(read).collect();
         }
         let split = |response| {
-            let predictions = split_response(response, self.records_each).expect("the response is JSON");
-            predictions.expect("there is one prediction for each record")
+            let predictions = split_response(&response, self.records_each, None).expect("the response is JSON");
+            predictions.expect("there is one prediction for each record").each
         };
         self.responses.into_iter().flat_map(split).collect()
     }
@@ -103,6 +104,7 @@ impl Endpoint for ImmediateEndpoint {
             body: body.clone(),
             content_type: Some(content_type.to_owned()),
             variant: Some("AllTraffic".to_owned()),
+            custom_attributes: None,
         })
     }
 

@@ -14,6 +14,7 @@ use crate::dispatch::retry::RetryPolicy;
 use crate::endpoint::InvokeParameters;
 use crate::endpoint::target::Target;
 use crate::event::DecodeRules;
+use crate::format::json_path::JsonPath;
 use crate::format::pattern::EventPattern;
 use crate::inference::{InferenceRequest, RequestSpec};
 use crate::lambda::time_budget::TimeBudget;
@@ -26,8 +27,8 @@ mod variables;
 use reader::{Reader, parse_whole_number};
 use variables::{
     ACCEPT, ADAPTIVE_CAPACITY, CALL_TIMEOUT_MS, CAPACITY, CONTENT_TYPE, CUSTOM_ATTRIBUTES, HEDGE,
-    INFERENCE_COMPONENT_NAME, METRICS, METRICS_NAMESPACE, OUTPUT_FORMAT, OUTPUT_MODE, TARGET_CONTAINER_HOSTNAME,
-    TARGET_VARIANT,
+    INFERENCE_COMPONENT_NAME, METRICS, METRICS_NAMESPACE, OUTPUT_FORMAT, OUTPUT_MODE, PREDICTIONS,
+    TARGET_CONTAINER_HOSTNAME, TARGET_VARIANT,
 };
 pub use variables::{VARIABLES, Variable};
 
@@ -65,6 +66,8 @@ pub struct Config {
     pub decode: DecodeRules,
     /// The form of requests and the way to build them from records.
     pub requests: RequestSpec,
+    /// The place of the list of predictions in an answer. If `None`, lists with common names are found.
+    pub predictions: Option<JsonPath>,
     /// The parts of a prediction and its record that are delivered.
     pub projection: Projection,
     /// The age, 0–604,800 s, from which a record is rejected if it keeps failing and may itself be the cause. With 0,
@@ -121,9 +124,7 @@ impl Config {
         let alert = reader.alert();
         let output_format = reader.required(OUTPUT_FORMAT, output_format);
         let output_mode = reader.required(OUTPUT_MODE, output_mode);
-        let capacity = reader.required(CAPACITY, |value| {
-            parse_whole_number(value, 1..=1000).and_then(NonZeroUsize::new)
-        });
+        let capacity = reader.required(CAPACITY, capacity);
         let adaptive_capacity = reader.required(ADAPTIVE_CAPACITY, on_off);
         let hedge = reader.required(HEDGE, percentile);
         let call_timeout_ms = reader.required(CALL_TIMEOUT_MS, |value| parse_whole_number(value, 1..=70_000));
@@ -135,6 +136,7 @@ impl Config {
         let accept = reader.required(ACCEPT, header);
         let custom_attributes = reader.optional(CUSTOM_ATTRIBUTES, header);
         let decode = reader.decode();
+        let predictions = reader.optional(PREDICTIONS, singular_path);
         let shape = reader.shape(content_type.as_deref());
         let target_model = shape.target_model.clone();
         let shape = shape.assemble();
@@ -173,6 +175,7 @@ impl Config {
                 time_budget: time_budget?,
                 decode: decode?,
                 requests,
+                predictions,
                 projection,
                 memo_bytes: memo_bytes?,
                 buffer_bytes: buffer_bytes?,
@@ -226,6 +229,14 @@ fn output_format(value: &str) -> Option<OutputFormat> {
         "raw" => Some(OutputFormat::Raw),
         _ => None,
     }
+}
+
+fn capacity(value: &str) -> Option<NonZeroUsize> {
+    parse_whole_number(value, 1..=1000).and_then(NonZeroUsize::new)
+}
+
+fn singular_path(value: &str) -> Option<JsonPath> {
+    JsonPath::parse(value).filter(JsonPath::is_singular)
 }
 
 fn on_off(value: &str) -> Option<bool> {

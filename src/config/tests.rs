@@ -51,6 +51,19 @@ fn two_settings_are_enough() {
 }
 
 #[test]
+fn the_place_of_predictions_selects_one_value() {
+    for path in ["$", "$.scores", "$['a b'].c", "$.outputs[0].data"] {
+        let config = read_with("PREDICTIONS", path).unwrap();
+        assert_eq!(config.predictions.unwrap().to_string(), path);
+    }
+    for path in ["scores", "$.scores[*]", "$[1:]", "$['a','b']"] {
+        let error = read_with("PREDICTIONS", path).unwrap_err().to_string();
+        assert!(error.contains("PREDICTIONS"), "{error}");
+    }
+    assert_eq!(read(&MINIMAL).unwrap().predictions, None);
+}
+
+#[test]
 fn every_wrong_variable_is_named_in_one_message() {
     let error = read(&[
         ("ENDPOINT_NAME", "-x"),

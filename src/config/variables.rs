@@ -87,6 +87,11 @@ pub(super) const CSV_HEADER: Variable = variable("CSV_HEADER", None, "1–1024 p
 pub(super) const INPUT_FILTER: Variable = variable("INPUT_FILTER", Some("$"), JSON_PATH);
 pub(super) const JOIN_SOURCE: Variable = variable("JOIN_SOURCE", Some("None"), "None, Input");
 pub(super) const OUTPUT_FILTER: Variable = variable("OUTPUT_FILTER", Some("$"), JSON_PATH);
+pub(super) const PREDICTIONS: Variable = variable(
+    "PREDICTIONS",
+    None,
+    "$ or a JSONPath of up to 32 of .name, ['name'], [n]",
+);
 pub(super) const COMPRESSION: Variable = variable("COMPRESSION", Some("auto"), "auto, none");
 pub(super) const DECOMPRESS_LIMIT_BYTES: Variable = variable(
     "DECOMPRESS_LIMIT_BYTES",
@@ -113,7 +118,7 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
 );
 
 /// All variables, in the order of the table in `docs/settings.md`.
-pub const VARIABLES: [Variable; 51] = [
+pub const VARIABLES: [Variable; 52] = [
     ENDPOINT_NAME,
     ENDPOINT_URL,
     ENDPOINT_AUTH,
@@ -153,6 +158,7 @@ pub const VARIABLES: [Variable; 51] = [
     INPUT_FILTER,
     JOIN_SOURCE,
     OUTPUT_FILTER,
+    PREDICTIONS,
     COMPRESSION,
     DECOMPRESS_LIMIT_BYTES,
     SPLIT_TYPE,

@@ -15,7 +15,7 @@ use super::projection::Projected;
 use crate::event::{KinesisRecord, UserRecord};
 use crate::format::lazy_json::on_one_line;
 use crate::inference::sha256;
-use crate::outcome::{ModelOutput, Rejection};
+use crate::outcome::{ModelOutput, Prediction, Rejection};
 
 /// The maximum length of the reason in a dead letter without the record's bytes, in characters. The line then fits into
 /// the smallest message that a queue can be configured for, 1,024 bytes, unless keys or names are long.
@@ -43,12 +43,16 @@ struct PredictionBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     variant: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    custom_attributes: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<OutputValue<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_encoding: Option<&'static str>,
     output: OutputValue<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_encoding: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -131,28 +135,32 @@ impl<'a> OutputValue<'a> {
     }
 }
 
-/// Returns the OUTPUT line for a predicted record, in the `envelope` format. `variant` is the production variant that
-/// answered. Returns `None` if the line would have more than `bytes_max` bytes.
+/// Returns the OUTPUT line for a predicted record, in the `envelope` format, with the `projected` part of its
+/// `prediction`. Returns `None` if the line would have more than `bytes_max` bytes.
 pub fn prediction(
     record: &KinesisRecord<'_>,
     user_record: &UserRecord,
     endpoint: &str,
     projected: &Projected<'_>,
-    variant: Option<&str>,
+    prediction: &Prediction,
     bytes_max: usize,
 ) -> Option<String> {
     let (output, output_encoding) = OutputValue::of(&projected.output);
+    let details = prediction.details.as_deref();
+    let content_type = details.and_then(|it| it.content_type.as_deref());
     let (input, input_encoding) = projected.input.as_ref().map(OutputValue::of).unzip();
     line(
         record,
         user_record,
         endpoint,
         PredictionBody {
-            variant,
+            variant: prediction.variant.as_deref(),
+            custom_attributes: details.and_then(|it| it.custom_attributes.as_deref()),
             input,
             input_encoding: input_encoding.flatten(),
             output,
             output_encoding,
+            content_type: content_type.filter(|_| output_encoding.is_some()),
         },
         bytes_max,
     )
@@ -269,7 +277,6 @@ mod tests {
     use crate::endpoint::Response;
     use crate::event::{self, DecodeRules, DecompressOptions, Pace, SplitRules, decode, on_a_paused_clock};
     use crate::inference::read_prediction;
-    use crate::outcome::Prediction;
 
     const EVENT: &str = r#"{"Records":[
         {"eventID":"shardId-0:7","kinesis":{"sequenceNumber":"7","partitionKey":"a \"key\"","data":"aGk=",
@@ -294,37 +301,32 @@ mod tests {
     #[test]
     fn a_prediction_is_one_line_with_the_records_position() {
         with_records(|records, user_records| {
-            let predict = |body: &'static [u8]| {
-                let body = Bytes::from_static(body);
-                let response = Response {
-                    body,
-                    content_type: None,
+            let predict = |body: &'static [u8], custom_attributes: Option<&str>| {
+                let predicted = read_prediction(&Response {
+                    body: Bytes::from_static(body),
+                    content_type: Some("image/png".to_owned()),
                     variant: Some("AllTraffic".to_owned()),
-                };
-                let Prediction { output, variant, .. } = read_prediction(response).unwrap();
+                    custom_attributes: custom_attributes.map(str::to_owned),
+                });
+                let predicted = predicted.unwrap();
                 let projected = Projected {
                     input: None,
-                    output: Cow::Owned(output),
+                    output: Cow::Borrowed(&predicted.output),
                 };
-                prediction(
-                    &records[0],
-                    &user_records[0],
-                    "fraud",
-                    &projected,
-                    variant.as_deref(),
-                    1000,
-                )
-                .unwrap()
+                prediction(&records[0], &user_records[0], "fraud", &projected, &predicted, 1000).unwrap()
             };
             let position = r#"{"eventId":"shardId-0:7","subSequenceNumber":0,"partitionKey":"a \"key\"","approximateArrivalTimestamp":1545084650.987,"endpoint":"fraud","variant":"AllTraffic","#;
             assert_eq!(
-                predict(b"{\"score\":\n0.90}"),
+                predict(b"{\"score\":\n0.90}", None),
                 format!("{position}\"output\":{{\"score\": 0.90}}}}")
             );
-            assert_eq!(predict(b"fraud\n"), format!("{position}\"output\":\"fraud\\n\"}}"));
             assert_eq!(
-                predict(b"\xff"),
-                format!("{position}\"output\":\"/w==\",\"outputEncoding\":\"base64\"}}")
+                predict(b"fraud\n", Some("v=2")),
+                format!("{position}\"customAttributes\":\"v=2\",\"output\":\"fraud\"}}")
+            );
+            assert_eq!(
+                predict(b"\xff", None),
+                format!("{position}\"output\":\"/w==\",\"outputEncoding\":\"base64\",\"contentType\":\"image/png\"}}")
             );
         });
     }
@@ -341,8 +343,9 @@ mod tests {
                 body: Bytes::from_static(body),
                 content_type: None,
                 variant: None,
+                custom_attributes: None,
             };
-            assert_eq!(raw(&read_prediction(response).unwrap().output), expected);
+            assert_eq!(raw(&read_prediction(&response).unwrap().output), expected);
         }
     }
 

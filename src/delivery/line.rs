@@ -148,8 +148,7 @@ impl LineBuilder<'_> {
         let (projection, max) = (&self.line_format.projection, self.output.line_bytes_max());
         let projected = projection.apply(data, &prediction.output, in_envelope)?;
         let line = if in_envelope {
-            let variant = prediction.variant.as_deref();
-            envelope::prediction(record, user_record, self.endpoint, &projected, variant, max)
+            envelope::prediction(record, user_record, self.endpoint, &projected, prediction, max)
         } else {
             self.raw(&projected.output)?
         };

@@ -188,7 +188,13 @@ pub(super) fn entry_size(outcome: &Outcome) -> usize {
                 ModelOutput::Text(text) => text.len(),
                 ModelOutput::Bytes(bytes) => bytes.len(),
             };
-            output + prediction.variant.as_ref().map_or(0, |variant| variant.len())
+            let details = prediction.details.iter();
+            let details = details
+                .flat_map(|it| [&it.custom_attributes, &it.content_type])
+                .flatten();
+            output
+                + prediction.variant.as_ref().map_or(0, |variant| variant.len())
+                + details.map(String::len).sum::<usize>()
         }
         Outcome::Rejected(rejection) => rejection.message.len(),
         Outcome::Failed(Failure::Fault { fault, .. }) => {
@@ -234,8 +240,9 @@ mod tests {
             body: Bytes::copy_from_slice(text.as_bytes()),
             content_type: None,
             variant: None,
+            custom_attributes: None,
         };
-        Outcome::Predicted(read_prediction(response).unwrap())
+        Outcome::Predicted(read_prediction(&response).unwrap())
     }
 
     fn texts(outcomes: &[Option<Outcome>]) -> Vec<Option<&str>> {

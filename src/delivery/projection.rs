@@ -10,9 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::format::csv;
 use crate::format::json_path::JsonPath;
-use crate::format::lazy_json::{members, object, raw_value, text};
+use crate::format::lazy_json::{members, object, on_one_line, raw_value, text};
 use crate::format::media_type::MediaType;
-use crate::inference::read_body;
 use crate::outcome::{ModelOutput, Rejection, RejectionKind};
 
 /// The member for the model's output in a joined object, as a JSON string.
@@ -73,12 +72,15 @@ impl Projection {
     }
 
     fn record(&self, record: &Bytes) -> ModelOutput {
-        let content_type = if self.record_type == Some(MediaType::Csv) {
-            "text/csv"
-        } else {
-            ""
+        let Ok(text) = std::str::from_utf8(record) else {
+            return ModelOutput::Bytes(record.clone());
         };
-        read_body(record.clone(), content_type)
+        if self.record_type != Some(MediaType::Csv)
+            && let Ok(json) = serde_json::from_str(text)
+        {
+            return ModelOutput::Json(on_one_line(json));
+        }
+        ModelOutput::Text(text.to_owned())
     }
 
     fn join(&self, record: &Bytes, output: &ModelOutput) -> ModelOutput {
@@ -144,6 +146,8 @@ fn as_columns(output: &ModelOutput) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::Response;
+    use crate::inference::read_prediction;
 
     fn projection(join_input: bool, filter: &str, record_type: MediaType) -> Projection {
         Projection {
@@ -161,6 +165,16 @@ mod tests {
         }
     }
 
+    fn model_output(body: &'static [u8], media_type: &str) -> ModelOutput {
+        let response = Response {
+            body: Bytes::from_static(body),
+            content_type: Some(media_type.to_owned()),
+            variant: None,
+            custom_attributes: None,
+        };
+        read_prediction(&response).unwrap().output
+    }
+
     /// Returns the delivered part of this output for this record, if they are not side by side.
     fn apply(
         projection: &Projection,
@@ -168,7 +182,7 @@ mod tests {
         output: &'static [u8],
         media_type: &str,
     ) -> Result<String, String> {
-        let output = read_body(Bytes::from_static(output), media_type);
+        let output = model_output(output, media_type);
         let projected = projection.apply(&Bytes::from_static(record.as_bytes()), &output, false);
         projected
             .map(|projected| text(&projected.output))
@@ -199,12 +213,12 @@ mod tests {
                 "{\n\"id\":1}",
                 b"0.9\n",
                 "text/csv",
-                r#"{"id":1,"SageMakerOutput":"0.9\n"}"#,
+                r#"{"id":1,"SageMakerOutput":"0.9"}"#,
             ),
             (
                 "no json",
                 b"\xFF",
-                JSON,
+                "image/png",
                 r#"{"SageMakerInput":"no json","SageMakerOutput":"/w=="}"#,
             ),
         ] {
@@ -272,7 +286,7 @@ mod tests {
             ("$.absent", &b"{\"score\":1}"[..], JSON),
             ("$.score", b"0.9", "text/csv"),
             ("$[3]", b"0.9,1", "text/csv"),
-            ("$[0]", b"\xFF", JSON),
+            ("$[0]", b"\xFF", "image/png"),
         ] {
             let message = apply(&projection(false, filter, MediaType::Json), "{}", output, media_type).unwrap_err();
             assert_eq!(
@@ -284,7 +298,7 @@ mod tests {
 
     #[test]
     fn an_unfiltered_record_and_output_can_be_side_by_side() {
-        let output = read_body(Bytes::from_static(b"0.90"), JSON);
+        let output = model_output(b"0.90", JSON);
         let record = Bytes::from_static(b"{\"id\":7}");
         let both = projection(true, "$", MediaType::Json)
             .apply(&record, &output, true)

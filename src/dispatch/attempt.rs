@@ -10,8 +10,11 @@ use super::capacity::{Capacity, Feedback, Permit};
 use super::latency::RecentLatencies;
 use super::retry::Backoff;
 use crate::endpoint::{Call, Endpoint, Response};
-use crate::inference::{InferenceRequest, NotJson, read_prediction, split_response};
-use crate::outcome::{AnswerMemory, AnswerReservation, Fault, FaultKind, LoadSignal, Prediction};
+use crate::format::json_path::JsonPath;
+use crate::inference::{
+    AnswerForm, InferenceRequest, NotJson, Predictions, describe_shape, read_prediction, split_response,
+};
+use crate::outcome::{AnswerMemory, AnswerReservation, Fault, FaultKind, LoadSignal};
 
 pub use super::call_stats::CallStats;
 
@@ -26,23 +29,30 @@ pub struct Invoker<E> {
     latencies: Mutex<RecentLatencies<LATENCY_WINDOW>>,
     capacity: Capacity,
     memory: AnswerMemory,
+    /// The setting `PREDICTIONS`.
+    predictions: Option<JsonPath>,
 }
 
 /// The answer to a request, assigned to its records.
 #[derive(Debug)]
 pub enum RecordOutputs {
-    /// One prediction for each record, in the order of the records.
-    Predictions(Vec<Prediction>),
-    /// The number of predictions differs from the number of records, so they cannot be assigned.
-    CountMismatch,
+    /// One prediction for each record.
+    Predictions(Predictions),
+    /// The number of predictions differs from the number of records, so they cannot be assigned. Holds a description of
+    /// the answer, without its content.
+    CountMismatch(String),
 }
 
 impl RecordOutputs {
-    fn from_response(response: Response, request: &InferenceRequest) -> Result<Self, Fault> {
-        let predictions = if request.is_multi_record() {
-            split_response(response, request.records().len())
+    fn from_response(response: &Response, request: &InferenceRequest, path: Option<&JsonPath>) -> Result<Self, Fault> {
+        let whole = |prediction| Predictions {
+            each: vec![prediction],
+            form: AnswerForm::Whole,
+        };
+        let predictions = if request.is_multi_record() || path.is_some() {
+            split_response(response, request.records().len(), path)
         } else {
-            read_prediction(response).map(|prediction| Some(vec![prediction]))
+            read_prediction(response).map(|prediction| Some(whole(prediction)))
         };
         let predictions = predictions.map_err(|NotJson| Fault {
             remedy: "check ACCEPT, and the content type that the model sends",
@@ -51,14 +61,15 @@ impl RecordOutputs {
                 "the content type of the response is JSON, but its body is not",
             )
         })?;
-        Ok(predictions.map_or(Self::CountMismatch, Self::Predictions))
+        let mismatch = || Self::CountMismatch(describe_shape(response));
+        Ok(predictions.map_or_else(mismatch, Self::Predictions))
     }
 
     /// Returns the same predictions, which hold the memory of their answer.
     fn holding(mut self, memory: AnswerReservation) -> Self {
         if let Self::Predictions(predictions) = &mut self {
             let memory = Arc::new(memory);
-            for prediction in predictions {
+            for prediction in &mut predictions.each {
                 prediction.memory = Some(Arc::clone(&memory));
             }
         }
@@ -76,7 +87,15 @@ impl<E: Endpoint> Invoker<E> {
             latencies: Mutex::default(),
             capacity,
             memory,
+            predictions: None,
         }
+    }
+
+    /// Returns the invoker with the place of the list of predictions in an answer. Without a place, lists with common
+    /// names are found.
+    #[must_use]
+    pub fn with_predictions_at(self, predictions: Option<JsonPath>) -> Self {
+        Self { predictions, ..self }
     }
 
     /// Returns the memory for answers, which all calls need.
@@ -156,7 +175,8 @@ impl<E: Endpoint> Invoker<E> {
         let latency = started.elapsed();
         let outputs = answer.and_then(|response| {
             let memory = memory.keep(response.body.len());
-            Ok(RecordOutputs::from_response(response, request)?.holding(memory))
+            let outputs = RecordOutputs::from_response(&response, request, self.predictions.as_ref())?;
+            Ok(outputs.holding(memory))
         });
         report(&outputs, permit, stats);
         let outputs = outputs?;

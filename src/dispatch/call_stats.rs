@@ -31,6 +31,8 @@ pub struct CallStats {
     pub splits: AtomicUsize,
     /// Records of requests whose answers had the wrong number of predictions. Each record gets a call of its own.
     pub miscounted_records: AtomicUsize,
+    /// Models for which packing was turned off, because their answers had the wrong number of predictions.
+    pub packing_off: AtomicUsize,
     /// The latency of each answered attempt, in microseconds.
     latencies_us: Mutex<Vec<u32>>,
 }

@@ -24,6 +24,7 @@ use attempt::{CallStats, Invoker};
 use capacity::Permit;
 use retry::{RetryBudget, RetryPolicy};
 
+mod answer_shapes;
 pub mod attempt;
 mod blame;
 mod call_stats;
@@ -34,6 +35,7 @@ mod latency;
 pub mod retry;
 mod scheduler;
 
+use answer_shapes::AnswerShapes;
 use evidence::Evidence;
 use scheduler::Scheduler;
 
@@ -54,6 +56,7 @@ pub struct Dispatcher<E> {
     invoker: Arc<Invoker<E>>,
     budget: RetryBudget,
     evidence: Evidence,
+    answer_shapes: AnswerShapes,
     policy: DispatchPolicy,
 }
 
@@ -116,6 +119,7 @@ impl<E: Endpoint> Dispatcher<E> {
             invoker: Arc::new(invoker),
             budget,
             evidence: Evidence::new(probe),
+            answer_shapes: AnswerShapes::new(),
             policy,
         }
     }

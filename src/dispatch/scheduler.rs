@@ -70,10 +70,7 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
             is_out_of_time: false,
             work,
         };
-        for request in requests.to_send {
-            let index = scheduler.add(request);
-            scheduler.ready.push(Reverse(index));
-        }
+        scheduler.add_ready(requests.to_send);
         for (index, outcome) in requests.settled {
             scheduler.settle_without_call(index, outcome);
         }
@@ -85,6 +82,14 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
         let index = request.first_record();
         self.requests.insert(index, PendingRequest::new(request));
         index
+    }
+
+    /// Adds requests that are ready.
+    pub(super) fn add_ready(&mut self, requests: impl IntoIterator<Item = InferenceRequest>) {
+        for request in requests {
+            let index = self.add(request);
+            self.ready.push(Reverse(index));
+        }
     }
 
     fn pending_mut(&mut self, index: usize) -> &mut PendingRequest {
@@ -115,9 +120,19 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
         })
     }
 
+    /// Starts the next call with this permit. A request for several records whose model gets only single records is
+    /// replaced instead.
     pub(super) fn start(&mut self, mut permit: Permit) {
         let start = self.dispatcher.evidence.now();
+        let is_urgent = !self.urgent.is_empty();
         let target = self.take_ready();
+        if let CallTarget::Request(index) = target
+            && !is_urgent
+            && self.is_packing_off(index)
+        {
+            let pending = self.take_request(index);
+            return self.add_ready(pending.request.split_each());
+        }
         let request = match &target {
             CallTarget::Probe(probe) => Arc::clone(probe),
             CallTarget::Request(index) => {
@@ -153,6 +168,17 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
             })
         };
         self.calls.spawn(call.instrument(span));
+    }
+
+    /// Returns whether this is a request for several records whose model gets only single records. Parts of accused
+    /// requests stay as they are, because they are judged together.
+    fn is_packing_off(&self, index: usize) -> bool {
+        self.dispatcher.answer_shapes.has_packing_off()
+            && self.requests.get(&index).is_some_and(|pending| {
+                let request = &pending.request;
+                let is_whole = pending.split_off_since.is_none() && !request.has_one_record();
+                is_whole && self.dispatcher.answer_shapes.is_packing_off(request.target_model())
+            })
     }
 
     /// Returns whether the next call of the request at this index decides about its records.

@@ -92,4 +92,6 @@ pub struct Response {
     pub content_type: Option<String>,
     /// The production variant that answered, if the endpoint sent its name.
     pub variant: Option<String>,
+    /// The value of `X-Amzn-SageMaker-Custom-Attributes`, if the model sent one: 1 to 1,024 characters.
+    pub custom_attributes: Option<String>,
 }

@@ -89,7 +89,8 @@ impl<E: Endpoint> Handler<E> {
         let capacity = Capacity::new(config.capacity, config.adaptive_capacity);
         let endpoint = Hedged::new(endpoint, config.hedge, config.call_timeout, capacity.clone());
         let memory = AnswerMemory::new(config.buffer_bytes - config.memo_bytes);
-        let invoker = Invoker::new(endpoint, config.call_timeout, capacity, memory);
+        let invoker = Invoker::new(endpoint, config.call_timeout, capacity, memory)
+            .with_predictions_at(config.predictions.clone());
         Self {
             dispatcher: Dispatcher::new(
                 invoker,

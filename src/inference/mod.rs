@@ -8,6 +8,7 @@ mod model_input;
 mod not_json;
 mod packing;
 mod prediction;
+mod prediction_list;
 mod request;
 mod split_response;
 
@@ -16,7 +17,6 @@ pub use model_input::InputSpec;
 pub use not_json::NotJson;
 pub(crate) use packing::sha256;
 pub use packing::{RequestSpec, Requests, build};
-pub(crate) use prediction::read_body;
 pub use prediction::read_prediction;
 pub use request::InferenceRequest;
-pub use split_response::split_response;
+pub use split_response::{AnswerForm, Predictions, describe_shape, split_response};

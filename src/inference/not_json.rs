@@ -25,8 +25,8 @@ pub(super) fn check_json(body: &[u8], content_type: &str, count: usize) -> Resul
         Some(MediaType::Csv) | None => return Ok(()),
     };
     let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
-    let is_json = is_json(text, may_be_lines)
-        || (text.contains("NaN") || text.contains("Infinity")) && is_json(&non_finite_as_null(text), may_be_lines);
+    let is_json =
+        is_json(text, may_be_lines) || non_finite_as_null(text).is_some_and(|finite| is_json(&finite, may_be_lines));
     is_json.then_some(()).ok_or(NotJson)
 }
 
@@ -45,8 +45,12 @@ fn is_json(text: &str, may_be_lines: bool) -> bool {
     is_value(text) || may_be_lines && text.strip_suffix('\n').unwrap_or(text).split('\n').all(is_value)
 }
 
-/// Returns the text with `null` for `NaN`, `Infinity` and `-Infinity` outside of strings.
-fn non_finite_as_null(text: &str) -> String {
+/// Returns the text with `null` for `NaN`, `Infinity` and `-Infinity` outside of strings. Returns `None` if it has none
+/// of them.
+pub(super) fn non_finite_as_null(text: &str) -> Option<String> {
+    if !text.contains("NaN") && !text.contains("Infinity") {
+        return None;
+    }
     let (mut finite, mut is_in_string) = (String::with_capacity(text.len()), false);
     for part in text.split_inclusive('"') {
         if is_in_string {
@@ -60,7 +64,7 @@ fn non_finite_as_null(text: &str) -> String {
             is_in_string = true;
         }
     }
-    finite
+    Some(finite)
 }
 
 #[cfg(test)]
@@ -118,7 +122,7 @@ mod tests {
                 "{body}"
             );
         }
-        assert_eq!(non_finite_as_null(r#""NaN\"NaN":NaN"#), r#""NaN\"NaN":null"#);
+        assert_eq!(non_finite_as_null(r#""NaN\"NaN":NaN"#).unwrap(), r#""NaN\"NaN":null"#);
         assert_eq!(check_json(b"NaN\n-Infinity\n", "application/jsonlines", 3), Ok(()));
     }
 }

@@ -4,129 +4,134 @@
 //! A response does not name the record of each prediction. Only the order assigns predictions to records. So the
 //! response is used only if it has as many predictions as there are records.
 
-use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::de::StrRead;
 use serde_json::value::RawValue;
 
-use super::not_json::{NotJson, check_json};
-use super::prediction::{is_text, read_prediction};
+use super::not_json::{NotJson, check_json, non_finite_as_null};
+use super::prediction::{details, is_object_or_array, is_text, read_prediction, trim_line_break};
+use super::prediction_list::{at_path, elements, member};
 use crate::endpoint::Response;
-use crate::format::csv;
-use crate::format::lazy_json::on_one_line;
+use crate::format::json_path::JsonPath;
+use crate::format::lazy_json::{self, on_one_line};
 use crate::format::media_type::MediaType;
 use crate::outcome::{ModelOutput, Prediction};
 
+/// The predictions of a response, one for each record.
+#[derive(Debug)]
+pub struct Predictions {
+    /// The predictions, in the order of the records.
+    pub each: Vec<Prediction>,
+    /// The form in which the response holds them.
+    pub form: AnswerForm,
+}
+
+/// The form in which a response holds predictions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// The whole response is the prediction of the only record.
+    Whole,
+    /// A line for each record, or the list that the setting `PREDICTIONS` names.
+    Records,
+    /// A list. It may be one prediction that has as many parts as there are records, such as the probabilities of
+    /// classes.
+    List,
+}
+
+type Split = (Vec<ModelOutput>, AnswerForm);
+
 /// Splits a response to `count` records into their predictions, in the order of the records.
 ///
-/// Each prediction is a line of JSON or CSV, or an element of a JSON array. The array may be the member `predictions`
-/// of an object. If the request was for one record and no shape gives one prediction, the whole response is its
-/// prediction. Returns `None` if the number of predictions is not `count`. Splitting stops after one prediction too
-/// many, so that a wrong response takes no more memory than its body.
+/// Each prediction is a line of JSON or CSV, or an element of a JSON array. The array may be a member of an object: the
+/// value at `path`, or without it a member with a common name. If the request was for one record, there is no `path`,
+/// and no shape gives one prediction, the whole response is its prediction. Returns `None` if the number of predictions
+/// is not `count`. Splitting stops after one prediction too many, so that a wrong response takes no more memory than
+/// its body.
 ///
 /// # Errors
 ///
 /// [`NotJson`] if the content type is JSON and the body is not.
-pub fn split_response(response: Response, count: usize) -> Result<Option<Vec<Prediction>>, NotJson> {
-    let variant: Option<Arc<str>> = response.variant.as_deref().map(Arc::from);
-    let content_type = response.content_type.as_deref().unwrap_or_default();
-    let outputs = outputs(&response.body, content_type, count);
-    match outputs {
-        Some(outputs) => {
-            let predictions = outputs.into_iter().map(|output| Prediction {
-                output,
-                variant: variant.clone(),
-                memory: None,
-            });
-            Ok(Some(predictions.collect()))
-        }
-        None if count == 1 => read_prediction(response).map(|prediction| Some(vec![prediction])),
-        None => check_json(&response.body, content_type, count).map(|()| None),
-    }
-}
-
-fn outputs(body: &Bytes, content_type: &str, count: usize) -> Option<Vec<ModelOutput>> {
-    let text = std::str::from_utf8(body).ok()?;
-    match MediaType::of(content_type) {
-        Some(MediaType::Csv) => rows(text, count).or_else(|| columns(text, count)),
-        _ if is_text(content_type) => as_texts(trim_line_break(text).lines(), count),
-        Some(MediaType::JsonLines) => member(text, count)
-            .or_else(|| json_lines(text, count))
-            .or_else(|| elements(text, count)),
-        Some(MediaType::Json) | None => member(text, count)
-            .or_else(|| elements(text, count))
-            // A response to one record is not split by lines: it may be one JSON value that spans several lines.
-            .or_else(|| json_lines(text, count).filter(|_| count > 1)),
-    }
-}
-
-/// Splits the member `predictions` of a JSON object.
-fn member(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
-    split_json(text, count, |json, elements| json.deserialize_map(elements))
-}
-
-/// Splits a JSON array.
-fn elements(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
-    split_json(text, count, |json, elements| json.deserialize_seq(elements))
-}
-
-fn split_json<'t>(
-    text: &'t str,
+pub fn split_response(
+    response: &Response,
     count: usize,
-    read: impl FnOnce(&mut serde_json::Deserializer<StrRead<'t>>, Elements) -> serde_json::Result<Vec<&'t RawValue>>,
-) -> Option<Vec<ModelOutput>> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let elements = read(&mut json, Elements { max: count + 1 }).ok()?;
-    json.end().ok()?;
-    (elements.len() == count).then(|| elements.into_iter().map(as_json).collect())
-}
-
-/// Reads an array of up to `max` elements, or the array that is the member `predictions` of an object. A longer array
-/// is an error.
-#[derive(Clone, Copy)]
-struct Elements {
-    max: usize,
-}
-
-impl<'de> Visitor<'de> for Elements {
-    type Value = Vec<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an array of up to {} elements", self.max)
+    path: Option<&JsonPath>,
+) -> Result<Option<Predictions>, NotJson> {
+    let content_type = response.content_type.as_deref().unwrap_or_default();
+    let text = std::str::from_utf8(&response.body).ok();
+    if let Some((outputs, form)) = text.and_then(|text| split(text, content_type, count, path)) {
+        let (variant, details) = (response.variant.as_deref().map(Arc::from), details(response, false));
+        let predictions = outputs.into_iter().map(|output| Prediction {
+            output,
+            variant: Option::clone(&variant),
+            details: details.clone(),
+            memory: None,
+        });
+        let each = predictions.collect();
+        return Ok(Some(Predictions { each, form }));
     }
+    if count == 1 && path.is_none() {
+        let each = vec![read_prediction(response)?];
+        let form = AnswerForm::Whole;
+        return Ok(Some(Predictions { each, form }));
+    }
+    check_json(&response.body, content_type, count).map(|()| None)
+}
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
-        let mut elements = Vec::new();
-        while elements.len() < self.max
-            && let Some(element) = array.next_element()?
-        {
-            elements.push(element);
+/// Describes the shape of a response without its content, for the log.
+pub fn describe_shape(response: &Response) -> String {
+    let Ok(text) = std::str::from_utf8(&response.body) else {
+        return "bytes".to_owned();
+    };
+    match serde_json::from_str::<&RawValue>(text).map(RawValue::get) {
+        Ok(json) if json.starts_with('[') => {
+            let elements = lazy_json::elements(json).count();
+            format!("a JSON array of {elements} elements")
         }
-        Ok(elements)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(name) = object.next_key::<String>()? {
-            if name == "predictions" {
-                found = Some(object.next_value_seed(self)?);
-            } else {
-                object.next_value::<IgnoredAny>()?;
-            }
+        Ok(json) if json.starts_with('{') => {
+            let members = lazy_json::members(json).count();
+            format!("a JSON object of {members} members")
         }
-        found.ok_or_else(|| de::Error::missing_field("predictions"))
+        Ok(_) => "a JSON value that is no array".to_owned(),
+        Err(_) => format!("{} lines of text", text.lines().count()),
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Elements {
-    type Value = Vec<&'de RawValue>;
-
-    fn deserialize<D: Deserializer<'de>>(self, array: D) -> Result<Self::Value, D::Error> {
-        array.deserialize_seq(self)
+fn split(text: &str, content_type: &str, count: usize, path: Option<&JsonPath>) -> Option<Split> {
+    let media = MediaType::of(content_type);
+    if media == Some(MediaType::Csv) {
+        let rows = rows(text, count).map(|rows| (rows, AnswerForm::Records));
+        return rows.or_else(|| Some((columns(text, count)?, AnswerForm::List)));
     }
+    let is_text = is_text(content_type);
+    let json = |text: &str| match path {
+        Some(path) => {
+            let found = at_path(text, path, count)?;
+            let outputs = found.iter().map(|element| as_json(element)).collect();
+            Some((outputs, AnswerForm::Records))
+        }
+        None => split_json(text, media, is_text, count),
+    };
+    json(text)
+        .or_else(|| json(&non_finite_as_null(text)?))
+        .or_else(|| lines_of_text(text, count).filter(|_| is_text && path.is_none()))
+}
+
+fn split_json(text: &str, media: Option<MediaType>, is_text: bool, count: usize) -> Option<Split> {
+    let list = |found: Vec<&RawValue>| (found.into_iter().map(as_json).collect(), AnswerForm::List);
+    let lines = || json_lines(text, count, is_text).map(|lines| (lines, AnswerForm::Records));
+    let member = || member(text, count).map(list);
+    let elements = || elements(text, count).map(list);
+    if media == Some(MediaType::JsonLines) {
+        return member().or_else(lines).or_else(elements);
+    }
+    // A response to one record is not split by lines: it may be one JSON value that spans several lines.
+    member().or_else(elements).or_else(|| lines().filter(|_| count > 1))
+}
+
+/// Splits lines of text that are not JSON.
+fn lines_of_text(text: &str, count: usize) -> Option<Split> {
+    let lines = as_texts(trim_line_break(text).lines(), count).filter(|_| count > 1)?;
+    Some((lines, AnswerForm::List))
 }
 
 /// Splits one row of numbers by columns. The built-in `XGBoost` returns the predictions of a real-time request as the
@@ -138,12 +143,14 @@ fn columns(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
     is_single_row.then(|| as_texts(row.split(','), count))?
 }
 
-/// Splits lines of JSON.
-fn json_lines(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
-    let lines = exactly(trim_line_break(text).split('\n'), count)?;
-    let lines = lines.into_iter();
+/// Splits lines of JSON. In a body that is called text, each must be an object or an array.
+fn json_lines(text: &str, count: usize, is_text: bool) -> Option<Vec<ModelOutput>> {
+    let lines = exactly(trim_line_break(text).split('\n'), count)?.into_iter();
     lines
-        .map(|line| Some(as_json(serde_json::from_str(line).ok()?)))
+        .map(|line| {
+            let is_allowed = !is_text || is_object_or_array(line);
+            Some(as_json(serde_json::from_str(line).ok().filter(|_| is_allowed)?))
+        })
         .collect()
 }
 
@@ -155,10 +162,6 @@ fn rows(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
         character == '\n' && !in_quotes
     });
     as_texts(rows.map(|row| row.strip_suffix('\r').unwrap_or(row)), count)
-}
-
-fn trim_line_break(text: &str) -> &str {
-    std::str::from_utf8(csv::trim_line_break(text.as_bytes())).unwrap_or(text)
 }
 
 fn as_texts<'t>(parts: impl Iterator<Item = &'t str>, count: usize) -> Option<Vec<ModelOutput>> {
@@ -178,15 +181,22 @@ fn as_json(raw: &RawValue) -> ModelOutput {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
-    fn shown(body: &[u8], content_type: &str, count: usize) -> Option<Vec<String>> {
-        let response = Response {
+    fn response(body: &[u8], content_type: &str) -> Response {
+        Response {
             body: Bytes::copy_from_slice(body),
             content_type: Some(content_type.to_owned()),
             variant: Some("blue".to_owned()),
-        };
-        let predictions = split_response(response, count).expect("it is not called JSON, or it is JSON")?;
+            custom_attributes: None,
+        }
+    }
+
+    fn shown(body: &[u8], content_type: &str, count: usize) -> Option<Vec<String>> {
+        let split = split_response(&response(body, content_type), count, None);
+        let predictions = split.expect("it is not called JSON, or it is JSON")?;
         let shown = |prediction: &Prediction| {
             assert_eq!(prediction.variant.as_deref(), Some("blue"));
             match &prediction.output {
@@ -195,7 +205,7 @@ mod tests {
                 ModelOutput::Bytes(bytes) => format!("bytes {bytes:?}"),
             }
         };
-        Some(predictions.iter().map(shown).collect())
+        Some(predictions.each.iter().map(shown).collect())
     }
 
     #[test]
@@ -227,6 +237,21 @@ mod tests {
             ),
             (" [[0.1,0.9],\n[1,0]]\n", "", ["json [0.1,0.9]", "json [1,0]"]),
             ("[1,2]", "application/jsonlines", ["json 1", "json 2"]),
+            ("{\"scores\":[1,2]}", "application/json", ["json 1", "json 2"]),
+            ("[0.1,0.2]", "text/html", ["json 0.1", "json 0.2"]),
+            (
+                "{\"a\":NaN}\n{\"a\":2}\n",
+                "text/plain",
+                ["json {\"a\":null}", "json {\"a\":2}"],
+            ),
+            ("1\nNaN\n", "text/plain", ["text 1", "text NaN"]),
+            ("NaN\n0.2", "application/json", ["json null", "json 0.2"]),
+            (
+                "{\"predictions\": [-Infinity, \"NaN\"]}",
+                "application/json",
+                ["json null", "json \"NaN\""],
+            ),
+            ("NaN,1", "text/csv", ["text NaN", "text 1"]),
         ] {
             let expected = expected.map(str::to_owned).to_vec();
             assert_eq!(
@@ -245,9 +270,9 @@ mod tests {
             ("0.1\n\n", "application/jsonlines"),
             ("0.1\n0.2\n0.3\n", "application/jsonlines"),
             ("{\"predictions\":[1]}", "application/json"),
-            ("{\"scores\":[1,2]}", "application/json"),
+            ("{\"scores\":[1,2],\"labels\":[1,2]}", "application/json"),
             ("[1,2,3]", "application/json"),
-            ("NaN\n0.2", "application/json"),
+            ("{\"a\":1}", "text/html"),
             ("", ""),
             ("", "text/csv"),
             ("1\nnone", ""),
@@ -264,12 +289,6 @@ mod tests {
         let lines = "1\n2\n3\n4\n5".split('\n').inspect(|_| read += 1);
         assert_eq!(exactly(lines, 2), None);
         assert_eq!(read, 3);
-        let visitor = Elements { max: 3 };
-        let read = |json| serde_json::Deserializer::from_str(json);
-        let array = read("[1,2,3,4,no JSON").deserialize_seq(visitor);
-        assert_eq!(array.unwrap_err().to_string(), "trailing characters at line 1 column 8");
-        let member = read("{\"predictions\":[1,2,3,4,no JSON").deserialize_map(visitor);
-        assert_eq!(member.unwrap_err().column(), 23);
     }
 
     #[test]
@@ -283,16 +302,8 @@ mod tests {
             ("1\nnone", "application/json"),
         ] {
             for count in 1..=2 {
-                let response = Response {
-                    body: Bytes::from_static(body.as_bytes()),
-                    content_type: Some(content_type.to_owned()),
-                    variant: None,
-                };
-                assert_eq!(
-                    split_response(response, count).unwrap_err(),
-                    NotJson,
-                    "{body:?} {count}"
-                );
+                let split = split_response(&response(body.as_bytes(), content_type), count, None);
+                assert_eq!(split.unwrap_err(), NotJson, "{body:?} {count}");
             }
         }
     }
@@ -305,7 +316,10 @@ mod tests {
             ("[0.1,0.9]", "application/json", "json [0.1,0.9]"),
             ("{\"score\":\n1}", "application/json", "json {\"score\": 1}"),
             ("0.90\n", "text/csv", "text 0.90"),
-            ("0.1\n0.9\n", "text/csv", "text 0.1\n0.9\n"),
+            ("0.1\n0.9\n", "text/csv", "text 0.1\n0.9"),
+            ("[NaN]", "text/html", "json null"),
+            ("two\nlines\n", "text/plain", "text two\nlines"),
+            ("one\n", "text/plain", "text one"),
             ("{\"score\":1}\n", "application/jsonlines", "json {\"score\":1}"),
             ("{\"predictions\":[0.90]}", "application/jsonlines", "json 0.90"),
             ("[0.90]", "application/jsonlines", "json [0.90]"),
@@ -316,6 +330,58 @@ mod tests {
                 Some(vec![expected.to_owned()]),
                 "{body:?}"
             );
+        }
+    }
+    #[test]
+    fn only_a_list_may_be_one_prediction_with_many_parts() {
+        for (body, content_type, expected) in [
+            ("[1,2]", "", AnswerForm::List),
+            ("{\"predictions\":[1,2]}", "", AnswerForm::List),
+            ("1,2", "text/csv", AnswerForm::List),
+            ("two\nlines", "text/plain", AnswerForm::List),
+            ("1\n2", "text/csv", AnswerForm::Records),
+            ("1\n2", "", AnswerForm::Records),
+        ] {
+            let split = split_response(&response(body.as_bytes(), content_type), 2, None).unwrap();
+            assert_eq!(split.unwrap().form, expected, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_names_the_only_place_of_predictions() {
+        let path = JsonPath::parse("$.y").unwrap();
+        for (body, count, expected) in [
+            ("{\"y\":[1,NaN],\"predictions\":[0,0]}", 2, Some("json 1 json null")),
+            ("{\"y\":[[1,2]]}", 1, Some("json [1,2]")),
+            ("{\"y\":[1,2]}", 1, None),
+            ("{\"predictions\":[1,2]}", 2, None),
+            ("1\n2\n", 2, None),
+        ] {
+            let split = split_response(&response(body.as_bytes(), "text/html"), count, Some(&path)).unwrap();
+            let shown = split.map(|split| {
+                assert_eq!(split.form, AnswerForm::Records);
+                let outputs = split.each.iter().map(|it| match &it.output {
+                    ModelOutput::Json(json) => format!("json {json}"),
+                    ModelOutput::Text(_) | ModelOutput::Bytes(_) => panic!("not JSON"),
+                });
+                outputs.collect::<Vec<_>>().join(" ")
+            });
+            assert_eq!(shown.as_deref(), expected, "{body}");
+        }
+        let csv = split_response(&response(b"1\n2\n", "text/csv"), 2, Some(&path)).unwrap();
+        assert_eq!(csv.unwrap().each.len(), 2, "a path is for JSON");
+    }
+
+    #[test]
+    fn the_description_of_an_answer_has_no_content() {
+        for (body, expected) in [
+            (&b"[\"secret\",\"application/json\"]"[..], "a JSON array of 2 elements"),
+            (b"{\"secret\":1}\n", "a JSON object of 1 members"),
+            (b"\"secret\"", "a JSON value that is no array"),
+            (b"secret\nsecret", "2 lines of text"),
+            (b"\xFF", "bytes"),
+        ] {
+            assert_eq!(describe_shape(&response(body, "")), expected);
         }
     }
 }

@@ -15,7 +15,7 @@ mod prediction;
 pub use answer_memory::{AnswerMemory, AnswerReservation, NoRoom};
 pub use catch_panic::{catch_panic, catch_panic_async};
 pub use fault::{Fault, FaultKind, LoadSignal};
-pub use prediction::{ModelOutput, Prediction};
+pub use prediction::{AnswerDetails, ModelOutput, Prediction};
 
 /// The result of one invocation for one user record.
 #[derive(Debug, Clone)]

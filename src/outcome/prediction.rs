@@ -14,8 +14,19 @@ pub struct Prediction {
     pub output: ModelOutput,
     /// The production variant that answered, if the endpoint named it.
     pub variant: Option<Arc<str>>,
+    /// Further parts of the answer that are delivered. Most answers have none.
+    pub details: Option<Arc<AnswerDetails>>,
     /// The memory of the answer, which all predictions of the answer share.
     pub memory: Option<Arc<AnswerReservation>>,
+}
+
+/// Parts of an answer besides the prediction, which all predictions of the answer share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerDetails {
+    /// The custom attributes, if the model sent them.
+    pub custom_attributes: Option<String>,
+    /// The media type of an answer that is neither JSON nor text, if the endpoint sent one.
+    pub content_type: Option<String>,
 }
 
 /// The output of a model, in the most structured form that it can be delivered in.

@@ -40,6 +40,8 @@ pub struct InvocationStats {
     pub splits: usize,
     /// The number of records in requests whose answers had the wrong number of predictions.
     pub miscounted_records: usize,
+    /// The number of models for which packing was turned off.
+    pub packing_off: usize,
     /// The duration of each answered attempt, in microseconds, in no particular order.
     pub latencies_us: Vec<u32>,
     /// The limit of calls in flight.
@@ -113,6 +115,7 @@ impl InvocationStats {
             timeouts: count(&call_stats.timeouts),
             splits: count(&call_stats.splits),
             miscounted_records: count(&call_stats.miscounted_records),
+            packing_off: count(&call_stats.packing_off),
             latencies_us: call_stats.latencies_us(),
             ..Self::default()
         }

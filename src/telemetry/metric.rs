@@ -74,7 +74,7 @@ macro_rules! failed {
 }
 
 /// All metrics.
-pub const METRICS: [Metric; 39] = [
+pub const METRICS: [Metric; 40] = [
     always("KinesisRecords", "Kinesis records in the event", |it| {
         MetricValue::Count(it.kinesis_records)
     }),
@@ -150,6 +150,11 @@ pub const METRICS: [Metric; 39] = [
         "Splits",
         "requests for several records that were split into halves",
         |it| MetricValue::Count(it.splits),
+    ),
+    not_zero(
+        "PackingOff",
+        "models that get only single records for a time, because their answers had the wrong number of predictions",
+        |it| MetricValue::Count(it.packing_off),
     ),
     not_zero(
         "MemoHits",

@@ -101,7 +101,12 @@ impl AwsStub {
             .time_source(SystemTimeSource::new())
             .build();
         let http = SharedHttpConnector::new(self.clone());
-        let endpoint = Box::pin(AnyEndpoint::new(http, &environment, config.endpoint, &config.parameters));
+        let endpoint = Box::pin(AnyEndpoint::new(
+            http,
+            &environment,
+            config.endpoint,
+            &config.parameters,
+        ));
         endpoint.await.unwrap()
     }
 }

@@ -16,6 +16,7 @@ mod transport;
 
 mod adaptive;
 mod alerts;
+mod answers;
 mod blame;
 mod capacity;
 mod deadline;

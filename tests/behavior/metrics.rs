@@ -66,8 +66,12 @@ async fn troubled() -> Vec<Running> {
     let again = after(Scenario::of(0).attempts(0, &[Behavior::Fail(Overload); 3]), 3).await;
     again.invoke(0..3).await.unwrap();
     let hanging = Scenario::of(0).record(1, Behavior::Hang);
+    let unsplittable = (0..3).fold(Scenario::of(0).packed(2), |scenario, request| {
+        scenario.record(2 * request, Behavior::Merge)
+    });
     vec![
         slow,
+        after(unsplittable, 6).await,
         after(half, 4).await,
         after(Scenario::of(0).attempts(0, &[Behavior::Fail(Overload)]), 3).await,
         after(hanging, 3).await,

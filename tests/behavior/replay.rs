@@ -171,7 +171,13 @@ pub(crate) async fn endpoint(
         requests: Arc::clone(&requests),
     });
     // Boxed, because setting up an endpoint takes a large future.
-    let endpoint = Box::pin(AnyEndpoint::new(http, &environment, config.endpoint, &config.parameters)).await;
+    let endpoint = Box::pin(AnyEndpoint::new(
+        http,
+        &environment,
+        config.endpoint,
+        &config.parameters,
+    ))
+    .await;
     (endpoint.unwrap(), requests)
 }
 

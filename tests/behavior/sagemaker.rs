@@ -201,12 +201,14 @@ async fn a_response_has_its_body_content_type_and_variant() {
     const HEADERS: &[(&str, &str)] = &[
         ("content-type", "text/csv"),
         ("x-amzn-invoked-production-variant", "blue"),
+        ("x-amzn-sagemaker-custom-attributes", "model=7"),
     ];
     let (answer, _) = call(&[], &[Reply::Http(200, HEADERS, "0.5\n")]).await;
     let expected = Response {
         body: "0.5\n".into(),
         content_type: Some("text/csv".to_owned()),
         variant: Some("blue".to_owned()),
+        custom_attributes: Some("model=7".to_owned()),
     };
     assert_eq!(answer, Ok(expected));
 }

@@ -199,6 +199,7 @@ impl Endpoint for InstanceEndpoint {
             body: Bytes::from_static(b"1"),
             content_type: None,
             variant: None,
+            custom_attributes: None,
         })
     }
 

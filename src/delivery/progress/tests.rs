@@ -11,8 +11,9 @@ fn predicted() -> Outcome {
         body: Bytes::from_static(b"1"),
         content_type: None,
         variant: None,
+        custom_attributes: None,
     };
-    Outcome::Predicted(read_prediction(response).unwrap())
+    Outcome::Predicted(read_prediction(&response).unwrap())
 }
 
 /// Calls `check` with three Kinesis records of two user records each. All are predicted except the second user

@@ -27,6 +27,7 @@ impl Endpoint for ScriptedEndpoint {
             body: "1".into(),
             content_type: None,
             variant: None,
+            custom_attributes: None,
         };
         end.map(|()| response).map_err(|kind| Fault::new(kind, "scripted"))
     }

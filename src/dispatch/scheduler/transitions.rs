@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::{CallTarget, FinishedCall, PendingRequest, Scheduler, failed};
+use crate::dispatch::answer_shapes::PACKING_OFF;
 use crate::dispatch::attempt::RecordOutputs;
 use crate::dispatch::evidence::{Moment, Witness};
 use crate::endpoint::Endpoint;
@@ -26,9 +28,13 @@ impl<E: Endpoint> Scheduler<'_, E> {
         } = finished;
         match ended {
             // A probe is a request that had an answer of the right form.
-            Ok(RecordOutputs::CountMismatch) if !self.is_for_several_records(&target) => {
+            Ok(RecordOutputs::CountMismatch(_)) if !self.is_for_several_records(&target) => {
                 let summary = "the number of predictions differs from the number of records";
-                self.on_fault(&target, &request, duration, Fault::new(FaultKind::Suspect, summary));
+                let fault = Fault {
+                    remedy: "check PREDICTIONS",
+                    ..Fault::new(FaultKind::Suspect, summary)
+                };
+                self.on_fault(&target, &request, duration, fault);
             }
             Ok(answer) => self.on_answer(&target, &request, start, answer),
             Err(fault) if fault.load == LoadSignal::NoRoom && !self.is_out_of_time => match target {
@@ -56,8 +62,9 @@ impl<E: Endpoint> Scheduler<'_, E> {
     /// evidence: the answer may describe an error.
     fn on_answer(&mut self, target: &CallTarget, request: &InferenceRequest, start: Moment, answer: RecordOutputs) {
         self.dispatcher.budget.deposit();
+        let is_assigned = self.is_assigned(target, request, &answer);
         let evidence = &self.dispatcher.evidence;
-        if matches!(answer, RecordOutputs::Predictions(_)) {
+        if is_assigned {
             evidence.record_answer(request, start);
             self.blame.allow_probes(&Witness::AnyModel);
             self.blame
@@ -70,27 +77,53 @@ impl<E: Endpoint> Scheduler<'_, E> {
             {
                 evidence.record_recovery(request.target_model(), fault.kind);
             }
-            self.settle_answered(&pending.request, answer);
+            self.settle_answered(&pending.request, answer, is_assigned);
         }
         self.judge();
     }
 
-    /// Gives the records their predictions, or replaces the request with one request for each record if the predictions
-    /// cannot be assigned.
-    fn settle_answered(&mut self, request: &InferenceRequest, answer: RecordOutputs) {
+    /// Returns whether each record gets its prediction from this answer. A single record does in any case.
+    fn is_assigned(&self, target: &CallTarget, request: &InferenceRequest, answer: &RecordOutputs) -> bool {
+        let records = request.records().len();
+        let shapes = &self.dispatcher.answer_shapes;
         match answer {
             RecordOutputs::Predictions(predictions) => {
-                for (record, prediction) in request.records().zip(predictions) {
+                let is_trusted = shapes.record_match(request.target_model(), records, predictions.form);
+                is_trusted || !self.is_for_several_records(target)
+            }
+            RecordOutputs::CountMismatch(answer) => {
+                if shapes.record_mismatch(request.target_model()) {
+                    self.stats.packing_off.fetch_add(1, Ordering::Relaxed);
+                    warn!(
+                        records,
+                        answer,
+                        "answers in a row do not have one prediction for each record, so this model gets single records \
+                         for {} s; PREDICTIONS can name the list of predictions",
+                        PACKING_OFF.as_secs(),
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    /// Gives the records their predictions. If the predictions cannot be assigned, replaces the request with one
+    /// request for each record, or with its halves if the number of predictions may have fitted by chance.
+    fn settle_answered(&mut self, request: &InferenceRequest, answer: RecordOutputs, is_assigned: bool) {
+        match answer {
+            RecordOutputs::Predictions(predictions) if is_assigned => {
+                for (record, prediction) in request.records().zip(predictions.each) {
                     self.settle_record(record, Outcome::Predicted(prediction));
                 }
             }
-            RecordOutputs::CountMismatch => {
+            RecordOutputs::Predictions(_) => {
+                self.stats.splits.fetch_add(1, Ordering::Relaxed);
+                self.add_ready(request.halves());
+            }
+            RecordOutputs::CountMismatch(_) => {
                 let records = request.records().len();
                 self.stats.miscounted_records.fetch_add(records, Ordering::Relaxed);
-                for single in request.split_each() {
-                    let index = self.add(single);
-                    self.ready.push(Reverse(index));
-                }
+                self.add_ready(request.split_each());
             }
         }
     }

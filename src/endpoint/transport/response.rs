@@ -23,6 +23,9 @@ use crate::outcome::{AnswerReservation, NoRoom};
 const RESPONSE_BODY_MAX: usize = 25 * 1024 * 1024;
 /// The maximum number of bytes read of an error response.
 const ERROR_BODY_MAX: usize = 1024 * 1024;
+/// The maximum length of the custom attributes of a response, in characters. `SageMaker` allows no longer ones:
+/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>. A longer value is cut.
+const CUSTOM_ATTRIBUTES_CHARS_MAX: usize = 1024;
 /// The maximum time for reading the body of an error response.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The header in which AWS services send an error code.
@@ -107,12 +110,19 @@ impl HttpAnswer {
         [401, 403].contains(&self.status)
     }
 
+    fn custom_attributes(&self) -> Option<String> {
+        let value = self.header("x-amzn-sagemaker-custom-attributes")?;
+        let value: String = value.chars().take(CUSTOM_ATTRIBUTES_CHARS_MAX).collect();
+        (!value.is_empty()).then_some(value)
+    }
+
     /// Converts this into the response of the model.
     pub(in crate::endpoint) fn into_response(self) -> Response {
         let header = |name: &str| self.header(name).map(ToOwned::to_owned);
         Response {
             content_type: header("content-type"),
             variant: header("x-amzn-invoked-production-variant"),
+            custom_attributes: self.custom_attributes(),
             body: self.body,
         }
     }

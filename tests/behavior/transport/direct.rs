@@ -60,6 +60,7 @@ impl Endpoint for ScriptedModel {
             body: answer.into(),
             content_type: None,
             variant: None,
+            custom_attributes: None,
         })
     }
 
