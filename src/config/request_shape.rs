@@ -1,5 +1,6 @@
 //! Reads the settings for the shape of records, requests and predictions, and checks that they fit each other.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use super::header;
@@ -11,10 +12,10 @@ use super::variables::{
 };
 use crate::delivery::projection::Projection;
 use crate::event::{DecodeRules, DecompressOptions, Split, SplitRules};
-use crate::format::json_path::{JsonPath, PathTree};
+use crate::format::json_path::JsonPath;
 use crate::format::media_type::MediaType;
 use crate::format::pattern::EventPattern;
-use crate::inference::{BodyTemplate, InputSpec, RequestSpec};
+use crate::inference::{BodyTemplate, Features, InputSpec, RequestSpec};
 
 /// The content types that the function can parse.
 const PARSED_TYPES: &str = "application/json, application/jsonlines or text/csv";
@@ -102,9 +103,13 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     /// Reads an event pattern. Adds a fault that names the wrong part of it.
     fn pattern(&mut self, variable: Variable) -> Option<EventPattern> {
-        let text = self.optional(variable, |value| Some(value.to_owned()))?;
-        match text.parse() {
-            Ok(pattern) => Some(pattern),
+        self.explained(variable, str::parse)
+    }
+
+    /// Reads a value that may not be set. Adds a fault with the error if it is wrong.
+    fn explained<T, E: Display>(&mut self, variable: Variable, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+        match parse(&self.value(variable)?) {
+            Ok(value) => Some(value),
             Err(error) => {
                 self.faults
                     .push(format!("{}: {error}; allowed: {}", variable.name, variable.allowed));
@@ -117,7 +122,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     /// pair of settings that do not fit.
     pub(super) fn shape(&mut self, content_type: Option<&str>) -> Shape {
         let requests = content_type.and_then(MediaType::of);
-        let features = self.optional(FEATURES, PathTree::parse).unwrap_or_default();
+        let features = self.explained(FEATURES, str::parse::<Features>).unwrap_or_default();
         let records = if features.is_empty() {
             requests
         } else {
@@ -157,7 +162,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 pub(super) struct Shape {
     records: Option<MediaType>,
     requests: Option<MediaType>,
-    features: PathTree,
+    features: Features,
     /// The model that all calls name.
     pub(super) target_model: Option<String>,
     model_path: Option<JsonPath>,
@@ -238,6 +243,12 @@ impl Shape {
             faults.extend(is_multi_record.then(|| unparsed(BATCH_STRATEGY, "=\"MultiRecord\"")));
             faults.extend((!self.features.is_empty()).then(|| unparsed(FEATURES, "")));
         }
+        if self.features.is_named() && self.requests == Some(MediaType::Csv) {
+            let content_type = CONTENT_TYPE.name;
+            faults.push(format!(
+                "FEATURES has names, but {content_type} makes rows without names; allowed: PATH,… or a JSON type"
+            ));
+        }
         if is_joined && self.records.is_none() {
             faults.push(unparsed(JOIN_SOURCE, "=\"Input\""));
         }
@@ -313,6 +324,11 @@ mod tests {
                 vec![("FEATURES", "$.a"), ("INPUT_FILTER", "$.b")],
                 "FEATURES and INPUT_FILTER",
             ),
+            (
+                vec![("FEATURES", r#"{"a":$.a}"#), CSV],
+                "FEATURES has names, but CONTENT_TYPE=\"text/csv; charset=utf-8\"",
+            ),
+            (vec![("FEATURES", "$.a,$.b?x")], "FEATURES: \"$.b?x\" has a default"),
             (
                 vec![("CSV_HEADER", "a,b")],
                 "CSV_HEADER with CONTENT_TYPE=\"application/json\"",

@@ -77,7 +77,8 @@ pub(super) const MAX_RECORDS_PER_REQUEST: Variable =
 pub(super) const FEATURES: Variable = variable(
     "FEATURES",
     None,
-    "1–1000 JSONPaths to one value each, of up to 32 steps, separated by commas",
+    "1–1000 JSONPaths of up to 32 steps, separated by commas, each as PATH[:number][?DEFAULT] or ARRAY[*][:number]; or \
+     a JSON object of them",
 );
 pub(super) const CSV_HEADER: Variable = variable("CSV_HEADER", None, "1–1024 printable ASCII characters");
 pub(super) const INPUT_FILTER: Variable = variable("INPUT_FILTER", Some("$"), JSON_PATH);

@@ -4,6 +4,7 @@
 //! predictions.
 
 mod body_template;
+mod features;
 mod model_input;
 mod not_json;
 mod packing;
@@ -12,6 +13,7 @@ mod request;
 mod split_response;
 
 pub use body_template::BodyTemplate;
+pub use features::{Features, FeaturesError};
 pub use model_input::InputSpec;
 pub use not_json::NotJson;
 pub(crate) use packing::sha256;

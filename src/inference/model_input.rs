@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::Features;
 use crate::format::csv;
-use crate::format::json_path::{JsonPath, PathTree};
+use crate::format::json_path::JsonPath;
 use crate::format::json_record::read_record;
-use crate::format::lazy_json::{array, on_one_line};
+use crate::format::lazy_json::on_one_line;
 use crate::format::media_type::MediaType;
 use crate::outcome::{Rejection, RejectionKind};
 
@@ -21,7 +22,7 @@ pub struct InputSpec {
     /// The format of the requests, by `CONTENT_TYPE`. `None` if it is not known.
     pub request_type: Option<MediaType>,
     /// `FEATURES`: the values of a JSON record that make up the model input.
-    pub features: PathTree,
+    pub features: Features,
     /// `INPUT_FILTER`: the part of a record that the model gets.
     pub input_filter: JsonPath,
     /// `TARGET_MODEL`, if it is a `JSONPath`: selects the name of the model in a record.
@@ -119,23 +120,12 @@ impl Document<'_> {
             .ok_or_else(|| finds_nothing("INPUT_FILTER", path))
     }
 
-    fn features(&self, paths: &PathTree, request_type: Option<MediaType>) -> Result<Bytes, Rejection> {
-        let Self::Json(record, _) = self else {
-            return Err(wrong_shape("FEATURES requires a JSON record"));
-        };
-        let values = paths.select(record).map(|(path, value)| {
-            let value = value.ok_or_else(|| finds_nothing("FEATURES", path))?;
-            Ok((path, value))
-        });
-        if request_type == Some(MediaType::Csv) {
-            let columns = values.map(|value| value.and_then(|(path, value)| column(path, value)));
-            let columns = columns.collect::<Result<Vec<_>, _>>()?;
-            return Ok(csv::write(columns).into());
+    fn features(&self, features: &Features, request_type: Option<MediaType>) -> Result<Bytes, Rejection> {
+        match self {
+            Self::Csv(..) => Err(wrong_shape("FEATURES requires a JSON record")),
+            Self::Json(record, _) if request_type == Some(MediaType::Csv) => features.csv_row(record),
+            Self::Json(record, _) => features.json_row(record),
         }
-        let values = values.map(|value| value.map(|(_, value)| Cow::Borrowed(value)));
-        let values = values.collect::<Result<Vec<_>, _>>()?;
-        let array = array(values.into_iter()).expect("FEATURES has at least one JSONPath");
-        Ok(array.into())
     }
 
     fn target_model(&self, path: &JsonPath) -> Result<Arc<str>, Rejection> {
@@ -157,26 +147,11 @@ impl Document<'_> {
     }
 }
 
-/// Returns a value as a CSV column. Models read columns as numbers, so true and false become 1 and 0, and null is
-/// empty.
-fn column(path: &JsonPath, value: &str) -> Result<String, Rejection> {
-    match value {
-        "null" => Ok(String::new()),
-        "true" => Ok("1".to_owned()),
-        "false" => Ok("0".to_owned()),
-        text if text.starts_with(['{', '[']) => Err(wrong_shape(format!(
-            "FEATURES {path} finds an object or an array, which cannot be a CSV column"
-        ))),
-        text if text.starts_with('"') => Ok(serde_json::from_str(text).unwrap_or_else(|_| text.to_owned())),
-        number => Ok(number.to_owned()),
-    }
-}
-
-fn finds_nothing(setting: &str, path: &JsonPath) -> Rejection {
+pub(super) fn finds_nothing(setting: &str, path: &JsonPath) -> Rejection {
     wrong_shape(format!("{setting} {path} finds nothing in the record"))
 }
 
-fn wrong_shape(message: impl Into<String>) -> Rejection {
+pub(super) fn wrong_shape(message: impl Into<String>) -> Rejection {
     Rejection {
         kind: RejectionKind::WrongShape,
         message: message.into(),
@@ -194,7 +169,7 @@ mod tests {
         InputSpec {
             record_type,
             request_type,
-            features: PathTree::default(),
+            features: Features::default(),
             input_filter: JsonPath::parse("$").unwrap(),
             target_model: None,
             is_multi_record: false,
@@ -213,8 +188,8 @@ mod tests {
     #[test]
     fn features_become_a_csv_row_or_a_json_array() {
         const RECORD: &str = r#"{"amount":2731.360,"hour":5,"name":"a, \"b\"","abroad":true,"none":null,"list":[1]}"#;
-        let features = |paths, request_type| InputSpec {
-            features: PathTree::parse(paths).unwrap(),
+        let features = |paths: &str, request_type| InputSpec {
+            features: paths.parse().unwrap(),
             ..input_spec(JSON, request_type)
         };
         let all = "$.amount,$.hour,$.name,$.abroad,$.none,$.list[0]";

@@ -205,9 +205,10 @@ pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
 mod tests {
     use std::time::Duration;
 
+    use super::super::Features;
     use super::*;
     use crate::event::on_a_paused_clock;
-    use crate::format::json_path::{JsonPath, PathTree};
+    use crate::format::json_path::JsonPath;
     use crate::format::media_type::MediaType;
 
     const SEQUENCE: &str = "49590338271490256608559692538361571095921575989136588898";
@@ -228,7 +229,7 @@ mod tests {
             input: InputSpec {
                 record_type: media_type,
                 request_type: media_type,
-                features: PathTree::default(),
+                features: Features::default(),
                 input_filter: JsonPath::parse("$").unwrap(),
                 target_model: None,
                 is_multi_record: media_type.is_some(),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use instream::event::{Batch, Pace, UserRecord};
-use instream::format::json_path::{JsonPath, PathTree};
+use instream::format::json_path::JsonPath;
 use instream::format::media_type::MediaType;
-use instream::inference::{BodyTemplate, InferenceRequest, InputSpec, RequestSpec, Requests, build};
+use instream::inference::{BodyTemplate, Features, InferenceRequest, InputSpec, RequestSpec, Requests, build};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -37,7 +37,7 @@ fn packed(rows: &[String], max_records: usize, max_payload_bytes: usize) -> Requ
         input: InputSpec {
             record_type: Some(MediaType::Csv),
             request_type: Some(MediaType::Csv),
-            features: PathTree::default(),
+            features: Features::default(),
             input_filter: JsonPath::parse("$").unwrap(),
             target_model: JsonPath::parse("$[0]"),
             is_multi_record: true,
