@@ -7,15 +7,15 @@ use super::header;
 use super::reader::{Reader, parse_whole_number};
 use super::variables::{
     BATCH_STRATEGY, COMPRESSION, CONTENT_TYPE, CSV_HEADER, DECOMPRESS_LIMIT_BYTES, FEATURES, INPUT_FILTER, JOIN_SOURCE,
-    MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, RECORD_PATTERN, SPLIT_PATH, SPLIT_TYPE, TARGET_MODEL,
-    Variable,
+    MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, RECORD_PATTERN, RECORD_TEMPLATE, REQUEST_TEMPLATE,
+    SPLIT_PATH, SPLIT_TYPE, TARGET_MODEL, Variable,
 };
 use crate::delivery::projection::Projection;
 use crate::event::{DecodeRules, DecompressOptions, Split, SplitRules};
 use crate::format::json_path::JsonPath;
 use crate::format::media_type::MediaType;
 use crate::format::pattern::EventPattern;
-use crate::inference::{BodyTemplate, Features, InputSpec, RequestSpec};
+use crate::inference::{BodyTemplate, Features, InputSpec, JsonTemplate, Placeholder, RequestSpec};
 
 /// The content types that the function can parse.
 const PARSED_TYPES: &str = "application/json, application/jsonlines or text/csv";
@@ -133,9 +133,14 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             Some(TargetModel::Named(name)) => (Some(name), None),
             None => (None, None),
         };
+        let request_template = self.explained(REQUEST_TEMPLATE, |value| {
+            JsonTemplate::of_request(value, features.columns())
+        });
         let shape = Shape {
             records,
             requests,
+            record_template: self.explained(RECORD_TEMPLATE, JsonTemplate::of_record),
+            request_template,
             features,
             target_model,
             model_path,
@@ -163,6 +168,8 @@ pub(super) struct Shape {
     records: Option<MediaType>,
     requests: Option<MediaType>,
     features: Features,
+    record_template: Option<JsonTemplate>,
+    request_template: Option<JsonTemplate>,
     /// The model that all calls name.
     pub(super) target_model: Option<String>,
     model_path: Option<JsonPath>,
@@ -180,17 +187,20 @@ impl Shape {
     pub(super) fn assemble(self) -> Option<(RequestSpec, Projection)> {
         let is_multi_record = self.batch_strategy? == BatchStrategy::MultiRecord;
         let header = self.csv_header.as_deref();
-        let body_template = match self.requests.filter(|_| is_multi_record) {
-            Some(media) => BodyTemplate::multi_record(media, header),
-            None => BodyTemplate::single_record(header),
+        let body_template = match (&self.request_template, self.requests) {
+            (Some(template), _) => BodyTemplate::json(template, is_multi_record),
+            (None, Some(media)) if is_multi_record => BodyTemplate::multi_record(media, header),
+            (None, _) => BodyTemplate::single_record(header),
         };
+        let record_template = self.record_template();
         let input = InputSpec {
             record_type: self.records,
             request_type: self.requests,
             features: self.features,
             input_filter: self.input_filter?,
             target_model: self.model_path,
-            is_multi_record,
+            record_template,
+            is_embedded: is_multi_record || self.request_template.is_some(),
         };
         let request_spec = RequestSpec {
             input,
@@ -204,6 +214,83 @@ impl Shape {
             record_type: self.records,
         };
         Some((request_spec, projection))
+    }
+
+    /// Returns the template of a record in a request.
+    fn record_template(&self) -> JsonTemplate {
+        let mut in_requests = self.request_template.iter().flat_map(JsonTemplate::placeholders);
+        let is_row = in_requests.any(Placeholder::is_features) || !self.features.is_empty();
+        let default = if is_row { Placeholder::Row } else { Placeholder::Record };
+        self.record_template
+            .clone()
+            .unwrap_or_else(|| JsonTemplate::of(default))
+    }
+
+    /// Returns the faults of `RECORD_TEMPLATE` and `REQUEST_TEMPLATE`, and of settings that they do not use.
+    fn template_faults(&self) -> Vec<String> {
+        let content_type = CONTENT_TYPE.name;
+        let is_multi_record = self.batch_strategy == Some(BatchStrategy::MultiRecord);
+        let has = |template: &Option<JsonTemplate>, is: fn(Placeholder) -> bool| {
+            template
+                .as_ref()
+                .and_then(|template| template.placeholders().find(|it| is(*it)))
+        };
+        let mut faults = Vec::new();
+        if self.record_template.is_some() && !matches!(self.requests, Some(MediaType::Json | MediaType::JsonLines)) {
+            faults.push(format!(
+                "RECORD_TEMPLATE with {content_type}; allowed: application/json or application/jsonlines"
+            ));
+        }
+        if self.request_template.is_some() && self.requests != Some(MediaType::Json) {
+            faults.push(format!(
+                "REQUEST_TEMPLATE with {content_type}; allowed: application/json"
+            ));
+        }
+        for (name, template) in [
+            (RECORD_TEMPLATE.name, &self.record_template),
+            (REQUEST_TEMPLATE.name, &self.request_template),
+        ] {
+            if let Some(row) = has(template, Placeholder::is_features).filter(|_| self.features.is_empty()) {
+                faults.push(format!(
+                    "{name} has {}, but FEATURES is not set; allowed: both or neither",
+                    row.text()
+                ));
+            }
+        }
+        if let Some(single) = has(&self.request_template, Placeholder::is_single).filter(|_| is_multi_record) {
+            let single = single.text();
+            faults.push(format!(
+                "REQUEST_TEMPLATE has {single}, but BATCH_STRATEGY is MultiRecord; allowed: {single}s"
+            ));
+        }
+        if let Some(rows) = has(&self.request_template, Placeholder::is_features)
+            && self.record_template.is_some()
+        {
+            faults.push(format!(
+                "REQUEST_TEMPLATE has {}, so RECORD_TEMPLATE has no effect; allowed: one of them, or $records",
+                rows.text()
+            ));
+        }
+        let has_features = !self.features.is_empty();
+        if has_features
+            && self.record_template.is_some()
+            && has(&self.record_template, Placeholder::is_features).is_none()
+        {
+            faults.push("RECORD_TEMPLATE has no $row, so FEATURES has no effect; allowed: both or neither".to_owned());
+        }
+        let is_filtered = self.input_filter.as_ref().is_some_and(|path| !path.is_identity());
+        let uses_record = self
+            .record_template()
+            .placeholders()
+            .any(|it| it == Placeholder::Record);
+        if has_features && is_filtered && !uses_record {
+            faults.push(
+                "FEATURES and INPUT_FILTER both set the model's input; allowed: one of them, or both with \
+                 RECORD_TEMPLATE"
+                    .to_owned(),
+            );
+        }
+        faults
     }
 
     /// Returns a fault for each pair of settings that do not fit. Settings that look into a record, or that pack
@@ -252,9 +339,7 @@ impl Shape {
         if is_joined && self.records.is_none() {
             faults.push(unparsed(JOIN_SOURCE, "=\"Input\""));
         }
-        if !self.features.is_empty() && looks_inside(&self.input_filter) {
-            faults.push("FEATURES and INPUT_FILTER both set the model's input; allowed: one of them".to_owned());
-        }
+        faults.extend(self.template_faults());
         if self.csv_header.is_some() && self.requests != Some(MediaType::Csv) {
             faults.push(format!(
                 "{} with {}; allowed: text/csv",
@@ -341,6 +426,54 @@ mod tests {
     }
 
     #[test]
+    fn templates_that_do_not_fit_are_refused() {
+        const FEATURES: (&str, &str) = ("FEATURES", "$.a");
+        for (settings, expected) in [
+            (
+                vec![("REQUEST_TEMPLATE", "tensorflow")],
+                "it is tensorflow, which is not JSON: expected ident at line 1 column 2; allowed: instances, array",
+            ),
+            (
+                vec![("REQUEST_TEMPLATE", "array"), ("CONTENT_TYPE", "application/jsonlines")],
+                "REQUEST_TEMPLATE with CONTENT_TYPE=\"application/jsonlines\"; allowed: application/json",
+            ),
+            (
+                vec![("RECORD_TEMPLATE", "[$record]"), ("CONTENT_TYPE", "text/csv")],
+                "RECORD_TEMPLATE with CONTENT_TYPE=\"text/csv\"",
+            ),
+            (
+                vec![("REQUEST_TEMPLATE", "[$rows]")],
+                "REQUEST_TEMPLATE has $rows, but FEATURES is not set",
+            ),
+            (
+                vec![("RECORD_TEMPLATE", "[$row]")],
+                "RECORD_TEMPLATE has $row, but FEATURES is not set",
+            ),
+            (
+                vec![("REQUEST_TEMPLATE", "[$record]"), ("BATCH_STRATEGY", "MultiRecord")],
+                "REQUEST_TEMPLATE has $record, but BATCH_STRATEGY is MultiRecord; allowed: $records",
+            ),
+            (
+                vec![("REQUEST_TEMPLATE", "$rows"), ("RECORD_TEMPLATE", "[$row]"), FEATURES],
+                "REQUEST_TEMPLATE has $rows, so RECORD_TEMPLATE has no effect",
+            ),
+            (
+                vec![("RECORD_TEMPLATE", "[$record]"), FEATURES],
+                "RECORD_TEMPLATE has no $row, so FEATURES has no effect",
+            ),
+            (
+                vec![("RECORD_TEMPLATE", "[$row]"), ("INPUT_FILTER", "$.b"), FEATURES],
+                "FEATURES and INPUT_FILTER",
+            ),
+            (vec![("REQUEST_TEMPLATE", "v2")], "v2 needs FEATURES"),
+        ] {
+            let error = read(&settings).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert_eq!(error.lines().count(), 2, "{error}");
+        }
+    }
+
+    #[test]
     fn a_path_or_a_list_over_its_limit_is_refused_with_the_limit() {
         let long = format!("${}", ".a".repeat(33));
         let many = vec!["$.a"; 1001].join(",");
@@ -371,6 +504,20 @@ mod tests {
                 ("OUTPUT_FILTER", "$[0,-1]"),
             ],
             vec![("CONTENT_TYPE", "image/png"), ("OUTPUT_FILTER", "$.label")],
+            vec![
+                ("FEATURES", "$.a"),
+                ("INPUT_FILTER", "$.id"),
+                ("RECORD_TEMPLATE", r#"{"id":$record,"row":$row}"#),
+            ],
+            vec![
+                ("FEATURES", "$.a"),
+                ("REQUEST_TEMPLATE", "v2"),
+                ("BATCH_STRATEGY", "MultiRecord"),
+            ],
+            vec![
+                ("RECORD_TEMPLATE", "[$record]"),
+                ("CONTENT_TYPE", "application/jsonlines"),
+            ],
         ] {
             read(&settings).unwrap();
         }

@@ -81,6 +81,13 @@ pub(super) const FEATURES: Variable = variable(
      a JSON object of them",
 );
 pub(super) const CSV_HEADER: Variable = variable("CSV_HEADER", None, "1–1024 printable ASCII characters");
+pub(super) const RECORD_TEMPLATE: Variable = variable("RECORD_TEMPLATE", None, "JSON with $record or $row");
+pub(super) const REQUEST_TEMPLATE: Variable = variable(
+    "REQUEST_TEMPLATE",
+    None,
+    "instances, array, huggingface, mlflow, v2, or JSON with $records or $rows, and $n; with SingleRecord also with \
+     $record or $row",
+);
 pub(super) const INPUT_FILTER: Variable = variable("INPUT_FILTER", Some("$"), JSON_PATH);
 pub(super) const JOIN_SOURCE: Variable = variable("JOIN_SOURCE", Some("None"), "None, Input");
 pub(super) const OUTPUT_FILTER: Variable = variable("OUTPUT_FILTER", Some("$"), JSON_PATH);
@@ -110,7 +117,7 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
 );
 
 /// All variables, in the order of the table in `docs/settings.md`.
-pub const VARIABLES: [Variable; 49] = [
+pub const VARIABLES: [Variable; 51] = [
     ENDPOINT_NAME,
     ENDPOINT_URL,
     ENDPOINT_AUTH,
@@ -145,6 +152,8 @@ pub const VARIABLES: [Variable; 49] = [
     MAX_RECORDS_PER_REQUEST,
     FEATURES,
     CSV_HEADER,
+    RECORD_TEMPLATE,
+    REQUEST_TEMPLATE,
     INPUT_FILTER,
     JOIN_SOURCE,
     OUTPUT_FILTER,

@@ -58,7 +58,7 @@ impl Features {
         !self.names.is_empty()
     }
 
-    /// Returns the number of values in each row. Returns `None` if it depends on the record, or if the row is an object.
+    /// Returns the number of values in each row. Returns `None` if it depends on the record, or if a row is an object.
     pub fn columns(&self) -> Option<usize> {
         let is_fixed = !self.is_empty() && !self.is_named() && !self.paths.paths().any(JsonPath::is_spread);
         is_fixed.then_some(self.rules.len())
@@ -92,7 +92,7 @@ impl Features {
         } else {
             until_error(values, |values| array(values))?
         };
-        Ok(row.expect("there is at least one feature").into())
+        Ok(row.unwrap_or_else(|| "[]".to_owned()).into())
     }
 
     /// Returns the values of the features with their paths. A spread array has many values, so they take no memory.

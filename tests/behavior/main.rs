@@ -37,6 +37,7 @@ mod properties;
 mod records;
 mod redelivery;
 mod refusals;
+mod requests;
 mod retry;
 mod retry_after;
 mod retry_budget;
