@@ -15,7 +15,9 @@ use crate::event::{DecodeRules, DecompressOptions, Split, SplitRules};
 use crate::format::json_path::JsonPath;
 use crate::format::media_type::MediaType;
 use crate::format::pattern::EventPattern;
-use crate::inference::{BodyTemplate, Features, InputSpec, JsonTemplate, Placeholder, RequestSpec};
+use crate::inference::{BodyTemplate, Features, InputSpec, JsonTemplate, RequestSpec};
+
+mod templates;
 
 /// The content types that the function can parse.
 const PARSED_TYPES: &str = "application/json, application/jsonlines or text/csv";
@@ -216,83 +218,6 @@ impl Shape {
         Some((request_spec, projection))
     }
 
-    /// Returns the template of a record in a request.
-    fn record_template(&self) -> JsonTemplate {
-        let mut in_requests = self.request_template.iter().flat_map(JsonTemplate::placeholders);
-        let is_row = in_requests.any(Placeholder::is_features) || !self.features.is_empty();
-        let default = if is_row { Placeholder::Row } else { Placeholder::Record };
-        self.record_template
-            .clone()
-            .unwrap_or_else(|| JsonTemplate::of(default))
-    }
-
-    /// Returns the faults of `RECORD_TEMPLATE` and `REQUEST_TEMPLATE`, and of settings that they do not use.
-    fn template_faults(&self) -> Vec<String> {
-        let content_type = CONTENT_TYPE.name;
-        let is_multi_record = self.batch_strategy == Some(BatchStrategy::MultiRecord);
-        let has = |template: &Option<JsonTemplate>, is: fn(Placeholder) -> bool| {
-            template
-                .as_ref()
-                .and_then(|template| template.placeholders().find(|it| is(*it)))
-        };
-        let mut faults = Vec::new();
-        if self.record_template.is_some() && !matches!(self.requests, Some(MediaType::Json | MediaType::JsonLines)) {
-            faults.push(format!(
-                "RECORD_TEMPLATE with {content_type}; allowed: application/json or application/jsonlines"
-            ));
-        }
-        if self.request_template.is_some() && self.requests != Some(MediaType::Json) {
-            faults.push(format!(
-                "REQUEST_TEMPLATE with {content_type}; allowed: application/json"
-            ));
-        }
-        for (name, template) in [
-            (RECORD_TEMPLATE.name, &self.record_template),
-            (REQUEST_TEMPLATE.name, &self.request_template),
-        ] {
-            if let Some(row) = has(template, Placeholder::is_features).filter(|_| self.features.is_empty()) {
-                faults.push(format!(
-                    "{name} has {}, but FEATURES is not set; allowed: both or neither",
-                    row.text()
-                ));
-            }
-        }
-        if let Some(single) = has(&self.request_template, Placeholder::is_single).filter(|_| is_multi_record) {
-            let single = single.text();
-            faults.push(format!(
-                "REQUEST_TEMPLATE has {single}, but BATCH_STRATEGY is MultiRecord; allowed: {single}s"
-            ));
-        }
-        if let Some(rows) = has(&self.request_template, Placeholder::is_features)
-            && self.record_template.is_some()
-        {
-            faults.push(format!(
-                "REQUEST_TEMPLATE has {}, so RECORD_TEMPLATE has no effect; allowed: one of them, or $records",
-                rows.text()
-            ));
-        }
-        let has_features = !self.features.is_empty();
-        if has_features
-            && self.record_template.is_some()
-            && has(&self.record_template, Placeholder::is_features).is_none()
-        {
-            faults.push("RECORD_TEMPLATE has no $row, so FEATURES has no effect; allowed: both or neither".to_owned());
-        }
-        let is_filtered = self.input_filter.as_ref().is_some_and(|path| !path.is_identity());
-        let uses_record = self
-            .record_template()
-            .placeholders()
-            .any(|it| it == Placeholder::Record);
-        if has_features && is_filtered && !uses_record {
-            faults.push(
-                "FEATURES and INPUT_FILTER both set the model's input; allowed: one of them, or both with \
-                 RECORD_TEMPLATE"
-                    .to_owned(),
-            );
-        }
-        faults
-    }
-
     /// Returns a fault for each pair of settings that do not fit. Settings that look into a record, or that pack
     /// records together, need a known content type.
     fn faults(&self) -> Vec<String> {
@@ -372,7 +297,7 @@ fn target_model(value: &str) -> Option<TargetModel> {
 mod tests {
     use crate::config::{Config, ConfigError};
 
-    fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    pub(super) fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let minimal = [("ENDPOINT_NAME", "fraud"), ("OUTPUT", "stdout:")];
         let all: Vec<_> = minimal.iter().chain(settings).copied().collect();
         let value = |name: &str| {
@@ -418,54 +343,6 @@ mod tests {
                 vec![("CSV_HEADER", "a,b")],
                 "CSV_HEADER with CONTENT_TYPE=\"application/json\"",
             ),
-        ] {
-            let error = read(&settings).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-            assert_eq!(error.lines().count(), 2, "{error}");
-        }
-    }
-
-    #[test]
-    fn templates_that_do_not_fit_are_refused() {
-        const FEATURES: (&str, &str) = ("FEATURES", "$.a");
-        for (settings, expected) in [
-            (
-                vec![("REQUEST_TEMPLATE", "tensorflow")],
-                "it is tensorflow, which is not JSON: expected ident at line 1 column 2; allowed: instances, array",
-            ),
-            (
-                vec![("REQUEST_TEMPLATE", "array"), ("CONTENT_TYPE", "application/jsonlines")],
-                "REQUEST_TEMPLATE with CONTENT_TYPE=\"application/jsonlines\"; allowed: application/json",
-            ),
-            (
-                vec![("RECORD_TEMPLATE", "[$record]"), ("CONTENT_TYPE", "text/csv")],
-                "RECORD_TEMPLATE with CONTENT_TYPE=\"text/csv\"",
-            ),
-            (
-                vec![("REQUEST_TEMPLATE", "[$rows]")],
-                "REQUEST_TEMPLATE has $rows, but FEATURES is not set",
-            ),
-            (
-                vec![("RECORD_TEMPLATE", "[$row]")],
-                "RECORD_TEMPLATE has $row, but FEATURES is not set",
-            ),
-            (
-                vec![("REQUEST_TEMPLATE", "[$record]"), ("BATCH_STRATEGY", "MultiRecord")],
-                "REQUEST_TEMPLATE has $record, but BATCH_STRATEGY is MultiRecord; allowed: $records",
-            ),
-            (
-                vec![("REQUEST_TEMPLATE", "$rows"), ("RECORD_TEMPLATE", "[$row]"), FEATURES],
-                "REQUEST_TEMPLATE has $rows, so RECORD_TEMPLATE has no effect",
-            ),
-            (
-                vec![("RECORD_TEMPLATE", "[$record]"), FEATURES],
-                "RECORD_TEMPLATE has no $row, so FEATURES has no effect",
-            ),
-            (
-                vec![("RECORD_TEMPLATE", "[$row]"), ("INPUT_FILTER", "$.b"), FEATURES],
-                "FEATURES and INPUT_FILTER",
-            ),
-            (vec![("REQUEST_TEMPLATE", "v2")], "v2 needs FEATURES"),
         ] {
             let error = read(&settings).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
