@@ -83,7 +83,7 @@ impl BodyTemplate {
     }
 
     /// Returns the body of these model inputs.
-    pub(super) fn render<'i>(&self, inputs: impl ExactSizeIterator<Item = &'i Bytes> + Clone) -> Bytes {
+    pub(super) fn render<'i>(&self, inputs: &(impl ExactSizeIterator<Item = &'i Bytes> + Clone)) -> Bytes {
         if let ([Piece::Value(_)], 1, Some(input)) = (self.pieces.as_slice(), inputs.len(), inputs.clone().next()) {
             // Without text around it, the single input is the body and is not copied.
             return input.clone();
@@ -136,7 +136,7 @@ mod tests {
             let inputs: Vec<_> = (10..10 + count)
                 .map(|number: usize| Bytes::from(number.to_string()))
                 .collect();
-            assert_eq!(body_template.render(inputs.iter()), expected);
+            assert_eq!(body_template.render(&inputs.iter()), expected);
             assert_eq!(body_template.body_bytes(count, 2 * count), expected.len());
         }
     }

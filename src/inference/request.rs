@@ -54,7 +54,7 @@ impl InferenceRequest {
     /// Returns the body for the model. It is built for each attempt, so that only the bodies of calls in flight take
     /// memory.
     pub fn body(&self) -> Bytes {
-        self.body_template.render(self.parts.iter().map(|part| &part.input))
+        self.body_template.render(&self.parts.iter().map(|part| &part.input))
     }
 
     /// Returns the call of this request.
