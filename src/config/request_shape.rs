@@ -198,7 +198,7 @@ impl Shape {
         let input = InputSpec {
             record_type: self.records,
             request_type: self.requests,
-            features: self.features,
+            features: Arc::new(self.features),
             input_filter: self.input_filter?,
             target_model: self.model_path,
             record_template,

@@ -23,7 +23,7 @@ pub struct InputSpec {
     /// The format of the requests, by `CONTENT_TYPE`. `None` if it is not known.
     pub request_type: Option<MediaType>,
     /// `FEATURES`: the values of a JSON record that make up the model input.
-    pub features: Features,
+    pub features: Arc<Features>,
     /// `INPUT_FILTER`: the part of a record that the model gets.
     pub input_filter: JsonPath,
     /// `TARGET_MODEL`, if it is a `JSONPath`: selects the name of the model in a record.
@@ -175,7 +175,7 @@ mod tests {
         InputSpec {
             record_type,
             request_type,
-            features: Features::default(),
+            features: Arc::default(),
             input_filter: JsonPath::parse("$").unwrap(),
             target_model: None,
             record_template: JsonTemplate::of(Placeholder::Record),
@@ -196,7 +196,7 @@ mod tests {
     fn features_become_a_csv_row_or_a_json_array() {
         const RECORD: &str = r#"{"amount":2731.360,"hour":5,"name":"a, \"b\"","abroad":true,"none":null,"list":[1]}"#;
         let features = |paths: &str, request_type| InputSpec {
-            features: paths.parse().unwrap(),
+            features: Arc::new(paths.parse().unwrap()),
             record_template: JsonTemplate::of(Placeholder::Row),
             ..input_spec(JSON, request_type)
         };
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_record_template_stands_around_the_record_or_its_features() {
         let templated = |template, request_type| InputSpec {
-            features: "$.a,$.b?".parse().unwrap(),
+            features: Arc::new("$.a,$.b?".parse().unwrap()),
             input_filter: JsonPath::parse("$['id']").unwrap(),
             record_template: JsonTemplate::of_record(template).unwrap(),
             is_embedded: true,

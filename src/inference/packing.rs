@@ -209,7 +209,7 @@ pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Features, JsonTemplate, Placeholder};
+    use super::super::{JsonTemplate, Placeholder};
     use super::*;
     use crate::event::on_a_paused_clock;
     use crate::format::json_path::JsonPath;
@@ -233,7 +233,7 @@ mod tests {
             input: InputSpec {
                 record_type: media_type,
                 request_type: media_type,
-                features: Features::default(),
+                features: Arc::default(),
                 input_filter: JsonPath::parse("$").unwrap(),
                 target_model: None,
                 record_template: JsonTemplate::of(Placeholder::Record),

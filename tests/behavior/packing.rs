@@ -9,7 +9,7 @@ use instream::event::{Batch, Pace, UserRecord};
 use instream::format::json_path::JsonPath;
 use instream::format::media_type::MediaType;
 use instream::inference::{
-    BodyTemplate, Features, InferenceRequest, InputSpec, JsonTemplate, Placeholder, RequestSpec, Requests, build,
+    BodyTemplate, InferenceRequest, InputSpec, JsonTemplate, Placeholder, RequestSpec, Requests, build,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -39,7 +39,7 @@ fn packed(rows: &[String], max_records: usize, max_payload_bytes: usize) -> Requ
         input: InputSpec {
             record_type: Some(MediaType::Csv),
             request_type: Some(MediaType::Csv),
-            features: Features::default(),
+            features: Arc::default(),
             input_filter: JsonPath::parse("$").unwrap(),
             target_model: JsonPath::parse("$[0]"),
             record_template: JsonTemplate::of(Placeholder::Record),
