@@ -1,5 +1,6 @@
 //! Reads single variables, and checks values of variables that depend on each other.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -130,9 +131,17 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     /// Reads an event pattern. Adds a fault that names the wrong part of it.
     pub(super) fn pattern(&mut self, variable: Variable) -> Option<EventPattern> {
-        let text = self.optional(variable, |value| Some(value.to_owned()))?;
-        match text.parse() {
-            Ok(pattern) => Some(pattern),
+        self.explained(variable, str::parse)
+    }
+
+    /// Reads a value that may not be set. Adds a fault with the error if it is wrong.
+    pub(super) fn explained<T, E: Display>(
+        &mut self,
+        variable: Variable,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match parse(&self.value(variable)?) {
+            Ok(value) => Some(value),
             Err(error) => {
                 self.faults
                     .push(format!("{}: {error}; allowed: {}", variable.name, variable.allowed));

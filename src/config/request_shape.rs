@@ -6,14 +6,16 @@ use super::header;
 use super::reader::{Reader, parse_whole_number};
 use super::variables::{
     BATCH_STRATEGY, COMPRESSION, CONTENT_TYPE, CSV_HEADER, DECOMPRESS_LIMIT_BYTES, FEATURES, INPUT_FILTER, JOIN_SOURCE,
-    MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, RECORD_PATTERN, SPLIT_PATH, SPLIT_TYPE, TARGET_MODEL,
-    Variable,
+    MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, RECORD_PATTERN, RECORD_TEMPLATE, REQUEST_TEMPLATE,
+    SPLIT_PATH, SPLIT_TYPE, TARGET_MODEL, Variable,
 };
 use crate::delivery::projection::Projection;
 use crate::event::{DecodeRules, DecompressOptions, Split, SplitRules};
-use crate::format::json_path::{JsonPath, PathTree};
+use crate::format::json_path::JsonPath;
 use crate::format::media_type::MediaType;
-use crate::inference::{BodyTemplate, InputSpec, RequestSpec};
+use crate::inference::{BodyTemplate, Features, InputSpec, JsonTemplate, RequestSpec};
+
+mod templates;
 
 /// The content types that the function can parse.
 const PARSED_TYPES: &str = "application/json, application/jsonlines or text/csv";
@@ -103,7 +105,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     /// pair of settings that do not fit.
     pub(super) fn shape(&mut self, content_type: Option<&str>) -> Shape {
         let requests = content_type.and_then(MediaType::of);
-        let features = self.optional(FEATURES, PathTree::parse).unwrap_or_default();
+        let features = self.explained(FEATURES, str::parse::<Features>).unwrap_or_default();
         let records = if features.is_empty() {
             requests
         } else {
@@ -114,9 +116,14 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             Some(TargetModel::Named(name)) => (Some(name), None),
             None => (None, None),
         };
+        let request_template = self.explained(REQUEST_TEMPLATE, |value| {
+            JsonTemplate::of_request(value, features.columns())
+        });
         let shape = Shape {
             records,
             requests,
+            record_template: self.explained(RECORD_TEMPLATE, JsonTemplate::of_record),
+            request_template,
             features,
             target_model,
             model_path,
@@ -143,7 +150,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 pub(super) struct Shape {
     records: Option<MediaType>,
     requests: Option<MediaType>,
-    features: PathTree,
+    features: Features,
+    record_template: Option<JsonTemplate>,
+    request_template: Option<JsonTemplate>,
     /// The model that all calls name.
     pub(super) target_model: Option<String>,
     model_path: Option<JsonPath>,
@@ -161,17 +170,20 @@ impl Shape {
     pub(super) fn assemble(self) -> Option<(RequestSpec, Projection)> {
         let is_multi_record = self.batch_strategy? == BatchStrategy::MultiRecord;
         let header = self.csv_header.as_deref();
-        let body_template = match self.requests.filter(|_| is_multi_record) {
-            Some(media) => BodyTemplate::multi_record(media, header),
-            None => BodyTemplate::single_record(header),
+        let body_template = match (&self.request_template, self.requests) {
+            (Some(template), _) => BodyTemplate::json(template, is_multi_record),
+            (None, Some(media)) if is_multi_record => BodyTemplate::multi_record(media, header),
+            (None, _) => BodyTemplate::single_record(header),
         };
+        let record_template = self.record_template();
         let input = InputSpec {
             record_type: self.records,
             request_type: self.requests,
-            features: self.features,
+            features: Arc::new(self.features),
             input_filter: self.input_filter?,
             target_model: self.model_path,
-            is_multi_record,
+            record_template,
+            is_embedded: is_multi_record || self.request_template.is_some(),
         };
         let request_spec = RequestSpec {
             input,
@@ -224,12 +236,16 @@ impl Shape {
             faults.extend(is_multi_record.then(|| unparsed(BATCH_STRATEGY, "=\"MultiRecord\"")));
             faults.extend((!self.features.is_empty()).then(|| unparsed(FEATURES, "")));
         }
+        if self.features.is_named() && self.requests == Some(MediaType::Csv) {
+            let content_type = CONTENT_TYPE.name;
+            faults.push(format!(
+                "FEATURES has names, but {content_type} makes rows without names; allowed: PATH,… or a JSON type"
+            ));
+        }
         if is_joined && self.records.is_none() {
             faults.push(unparsed(JOIN_SOURCE, "=\"Input\""));
         }
-        if !self.features.is_empty() && looks_inside(&self.input_filter) {
-            faults.push("FEATURES and INPUT_FILTER both set the model's input; allowed: one of them".to_owned());
-        }
+        faults.extend(self.template_faults());
         if self.csv_header.is_some() && self.requests != Some(MediaType::Csv) {
             faults.push(format!(
                 "{} with {}; allowed: text/csv",
@@ -262,7 +278,7 @@ fn target_model(value: &str) -> Option<TargetModel> {
 mod tests {
     use crate::config::{Config, ConfigError};
 
-    fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    pub(super) fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let minimal = [("ENDPOINT_NAME", "fraud"), ("OUTPUT", "stdout:")];
         let all: Vec<_> = minimal.iter().chain(settings).copied().collect();
         let value = |name: &str| {
@@ -299,6 +315,11 @@ mod tests {
                 vec![("FEATURES", "$.a"), ("INPUT_FILTER", "$.b")],
                 "FEATURES and INPUT_FILTER",
             ),
+            (
+                vec![("FEATURES", r#"{"a":$.a}"#), CSV],
+                "FEATURES has names, but CONTENT_TYPE=\"text/csv; charset=utf-8\"",
+            ),
+            (vec![("FEATURES", "$.a,$.b?x")], "FEATURES: \"$.b?x\" has a default"),
             (
                 vec![("CSV_HEADER", "a,b")],
                 "CSV_HEADER with CONTENT_TYPE=\"application/json\"",
@@ -341,6 +362,20 @@ mod tests {
                 ("OUTPUT_FILTER", "$[0,-1]"),
             ],
             vec![("CONTENT_TYPE", "image/png"), ("OUTPUT_FILTER", "$.label")],
+            vec![
+                ("FEATURES", "$.a"),
+                ("INPUT_FILTER", "$.id"),
+                ("RECORD_TEMPLATE", r#"{"id":$record,"row":$row}"#),
+            ],
+            vec![
+                ("FEATURES", "$.a"),
+                ("REQUEST_TEMPLATE", "v2"),
+                ("BATCH_STRATEGY", "MultiRecord"),
+            ],
+            vec![
+                ("RECORD_TEMPLATE", "[$record]"),
+                ("CONTENT_TYPE", "application/jsonlines"),
+            ],
         ] {
             read(&settings).unwrap();
         }

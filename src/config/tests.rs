@@ -157,7 +157,17 @@ fn values_are_accepted_exactly_in_the_documented_range() {
         ),
         ("BATCH_STRATEGY", &["SingleRecord", "MultiRecord"], &["multi"]),
         ("MAX_RECORDS_PER_REQUEST", &["1", "10000"], &["0", "10001"]),
-        ("FEATURES", &["$.a,$['b']"], &["$.a,", "a", "$.a[*]", "$['a','b']"]),
+        (
+            "FEATURES",
+            &["$.a,$['b']", "$.a:number?0,$.b[*]", r#"{"a":$.a?}"#],
+            &["$.a,", "a", "$.a[*].b", "$['a','b']", "$.a?x", "{}"],
+        ),
+        ("RECORD_TEMPLATE", &["[$record]"], &["[", "[$records]", "{}"]),
+        (
+            "REQUEST_TEMPLATE",
+            &["mlflow", "[$records,$n]", "$record"],
+            &["MLflow", "[$n]", "{$records}"],
+        ),
         ("INPUT_FILTER", &["$", "$.a"], &["a", "$..a"]),
         ("OUTPUT_FILTER", &["$", "$.a"], &["a", "$..a"]),
         ("JOIN_SOURCE", &["None", "Input"], &["input"]),

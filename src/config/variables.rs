@@ -81,9 +81,17 @@ pub(super) const MAX_RECORDS_PER_REQUEST: Variable =
 pub(super) const FEATURES: Variable = variable(
     "FEATURES",
     None,
-    "1–1000 JSONPaths to one value each, of up to 32 steps, separated by commas",
+    "1–1000 JSONPaths of up to 32 steps, separated by commas, each as PATH[:number][?DEFAULT] or ARRAY[*][:number]; or \
+     a JSON object of them",
 );
 pub(super) const CSV_HEADER: Variable = variable("CSV_HEADER", None, "1–1024 printable ASCII characters");
+pub(super) const RECORD_TEMPLATE: Variable = variable("RECORD_TEMPLATE", None, "JSON with $record or $row");
+pub(super) const REQUEST_TEMPLATE: Variable = variable(
+    "REQUEST_TEMPLATE",
+    None,
+    "instances, array, huggingface, mlflow, v2, or JSON with $records or $rows, and $n; with SingleRecord also with \
+     $record or $row",
+);
 pub(super) const INPUT_FILTER: Variable = variable("INPUT_FILTER", Some("$"), JSON_PATH);
 pub(super) const JOIN_SOURCE: Variable = variable("JOIN_SOURCE", Some("None"), "None, Input");
 pub(super) const OUTPUT_FILTER: Variable = variable("OUTPUT_FILTER", Some("$"), JSON_PATH);
@@ -118,7 +126,7 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
 );
 
 /// All variables, in the order of the table in `docs/settings.md`.
-pub const VARIABLES: [Variable; 52] = [
+pub const VARIABLES: [Variable; 54] = [
     ENDPOINT_NAME,
     ENDPOINT_URL,
     ENDPOINT_AUTH,
@@ -155,6 +163,8 @@ pub const VARIABLES: [Variable; 52] = [
     MAX_RECORDS_PER_REQUEST,
     FEATURES,
     CSV_HEADER,
+    RECORD_TEMPLATE,
+    REQUEST_TEMPLATE,
     INPUT_FILTER,
     JOIN_SOURCE,
     OUTPUT_FILTER,

@@ -54,6 +54,12 @@ impl JsonPath {
         self.steps.iter().all(one)
     }
 
+    /// Returns true if the path selects all elements of at most one array or object in any document.
+    pub fn is_spread(&self) -> bool {
+        let is_one = |step: &Step| matches!(step, Step::Member(_) | Step::Element(_));
+        matches!(self.steps.split_last(), Some((Step::All, parent)) if parent.iter().all(is_one))
+    }
+
     /// Returns the names of a path that consists of names.
     pub fn names(&self) -> Option<Vec<&str>> {
         let names = self.steps.iter().map(|step| match step {

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 /// The first byte of the framing of Confluent's serializers, before the 4 bytes of a schema ID.
@@ -40,9 +41,25 @@ fn appearance(record: &[u8]) -> Option<&'static str> {
     if values.next().is_some_and(|first| first.is_ok()) && values.next().is_some_and(|second| second.is_ok()) {
         return Some("it holds several JSON values; with SPLIT_TYPE=Line, each line is a record");
     }
+    if has_non_finite_number(record) {
+        return Some("it has NaN or Infinity, which are not JSON");
+    }
     let decoded = BASE64.decode(record.trim_ascii()).ok()?;
     let is_json = serde_json::from_slice::<&RawValue>(&decoded).is_ok();
     is_json.then_some("it is the base64 of JSON, so the producer encoded it twice")
+}
+
+/// Returns true if only `NaN`, `Infinity` and `-Infinity` keep the record from being JSON. Python writes them:
+/// <https://docs.python.org/3/library/json.html#infinite-and-nan-number-values>.
+fn has_non_finite_number(record: &[u8]) -> bool {
+    // Inside of strings the replacements change nothing that matters here.
+    std::str::from_utf8(record).is_ok_and(|text| {
+        let finite = text
+            .replace("NaN", "0")
+            .replace("-Infinity", "0")
+            .replace("Infinity", "0");
+        serde_json::from_str::<IgnoredAny>(&finite).is_ok()
+    })
 }
 
 #[cfg(test)]
@@ -56,6 +73,10 @@ mod tests {
             (b"{\"a\":1}\n{\"a\":2}\n", "several JSON values"),
             (b"1 2", "several JSON values"),
             (b"{\"a\":1} x", "trailing characters"),
+            (b"{\"a\":NaN}", "NaN or Infinity, which are not JSON"),
+            (b"{\"Infinity\":[-Infinity,Infinity],\"b\":\"NaN\"}", "NaN or Infinity"),
+            (b"{\"a\":\"NaN\",}", "key must be a string"),
+            (b"{\"a\":NaN,}", "expected value"),
             (b"eyJhIjoxfQ==", "base64 of JSON"),
             (b"eyJhIjoxfQ==\n", "base64 of JSON"),
             (b"YWJj", "expected value"),

@@ -104,6 +104,13 @@ fn end_of_string(text: &[u8], start: usize) -> usize {
     text.len()
 }
 
+/// Returns the JSON value that a text begins with, and the text after it. Returns `None` if there is no such value.
+pub fn leading_value(text: &str) -> Option<(&str, &str)> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let value = values.next()?.ok()?;
+    Some((value.get(), text.get(values.byte_offset()..)?))
+}
+
 /// Returns an array of these values. Returns `None` if there are none.
 pub fn array<'v>(values: impl Iterator<Item = Cow<'v, str>>) -> Option<String> {
     let mut text = String::new();

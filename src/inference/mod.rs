@@ -4,6 +4,8 @@
 //! predictions.
 
 mod body_template;
+mod features;
+mod json_template;
 mod model_input;
 mod not_json;
 mod packing;
@@ -13,6 +15,8 @@ mod request;
 mod split_response;
 
 pub use body_template::BodyTemplate;
+pub use features::{Features, FeaturesError};
+pub use json_template::{JsonTemplate, Placeholder, TemplateError};
 pub use model_input::InputSpec;
 pub use not_json::NotJson;
 pub(crate) use packing::sha256;

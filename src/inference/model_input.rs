@@ -6,10 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::features::Features;
+use super::json_template::{JsonTemplate, Placeholder};
 use crate::format::csv;
-use crate::format::json_path::{JsonPath, PathTree};
+use crate::format::json_path::JsonPath;
 use crate::format::json_record::read_record;
-use crate::format::lazy_json::{array, on_one_line};
+use crate::format::lazy_json::on_one_line;
 use crate::format::media_type::MediaType;
 use crate::outcome::{Rejection, RejectionKind};
 
@@ -21,13 +23,16 @@ pub struct InputSpec {
     /// The format of the requests, by `CONTENT_TYPE`. `None` if it is not known.
     pub request_type: Option<MediaType>,
     /// `FEATURES`: the values of a JSON record that make up the model input.
-    pub features: PathTree,
+    pub features: Arc<Features>,
     /// `INPUT_FILTER`: the part of a record that the model gets.
     pub input_filter: JsonPath,
     /// `TARGET_MODEL`, if it is a `JSONPath`: selects the name of the model in a record.
     pub target_model: Option<JsonPath>,
-    /// Whether a request may hold several model inputs, so that each must be checked to be exactly one.
-    pub is_multi_record: bool,
+    /// `RECORD_TEMPLATE`, or its default: `$row` with `FEATURES`, otherwise `$record`.
+    pub record_template: JsonTemplate,
+    /// Whether a body may hold text or other inputs around the model input, so that it must be checked to be exactly
+    /// one.
+    pub is_embedded: bool,
 }
 
 /// The representation of a record in a request, and the model that it names.
@@ -45,8 +50,8 @@ impl InputSpec {
     /// Returns a rejection if the record does not have the shape that the settings require. If a `JSONPath` finds
     /// nothing, the rejection names its setting and the path.
     pub(super) fn model_input(&self, record: &Bytes) -> Result<ModelInput, Rejection> {
-        let is_parsed = self.target_model.is_some() || !self.features.is_empty() || !self.input_filter.is_identity();
-        if !is_parsed {
+        let is_whole = self.input_filter.is_identity() && self.record_template.is(Placeholder::Record);
+        if is_whole && self.target_model.is_none() {
             let data = self.ensure_single(record.clone())?;
             let target_model = None;
             return Ok(ModelInput { data, target_model });
@@ -60,23 +65,25 @@ impl InputSpec {
             Document::Json(parse_json(record)?, record)
         };
         let target_model = self.target_model.as_ref().map(|path| record.target_model(path));
-        let data = if self.features.is_empty() {
-            record.filtered(&self.input_filter)?
-        } else {
-            record.features(&self.features, self.request_type)?
-        };
+        let data = self.record_template.fill(|placeholder| {
+            if placeholder == Placeholder::Row {
+                record.features(&self.features, self.request_type)
+            } else {
+                record.filtered(&self.input_filter)
+            }
+        })?;
         Ok(ModelInput {
             data: self.ensure_single(data)?,
             target_model: target_model.transpose()?,
         })
     }
 
-    /// Checks an input of a request for several records, so that it cannot change the number of inputs in the body. A
+    /// Checks an input that is embedded in a body, so that it cannot change the number of inputs in the body. A
     /// CSV input must be one row, a JSON Lines input one line that is not empty, and any other input one JSON value.
     /// Removes the line break at the end of a CSV row, and writes a JSON Lines value on one line.
     fn ensure_single(&self, input: Bytes) -> Result<Bytes, Rejection> {
         match self.request_type {
-            _ if !self.is_multi_record => {}
+            _ if !self.is_embedded => {}
             Some(MediaType::Csv) => {
                 let row = input.slice_ref(csv::trim_line_break(&input));
                 let is_single = csv::is_single_row(&row);
@@ -119,23 +126,12 @@ impl Document<'_> {
             .ok_or_else(|| finds_nothing("INPUT_FILTER", path))
     }
 
-    fn features(&self, paths: &PathTree, request_type: Option<MediaType>) -> Result<Bytes, Rejection> {
-        let Self::Json(record, _) = self else {
-            return Err(wrong_shape("FEATURES requires a JSON record"));
-        };
-        let values = paths.select(record).map(|(path, value)| {
-            let value = value.ok_or_else(|| finds_nothing("FEATURES", path))?;
-            Ok((path, value))
-        });
-        if request_type == Some(MediaType::Csv) {
-            let columns = values.map(|value| value.and_then(|(path, value)| column(path, value)));
-            let columns = columns.collect::<Result<Vec<_>, _>>()?;
-            return Ok(csv::write(columns).into());
+    fn features(&self, features: &Features, request_type: Option<MediaType>) -> Result<Bytes, Rejection> {
+        match self {
+            Self::Csv(..) => Err(wrong_shape("FEATURES requires a JSON record")),
+            Self::Json(record, _) if request_type == Some(MediaType::Csv) => features.csv_row(record),
+            Self::Json(record, _) => features.json_row(record),
         }
-        let values = values.map(|value| value.map(|(_, value)| Cow::Borrowed(value)));
-        let values = values.collect::<Result<Vec<_>, _>>()?;
-        let array = array(values.into_iter()).expect("FEATURES has at least one JSONPath");
-        Ok(array.into())
     }
 
     fn target_model(&self, path: &JsonPath) -> Result<Arc<str>, Rejection> {
@@ -157,26 +153,11 @@ impl Document<'_> {
     }
 }
 
-/// Returns a value as a CSV column. Models read columns as numbers, so true and false become 1 and 0, and null is
-/// empty.
-fn column(path: &JsonPath, value: &str) -> Result<String, Rejection> {
-    match value {
-        "null" => Ok(String::new()),
-        "true" => Ok("1".to_owned()),
-        "false" => Ok("0".to_owned()),
-        text if text.starts_with(['{', '[']) => Err(wrong_shape(format!(
-            "FEATURES {path} finds an object or an array, which cannot be a CSV column"
-        ))),
-        text if text.starts_with('"') => Ok(serde_json::from_str(text).unwrap_or_else(|_| text.to_owned())),
-        number => Ok(number.to_owned()),
-    }
-}
-
-fn finds_nothing(setting: &str, path: &JsonPath) -> Rejection {
+pub(super) fn finds_nothing(setting: &str, path: &JsonPath) -> Rejection {
     wrong_shape(format!("{setting} {path} finds nothing in the record"))
 }
 
-fn wrong_shape(message: impl Into<String>) -> Rejection {
+pub(super) fn wrong_shape(message: impl Into<String>) -> Rejection {
     Rejection {
         kind: RejectionKind::WrongShape,
         message: message.into(),
@@ -194,10 +175,11 @@ mod tests {
         InputSpec {
             record_type,
             request_type,
-            features: PathTree::default(),
+            features: Arc::default(),
             input_filter: JsonPath::parse("$").unwrap(),
             target_model: None,
-            is_multi_record: false,
+            record_template: JsonTemplate::of(Placeholder::Record),
+            is_embedded: false,
         }
     }
 
@@ -213,8 +195,9 @@ mod tests {
     #[test]
     fn features_become_a_csv_row_or_a_json_array() {
         const RECORD: &str = r#"{"amount":2731.360,"hour":5,"name":"a, \"b\"","abroad":true,"none":null,"list":[1]}"#;
-        let features = |paths, request_type| InputSpec {
-            features: PathTree::parse(paths).unwrap(),
+        let features = |paths: &str, request_type| InputSpec {
+            features: Arc::new(paths.parse().unwrap()),
+            record_template: JsonTemplate::of(Placeholder::Row),
             ..input_spec(JSON, request_type)
         };
         let all = "$.amount,$.hour,$.name,$.abroad,$.none,$.list[0]";
@@ -243,6 +226,34 @@ mod tests {
             ),
         ] {
             assert_eq!(input(&features(paths, CSV), record).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_record_template_stands_around_the_record_or_its_features() {
+        let templated = |template, request_type| InputSpec {
+            features: Arc::new("$.a,$.b?".parse().unwrap()),
+            input_filter: JsonPath::parse("$['id']").unwrap(),
+            record_template: JsonTemplate::of_record(template).unwrap(),
+            is_embedded: true,
+            ..input_spec(JSON, request_type)
+        };
+        let both = templated("{\"id\":$record,\n\"$row\":$row}", JSON);
+        assert_eq!(
+            input(&both, r#"{"id":"x","a":1.0}"#).unwrap(),
+            "{\"id\":\"x\",\n\"$row\":[1.0,null]}"
+        );
+        let lines = templated("{\"features\":\n$row}", Some(MediaType::JsonLines));
+        assert_eq!(input(&lines, r#"{"a":1}"#).unwrap(), "{\"features\": [1,null]}");
+        for (record, expected) in [
+            ("{\"a\":1}", "INPUT_FILTER $['id'] finds nothing in the record"),
+            ("{\"id\":1}", "FEATURES $.a finds nothing in the record"),
+            (
+                "{\"id\":NaN}",
+                "the record is not JSON: it has NaN or Infinity, which are not JSON",
+            ),
+        ] {
+            assert_eq!(input(&both, record).unwrap_err(), expected);
         }
     }
 
@@ -296,7 +307,7 @@ mod tests {
     #[test]
     fn an_input_of_a_multi_record_request_is_exactly_one_row_or_is_rejected() {
         let multi_record = |media_type| InputSpec {
-            is_multi_record: true,
+            is_embedded: true,
             ..input_spec(media_type, media_type)
         };
         let lines = multi_record(Some(MediaType::JsonLines));

@@ -24,7 +24,7 @@ const INFERENCE_ID_CHARS_MAX: usize = 64;
 pub struct RequestSpec {
     /// The rules by which a record becomes a model input.
     pub input: InputSpec,
-    /// The fixed parts of the body.
+    /// The form of the body.
     pub body_template: Arc<BodyTemplate>,
     /// The maximum number of records in one request, 1–10,000. It is 1 with `SingleRecord`.
     pub max_records: usize,
@@ -129,23 +129,27 @@ impl RequestSpec {
         max_records: usize,
         requests: &mut Vec<InferenceRequest>,
     ) {
-        let part_bytes = |part: &Part| part.input.len() + self.body_template.separator_bytes();
-        let bytes_max = (self.max_payload_bytes - self.body_template.fixed_bytes()).max(1);
-        let mut bytes_left: usize = parts.iter().map(part_bytes).sum();
+        let input_bytes = |part: &Part| part.input.len();
+        let fixed_bytes = self.body_template.body_bytes(0, 0);
+        let bytes_max = self.max_payload_bytes.saturating_sub(fixed_bytes).max(1);
+        let mut input_bytes_left: usize = parts.iter().map(input_bytes).sum();
         let mut left = parts.into_iter().peekable();
         while let Some(first) = left.next() {
             let records_left = left.len() + 1;
+            // One more record than there is counts a separator for each record.
+            let bytes_left = self.body_template.body_bytes(records_left + 1, input_bytes_left) - fixed_bytes;
             let requests_left = records_left.div_ceil(max_records).max(bytes_left.div_ceil(bytes_max));
             let share = records_left.div_ceil(requests_left);
-            let mut bytes = self.body_template.fixed_bytes() + first.input.len();
+            let (mut count, mut bytes) = (1, input_bytes(&first));
             let mut fits = |part: &Part| {
-                bytes += self.body_template.separator_bytes() + part.input.len();
-                bytes <= self.max_payload_bytes
+                count += 1;
+                bytes += input_bytes(part);
+                self.body_template.body_bytes(count, bytes) <= self.max_payload_bytes
             };
             let others = iter::from_fn(|| left.next_if(&mut fits)).take(share - 1);
             let mut parts = vec![first];
             parts.extend(others);
-            bytes_left -= parts.iter().map(part_bytes).sum::<usize>();
+            input_bytes_left -= parts.iter().map(input_bytes).sum::<usize>();
             requests.push(InferenceRequest {
                 parts,
                 body_template: Arc::clone(&self.body_template),
@@ -172,7 +176,7 @@ impl RequestSpec {
     }
 
     fn check_size(&self, input_bytes: usize) -> Result<(), Rejection> {
-        let size = self.body_template.fixed_bytes() + input_bytes;
+        let size = self.body_template.body_bytes(1, input_bytes);
         let max_payload_bytes = self.max_payload_bytes;
         if size <= max_payload_bytes {
             return Ok(());
@@ -205,9 +209,10 @@ pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
 mod tests {
     use std::time::Duration;
 
+    use super::super::{JsonTemplate, Placeholder};
     use super::*;
     use crate::event::on_a_paused_clock;
-    use crate::format::json_path::{JsonPath, PathTree};
+    use crate::format::json_path::JsonPath;
     use crate::format::media_type::MediaType;
 
     const SEQUENCE: &str = "49590338271490256608559692538361571095921575989136588898";
@@ -228,12 +233,16 @@ mod tests {
             input: InputSpec {
                 record_type: media_type,
                 request_type: media_type,
-                features: PathTree::default(),
+                features: Arc::default(),
                 input_filter: JsonPath::parse("$").unwrap(),
                 target_model: None,
-                is_multi_record: media_type.is_some(),
+                record_template: JsonTemplate::of(Placeholder::Record),
+                is_embedded: media_type.is_some(),
             },
-            body_template: Arc::new(media_type.map_or(BodyTemplate::NONE, |it| BodyTemplate::multi_record(it, None))),
+            body_template: Arc::new(match media_type {
+                Some(media_type) => BodyTemplate::multi_record(media_type, None),
+                None => BodyTemplate::single_record(None),
+            }),
             max_records,
             max_payload_bytes,
         }
@@ -321,6 +330,29 @@ mod tests {
             ..request_spec(Some(MediaType::Csv), 3, 6)
         };
         assert_eq!(bodies(&requests(&numbers, &header)), ["n\n1\n22", "n\n3\n44", "n\n5"]);
+    }
+
+    #[test]
+    fn bodies_in_a_template_keep_to_the_byte_limit() {
+        let template = JsonTemplate::of_request(r#"{"n":$n,"x":$records}"#, None).unwrap();
+        let within = |max_bytes| {
+            let spec = RequestSpec {
+                body_template: Arc::new(BodyTemplate::json(&template, true)),
+                ..request_spec(Some(MediaType::Json), 100, max_bytes)
+            };
+            bodies(&requests(&["11"; 10], &spec))
+        };
+        let all = format!("{{\"n\":10,\"x\":[{}]}}", ["11"; 10].join(","));
+        assert_eq!(within(all.len() + 2), [all]);
+        for max_bytes in 17..50 {
+            let bodies = within(max_bytes);
+            assert!(
+                bodies.iter().all(|body| body.len() <= max_bytes),
+                "{max_bytes} {bodies:?}"
+            );
+            let records = bodies.iter().map(|body| body.matches("11").count());
+            assert_eq!(records.sum::<usize>(), 10, "{max_bytes}");
+        }
     }
 
     /// A specification by which the first column names the model.

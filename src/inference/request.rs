@@ -38,7 +38,7 @@ impl InferenceRequest {
         let (id, input) = (id.into(), input.into());
         Self {
             parts: vec![Part { index, id, input }],
-            body_template: Arc::new(BodyTemplate::NONE),
+            body_template: Arc::new(BodyTemplate::single_record(None)),
             target_model: None,
             several_bytes_max: 0,
         }
@@ -54,7 +54,7 @@ impl InferenceRequest {
     /// Returns the body for the model. It is built for each attempt, so that only the bodies of calls in flight take
     /// memory.
     pub fn body(&self) -> Bytes {
-        self.body_template.render(self.parts.iter().map(|part| &part.input))
+        self.body_template.render(&self.parts.iter().map(|part| &part.input))
     }
 
     /// Returns the call of this request.
@@ -120,8 +120,7 @@ impl InferenceRequest {
     /// request twice, because some containers fail on a single row. Only its first prediction counts.
     #[must_use]
     pub fn for_attempt(self: &Arc<Self>, is_judged: bool) -> Arc<Self> {
-        let input = self.first().input.len() + self.body_template.separator_bytes();
-        let twice = self.body_template.fixed_bytes() + 2 * input;
+        let twice = self.body_template.body_bytes(2, 2 * self.first().input.len());
         if !is_judged || !self.has_one_record() || twice > self.several_bytes_max {
             return Arc::clone(self);
         }

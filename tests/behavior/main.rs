@@ -39,6 +39,7 @@ mod properties;
 mod records;
 mod redelivery;
 mod refusals;
+mod requests;
 mod retry;
 mod retry_after;
 mod retry_budget;

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use instream::event::{Batch, Pace, UserRecord};
-use instream::format::json_path::{JsonPath, PathTree};
+use instream::format::json_path::JsonPath;
 use instream::format::media_type::MediaType;
-use instream::inference::{BodyTemplate, InferenceRequest, InputSpec, RequestSpec, Requests, build};
+use instream::inference::{
+    BodyTemplate, InferenceRequest, InputSpec, JsonTemplate, Placeholder, RequestSpec, Requests, build,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -37,10 +39,11 @@ fn packed(rows: &[String], max_records: usize, max_payload_bytes: usize) -> Requ
         input: InputSpec {
             record_type: Some(MediaType::Csv),
             request_type: Some(MediaType::Csv),
-            features: PathTree::default(),
+            features: Arc::default(),
             input_filter: JsonPath::parse("$").unwrap(),
             target_model: JsonPath::parse("$[0]"),
-            is_multi_record: true,
+            record_template: JsonTemplate::of(Placeholder::Record),
+            is_embedded: true,
         },
         body_template: Arc::new(BodyTemplate::multi_record(MediaType::Csv, None)),
         max_records,

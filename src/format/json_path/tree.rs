@@ -5,10 +5,7 @@ use serde_json::value::RawValue;
 use super::{JsonPath, Step, pick};
 use crate::format::lazy_json::{elements, members, text};
 
-/// The maximum number of paths. With the maximum number of steps of a path, it bounds the time for a record.
-const PATHS_MAX: usize = 1000;
-
-/// A list of singular `JSONPath`s.
+/// A list of `JSONPath`s, each to one value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PathTree {
     paths: Vec<JsonPath>,
@@ -27,22 +24,19 @@ struct Node {
 }
 
 impl PathTree {
-    /// Parses a comma-separated list of 1–1,000 singular paths. Returns `None` if `text` is not such a list.
-    pub fn parse(text: &str) -> Option<Self> {
-        let paths = JsonPath::parse_list(text)?;
-        if paths.len() > PATHS_MAX || !paths.iter().all(JsonPath::is_singular) {
-            return None;
-        }
+    /// Creates a tree of these paths. Each must be [singular](JsonPath::is_singular) or a
+    /// [spread](JsonPath::is_spread). The value of a spread is the array or object itself.
+    pub fn new(paths: Vec<JsonPath>) -> Self {
         let mut root = Node::default();
         for (index, path) in paths.iter().enumerate() {
             root.insert(&path.steps, index);
         }
-        Some(Self { paths, root })
+        Self { paths, root }
     }
 
-    /// Returns true if the list has no path.
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
+    /// Returns the paths, in the order of the list.
+    pub fn paths(&self) -> impl Iterator<Item = &JsonPath> {
+        self.paths.iter()
     }
 
     /// Returns each path with its value in the document, in the order of the list. The value is `None` if the path
@@ -60,11 +54,11 @@ impl PathTree {
 impl Node {
     fn insert(&mut self, steps: &[Step], path: usize) {
         match steps.split_first() {
-            None => self.ends.push(path),
+            None | Some((Step::All, [])) => self.ends.push(path),
             Some((Step::Member(name), rest)) => child(&mut self.members, name.clone()).insert(rest, path),
             Some((Step::Element(number), rest)) => child(&mut self.elements, *number).insert(rest, path),
             Some((Step::Members(_) | Step::Elements(_) | Step::Slice(..) | Step::All, _)) => {
-                unreachable!("the path is singular")
+                unreachable!("the path selects one value")
             }
         }
     }
@@ -119,6 +113,10 @@ mod tests {
 
     use super::*;
 
+    fn tree<'t>(paths: impl IntoIterator<Item = &'t str>) -> PathTree {
+        PathTree::new(paths.into_iter().map(|path| JsonPath::parse(path).unwrap()).collect())
+    }
+
     fn selected<'j>(tree: &PathTree, document: &'j str) -> Vec<Option<&'j str>> {
         let raw: &RawValue = serde_json::from_str(document).unwrap();
         let found = tree.select(raw);
@@ -127,7 +125,7 @@ mod tests {
 
     #[test]
     fn paths_may_share_steps_and_end_anywhere() {
-        let tree = PathTree::parse("$.a.x,$.b[1],$.a,$['a']['y'],$.b[-1],$.b[9],$.a.x.z,$,$.a.x").unwrap();
+        let tree = tree("$.a.x,$.b[1],$.a,$['a']['y'],$.b[-1],$.b[9],$.a.x.z,$,$.a.x,$.b[*]".split(','));
         let document = r#"{"a":1,"b":[1.50,{}],"a":{"y":2.0,"x":"\u0041"}}"#;
         let expected = [
             Some(r#""\u0041""#),
@@ -139,18 +137,10 @@ mod tests {
             None,
             Some(document),
             Some(r#""\u0041""#),
+            Some("[1.50,{}]"),
         ];
         assert_eq!(selected(&tree, document), expected);
         assert_eq!(selected(&tree, "[1]")[..7], [None; 7]);
-    }
-
-    #[test]
-    fn a_list_has_up_to_1000_singular_paths() {
-        let list = |count: usize| vec!["$.a"; count].join(",");
-        assert!(PathTree::parse(&list(1000)).is_some());
-        for list in [&*list(1001), "", "$.a,$.b[*]", "$.a,$[0,1]", "$['a','b']", "$[1:]"] {
-            assert_eq!(PathTree::parse(list), None);
-        }
     }
 
     /// A document in which objects have members with equal names, and paths into it.
@@ -173,7 +163,7 @@ mod tests {
             document in documents(),
             paths in prop::collection::vec("\\$(\\.[abc]|\\[-?[0-3]\\]){0,4}", 1..20),
         ) {
-            let tree = PathTree::parse(&paths.join(",")).unwrap();
+            let tree = tree(paths.iter().map(String::as_str));
             let raw: &RawValue = serde_json::from_str(&document).unwrap();
             for (path, found) in tree.select(raw) {
                 let alone = path.select(raw);
