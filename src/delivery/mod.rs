@@ -1,5 +1,6 @@
 //! Outcomes enter as they are settled. Predictions leave for OUTPUT, some of them for ALERT as well, and rejected
-//! records for `DEAD_LETTER`, while later calls are in flight. Never makes an inference call and never starts a delivery after the schedule's delivery end.
+//! records for `DEAD_LETTER`, while later calls are in flight. Never makes an inference call and never starts a
+//! delivery after the schedule's delivery end.
 //!
 //! In `ordered` mode, only the finished prefix of whole Kinesis records is delivered, so that no record before the
 //! checkpoint is repeated. A record after the checkpoint is delivered only if a destination accepts a part of the lines

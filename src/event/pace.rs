@@ -15,7 +15,7 @@ const BYTES_PER_RECORD: usize = 1024;
 /// The time of a stage that works on one record after the other, without waiting.
 ///
 /// A stage may use half of the time that is left for calls when it starts, and handles the first record in any case, or
-/// the first [`BYTES_PER_CHECK`]. The other records fail and are redelivered. So each delivery has time to call the
+/// the first 64 KiB. The other records fail and are redelivered. So each delivery has time to call the
 /// model for the records that it has prepared, and a batch that takes longer to prepare than an invocation lasts gets
 /// through in several deliveries.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Event patterns in the syntax of Amazon `EventBridge`:
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html>.
 //!
-//! A pattern names fields of a JSON object. A field matches if one of its values meets one of the conditions. All fields
-//! of a pattern must match, and one alternative of each `$or`. If a field holds an array, one element must match. If it
-//! holds an array of objects, one object must match all that the pattern says about it.
+//! A pattern names fields of a JSON object. A field matches if one of its values meets one of the conditions. All
+//! fields of a pattern must match, and one alternative of each `$or`. If a field holds an array, one element must
+//! match. If it holds an array of objects, one object must match all that the pattern says about it.
 
 use super::lazy_json::{elements, members, text};
 

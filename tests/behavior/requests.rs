@@ -11,7 +11,12 @@ use crate::support::{Behavior, Scenario, entry};
 /// calls, and the reasons in `DEAD_LETTER`.
 async fn run(settings: &[(&'static str, &str)], data: &[&str], answer: &'static str) -> (Vec<String>, Vec<String>) {
     let with = |scenario: Scenario, (name, value): &(&'static str, &str)| scenario.with(name, value);
-    let running = settings.iter().fold(Scenario::of(0), with).start();
+    let mut scenario = settings.iter().fold(Scenario::of(0), with);
+    if settings.contains(&MULTI_RECORD) {
+        // A list that a setting names needs no confirmation.
+        scenario = scenario.with("PREDICTIONS", "$");
+    }
+    let running = scenario.start();
     running.seen.lock().unwrap().outage = Some(Behavior::PredictText(answer));
     let records = data.iter().enumerate().map(|(number, data)| {
         let mut record = entry(&number.to_string());
