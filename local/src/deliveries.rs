@@ -79,6 +79,8 @@ pub struct DeliveryCounts {
     pub rejected: u64,
     /// The number of predictions and dead letters after the first of each record.
     pub repeated: u64,
+    /// The number of records that the function skipped, by its log.
+    pub skipped: u64,
     /// The highest scores in descending order, if the predictions have scores.
     pub highest: Vec<HighScore>,
     /// The reasons of the dead letters.
@@ -212,6 +214,7 @@ impl Deliveries {
                 if let Some(why) = why_unfinished(text) {
                     self.counts.failures.add(&why);
                 }
+                self.counts.skipped += skipped(text).unwrap_or_default();
                 writeln!(self.log, "{text}")
             }
         }
@@ -287,6 +290,17 @@ pub(crate) fn why_unfinished(line: &str) -> Option<String> {
     line.get("why")?.as_str().map(str::to_owned)
 }
 
+/// Returns the member `skipped` of a log line, as text or as JSON: the number of records that a batch skipped.
+fn skipped(line: &str) -> Option<u64> {
+    if let Some((_, rest)) = line.split_once(" skipped=") {
+        return rest.split(' ').next()?.parse().ok();
+    }
+    let line: Value = line
+        .contains("\"skipped\"")
+        .then(|| serde_json::from_str(line).ok())??;
+    line.get("skipped")?.as_u64()
+}
+
 /// A number in a prediction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Score {
@@ -352,10 +366,17 @@ mod tests {
         for line in lines {
             deliveries.add(&Line::Output(line.to_owned())).unwrap();
         }
-        deliveries.add(&Line::Log("a log line".to_owned())).unwrap();
+        for line in [
+            "a log line",
+            "INFO batch finished records=5 rejected=0 skipped=2 delivered=0",
+            r#"{"level":"INFO","message":"batch finished","skipped":3,"delivered":0}"#,
+            "INFO batch finished skipped=x",
+        ] {
+            deliveries.add(&Line::Log(line.to_owned())).unwrap();
+        }
         let (files, counts) = deliveries.finish().unwrap();
         assert_eq!((counts.predicted, counts.rejected, counts.repeated), (3, 1, 1));
-        assert_eq!(counts.highest.len(), 1);
+        assert_eq!((counts.skipped, counts.highest.len()), (5, 1));
         let discarded = [("a", 3), ("b", 1), ("d", 4)].map(|(id, user_records)| (id.to_owned(), user_records));
         assert_eq!(
             counts.count_undelivered(&discarded),
@@ -365,7 +386,7 @@ mod tests {
         let count = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
         assert_eq!(
             (count(&files.predictions), count(&files.dead_letters), count(&files.log)),
-            (4, 1, 2)
+            (4, 1, 5)
         );
         fs::remove_dir_all(folder).unwrap();
     }

@@ -34,6 +34,8 @@ pub struct Summary {
     pub discarded: usize,
     /// The number of predictions and dead letters after the first of each record.
     pub repeated: u64,
+    /// The number of records that the function skipped: they are empty or do not match `RECORD_PATTERN`.
+    pub skipped: u64,
     /// The number of invocations.
     pub batches: usize,
     /// The error of the last invocation that failed as a whole.
@@ -79,13 +81,13 @@ impl Summary {
         !self.interrupted && self.discarded == 0 && self.unaccounted() == 0 && self.nothing_predicted.is_none()
     }
 
-    /// Returns the number of records that the function reported as finished but neither predicted nor rejected.
+    /// Returns the number of records that the function reported as finished, but did not predict, reject or skip.
     fn unaccounted(&self) -> u64 {
         let (Some(predicted), Some(rejected)) = (self.predicted, self.rejected) else {
             return 0;
         };
         let excused = if self.interrupted { self.records } else { self.discarded };
-        (self.records as u64).saturating_sub(predicted + rejected + excused as u64)
+        (self.records as u64).saturating_sub(predicted + rejected + self.skipped + excused as u64)
     }
 }
 
@@ -155,13 +157,16 @@ impl Summary {
         row(f, "records", self.records)?;
         row(f, "predicted", count(self.predicted, "OUTPUT"))?;
         row(f, "rejected", count(self.rejected, "DEAD_LETTER"))?;
+        if self.skipped > 0 {
+            row(f, "skipped", self.skipped)?;
+        }
         row(f, "redelivered", self.redelivered)?;
         let unaccounted = self.unaccounted();
         if unaccounted > 0 {
             row(
                 f,
                 "unaccounted",
-                format_args!("{unaccounted}, neither predicted nor rejected"),
+                format_args!("{unaccounted}, not predicted, rejected or skipped"),
             )?;
         }
         if self.repeated > 0 {

@@ -18,7 +18,7 @@ pub struct InvocationStats {
     pub user_records: usize,
     /// The delivered predictions and dead letters.
     pub delivered: DeliveredRecords,
-    /// The number of user records that are empty or do not match `RECORD_PATTERN`.
+    /// The number of user records that are empty or do not match `RECORD_PATTERN`, and will not be redelivered.
     pub skipped: usize,
     /// The number of user records that will be redelivered, by cause.
     pub failed: HashMap<Cause, usize>,
@@ -61,7 +61,7 @@ pub enum Cause {
     DeadLetterRefused,
     BatchTooLarge,
     AfterFailure,
-    /// The record was predicted or rejected, but a record before it has failed.
+    /// The record was predicted, rejected or skipped, but a record before it has failed.
     Waiting,
     /// The record was predicted or rejected, but its destination has not accepted the result or is not set.
     Undelivered,
@@ -101,9 +101,15 @@ impl InvocationStats {
                 *failed.entry(cause).or_default() += 1;
             }
         }
+        let finished = progress.finished_prefix();
         let is_skipped = |user_record: &&UserRecord| matches!(user_record.data, Err(Outcome::Skipped));
+        let skipped = batch.user_records.iter().filter(is_skipped);
+        let (skipped, waiting) = skipped.partition::<Vec<_>, _>(|user_record| user_record.record_index < finished);
+        if !waiting.is_empty() {
+            *failed.entry(Cause::Waiting).or_default() += waiting.len();
+        }
         Self {
-            skipped: batch.user_records.iter().filter(is_skipped).count(),
+            skipped: skipped.len(),
             kinesis_records: batch.records.len(),
             user_records: batch.user_records.len(),
             delivered: progress.delivered().clone(),

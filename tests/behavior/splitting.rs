@@ -116,7 +116,12 @@ async fn a_line_that_was_answered_is_not_called_again_beside_a_skipped_one() {
 {"a":1,"n":2}"#;
     let response = running.invoke_event(&event(&[lines])).await.unwrap();
     assert_eq!(response["batchItemFailures"][0]["itemIdentifier"], "0");
+    assert!(
+        !running.metrics().contains_key("Skipped"),
+        "it is counted when it is finished"
+    );
     finish(&running, &[lines]).await;
+    assert_eq!(running.metrics()["Skipped"].sum().to_string(), "1");
     assert_eq!(positions(&running.lines().0), ["0-0", "0-2", "0-3"]);
     let seen = running.seen.lock().unwrap();
     let calls = seen.calls.iter().filter(|body| !body.contains(r#""n":2"#)).count();

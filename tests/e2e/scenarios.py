@@ -356,6 +356,8 @@ def mlflow():
             "FEATURES": "$.amount,$.hour,$.abroad",
             # Without a header, the server reads the first record as the column names.
             "CSV_HEADER": "amount,hour,abroad",
+            # Without it, the list is trusted only after two requests with different numbers of records.
+            "PREDICTIONS": "$.predictions",
         },
     }
     # The probabilities of both classes. The last digit may depend on the number of records in a request.
@@ -367,7 +369,9 @@ def mlflow():
         settings = {"BATCH_STRATEGY": "MultiRecord", "CALL_TIMEOUT_MS": "10000", **settings}
         summary = cargo_local(settings, ["--model-server", url, "--input", path])
         assert summary["records"] == summary["predicted"] == len(lines) and summary["rejected"] == 0, summary
-        assert summary["calls"] == math.ceil(len(lines) / 100), summary
+        requests = math.ceil(len(lines) / 100)
+        confirmations = summary["calls"] - requests
+        assert 0 <= confirmations <= (0 if "PREDICTIONS" in settings else 2 * requests), summary
         # The next run overwrites the file.
         envelopes = map(json.loads, Path(summary["files"]["predictions"]).read_text().splitlines())
         outputs[name] = {envelope["partitionKey"]: envelope["output"] for envelope in envelopes}

@@ -10,6 +10,7 @@ fn summary(gateway: Option<gateway::Counts>) -> Summary {
         redelivered: 0,
         discarded: 0,
         repeated: 0,
+        skipped: 0,
         batches: 1,
         last_failure: None,
         processes: None,
