@@ -29,7 +29,7 @@ async fn the_configuration_is_wrong() {
         "CALL_TIMEOUT_MS=\"0\"",
         "RETRY_CAP_MS=\"1\"",
         "1–1000",
-        "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX or none:",
+        "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX, eventbridge:BUS or none:",
     ] {
         assert!(log.contains(expected), "{log}");
     }
