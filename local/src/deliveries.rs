@@ -13,9 +13,14 @@ use serde_json::value::RawValue;
 use crate::function::Line;
 use crate::private_file;
 
+mod log_line;
 mod reasons;
+mod score;
 
+use log_line::skipped;
+pub(crate) use log_line::why_unfinished;
 pub use reasons::Reasons;
+use score::{Score, score_of};
 
 /// The number of highest scores that are kept.
 const HIGH_SCORES_MAX: usize = 5;
@@ -281,70 +286,6 @@ pub(crate) fn rejection(reason: &Value) -> String {
     }
 }
 
-/// Returns the member `why` of a log line, as text or as JSON. It tells why a batch is left unfinished.
-pub(crate) fn why_unfinished(line: &str) -> Option<String> {
-    if let Some((_, why)) = line.split_once(" why=\"") {
-        return Some(why.strip_suffix('"').unwrap_or(why).replace("\\\"", "\""));
-    }
-    let line: Value = line.contains("\"why\"").then(|| serde_json::from_str(line).ok())??;
-    line.get("why")?.as_str().map(str::to_owned)
-}
-
-/// Returns the member `skipped` of a log line, as text or as JSON: the number of records that a batch skipped.
-fn skipped(line: &str) -> Option<u64> {
-    if let Some((_, rest)) = line.split_once(" skipped=") {
-        return rest.split(' ').next()?.parse().ok();
-    }
-    let line: Value = line
-        .contains("\"skipped\"")
-        .then(|| serde_json::from_str(line).ok())??;
-    line.get("skipped")?.as_u64()
-}
-
-/// A number in a prediction.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Score {
-    /// The model calls it a score.
-    Named(f64),
-    /// It may be a score, or something else, such as a price.
-    Bare(f64),
-}
-
-fn score_of(output: &RawValue) -> Option<Score> {
-    // An output with a number that fits no type has no score.
-    serde_json::from_str(output.get())
-        .ok()
-        .and_then(|output| score(&output))
-}
-
-/// Returns the score of a prediction: the number itself, or the value of `score`, `probability` or `predictions`. A
-/// list has a score only if it has one element: several are the scores of several classes. The score beside a `label`
-/// is the model's confidence in any label.
-fn score(output: &Value) -> Option<Score> {
-    match output {
-        Value::Number(number) => number.as_f64().map(Score::Bare),
-        Value::String(text) => {
-            let number = text.trim().parse().ok();
-            number.filter(|number: &f64| number.is_finite()).map(Score::Bare)
-        }
-        Value::Array(list) => match list.as_slice() {
-            [only] => score(only),
-            _ => None,
-        },
-        Value::Object(members) if members.contains_key("label") => None,
-        Value::Object(members) => {
-            let named = ["score", "probability"]
-                .iter()
-                .find_map(|name| score(members.get(*name)?));
-            match named {
-                Some(Score::Named(score) | Score::Bare(score)) => Some(Score::Named(score)),
-                None => score(members.get("predictions")?),
-            }
-        }
-        Value::Null | Value::Bool(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -389,28 +330,6 @@ mod tests {
             (4, 1, 5)
         );
         fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_score_is_found_in_the_output_formats_of_common_models() {
-        let (named, bare) = (Some(Score::Named(0.5)), Some(Score::Bare(0.5)));
-        for (output, expected) in [
-            (json!(0.5), bare),
-            (json!("0.5\n"), bare),
-            (json!([0.5]), bare),
-            (json!([0.5, 0.1]), None),
-            (json!({"version": 3, "score": 0.5}), named),
-            (json!({"score": [0.5]}), named),
-            (json!({"predictions": [{"score": 0.5}]}), named),
-            (json!({"predictions": [0.5]}), bare),
-            (json!([{"label": "NEGATIVE", "score": 0.5}]), None),
-            (json!({"label": "fraud"}), None),
-            (json!("fraud"), None),
-            (json!("NaN"), None),
-            (json!(null), None),
-        ] {
-            assert_eq!(score(&output), expected, "{output}");
-        }
     }
 
     /// Returns the files and the counts of a run that writes these lines to standard output.

@@ -21,8 +21,9 @@ use super::capacity::Permit;
 use super::{Dispatcher, Work, call_span};
 use crate::endpoint::Endpoint;
 use crate::inference::InferenceRequest;
-use crate::outcome::{Failure, Fault, Outcome, catch_panic_async};
+use crate::outcome::{Failure, Fault, catch_panic_async};
 
+mod ending;
 mod judgement;
 mod pending;
 mod room;
@@ -252,47 +253,6 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
             let Reverse((_, index)) = self.waiting.pop().expect("the heap has an entry");
             self.ready.push(Reverse(index));
         }
-    }
-
-    /// Starts no further attempt. Calls in flight can still finish.
-    pub(super) fn stop_starting(&mut self) {
-        self.is_out_of_time = true;
-        self.waiting.clear();
-    }
-
-    /// Starts no further attempt, cancels the calls in flight and waits until they are gone. The result of a call that
-    /// has just finished still counts.
-    pub(super) async fn cancel_all(&mut self) {
-        self.stop_starting();
-        self.calls.abort_all();
-        while let Some(finished) = self.calls.join_next().await {
-            self.on_joined(finished);
-        }
-    }
-
-    /// Settles all records that still have no outcome, and returns the statistics of the calls. Records that may have
-    /// caused a fault fail with it. Other records fail because a record before them failed, or because the time is
-    /// over.
-    pub(super) fn into_stats(mut self) -> Arc<CallStats> {
-        for witness in self.blame.witnesses() {
-            self.fail_without_evidence(&witness);
-        }
-        let pending = self.requests.iter();
-        let called: Vec<_> = pending
-            .filter_map(|(index, pending)| Some((*index, pending.latest_failure.clone()?)))
-            .collect();
-        for (index, failure) in called {
-            self.settle_request(index, Outcome::Failed(*failure));
-        }
-        for record in self.requests.values().flat_map(|pending| pending.request.records()) {
-            let failure = if record >= self.stop_index {
-                Failure::AfterFailure
-            } else {
-                Failure::OutOfTime
-            };
-            self.settle_record(record, Outcome::Failed(failure));
-        }
-        self.stats
     }
 }
 

@@ -25,6 +25,7 @@ pub mod eventbridge;
 pub mod firehose;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
+mod output_line;
 #[cfg(feature = "s3")]
 pub mod s3;
 mod setting;
@@ -32,16 +33,9 @@ mod setting;
 pub mod sqs;
 pub mod stdout;
 
+pub use output_line::{DeliveryError, DeliveryResult, LineKind, OutputLine};
 pub use setting::DestinationSetting;
 
-#[cfg(any(
-    feature = "eventbridge",
-    feature = "firehose",
-    feature = "kinesis",
-    feature = "s3",
-    feature = "sqs"
-))]
-use batch_put::{deliver, full_request_lines};
 #[cfg(feature = "eventbridge")]
 use eventbridge::EventBridge;
 #[cfg(feature = "firehose")]
@@ -86,72 +80,6 @@ pub enum Destination {
     S3(S3),
     /// Discards the lines, for a function that needs only the calls or the endpoint's data capture.
     None,
-}
-
-/// The kind of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineKind {
-    /// A prediction, for OUTPUT.
-    Prediction,
-    /// A rejected record with the reason, for `DEAD_LETTER`.
-    DeadLetter,
-    /// A prediction that matches `ALERT_PATTERN`, for ALERT.
-    Alert,
-}
-
-impl LineKind {
-    /// Returns the name, which is part of keys and IDs. So lines of different kinds never replace each other if OUTPUT
-    /// and `DEAD_LETTER` or ALERT are the same place.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prediction => "prediction",
-            Self::DeadLetter => "dead-letter",
-            Self::Alert => "alert",
-        }
-    }
-}
-
-/// The line to deliver for one user record, with the properties that some destinations need.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputLine {
-    /// Whether the line is a prediction, a dead letter or an alert. All lines of a delivery have the same kind.
-    pub kind: LineKind,
-    /// The line itself, without the line break at its end: one JSON object, or the model's output alone.
-    pub text: String,
-    /// The partition key of the record.
-    pub partition_key: String,
-    /// The line's unique ID, which is the same for every delivery of the record: its ID in the shard, a space, the kind
-    /// and the origin. Empty if the destination does not use IDs.
-    pub id: String,
-    /// The record's arrival time in the stream, in milliseconds since 1970. 0 if unknown.
-    pub arrival_ms: u64,
-}
-
-/// The result of a delivery.
-#[derive(Debug, Default)]
-pub struct DeliveryResult {
-    /// The indexes of the lines that are not known to be delivered, in ascending order.
-    pub undelivered: Vec<usize>,
-    /// The indexes of the lines that the destination will never accept, with the reason, which may quote a record.
-    pub refused: Vec<(usize, String)>,
-    /// The error that left them undelivered.
-    pub error: Option<DeliveryError>,
-}
-
-/// The reason why lines are not known to be delivered.
-#[derive(Debug, thiserror::Error)]
-pub enum DeliveryError {
-    /// The destination did not accept the lines.
-    #[error("{destination} did not accept the records: {reason}")]
-    NotAccepted {
-        /// The destination's prefix in the settings.
-        destination: &'static str,
-        /// The reason, without any part of a record, so that a log may show it.
-        reason: String,
-    },
-    /// The delivery end passed first.
-    #[error("the records were not accepted before the deadline")]
-    OutOfTime,
 }
 
 impl Destination {
@@ -241,15 +169,15 @@ impl Destination {
     pub fn full_request_lines(&self) -> usize {
         match self {
             #[cfg(feature = "kinesis")]
-            Self::Kinesis(kinesis) => full_request_lines(kinesis),
+            Self::Kinesis(kinesis) => batch_put::full_request_lines(kinesis),
             #[cfg(feature = "eventbridge")]
-            Self::EventBridge(bus) => full_request_lines(bus),
+            Self::EventBridge(bus) => batch_put::full_request_lines(bus),
             #[cfg(feature = "firehose")]
-            Self::Firehose(firehose) => full_request_lines(firehose),
+            Self::Firehose(firehose) => batch_put::full_request_lines(firehose),
             #[cfg(feature = "sqs")]
-            Self::Sqs(sqs) => full_request_lines(sqs),
+            Self::Sqs(sqs) => batch_put::full_request_lines(sqs),
             #[cfg(feature = "s3")]
-            Self::S3(s3) => full_request_lines(s3),
+            Self::S3(s3) => batch_put::full_request_lines(s3),
             Self::Stdout(_) | Self::None => DEFAULT_DELIVERY_LINES,
         }
     }
@@ -306,25 +234,15 @@ impl Destination {
             },
             // Boxed, because the SDK's futures are large and most calls do not take these branches.
             #[cfg(feature = "kinesis")]
-            Self::Kinesis(kinesis) => Box::pin(deliver(kinesis, lines, end)).await,
+            Self::Kinesis(kinesis) => Box::pin(batch_put::deliver(kinesis, lines, end)).await,
             #[cfg(feature = "eventbridge")]
-            Self::EventBridge(bus) => Box::pin(deliver(bus, lines, end)).await,
+            Self::EventBridge(bus) => Box::pin(batch_put::deliver(bus, lines, end)).await,
             #[cfg(feature = "firehose")]
-            Self::Firehose(firehose) => Box::pin(deliver(firehose, lines, end)).await,
+            Self::Firehose(firehose) => Box::pin(batch_put::deliver(firehose, lines, end)).await,
             #[cfg(feature = "sqs")]
-            Self::Sqs(sqs) => Box::pin(deliver(sqs, lines, end)).await,
+            Self::Sqs(sqs) => Box::pin(batch_put::deliver(sqs, lines, end)).await,
             #[cfg(feature = "s3")]
-            Self::S3(s3) => Box::pin(deliver(s3, lines, end)).await,
-        }
-    }
-}
-
-impl DeliveryResult {
-    fn none_delivered(count: usize, error: DeliveryError) -> Self {
-        Self {
-            undelivered: (0..count).collect(),
-            refused: Vec::new(),
-            error: Some(error),
+            Self::S3(s3) => Box::pin(batch_put::deliver(s3, lines, end)).await,
         }
     }
 }

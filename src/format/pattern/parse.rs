@@ -253,3 +253,6 @@ fn wrong(path: &str, reason: impl Into<String>) -> PatternError {
         reason: reason.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;
