@@ -55,7 +55,9 @@ impl Signing {
 
     pub(crate) fn sign(self) -> Vec<HttpRequest> {
         let sign = |(now, id, body): (SystemTime, String, Bytes)| {
-            let signed = self.signer.sign(self.credentials, now, &[(INFERENCE_ID, &id)], body);
+            let signed = self
+                .signer
+                .sign(self.credentials, now, None, &[(INFERENCE_ID, &id)], body);
             signed.expect("the identity may stand in a header")
         };
         self.requests.into_iter().map(sign).collect()

@@ -3,8 +3,8 @@
 use super::reader::Reader;
 use super::resource_name;
 use super::variables::{
-    ENDPOINT_ALLOW_HTTP, ENDPOINT_API_KEY, ENDPOINT_API_KEY_HEADER, ENDPOINT_AUTH, ENDPOINT_HEADERS, ENDPOINT_NAME,
-    ENDPOINT_REGION, ENDPOINT_ROLE_ARN, ENDPOINT_SERVICE, ENDPOINT_URL,
+    ENDPOINT_ALLOW_HTTP, ENDPOINT_API_KEY, ENDPOINT_API_KEY_HEADER, ENDPOINT_AUTH, ENDPOINT_HEADERS, ENDPOINT_METHOD,
+    ENDPOINT_NAME, ENDPOINT_REGION, ENDPOINT_ROLE_ARN, ENDPOINT_SERVICE, ENDPOINT_URL,
 };
 use crate::endpoint::KeySettings;
 use crate::endpoint::credentials::Role;
@@ -16,10 +16,12 @@ use crate::endpoint::url::{EndpointUrl, is_unencrypted};
 
 mod values;
 
-use values::{headers, key_header, region, role_arn, secret, service};
+pub(super) use values::method;
+use values::{endpoint_url, headers, key_header, region, role_arn, secret, service};
 
 /// The settings that have a meaning only with `ENDPOINT_URL`.
-const URL_ONLY: [super::Variable; 5] = [
+const URL_ONLY: [super::Variable; 6] = [
+    ENDPOINT_METHOD,
     ENDPOINT_AUTH,
     ENDPOINT_SERVICE,
     ENDPOINT_API_KEY,
@@ -112,6 +114,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     fn http_target(&mut self) -> Option<HttpTarget> {
         let url = self.url();
+        let method = self.required(ENDPOINT_METHOD, method);
         let sigv4 = self.sigv4(url.as_ref());
         let key = self.key(matches!(sigv4, Some(Some(_))));
         let headers = self.headers();
@@ -126,6 +129,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
         Some(HttpTarget {
             url: url?,
+            method: method?,
             sigv4: sigv4?,
             key,
             headers,
@@ -149,9 +153,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         // A password or a query may be a secret.
         let may_be_secret = self.value(ENDPOINT_URL)?.contains(['@', '?']);
         let url = if may_be_secret {
-            self.optional_secret(ENDPOINT_URL, EndpointUrl::parse)
+            self.optional_secret(ENDPOINT_URL, endpoint_url)
         } else {
-            self.optional(ENDPOINT_URL, EndpointUrl::parse)
+            self.optional(ENDPOINT_URL, endpoint_url)
         }?;
         self.allow_http();
         let shown = url.name();

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use super::header;
 use super::reader::{Reader, parse_whole_number};
 use super::variables::{
-    BATCH_STRATEGY, COMPRESSION, CONTENT_TYPE, CSV_HEADER, DECOMPRESS_LIMIT_BYTES, FEATURES, INPUT_FILTER, JOIN_SOURCE,
-    MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, RECORD_PATTERN, RECORD_TEMPLATE, REQUEST_TEMPLATE,
-    SPLIT_PATH, SPLIT_TYPE, TARGET_MODEL, Variable,
+    BATCH_STRATEGY, COMPRESSION, CONTENT_TYPE, CSV_HEADER, DECOMPRESS_LIMIT_BYTES, ENDPOINT_URL, FEATURES,
+    INPUT_FILTER, JOIN_SOURCE, MAX_PAYLOAD_BYTES, MAX_RECORDS_PER_REQUEST, OUTPUT_FILTER, RECORD_PATTERN,
+    RECORD_TEMPLATE, REQUEST_TEMPLATE, SPLIT_PATH, SPLIT_TYPE, TARGET_MODEL, Variable,
 };
 use crate::delivery::projection::Projection;
 use crate::event::{DecodeRules, DecompressOptions, Split, SplitRules};
 use crate::format::json_path::JsonPath;
 use crate::format::media_type::MediaType;
-use crate::inference::{BodyTemplate, Features, InputSpec, JsonTemplate, RequestSpec};
+use crate::inference::{BodyTemplate, Features, InputSpec, JsonTemplate, RequestSpec, UrlTemplate};
 
 mod templates;
+mod urls;
 
 /// The content types that the function can parse.
 const PARSED_TYPES: &str = "application/json, application/jsonlines or text/csv";
@@ -134,6 +135,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             input_filter: self.required(INPUT_FILTER, JsonPath::parse),
             join_source: self.required(JOIN_SOURCE, JoinSource::parse),
             output_filter: self.required(OUTPUT_FILTER, JsonPath::parse),
+            url_template: self.url_template(),
+            is_get: self.is_get(),
         };
         if let Some(content_type) = content_type {
             let faults = shape.faults();
@@ -163,6 +166,9 @@ pub(super) struct Shape {
     input_filter: Option<JsonPath>,
     join_source: Option<JoinSource>,
     output_filter: Option<JsonPath>,
+    url_template: Option<UrlTemplate>,
+    /// Whether a request has no body.
+    is_get: bool,
 }
 
 impl Shape {
@@ -184,6 +190,8 @@ impl Shape {
             target_model: self.model_path,
             record_template,
             is_embedded: is_multi_record || self.request_template.is_some(),
+            url_template: self.url_template,
+            has_body: !self.is_get,
         };
         let request_spec = RequestSpec {
             input,
@@ -203,18 +211,24 @@ impl Shape {
     /// records together, need a known content type.
     fn faults(&self) -> Vec<String> {
         let is_joined = self.join_source == Some(JoinSource::Input);
-        let looks_inside = |path: &Option<JsonPath>| path.as_ref().is_some_and(|path| !path.is_identity());
-        let selects_by_name = |path: &Option<JsonPath>| path.as_ref().is_some_and(|path| !path.is_column_path());
+        let looks_inside = |path: &Option<&JsonPath>| path.is_some_and(|path| !path.is_identity());
+        let selects_by_name = |path: &Option<&JsonPath>| path.is_some_and(|path| !path.is_column_path());
         let unparsed = |variable: Variable, value: &str| {
             let (name, content_type) = (variable.name, CONTENT_TYPE.name);
             format!(
                 "{name}{value} with {content_type}, whose records the function cannot parse; allowed: {PARSED_TYPES}"
             )
         };
+        let output_filter = self.output_filter.as_ref().filter(|_| is_joined);
+        let mut in_url = self.url_template.iter().flat_map(UrlTemplate::paths);
         let paths = [
-            (INPUT_FILTER, &self.input_filter),
-            (TARGET_MODEL, &self.model_path),
-            (OUTPUT_FILTER, if is_joined { &self.output_filter } else { &None }),
+            (INPUT_FILTER, self.input_filter.as_ref()),
+            (TARGET_MODEL, self.model_path.as_ref()),
+            (OUTPUT_FILTER, output_filter),
+            (
+                ENDPOINT_URL,
+                in_url.find(|path| self.records.is_none() || !path.is_column_path()),
+            ),
         ];
         let mut faults = Vec::new();
         for (variable, _) in paths
@@ -246,6 +260,7 @@ impl Shape {
             faults.push(unparsed(JOIN_SOURCE, "=\"Input\""));
         }
         faults.extend(self.template_faults());
+        faults.extend(self.url_faults());
         if self.csv_header.is_some() && self.requests != Some(MediaType::Csv) {
             faults.push(format!(
                 "{} with {}; allowed: text/csv",
@@ -283,6 +298,7 @@ mod tests {
         let all: Vec<_> = minimal.iter().chain(settings).copied().collect();
         let value = |name: &str| {
             all.iter()
+                .rev()
                 .find(|(key, _)| *key == name)
                 .map(|(_, value)| (*value).to_owned())
         };
@@ -328,6 +344,55 @@ mod tests {
             let error = read(&settings).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert_eq!(error.lines().count(), 2, "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_a_url_with_placeholders_or_a_get_request_are_refused() {
+        const BY_ID: (&str, &str) = ("ENDPOINT_URL", "https://api.example.com/?id={$.id}");
+        const GET: (&str, &str) = ("ENDPOINT_METHOD", "GET");
+        for (settings, expected) in [
+            (
+                vec![GET, ("ENDPOINT_URL", "https://api.example.com/")],
+                "without placeholders",
+            ),
+            (
+                vec![BY_ID, ("BATCH_STRATEGY", "MultiRecord")],
+                "BATCH_STRATEGY is MultiRecord",
+            ),
+            (
+                vec![BY_ID, ("CONTENT_TYPE", "image/png")],
+                "ENDPOINT_URL with CONTENT_TYPE",
+            ),
+            (
+                vec![BY_ID, ("CONTENT_TYPE", "text/csv")],
+                "ENDPOINT_URL selects by name",
+            ),
+            (vec![BY_ID, GET, ("FEATURES", "$.a")], "FEATURES with ENDPOINT_METHOD"),
+            (
+                vec![BY_ID, GET, ("INPUT_FILTER", "$.a")],
+                "INPUT_FILTER with ENDPOINT_METHOD",
+            ),
+            (
+                vec![BY_ID, GET, ("RECORD_TEMPLATE", "[$record]")],
+                "RECORD_TEMPLATE with ENDPOINT_METHOD",
+            ),
+            (
+                vec![BY_ID, GET, ("REQUEST_TEMPLATE", "array")],
+                "REQUEST_TEMPLATE with ENDPOINT_METHOD",
+            ),
+        ] {
+            let settings = [vec![("ENDPOINT_NAME", "")], settings].concat();
+            let error = read(&settings).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert_eq!(error.lines().count(), 2, "{error}");
+        }
+        const COLUMN: (&str, &str) = ("ENDPOINT_URL", "https://api.example.com/?id={$[0]}");
+        for settings in [
+            vec![BY_ID, ("FEATURES", "$.a")],
+            vec![COLUMN, GET, ("CONTENT_TYPE", "text/csv")],
+        ] {
+            read(&[vec![("ENDPOINT_NAME", "")], settings].concat()).unwrap();
         }
     }
 

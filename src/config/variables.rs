@@ -18,13 +18,15 @@ const fn variable(name: &'static str, default: Option<&'static str>, allowed: &'
 const RESOURCE_NAME: &str = "1–63 letters, digits and hyphens, a letter or digit at both ends";
 const HEADER: &str = "1–1024 printable ASCII characters";
 const JSON_PATH: &str = "a JSONPath of $ and up to 32 of .name, ['a','b'], [n,…], [a:b], [*]";
-const URL: &str = "https://HOST[:PORT]/PATH[?QUERY], without a user name; http:// only to this machine";
+const URL: &str = "https://HOST[:PORT]/PATH[?QUERY], without a user name; http:// only to this machine; the path and \
+                   query may have {$.path} in place of a value of the record";
 const EVENT_PATTERN: &str = "an event pattern of EventBridge";
 const DESTINATION: &str =
     "stdout:, kinesis:STREAM, firehose:STREAM, sqs:URL, s3:BUCKET/PREFIX, eventbridge:BUS or none:";
 
 pub(super) const ENDPOINT_NAME: Variable = variable("ENDPOINT_NAME", None, RESOURCE_NAME);
 pub(super) const ENDPOINT_URL: Variable = variable("ENDPOINT_URL", None, URL);
+pub(super) const ENDPOINT_METHOD: Variable = variable("ENDPOINT_METHOD", Some("POST"), "POST, GET");
 pub(super) const ENDPOINT_AUTH: Variable = variable("ENDPOINT_AUTH", Some("none"), "sigv4, none");
 pub(super) const ENDPOINT_REGION: Variable = variable("ENDPOINT_REGION", None, "an AWS region, such as eu-central-1");
 pub(super) const ENDPOINT_SERVICE: Variable =
@@ -126,9 +128,10 @@ pub(super) const METRICS_NAMESPACE: Variable = variable(
 );
 
 /// All variables, in the order of the table in `docs/settings.md`.
-pub const VARIABLES: [Variable; 54] = [
+pub const VARIABLES: [Variable; 55] = [
     ENDPOINT_NAME,
     ENDPOINT_URL,
+    ENDPOINT_METHOD,
     ENDPOINT_AUTH,
     ENDPOINT_REGION,
     ENDPOINT_SERVICE,

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use http::Method;
 
 use super::api_key::{ApiKey, KeySettings};
 use super::credentials::{self, CachedCredentials, Role};
@@ -24,8 +25,10 @@ const PREDICTION_STATUSES: &[u16] = &[200, 201, 203];
 /// The endpoint to call, and the authentication of the calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpTarget {
-    /// The URL that is called.
+    /// The URL that is called. A call may have another path and query.
     pub url: EndpointUrl,
+    /// The method of the calls. A GET request has no body.
+    pub method: Method,
     /// The signature of the calls. If unset, calls are not signed.
     pub sigv4: Option<SigV4Settings>,
     /// The API key that is sent with each call.
@@ -64,11 +67,12 @@ impl Http {
     ) -> Result<Self, SetUpError> {
         let HttpTarget {
             url,
+            method,
             sigv4,
             key,
             headers,
         } = target;
-        let template = request_template::request(url.as_str(), parameters, &headers)?;
+        let template = request_template::request(&method, url.as_str(), parameters, &headers)?;
         let auth = match sigv4 {
             Some(SigV4Settings { scope, role }) => Auth::SigV4 {
                 credentials: CachedCredentials::new(credentials::provider(environment, role.as_ref()).await),

@@ -78,6 +78,8 @@ pub struct Call<'a> {
     pub inference_id: &'a str,
     /// The model of a multi-model endpoint, if the record names it.
     pub target_model: Option<&'a str>,
+    /// The path and query of the URL, percent-encoded, if they hold values of the record.
+    pub path_and_query: Option<&'a str>,
     /// The memory for the answer. An endpoint that reads a body in pieces notes their sizes here before it keeps them.
     /// If there is no room, it gives the call up, and the fault is [`NoRoom`](crate::outcome::LoadSignal::NoRoom).
     pub memory: Option<&'a AnswerReservation>,

@@ -4,6 +4,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::http::HttpError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
+use http::Method;
 
 use super::{Call, SetUpError};
 
@@ -38,12 +39,13 @@ pub struct InvokeParameters {
     pub inference_component_name: Option<String>,
 }
 
-/// Creates the request template for `uri`: unsigned, without a body and without per-call headers.
+/// Creates the request template for `method` and `uri`: unsigned, without a body and without per-call headers.
 ///
 /// # Errors
 ///
 /// [`SetUpError::InvalidRequest`] if the URL or a header value is invalid.
 pub(super) fn request(
+    method: &Method,
     uri: &str,
     parameters: &InvokeParameters,
     extra_headers: &[(String, String)],
@@ -53,7 +55,7 @@ pub(super) fn request(
     let shown = uri.split('?').next().unwrap_or_default();
     let invalid = |error: &dyn std::error::Error| SetUpError::InvalidRequest(format!("{shown:?}: {error}"));
     request.set_uri(uri.to_owned()).map_err(|error| invalid(&error))?;
-    request.set_method("POST").map_err(|error| invalid(&error))?;
+    request.set_method(method.as_str()).map_err(|error| invalid(&error))?;
     if !["https://", "http://"].iter().any(|scheme| uri.starts_with(scheme)) {
         return Err(SetUpError::InvalidRequest(format!(
             "{shown:?} is not an http or https URL"
@@ -62,7 +64,9 @@ pub(super) fn request(
     let extra_headers = extra_headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in headers(parameters).chain(extra_headers) {
+    let is_about_body = |name: &str| name == "content-type";
+    let headers = headers(parameters).filter(|(name, _)| *method != Method::GET || !is_about_body(name));
+    for (name, value) in headers.chain(extra_headers) {
         let inserted = request.headers_mut().try_insert(name.to_owned(), value.to_owned());
         inserted.map_err(|error| invalid(&error))?;
     }
@@ -109,6 +113,18 @@ pub(super) fn copy(request: &HttpRequest) -> HttpRequest {
     request.try_clone().expect("its body is empty")
 }
 
+/// Replaces the path and query of a request's URI.
+///
+/// # Errors
+///
+/// [`HttpError`] if they are invalid.
+pub(super) fn set_path_and_query(request: &mut HttpRequest, path_and_query: &str) -> Result<(), HttpError> {
+    let uri = request.uri();
+    let host = uri.find("://").map_or(0, |index| index + 3);
+    let origin = uri[host..].find(['/', '?']).map_or(uri, |length| &uri[..host + length]);
+    request.set_uri(format!("{origin}{path_and_query}"))
+}
+
 /// Adds this `body` and the headers `per_call` to a request.
 ///
 /// # Errors
@@ -119,12 +135,15 @@ pub(super) fn with_body(
     per_call: &[PerCallHeader<'_>],
     body: Bytes,
 ) -> Result<HttpRequest, HttpError> {
+    let is_get = request.method() == Method::GET.as_str();
     let headers = request.headers_mut();
     for (name, value) in per_call {
         headers.try_insert(*name, (*value).to_owned())?;
     }
-    // The HTTP client omits this header if the body is empty, but a service may require it.
-    headers.try_insert("content-length", body.len().to_string())?;
+    if !is_get {
+        // The HTTP client omits this header if the body is empty, but a service may require it.
+        headers.try_insert("content-length", body.len().to_string())?;
+    }
     *request.body_mut() = SdkBody::from(body);
     Ok(request)
 }

@@ -7,6 +7,7 @@
 
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use http::Method;
 
 use super::credentials::{self, CachedCredentials, Role};
 use super::request_template::{self, INFERENCE_ID, InvokeParameters};
@@ -69,7 +70,8 @@ impl SageMaker {
         let own = environment.region().map(ToString::to_string);
         let region = region.or(own).ok_or(SetUpError::NoRegion)?;
         let url = service_url::url(environment, &region).await?;
-        let template = request_template::request(&format!("{url}/endpoints/{name}/invocations"), parameters, &[])?;
+        let uri = format!("{url}/endpoints/{name}/invocations");
+        let template = request_template::request(&Method::POST, &uri, parameters, &[])?;
         let service = "sagemaker".to_owned();
         let auth = Auth::SigV4 {
             credentials: CachedCredentials::new(credentials::provider(environment, role.as_ref()).await),

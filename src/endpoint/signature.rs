@@ -1,4 +1,4 @@
-//! Signature Version 4 for requests to one path of one service:
+//! Signature Version 4 for requests to one service:
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 //!
 //! The AWS SDK signs each request from scratch: it derives the day's key and hashes all headers. They include the
@@ -18,7 +18,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
 
-use super::request_template::{PerCallHeader, copy, with_body};
+use super::request_template::{PerCallHeader, copy, set_path_and_query, with_body};
 
 mod canonical;
 
@@ -31,7 +31,8 @@ const UNSIGNED: [&str; 1] = ["user-agent"];
 /// Header names and canonical values, in the order of the canonical request.
 type Headers = Vec<(String, String)>;
 
-/// Creates signed requests from a template. The requests differ only in their body and a few headers.
+/// Creates signed requests from a template. The requests differ only in their body, a few headers and sometimes their
+/// path and query.
 #[derive(Debug)]
 pub struct Signer {
     template: HttpRequest,
@@ -58,7 +59,9 @@ struct SigningContext {
     request: HttpRequest,
     /// The hash of the canonical request up to the first per-call header.
     hash: digest::Context,
-    /// The names of the headers in `hash`, separated by semicolons.
+    /// The headers in `hash`.
+    leading_headers: Headers,
+    /// Their names, separated by semicolons.
     leading_header_names: String,
     /// Constant headers that may sort after a per-call header.
     trailing_headers: Headers,
@@ -86,7 +89,8 @@ impl Signer {
         copy(&self.template)
     }
 
-    /// Returns the request with this `body` and the headers `per_call`, signed at `now`.
+    /// Returns the request with this `body` and the headers `per_call`, signed at `now`. If `path_and_query` is given,
+    /// it replaces those of the template.
     ///
     /// # Errors
     ///
@@ -95,12 +99,20 @@ impl Signer {
         &self,
         credentials: &Arc<Credentials>,
         now: SystemTime,
+        path_and_query: Option<&str>,
         per_call: &[PerCallHeader<'_>],
         body: Bytes,
     ) -> Result<HttpRequest, HttpError> {
         let context = self.context(credentials, now);
-        let authorization = context.authorization(per_call, &body);
         let mut request = copy(&context.request);
+        let hash = match path_and_query {
+            Some(target) => {
+                set_path_and_query(&mut request, target)?;
+                hash_canonical_prefix(&request, &context.leading_headers)
+            }
+            None => context.hash.clone(),
+        };
+        let authorization = context.authorization(hash, per_call, &body);
         request.headers_mut().try_insert("authorization", authorization)?;
         with_body(request, per_call, body)
     }
@@ -137,6 +149,7 @@ impl Signer {
             second,
             hash: hash_canonical_prefix(&request, &leading_headers),
             leading_header_names: names.join(";"),
+            leading_headers,
             trailing_headers,
             key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
             string_to_sign_prefix: format!("{ALGORITHM}\n{date}\n{credential_scope}\n"),
@@ -174,7 +187,8 @@ impl fmt::Debug for SigningContext {
 }
 
 impl SigningContext {
-    fn authorization(&self, per_call: &[PerCallHeader<'_>], body: &[u8]) -> String {
+    /// Returns the `authorization` header of a request whose canonical form begins as in `hash`.
+    fn authorization(&self, mut hash: digest::Context, per_call: &[PerCallHeader<'_>], body: &[u8]) -> String {
         let trailing_headers = self
             .trailing_headers
             .iter()
@@ -190,7 +204,6 @@ impl SigningContext {
         }
         rest.extend(["\n", &names, "\n"]);
         push_hex(&mut rest, digest::digest(&digest::SHA256, body).as_ref());
-        let mut hash = self.hash.clone();
         hash.update(rest.as_bytes());
         let mut string_to_sign = self.string_to_sign_prefix.clone();
         push_hex(&mut string_to_sign, hash.finish().as_ref());

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use bytes::Bytes;
 use futures_util::future::{join, join_all, join3};
 use tokio::time::timeout;
 
@@ -15,7 +14,7 @@ use super::api_key::{ApiKey, Secret};
 use super::call_error::CallError;
 use super::credentials::{CachedCredentials, IssuedCredentials};
 use super::host_lookup::FailedLookup;
-use super::request_template::{PerCallHeader, copy, per_call_headers, with_body};
+use super::request_template::{PerCallHeader, copy, per_call_headers, set_path_and_query, with_body};
 use super::signature::Signer;
 use super::url::is_unencrypted;
 use super::{Call, trace};
@@ -28,7 +27,7 @@ pub(super) use response::HttpAnswer;
 /// The maximum time that is spent on preparations before the first event.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Makes calls to one URL.
+/// Makes calls to one host.
 #[derive(Debug)]
 pub(super) struct Transport {
     http: SharedHttpConnector,
@@ -135,7 +134,7 @@ impl Transport {
             };
             let key = self.key.as_ref().map(|key| key.cached().ok_or(CallError::Unprepared));
             let key = key.transpose()?;
-            let request = self.request(credentials.as_ref(), key.as_deref(), &per_call, call.body.clone())?;
+            let request = self.request(credentials.as_ref(), key.as_deref(), &per_call, call)?;
             match self.send(request, call.memory).await {
                 Ok(answer) if self.refuses_identity(&answer, credentials.as_ref(), key.as_deref()) => {
                     return Err(CallError::Unprepared);
@@ -177,13 +176,18 @@ impl Transport {
         credentials: Option<&Arc<IssuedCredentials>>,
         key: Option<&Secret>,
         per_call: &[PerCallHeader<'_>],
-        body: Bytes,
+        call: &Call<'_>,
     ) -> Result<HttpRequest, CallError> {
+        let (target, body) = (call.path_and_query, call.body.clone());
         let request = match (&self.auth, credentials) {
             (Auth::SigV4 { signer, .. }, Some(credentials)) => {
-                signer.sign(&credentials.credentials, SystemTime::now(), per_call, body)
+                signer.sign(&credentials.credentials, SystemTime::now(), target, per_call, body)
             }
-            _ => with_body(self.template(), per_call, body),
+            _ => {
+                let mut request = self.template();
+                let is_set = target.map_or(Ok(()), |target| set_path_and_query(&mut request, target));
+                is_set.and_then(|()| with_body(request, per_call, body))
+            }
         };
         let mut request = request.map_err(|_| CallError::Unbuildable)?;
         // The key and the trace header are not signed: the key may change between calls, and services on the way may
@@ -240,6 +244,7 @@ mod tests {
     use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
     use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
     use aws_smithy_types::body::SdkBody;
+    use bytes::Bytes;
     use tokio::time::{Instant, sleep};
 
     use super::*;
@@ -284,6 +289,7 @@ mod tests {
                 body: Bytes::new(),
                 inference_id: "",
                 target_model: None,
+                path_and_query: None,
                 memory: None,
             };
             transport.call(&call).await.unwrap();

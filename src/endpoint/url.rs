@@ -15,6 +15,8 @@ const UNRESERVED: &[u8] = b"-_.~";
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
     url: String,
+    /// The URL without the query, as it was set.
+    name: String,
     host: String,
     is_http: bool,
     is_signable: bool,
@@ -43,7 +45,9 @@ impl EndpointUrl {
             Some(host) if has_valid_port => value.replacen(authority, host, 1),
             _ => value.to_owned(),
         };
+        let name = without_query(&url).to_owned();
         has_valid_port.then(|| Self {
+            name,
             is_signable: is_normalized_path(uri.path()) && is_encoded_query(uri.query().unwrap_or_default()),
             url,
             host: host.to_ascii_lowercase(),
@@ -64,7 +68,14 @@ impl EndpointUrl {
 
     /// Returns the URL without the query, which may contain a secret.
     pub fn name(&self) -> &str {
-        self.url.split('?').next().unwrap_or_default()
+        &self.name
+    }
+
+    /// Returns the same URL with the name that a `template` for it gives.
+    #[must_use]
+    pub fn of_template(self, template: &str) -> Self {
+        let name = without_query(template).to_owned();
+        Self { name, ..self }
     }
 
     /// Returns whether calls leave this machine unencrypted.
@@ -96,6 +107,10 @@ impl EndpointUrl {
             service: service.to_owned(),
         })
     }
+}
+
+fn without_query(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
 }
 
 impl fmt::Debug for EndpointUrl {

@@ -13,6 +13,7 @@ mod prediction;
 mod prediction_list;
 mod request;
 mod split_response;
+mod url_template;
 
 pub use body_template::BodyTemplate;
 pub use features::{Features, FeaturesError};
@@ -24,3 +25,4 @@ pub use packing::{RequestSpec, Requests, build};
 pub use prediction::read_prediction;
 pub use request::InferenceRequest;
 pub use split_response::{AnswerForm, Predictions, describe_shape, split_response};
+pub use url_template::UrlTemplate;

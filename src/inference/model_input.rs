@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::features::Features;
 use super::json_template::{JsonTemplate, Placeholder};
+use super::url_template::UrlTemplate;
 use crate::format::csv;
 use crate::format::json_path::JsonPath;
 use crate::format::json_record::read_record;
@@ -33,13 +34,19 @@ pub struct InputSpec {
     /// Whether a body may hold text or other inputs around the model input, so that it must be checked to be exactly
     /// one.
     pub is_embedded: bool,
+    /// The placeholders of `ENDPOINT_URL`.
+    pub url_template: Option<UrlTemplate>,
+    /// Whether a request has a body. A GET request has none.
+    pub has_body: bool,
 }
 
-/// The representation of a record in a request, and the model that it names.
+/// The representation of a record in a request, the model that it names, and the path and query of its URL if they
+/// hold values of the record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ModelInput {
     pub(super) data: Bytes,
     pub(super) target_model: Option<Arc<str>>,
+    pub(super) path_and_query: Option<Box<str>>,
 }
 
 impl InputSpec {
@@ -51,10 +58,13 @@ impl InputSpec {
     /// nothing, the rejection names its setting and the path.
     pub(super) fn model_input(&self, record: &Bytes) -> Result<ModelInput, Rejection> {
         let is_whole = self.input_filter.is_identity() && self.record_template.is(Placeholder::Record);
-        if is_whole && self.target_model.is_none() {
+        if is_whole && self.target_model.is_none() && self.url_template.is_none() {
             let data = self.ensure_single(record.clone())?;
-            let target_model = None;
-            return Ok(ModelInput { data, target_model });
+            return Ok(ModelInput {
+                data,
+                target_model: None,
+                path_and_query: None,
+            });
         }
         let record = if self.record_type == Some(MediaType::Csv) {
             Document::Csv(
@@ -65,16 +75,24 @@ impl InputSpec {
             Document::Json(parse_json(record)?, record)
         };
         let target_model = self.target_model.as_ref().map(|path| record.target_model(path));
-        let data = self.record_template.fill(|placeholder| {
-            if placeholder == Placeholder::Row {
-                record.features(&self.features, self.request_type)
-            } else {
-                record.filtered(&self.input_filter)
-            }
-        })?;
+        let url = self.url_template.as_ref();
+        let path_and_query = url.map(|template| template.fill(|path| record.scalar(path)));
+        let data = if self.has_body {
+            let data = self.record_template.fill(|placeholder| {
+                if placeholder == Placeholder::Row {
+                    record.features(&self.features, self.request_type)
+                } else {
+                    record.filtered(&self.input_filter)
+                }
+            })?;
+            self.ensure_single(data)?
+        } else {
+            Bytes::new()
+        };
         Ok(ModelInput {
-            data: self.ensure_single(data)?,
+            data,
             target_model: target_model.transpose()?,
+            path_and_query: path_and_query.transpose()?.map(Into::into),
         })
     }
 
@@ -134,13 +152,25 @@ impl Document<'_> {
         }
     }
 
+    /// Returns the text of a string, a number, a truth value or a column.
+    fn scalar(&self, path: &JsonPath) -> Option<String> {
+        match self {
+            Self::Json(json, _) => {
+                let found = path.select(json)?;
+                match found.as_bytes().first()? {
+                    b'"' => serde_json::from_str(&found).ok(),
+                    b'{' | b'[' | b'n' => None,
+                    _ => Some(found.into_owned()),
+                }
+            }
+            Self::Csv(row, _) => path.columns(row)?.next().and_then(column_text),
+        }
+    }
+
     fn target_model(&self, path: &JsonPath) -> Result<Arc<str>, Rejection> {
         let found = match self {
             Self::Json(json, _) => path.select(json).and_then(|found| serde_json::from_str(&found).ok()),
-            Self::Csv(row, _) => path.columns(row).and_then(|mut columns| {
-                let column = columns.next()?.into_owned();
-                String::from_utf8(column).ok()
-            }),
+            Self::Csv(row, _) => path.columns(row).and_then(|mut columns| column_text(columns.next()?)),
         };
         let name: String =
             found.ok_or_else(|| wrong_shape(format!("TARGET_MODEL {path} finds no string in the record")))?;
@@ -151,6 +181,10 @@ impl Document<'_> {
         }
         Ok(name.into())
     }
+}
+
+fn column_text(column: csv::Column<'_>) -> Option<String> {
+    String::from_utf8(column.into_owned()).ok()
 }
 
 pub(super) fn finds_nothing(setting: &str, path: &JsonPath) -> Rejection {
@@ -180,6 +214,8 @@ mod tests {
             target_model: None,
             record_template: JsonTemplate::of(Placeholder::Record),
             is_embedded: false,
+            url_template: None,
+            has_body: true,
         }
     }
 
@@ -301,6 +337,39 @@ mod tests {
             target(&by("$.m", JSON), r#"{"m":"a\nb"}"#)
                 .unwrap_err()
                 .contains("printable")
+        );
+    }
+
+    #[test]
+    fn a_record_gives_the_values_for_its_url() {
+        let by_url = |query: &str, media_type| InputSpec {
+            url_template: UrlTemplate::split(&format!("https://h/?{query}")).unwrap().1,
+            has_body: false,
+            ..input_spec(media_type, media_type)
+        };
+        let path = |query, media_type, record: &'static str| {
+            let input = by_url(query, media_type).model_input(&Bytes::from_static(record.as_bytes()));
+            let input = input.map_err(|rejection| rejection.message)?;
+            assert!(input.data.is_empty(), "a GET request has no body");
+            Ok::<_, String>(input.path_and_query.unwrap().into_string())
+        };
+        const RECORD: &str = r#"{"a":"x \u00fc","b":2.50,"c":true,"n":null,"o":{}}"#;
+        assert_eq!(
+            path("a={$.a}&b={$.b}&c={$['c']}", JSON, RECORD).unwrap(),
+            "/?a=x%20%C3%BC&b=2.50&c=true"
+        );
+        assert_eq!(path("a={$[1]}", CSV, "1,\"b,c\"\n").unwrap(), "/?a=b%2Cc");
+        for query in ["a={$.n}", "a={$.o}", "a={$.absent}"] {
+            let reason = path(query, JSON, RECORD).unwrap_err();
+            assert!(
+                reason.ends_with("finds no string, number or truth value in the record"),
+                "{reason}"
+            );
+        }
+        assert!(
+            path("a={$.a}", JSON, "no")
+                .unwrap_err()
+                .starts_with("the record is not JSON")
         );
     }
 

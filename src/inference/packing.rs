@@ -95,13 +95,8 @@ impl RequestSpec {
     ///
     /// Returns the [`Rejection`] if the record cannot be in any request.
     pub fn probe(&self, record: &str) -> Result<InferenceRequest, Rejection> {
-        let ModelInput { data, target_model } = self.input.model_input(&Bytes::copy_from_slice(record.as_bytes()))?;
-        self.check_size(data.len())?;
-        let part = Part {
-            index: 0,
-            id: "probe".to_owned(),
-            input: data,
-        };
+        let input = self.input.model_input(&Bytes::copy_from_slice(record.as_bytes()))?;
+        let (part, target_model) = self.part_of(0, "probe".to_owned(), input)?;
         let probe = InferenceRequest {
             parts: vec![part],
             body_template: Arc::clone(&self.body_template),
@@ -165,14 +160,25 @@ impl RequestSpec {
         index: usize,
         user_record: &UserRecord,
     ) -> Result<(Part, Option<Arc<str>>), Outcome> {
-        let ModelInput { data, target_model } = self
+        let input = self
             .input
             .model_input(user_record.data.as_ref().map_err(Clone::clone)?)?;
-        self.check_size(data.len())?;
         let record = batch.records.get(user_record.record_index);
         let sequence_number = record.and_then(|record| record.sequence_number.as_deref());
         let id = inference_id(sequence_number.unwrap_or_default(), user_record.sub_sequence_number);
-        Ok((Part { index, id, input: data }, target_model))
+        Ok(self.part_of(index, id, input)?)
+    }
+
+    /// Returns the part of a request for this model input, and the model that it names.
+    fn part_of(&self, index: usize, id: String, input: ModelInput) -> Result<(Part, Option<Arc<str>>), Rejection> {
+        self.check_size(input.data.len())?;
+        let part = Part {
+            index,
+            id,
+            input: input.data,
+            path_and_query: input.path_and_query,
+        };
+        Ok((part, input.target_model))
     }
 
     fn check_size(&self, input_bytes: usize) -> Result<(), Rejection> {
@@ -238,6 +244,8 @@ mod tests {
                 target_model: None,
                 record_template: JsonTemplate::of(Placeholder::Record),
                 is_embedded: media_type.is_some(),
+                url_template: None,
+                has_body: true,
             },
             body_template: Arc::new(match media_type {
                 Some(media_type) => BodyTemplate::multi_record(media_type, None),

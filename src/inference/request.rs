@@ -30,6 +30,8 @@ pub(super) struct Part {
     pub(super) id: String,
     /// The model input of the record.
     pub(super) input: Bytes,
+    /// The path and query of the URL, if they hold values of the record. Such a request has one part.
+    pub(super) path_and_query: Option<Box<str>>,
 }
 
 impl InferenceRequest {
@@ -37,7 +39,12 @@ impl InferenceRequest {
     pub fn single(index: usize, id: impl Into<String>, input: impl Into<Bytes>) -> Self {
         let (id, input) = (id.into(), input.into());
         Self {
-            parts: vec![Part { index, id, input }],
+            parts: vec![Part {
+                index,
+                id,
+                input,
+                path_and_query: None,
+            }],
             body_template: Arc::new(BodyTemplate::single_record(None)),
             target_model: None,
             several_bytes_max: 0,
@@ -63,6 +70,7 @@ impl InferenceRequest {
             body: self.body(),
             inference_id: self.inference_id(),
             target_model: self.target_model().map(|model| &**model),
+            path_and_query: self.first().path_and_query.as_deref(),
             memory: None,
         }
     }

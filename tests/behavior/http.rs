@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use instream::config::Config;
 use instream::endpoint::Endpoint as _;
+use instream::inference::InferenceRequest;
 use instream::outcome::{FaultKind, LoadSignal};
 
 use crate::replay::{Reply, call, call_with, credentials, endpoint, request};
@@ -43,6 +45,50 @@ async fn a_call_posts_the_body_and_the_headers_that_sagemaker_would_get() {
         ("x-api-key", None),
     ] {
         assert_eq!(request.headers().get(name), expected, "{name}");
+    }
+}
+
+/// Returns the request that a function with these settings makes of a record.
+fn request_of(settings: &[(&str, &str)], record: &str) -> InferenceRequest {
+    let all = [settings, &[("OUTPUT", "none:")]].concat();
+    let value = |name: &str| {
+        all.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| (*value).to_owned())
+    };
+    Config::from_lookup(value).unwrap().requests.probe(record).unwrap()
+}
+
+#[tokio::test]
+async fn a_url_with_placeholders_is_called_with_the_values_of_the_record() {
+    const URL: (&str, &str) = (
+        "ENDPOINT_URL",
+        "https://api.example.com:8443/rides/{$.id}/fare?km={$.km}&at={$.at}",
+    );
+    const CALLED: &str = "https://api.example.com:8443/rides/7%2F8/fare?km=4.20&at=09%3A30";
+    let record = r#"{"id":"7/8","km":4.20,"at":"09:30"}"#;
+    for (method, body, content_type, length) in [
+        ("POST", record, Some("application/json"), Some("35")),
+        ("GET", "", None, None),
+    ] {
+        for auth in ["none", "sigv4"] {
+            let settings = [URL, ("ENDPOINT_METHOD", method), ("ENDPOINT_AUTH", auth)];
+            let signing = [("ENDPOINT_REGION", "eu-central-1"), ("ENDPOINT_SERVICE", "execute-api")];
+            let signing = if auth == "sigv4" { &signing[..] } else { &[] };
+            let settings = [&settings, signing].concat();
+            let (answer, requests) = call_with(&request_of(&settings, record), &settings, &[PREDICTED]).await;
+            assert!(answer.is_ok());
+            let request = &requests[0];
+            assert_eq!((request.method(), request.uri()), (method, CALLED));
+            assert_eq!(request.body().bytes(), Some(body.as_bytes()));
+            let header = |name| request.headers().get(name);
+            assert_eq!(
+                (header("content-type"), header("content-length")),
+                (content_type, length)
+            );
+            assert_eq!(header("accept"), Some("application/json"));
+            assert_eq!(header("authorization").is_some(), auth == "sigv4");
+        }
     }
 }
 

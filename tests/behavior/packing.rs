@@ -44,6 +44,8 @@ fn packed(rows: &[String], max_records: usize, max_payload_bytes: usize) -> Requ
             target_model: JsonPath::parse("$[0]"),
             record_template: JsonTemplate::of(Placeholder::Record),
             is_embedded: true,
+            url_template: None,
+            has_body: true,
         },
         body_template: Arc::new(BodyTemplate::multi_record(MediaType::Csv, None)),
         max_records,

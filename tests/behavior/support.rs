@@ -359,7 +359,8 @@ impl Running {
 
     /// Returns the lines in ALERT.
     pub(crate) fn alerts(&self) -> Vec<Value> {
-        self.alert.lines()
+        let lines = self.alert.lines().into_iter();
+        lines.map(|mut line| line["alert"].take()).collect()
     }
 
     /// Makes the endpoint throttle calls above this number in flight. `None` removes the limit.

@@ -48,21 +48,43 @@ fn exactly_one_of_name_and_url_is_set() {
 }
 
 #[test]
-fn with_a_url_alone_calls_are_unsigned_and_without_further_headers() {
+fn with_a_url_alone_calls_are_unsigned_posts_without_further_headers() {
     let HttpTarget {
         url,
+        method,
         sigv4,
         key,
         headers,
     } = http_target(&[URL]);
     assert_eq!(url.as_str(), URL.1);
-    assert_eq!((sigv4, key, headers), (None, None, vec![]));
+    assert_eq!((method, sigv4, key, headers), (http::Method::POST, None, None, vec![]));
+}
+
+#[test]
+fn a_url_has_placeholders_in_its_path_and_query_only() {
+    const BY_RIDE: &str = "https://api.example.com/rides/{$.id}/fare?km={$.km}";
+    let target = http_target(&[("ENDPOINT_URL", BY_RIDE), ("ENDPOINT_METHOD", "GET")]);
+    assert_eq!(target.method, http::Method::GET);
+    assert_eq!(target.url.name(), "https://api.example.com/rides/{$.id}/fare");
+    for url in [
+        "https://{$.host}/fare",
+        "https://api.example.com/{id}",
+        "https://api.example.com/{$.id",
+        "https://api.example.com//{$.id}",
+        "https://api.example.com/../{$.id}",
+        "https://api.example.com/{$.id}?path=a/b",
+    ] {
+        refused(&[("ENDPOINT_URL", url)], "may have {$.path} in place of a value");
+    }
+    let by_get = [URL, ("ENDPOINT_METHOD", "get")];
+    refused(&by_get, "ENDPOINT_METHOD=\"get\"; allowed: POST, GET");
 }
 
 #[test]
 fn settings_for_a_url_are_refused_with_a_name_unless_they_are_the_default() {
     for (name, value) in [
         SIGNED,
+        ("ENDPOINT_METHOD", "GET"),
         ("ENDPOINT_SERVICE", "execute-api"),
         ("ENDPOINT_API_KEY", "secretsmanager:key"),
         ("ENDPOINT_API_KEY_HEADER", "x-key"),

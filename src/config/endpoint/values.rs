@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 use serde_json::{Map, Value};
 
 use crate::config::header;
+use crate::endpoint::url::EndpointUrl;
+use crate::inference::UrlTemplate;
 
 /// The headers that another setting, the signature or HTTP itself sets.
 const RESERVED_HEADERS: [&str; 16] = [
@@ -27,6 +29,25 @@ const RESERVED_HEADERS: [&str; 16] = [
     "x-amzn-trace-id",
 ];
 const HEADERS_MAX: usize = 20;
+
+/// Parses a URL that may have placeholders. A URL with placeholders must be in the form that a signature covers, so that
+/// no value can change it.
+pub(super) fn endpoint_url(value: &str) -> Option<EndpointUrl> {
+    let (sample, template) = UrlTemplate::split(value)?;
+    let url = EndpointUrl::parse(&sample)?;
+    match template {
+        None => Some(url),
+        Some(_) => url.is_signable().then(|| url.of_template(value)),
+    }
+}
+
+pub(in crate::config) fn method(value: &str) -> Option<Method> {
+    match value {
+        "POST" => Some(Method::POST),
+        "GET" => Some(Method::GET),
+        _ => None,
+    }
+}
 
 pub(super) fn region(value: &str) -> Option<String> {
     service(value).filter(|region| region.contains('-'))

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-use super::{DeliveryError, OutputLine};
+use super::{DeliveryError, LineKind, OutputLine};
 
 /// A writer that writes all lines of a delivery together, so that lines of concurrent invocations do not interleave.
 pub struct StdoutLines {
@@ -23,15 +23,20 @@ impl StdoutLines {
         }
     }
 
-    /// Writes all lines and flushes them, or returns an error for all of them.
+    /// Writes all lines and flushes them, or returns an error for all of them. An alert is the member `alert` of an
+    /// object.
     ///
     /// If the reader of the output is blocked, a write can outlast `end`, and a started write cannot be cancelled. Its
     /// lines then appear in the output later or never, but whole. Later writes wait until it has ended.
     pub(super) async fn deliver(&self, lines: &[OutputLine], end: Instant) -> Result<(), DeliveryError> {
-        let mut text = String::with_capacity(lines.iter().map(|line| line.text.len() + 1).sum());
+        let mut text = String::with_capacity(lines.iter().map(|line| line.text.len() + 12).sum());
         for line in lines {
-            text.push_str(&line.text);
-            text.push('\n');
+            // The prediction of the alert is a line of its own, which would look the same.
+            let (before, after) = match line.kind {
+                LineKind::Alert => ("{\"alert\":", "}\n"),
+                LineKind::Prediction | LineKind::DeadLetter => ("", "\n"),
+            };
+            text.extend([before, &line.text, after]);
         }
         self.write(text.into_bytes(), end).await
     }

@@ -3,11 +3,22 @@
 use aws_lc_rs::digest;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use http::Uri;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// The characters of a path that a signature encodes.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'/');
 
 /// Hashes the beginning of the canonical request: method, path, query and these headers.
 pub(super) fn hash_canonical_prefix(request: &HttpRequest, headers: &[(String, String)]) -> digest::Context {
     let uri: Uri = request.uri().parse().unwrap_or_default();
-    let (method, path, query) = (request.method(), encode_path(uri.path()), sort_query(uri.query()));
+    // A path that is already encoded in the URI is encoded a second time.
+    let path = utf8_percent_encode(uri.path(), ENCODED);
+    let (method, query) = (request.method(), sort_query(uri.query()));
     let mut text = format!("{method}\n{path}\n{query}\n");
     for (name, value) in headers {
         text.extend([name, ":", value, "\n"]);
@@ -15,19 +26,6 @@ pub(super) fn hash_canonical_prefix(request: &HttpRequest, headers: &[(String, S
     let mut hash = digest::Context::new(&digest::SHA256);
     hash.update(text.as_bytes());
     hash
-}
-
-/// Percent-encodes a path. A path that is already encoded in the URI is encoded a second time, as the signature
-/// requires.
-fn encode_path(path: &str) -> String {
-    let mut encoded = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => encoded.push(byte.into()),
-            _ => encoded.extend(["%".to_owned(), format!("{byte:02X}")]),
-        }
-    }
-    encoded
 }
 
 /// Sorts a query by name and value, and adds `=` to names without a value. The query must be encoded already.

@@ -74,6 +74,9 @@ proptest! {
         accept in "[!-~]{1,10}( {1,3}[!-~]{1,10}){0,3} {0,2}",
         variant in prop::option::of("[ -~]{0,20}"),
         token in prop::option::of("[A-Za-z0-9+/=]{1,200}"),
+        target in prop::option::of(
+            "(/([a-z~_-]|%(2[0-9A-C]|3A|5B|C3%BC)){1,9}){1,3}([?]([ac]=[a-z0-9.]{0,9}&b=(%(2[0-9A-C]|3A|5B)){0,3}))?"
+        ),
         id in "[0-9]{1,56}-[0-9]",
         model in prop::option::of("[!-~]{1,5}( {1,3}[!-~]{1,5}){0,2}"),
         body in prop::collection::vec(any::<u8>(), 0..300),
@@ -82,11 +85,12 @@ proptest! {
         let mut headers = vec![("accept", accept), ("user-agent", "test".to_owned())];
         headers.extend(variant.map(|variant| ("x-target-variant", variant)));
         let signer = Signer::new(template(uri, &headers), scope(), "x-id");
+        let target = target.as_deref();
         let credentials = credentials(token.as_deref());
         let now = UNIX_EPOCH + Duration::from_secs(second);
         let mut per_call = vec![("x-id", id.as_str())];
         per_call.extend(model.as_deref().map(|model| ("x-target-model", model)));
-        let request = signer.sign(&credentials, now, &per_call, body.into()).unwrap();
+        let request = signer.sign(&credentials, now, target, &per_call, body.into()).unwrap();
         let expected = sdk_authorization(&request, &credentials, &scope(), now);
         prop_assert_eq!(request.headers().get("authorization").unwrap(), expected);
         prop_assert_eq!(request.headers().get("x-amz-security-token"), token.as_deref());
@@ -100,7 +104,7 @@ fn a_cached_context_is_not_used_for_another_second_or_other_credentials() {
     // The first and the last second of a day. No request can use the context of the one before it.
     for (credentials, second) in [(&mine, 0), (&others, 0), (&mine, 86_399), (&mine, 86_400), (&mine, 0)] {
         let now = UNIX_EPOCH + Duration::from_millis(second * 1000 + 999);
-        let request = signer.sign(credentials, now, &[], Bytes::new()).unwrap();
+        let request = signer.sign(credentials, now, None, &[], Bytes::new()).unwrap();
         let expected = sdk_authorization(&request, credentials, &scope(), now);
         assert_eq!(request.headers().get("authorization").unwrap(), expected, "{second}");
     }
@@ -109,7 +113,7 @@ fn a_cached_context_is_not_used_for_another_second_or_other_credentials() {
 #[test]
 fn an_invalid_header_value_is_an_error() {
     let signer = Signer::new(template("https://example.com/", &[]), scope(), "x-id");
-    let sign = |value| signer.sign(&credentials(None), UNIX_EPOCH, &[("x-id", value)], Bytes::new());
+    let sign = |value| signer.sign(&credentials(None), UNIX_EPOCH, None, &[("x-id", value)], Bytes::new());
     assert!(sign("a\nb").is_err());
     assert!(sign("a b").is_ok());
 }
@@ -203,7 +207,9 @@ fn signatures_equal_those_that_aws_published() {
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
         let credentials = Credentials::new("AKIDEXAMPLE", secret, token.map(ToOwned::to_owned), None, "test");
         let signer = Signer::new(template, scope, "x-id");
-        let request = signer.sign(&Arc::new(credentials), now, &[], Bytes::new()).unwrap();
+        let request = signer
+            .sign(&Arc::new(credentials), now, None, &[], Bytes::new())
+            .unwrap();
         let authorization = request.headers().get("authorization").unwrap();
         assert_eq!(
             authorization.split("Signature=").nth(1),
