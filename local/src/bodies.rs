@@ -1,4 +1,4 @@
-//! Request bodies with one record or many, read by their content type, and the built-in model's responses to them.
+//! Request bodies with one record or many, read by their content type, and the built-in models' responses to them.
 //!
 //! | content type | records | response |
 //! |---|---|---|
@@ -6,13 +6,14 @@
 //! | `application/jsonlines`, `x-ndjson`, `jsonl` | each line | one score per line |
 //! | `text/csv` | each row, without a header | `0.0082,false`, one per line |
 //!
-//! In JSON, a record is an object or an array of its six values.
+//! In JSON, a record is a transaction, as an object or an array of its six values, or the object of a ride. The response
+//! to a ride is a fare.
 
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use crate::model::{self, Score};
+use crate::{fare, model};
 
 /// A request's body, split into records.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,27 +82,39 @@ impl<'b> RequestBody<'b> {
             .collect()
     }
 
-    /// The model's response: its content type and its body.
+    /// The models' response: its content type and its body.
     ///
     /// # Errors
     ///
     /// The message for a response with status 400. One invalid record causes the whole request to be refused, as in
     /// most containers.
     pub fn answer(&self) -> Result<(&'static str, String), String> {
-        let scores = self.map_records(|record| match self.shape {
-            Shape::Single | Shape::Instances | Shape::Lines => model::score(record),
-            Shape::CsvRows => model::score_row(record),
-        })?;
-        let line = |score: &Score| match self.shape {
-            Shape::CsvRows => format!("{},{}\n", score.score, score.fraud),
-            Shape::Single | Shape::Instances | Shape::Lines => format!("{}\n", json!(score)),
-        };
+        if self.shape == Shape::CsvRows {
+            let scores = self.map_records(model::score_row)?;
+            let rows = scores.iter().map(|it| format!("{},{}\n", it.score, it.fraud));
+            return Ok(("text/csv", rows.collect()));
+        }
+        let predictions = self.map_records(predict)?;
         Ok(match self.shape {
-            Shape::Single => ("application/json", json!(scores.first()).to_string()),
-            Shape::Instances => ("application/json", json!({ "predictions": scores }).to_string()),
-            Shape::Lines => ("application/jsonlines", scores.iter().map(line).collect()),
-            Shape::CsvRows => ("text/csv", scores.iter().map(line).collect()),
+            Shape::Single => (
+                "application/json",
+                predictions.into_iter().map(|it| it.to_string()).collect(),
+            ),
+            Shape::Instances => ("application/json", json!({ "predictions": predictions }).to_string()),
+            Shape::Lines | Shape::CsvRows => (
+                "application/jsonlines",
+                predictions.iter().map(|it| format!("{it}\n")).collect(),
+            ),
         })
+    }
+}
+
+/// Returns the prediction of the model that the record in JSON is for.
+fn predict(record: &[u8]) -> Result<Value, String> {
+    if fare::is_ride(record) {
+        fare::fare(record).map(|fare| json!(fare))
+    } else {
+        model::score(record).map(|score| json!(score))
     }
 }
 

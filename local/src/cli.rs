@@ -72,6 +72,15 @@ pub enum Command {
         #[command(flatten)]
         endpoint: EndpointArgs,
     },
+    /// Prints generated events of taxi trips, like those in events/rides.jsonl
+    Rides {
+        /// Number of events
+        #[arg(long, default_value_t = 240)]
+        count: u64,
+        /// Seed of the generator; the same seed generates the same events
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Prints generated card transactions, like those in events/transactions.jsonl
     Transactions {
         /// Number of transactions

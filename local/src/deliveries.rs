@@ -1,4 +1,4 @@
-//! The predictions and dead letters that the function delivers to `stdout:`. They are counted and written to files.
+//! The predictions, alerts and dead letters that the function delivers to `stdout:`. They are counted and written to files.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -31,6 +31,8 @@ const HIGH_SCORES_MAX: usize = 5;
 pub struct Files {
     /// Predictions, one envelope per line.
     pub predictions: PathBuf,
+    /// Alerts, one prediction per line.
+    pub alerts: PathBuf,
     /// Dead letters, one envelope per line.
     pub dead_letters: PathBuf,
     /// Discarded batches: one line per object of the mapping's on-failure destination.
@@ -57,6 +59,7 @@ pub struct Deliveries {
     files: Files,
     format: OutputFormat,
     predictions: BufWriter<File>,
+    alerts: BufWriter<File>,
     dead_letters: BufWriter<File>,
     log: BufWriter<File>,
     counts: DeliveryCounts,
@@ -80,6 +83,8 @@ pub enum OutputFormat {
 pub struct DeliveryCounts {
     /// The number of records with a prediction.
     pub predicted: u64,
+    /// The number of alerts.
+    pub alerted: u64,
     /// The number of records with a dead letter.
     pub rejected: u64,
     /// The number of predictions and dead letters after the first of each record.
@@ -124,6 +129,14 @@ struct Envelope<'l> {
     reason: Option<Value>,
 }
 
+/// A line with an alert.
+#[derive(Deserialize)]
+struct Alert<'l> {
+    /// The line of the prediction.
+    #[serde(borrow)]
+    alert: &'l RawValue,
+}
+
 /// A line with metrics.
 #[derive(Deserialize)]
 struct Metrics {
@@ -148,17 +161,19 @@ impl Deliveries {
             .map_err(|_| io::Error::other(format!("another run is writing to {}", folder.display())))?;
         let files = Files {
             predictions: folder.join("predictions.jsonl"),
+            alerts: folder.join("alerts.jsonl"),
             dead_letters: folder.join("dead-letters.jsonl"),
             on_failure: folder.join("on-failure.jsonl"),
             log: folder.join("function.log"),
         };
         let create = |path: &Path| private_file::create(path).map(BufWriter::new);
         let (predictions, dead_letters) = (create(&files.predictions)?, create(&files.dead_letters)?);
-        let log = create(&files.log)?;
+        let (alerts, log) = (create(&files.alerts)?, create(&files.log)?);
         Ok(Self {
             files,
             format,
             predictions,
+            alerts,
             dead_letters,
             log,
             counts: DeliveryCounts::default(),
@@ -211,6 +226,10 @@ impl Deliveries {
                 }
                 writeln!(self.predictions, "{text}")
             }
+            Some(_) | None if let Some(alert) = alert(line) => {
+                self.counts.alerted += 1;
+                writeln!(self.alerts, "{}", alert.get())
+            }
             Some(_) | None if self.is_raw_prediction(line) => {
                 self.counts.predicted += 1;
                 writeln!(self.predictions, "{text}")
@@ -239,6 +258,7 @@ impl Deliveries {
     /// If a file cannot be written.
     pub fn finish(mut self) -> io::Result<(Files, DeliveryCounts)> {
         self.predictions.flush()?;
+        self.alerts.flush()?;
         self.dead_letters.flush()?;
         self.log.flush()?;
         if self.has_other_numbers {
@@ -278,6 +298,14 @@ impl Deliveries {
     }
 }
 
+/// Returns the line of the prediction in an alert.
+fn alert(line: &Line) -> Option<&RawValue> {
+    let Line::Output(text) = line else { return None };
+    let is_alert = text.starts_with("{\"alert\":");
+    let alert = is_alert.then(|| serde_json::from_str::<Alert<'_>>(text));
+    Some(alert?.ok()?.alert)
+}
+
 /// Returns the reason of a dead letter in one line.
 pub(crate) fn rejection(reason: &Value) -> String {
     match (reason["kind"].as_str(), reason["message"].as_str()) {
@@ -302,6 +330,7 @@ mod tests {
             r#"{"eventId":"a","subSequenceNumber":0,"partitionKey":"k","output":{"score":0.5}}"#,
             r#"{"eventId":"b","subSequenceNumber":0,"partitionKey":"k","reason":{"kind":"Refused"}}"#,
             r#"{"eventId":"c","subSequenceNumber":0,"partitionKey":"k","output":{"score":1e400}}"#,
+            r#"{"alert":{"eventId":"a","subSequenceNumber":0,"partitionKey":"k","output":{"score":0.5}}}"#,
             r#"{"_aws":{"a metric":1}}"#,
         ];
         for line in lines {
@@ -317,6 +346,9 @@ mod tests {
         }
         let (files, counts) = deliveries.finish().unwrap();
         assert_eq!((counts.predicted, counts.rejected, counts.repeated), (3, 1, 1));
+        assert_eq!(counts.alerted, 1);
+        let alerts = fs::read_to_string(&files.alerts).unwrap();
+        assert_eq!(alerts.trim_end(), lines[0]);
         assert_eq!((counts.skipped, counts.highest.len()), (5, 1));
         let discarded = [("a", 3), ("b", 1), ("d", 4)].map(|(id, user_records)| (id.to_owned(), user_records));
         assert_eq!(

@@ -7,23 +7,30 @@ use anyhow::{Context as _, Result, ensure};
 
 mod aws;
 mod endpoint;
+mod settings_file;
 #[cfg(test)]
 mod tests;
 
 use aws::AwsLogin;
+use endpoint::path_and_query;
 pub use endpoint::{UserEndpoint, default_settings, endpoint_variables};
+pub use settings_file::settings_beside;
 
 /// The function's memory on this machine, in MB, unless `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` is set. As in template.yaml.
 const MEMORY_MB: &str = "512";
 
-/// The services that the function can deliver to: the prefix in OUTPUT and `DEAD_LETTER`, the variable with the URL of
-/// such a service on this machine, and its name for messages.
-const DESTINATION_SERVICES: [(&str, &str, &str); 4] = [
+/// The settings that name a destination.
+const DESTINATIONS: [&str; 3] = ["OUTPUT", "DEAD_LETTER", "ALERT"];
+
+/// The services that the function can deliver to: the prefix in a setting, the variable with the URL of such a service
+/// on this machine, and its name for messages.
+const DESTINATION_SERVICES: [(&str, &str, &str); 5] = [
     ("kinesis:", "AWS_ENDPOINT_URL_KINESIS", "a Kinesis"),
     ("firehose:", "AWS_ENDPOINT_URL_FIREHOSE", "a Firehose"),
     // The SDK does not send its requests to the URL of the queue, but to this URL.
     ("sqs:", "AWS_ENDPOINT_URL_SQS", "an SQS"),
     ("s3:", "AWS_ENDPOINT_URL_S3", "an S3"),
+    ("eventbridge:", "AWS_ENDPOINT_URL_EVENTBRIDGE", "an EventBridge"),
 ];
 
 /// Environment variables and their values.
@@ -94,15 +101,17 @@ pub(crate) fn is_set(settings: &Settings, name: &str) -> bool {
     settings.get(name).is_some_and(|value| !value.trim().is_empty())
 }
 
-/// Checks that the settings do not name another endpoint than the one on this machine.
+/// Checks that the settings do not name another endpoint than the one on this machine. A gateway takes the place of the
+/// host of `ENDPOINT_URL`.
 ///
 /// # Errors
 ///
 /// If they do. Otherwise the user would not notice that the other endpoint is not called.
 pub fn check_local(own: &Settings, is_gateway: bool) -> Result<()> {
     ensure!(
-        !is_set(own, "ENDPOINT_URL"),
-        "ENDPOINT_URL is set, but `cargo local` calls an endpoint of its own: unset it, or use `--endpoint URL`"
+        is_gateway || !is_set(own, "ENDPOINT_URL"),
+        "ENDPOINT_URL is set, but `cargo local` calls an endpoint of its own: unset it, use `--endpoint URL`, or \
+         `--gateway` for an API Gateway in its place"
     );
     ensure!(
         !(is_gateway && is_set(own, "ENDPOINT_NAME")),
@@ -132,8 +141,12 @@ fn for_local_endpoint(own: Settings, url: &str, certificate: Option<&Path>, is_g
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
     ];
+    let path = is_gateway.then(|| path_and_query(&environment)).flatten();
     let settings = settings.into_iter().chain(endpoint_variables(url, is_gateway));
     environment.extend(settings.map(|(name, value)| (name.to_owned(), value)));
+    if let Some(path) = path {
+        environment.insert("ENDPOINT_URL".to_owned(), format!("{url}{path}"));
+    }
     let is_unsigned = environment
         .get("ENDPOINT_AUTH")
         .is_some_and(|auth| auth.trim() == "none");
@@ -156,7 +169,7 @@ fn for_local_endpoint(own: Settings, url: &str, certificate: Option<&Path>, is_g
 
 /// Checks that nothing would be delivered to AWS.
 fn check_destinations(environment: &Settings) -> Result<()> {
-    for name in ["OUTPUT", "DEAD_LETTER"] {
+    for name in DESTINATIONS {
         let destination = environment.get(name).map(|value| value.trim()).unwrap_or_default();
         let service = DESTINATION_SERVICES
             .iter()
@@ -175,7 +188,7 @@ fn check_destinations(environment: &Settings) -> Result<()> {
 /// Returns whether a function that calls a URL also calls AWS, and so needs AWS credentials.
 fn has_calls_to_aws(own: &Settings) -> bool {
     let signs = own.get("ENDPOINT_AUTH").is_some_and(|auth| auth.trim() == "sigv4");
-    let delivers = ["OUTPUT", "DEAD_LETTER"].iter().any(|name| {
+    let delivers = DESTINATIONS.iter().any(|name| {
         let destination = own.get(*name).map(|value| value.trim()).unwrap_or_default();
         DESTINATION_SERVICES
             .iter()

@@ -1,7 +1,6 @@
 //! `cargo local event FILE`: sends one event to a fresh function and shows its deliveries and its response.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -9,7 +8,7 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use crate::environment::Settings;
+use crate::environment::settings_beside;
 use crate::function::{Function, InvocationResult, Line};
 use crate::sagemaker::SageMakerRuntime;
 use crate::setup::{Options, Setup};
@@ -82,29 +81,4 @@ pub(crate) async fn send(event: Bytes, options: Options) -> Result<(EventRun, Op
         }
     }
     Ok((EventRun { output, log, result }, endpoint))
-}
-
-/// Reads the `.env` file beside `file`: one `NAME=VALUE` per line, without quotes. Empty lines and lines that start
-/// with `#` are ignored. Returns no settings if there is no such file.
-fn settings_beside(file: &Path) -> Result<Settings> {
-    let path = file.with_extension("env");
-    let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Settings::new()),
-        read => read.with_context(|| format!("cannot read {}", path.display()))?,
-    };
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let setting = line.split_once('=').filter(|(name, value)| {
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-                !name.is_empty() && name.bytes().all(plain) && !value.starts_with(['"', '\''])
-            });
-            let (name, value) = setting
-                .with_context(|| format!("{}: {line:?} is not like NAME=VALUE, without quotes", path.display()))?;
-            Ok((name.to_owned(), value.to_owned()))
-        })
-        .collect()
 }

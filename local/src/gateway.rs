@@ -1,8 +1,8 @@
-//! An API Gateway REST API in front of the endpoint: signed calls to `POST /prod/score` with the API key of a usage
-//! plan.
+//! An API Gateway REST API in front of the endpoint: signed calls with the API key of a usage plan, to any path.
 //!
 //! ```text
-//! POST /prod/score ─ size ─ signature ─ key ─ plan ─▶ the endpoint's container
+//! POST /PATH       ─ size ─ signature ─ key ─ plan ─▶ the endpoint's container
+//! GET  /PATH?QUERY ─ size ─ signature ─ key ─ plan ─ the query as a JSON object ─▶ the endpoint's container
 //! POST /           ─ sts: AssumeRole ─▶ sessions
 //!                  ─ secrets: GetSecretValue ─▶ the API key
 //! ```
@@ -40,7 +40,7 @@ use plan::TokenBucket;
 use sessions::Sessions;
 use signature::{Authorization, ReceivedRequest, Scope};
 
-/// The path of calls below the endpoint's URL: stage and resource.
+/// The path of calls below the endpoint's URL, stage and resource, unless the user sets another one.
 pub const PATH: &str = "/prod/score";
 
 /// The region that calls are signed for.

@@ -22,8 +22,9 @@
 //!   [`kinesis`], from a Kinesis API. [`packing`] and [`aggregate`] pack records as a producer does. [`esm`] is the
 //!   event source mapping, and [`on_failure`] is its destination for discarded batches.
 //! - The endpoint: [`sagemaker`] is SageMaker Runtime, and [`gateway`] puts an API Gateway in front of it. [`faults`]
-//!   injects faults. [`bodies`] splits requests into records for the built-in [`model`], and [`model_server`] forwards
-//!   them to a model server instead. [`transactions`] generates the records that the built-in model scores.
+//!   injects faults. [`bodies`] splits requests into records for the built-in models [`model`] and [`fare`], and
+//!   [`model_server`] forwards them to a model server instead. [`transactions`] and [`rides`] generate the records that
+//!   the built-in models score.
 //! - The result: [`deliveries`] collects what the function delivers, and [`summary`] reports the run.
 //! - Tools: [`interrupt`] waits for Ctrl-C, [`private_file`] opens files with records, and [`server`] is an HTTP server
 //!   on loopback. Its certificates are in `certificate`.
@@ -42,6 +43,7 @@ pub mod deliveries;
 pub mod environment;
 pub mod esm;
 pub mod event_command;
+pub mod fare;
 pub mod faults;
 pub mod function;
 pub mod gateway;
@@ -54,6 +56,7 @@ pub mod on_failure;
 pub mod packing;
 pub mod private_file;
 pub mod processes;
+pub mod rides;
 pub mod runtime_api;
 pub mod sagemaker;
 pub mod server;

@@ -14,7 +14,8 @@ use instream_local::function::InvocationResult;
 use instream_local::gateway::{self, Gateway};
 use instream_local::interrupt::interrupted;
 use instream_local::sagemaker::SageMakerRuntime;
-use instream_local::{bench_command, check_command, environment, event_command, stream_command, transactions};
+use instream_local::{bench_command, check_command, environment, event_command, rides, stream_command, transactions};
+use serde::Serialize;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -34,7 +35,8 @@ async fn main() -> ExitCode {
             () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
         },
         Some(Command::Endpoint { port, endpoint }) => serve_endpoint(port, endpoint).await,
-        Some(Command::Transactions { count, seed }) => print_transactions(count, seed),
+        Some(Command::Transactions { count, seed }) => print_lines(&transactions::generate(count, seed)),
+        Some(Command::Rides { count, seed }) => print_lines(&rides::generate(count, seed)),
     };
     exit_code(result)
 }
@@ -146,10 +148,10 @@ fn announce(endpoint: &SageMakerRuntime, out: &mut impl io::Write) -> Result<()>
     Ok(())
 }
 
-fn print_transactions(count: u64, seed: u64) -> Result<ExitCode> {
+fn print_lines(records: &[impl Serialize]) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
-    for transaction in transactions::generate(count, seed) {
-        writeln!(out, "{}", serde_json::to_string(&transaction)?)?;
+    for record in records {
+        writeln!(out, "{}", serde_json::to_string(record)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -119,7 +119,7 @@ fn sum_of_signs(transaction: &Transaction, hour: u8) -> f64 {
 }
 
 /// Parses the hour of a time such as `2026-03-14T02:11:09Z`.
-fn hour(time: &str) -> Option<u8> {
+pub(crate) fn hour(time: &str) -> Option<u8> {
     let hour = time.split_once('T')?.1.get(..2)?.parse().ok()?;
     (hour < 24).then_some(hour)
 }

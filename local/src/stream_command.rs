@@ -88,6 +88,7 @@ pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
         redelivered: tally.redelivered,
         discarded: counts.count_undelivered(&tally.discarded_kinesis_records),
         repeated: counts.repeated,
+        alerted: counts.alerted,
         skipped: counts.skipped,
         batches: tally.batches,
         batch_latency_ms: tally.percentiles(),

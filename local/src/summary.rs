@@ -34,6 +34,8 @@ pub struct Summary {
     pub discarded: usize,
     /// The number of predictions and dead letters after the first of each record.
     pub repeated: u64,
+    /// The number of alerts on standard output.
+    pub alerted: u64,
     /// The number of records that the function skipped: they are empty or do not match `RECORD_PATTERN`.
     pub skipped: u64,
     /// The number of invocations.
@@ -157,8 +159,10 @@ impl Summary {
         row(f, "records", self.records)?;
         row(f, "predicted", count(self.predicted, "OUTPUT"))?;
         row(f, "rejected", count(self.rejected, "DEAD_LETTER"))?;
-        if self.skipped > 0 {
-            row(f, "skipped", self.skipped)?;
+        for (name, count) in [("alerted", self.alerted), ("skipped", self.skipped)] {
+            if count > 0 {
+                row(f, name, count)?;
+            }
         }
         row(f, "redelivered", self.redelivered)?;
         let unaccounted = self.unaccounted();
@@ -234,6 +238,9 @@ impl Summary {
     fn write_files(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.processes.is_some() {
             row(f, "predictions", self.files.predictions.display())?;
+            if self.alerted > 0 {
+                row(f, "alerts", self.files.alerts.display())?;
+            }
             row(f, "dead letters", self.files.dead_letters.display())?;
             let hint = if self.redelivered > 0 {
                 ", which shows why records were redelivered"

@@ -30,13 +30,14 @@ const URL_ONLY: [super::Variable; 6] = [
 ];
 
 /// The variables of the AWS SDK with the URLs of the services that get records or secrets.
-const SERVICE_URLS: [&str; 8] = [
+const SERVICE_URLS: [&str; 9] = [
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME",
     "AWS_ENDPOINT_URL_KINESIS",
     "AWS_ENDPOINT_URL_FIREHOSE",
     "AWS_ENDPOINT_URL_SQS",
     "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_EVENTBRIDGE",
     "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     "AWS_ENDPOINT_URL_STS",
 ];

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use instream_local::environment::settings_beside;
 use instream_local::esm::Mapping;
 use instream_local::faults::{Faults, InjectedFault, Rates};
+use instream_local::gateway::GatewayOptions;
 use instream_local::lambda::Lambda;
 use instream_local::packing::Packing;
 use instream_local::processes::Disruptions;
@@ -64,6 +66,58 @@ async fn each_of_a_thousand_transactions_is_predicted_once() {
     let predictions = std::fs::read_to_string(&summary.files.predictions).unwrap();
     assert_eq!(predictions.lines().count(), 1000);
     assert!(summary.highest_scores[0].score > 0.9, "some are clearly fraudulent");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn ride_requests_are_scored_by_signed_get_requests_and_high_fares_raise_alerts() {
+    let folder = std::env::temp_dir().join(format!("instream-rides-{}", std::process::id()));
+    let input = repository("events/rides.jsonl");
+    let mut options = options(&[]);
+    options.settings.extend(settings_beside(&input).unwrap());
+    options.local_endpoint.gateway = Some(GatewayOptions {
+        usage_plan: None,
+        ..GatewayOptions::default()
+    });
+    let events: Vec<Value> = std::fs::read_to_string(&input)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let requests = events.iter().filter(|event| event["type"] == "ride_request");
+    let stream = Stream {
+        source: file(input),
+        limit: None,
+        mapping: MAPPING,
+        folder: folder.clone(),
+    };
+    let summary = run_stream(stream, spawned(options)).await;
+    let refused = summary.gateway.map(|counts| counts.refused());
+    let lines = |file: &Path| -> Vec<Value> {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let predictions = lines(&summary.files.predictions);
+    let mut scored: Vec<_> = predictions.iter().map(|line| line["input"].to_string()).collect();
+    scored.sort();
+    let mut expected: Vec<_> = requests.map(Value::to_string).collect();
+    expected.sort();
+    assert_eq!(scored, expected, "each ride request once, and no other event");
+    let count = expected.len() as u64;
+    assert_eq!((summary.predicted, summary.rejected), (Some(count), Some(0)));
+    assert_eq!(
+        (summary.skipped, summary.calls, refused),
+        (240 - count, Some(count), Some(0))
+    );
+    let high = predictions
+        .iter()
+        .filter(|line| line["output"]["fare"].as_f64() > Some(60.0));
+    let mut high: Vec<_> = high.map(Value::to_string).collect();
+    high.sort();
+    let mut alerts: Vec<_> = lines(&summary.files.alerts).iter().map(Value::to_string).collect();
+    alerts.sort();
+    assert_eq!(alerts, high);
+    assert_eq!(summary.alerted, 5);
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -8,6 +8,7 @@ that are signed with them until `end_sessions` expires them.
 import json
 import re
 import threading
+import urllib.parse
 import urllib.request
 from http.server import BaseHTTPRequestHandler
 
@@ -35,6 +36,17 @@ class Call(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def do_GET(self):
+        with self.server.lock:
+            error = self.error_of(b"")
+            if error:
+                self.server.refused.append(error)
+                return self.respond(403, {"message": error}, {"x-amzn-ErrorType": error})
+            self.server.answered += 1
+        url = urllib.parse.urlsplit(self.path)
+        values = {name: value for name, value in urllib.parse.parse_qsl(url.query, keep_blank_values=True)}
+        self.respond(200, {"path": [urllib.parse.unquote(part) for part in url.path.split("/")], "values": values})
+
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.path == "/":
@@ -61,7 +73,7 @@ class Call(BaseHTTPRequestHandler):
         if not credentials or credentials.token != self.headers.get("x-amz-security-token"):
             return "UnrecognizedClientException"
         signed = {name: self.headers[name] for name in fields["SignedHeaders"].split(";")}
-        request = AWSRequest("POST", f"http://{self.headers['host']}{self.path}", headers=signed, data=body)
+        request = AWSRequest(self.command, f"http://{self.headers['host']}{self.path}", headers=signed, data=body)
         request.context["timestamp"] = self.headers["x-amz-date"]
         auth = SigV4Auth(credentials, service, region)
         to_sign = auth.string_to_sign(request, auth.canonical_request(request))

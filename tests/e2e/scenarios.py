@@ -300,6 +300,57 @@ def behind_a_url():
     gateway.shutdown()
 
 
+def rides():
+    """Scores ride requests by GET requests whose path and query hold values of the record, signed and with a key."""
+    started = time.time()
+    secrets = client("secretsmanager")
+    secret = secrets.create_secret(Name="rides-key", SecretString="of the plan")["ARN"]
+    gateway = Gateway(MOTO, "of the plan")
+    path = TOOLS / "rides.jsonl"
+    places = ["Tor 1/2", "a b+c&d=e", "50%", "Köln Süd", "..", "", "~x-y_z.", "#?"]
+    events = [json.loads(line) for line in (ROOT / "events" / "rides.jsonl").read_text().splitlines()]
+    for number, event in enumerate(events):
+        event["place"], event["note"] = places[number % len(places)], places[-1 - number % len(places)]
+    path.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    settings = {
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL_STS": gateway.url,
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER": MOTO,
+        "ENDPOINT_AUTH": "sigv4",
+        "ENDPOINT_REGION": "eu-west-1",
+        "ENDPOINT_SERVICE": "execute-api",
+        "ENDPOINT_ROLE_ARN": "arn:aws:iam::123456789012:role/caller",
+        "ENDPOINT_API_KEY": f"secretsmanager:{secret}",
+        "ENDPOINT_METHOD": "GET",
+        "RECORD_PATTERN": '{"type":["ride_request"]}',
+        "JOIN_SOURCE": "Input",
+        "ALERT": "stdout:",
+        "ALERT_PATTERN": '{"output":{"values":{"km":[{"prefix":"5"}]}}}',
+    }
+    url = f"{gateway.url}/prod/{{$.place}}/fare?km={{$.distance_km}}&note={{$.note}}"
+    summary = cargo_local(settings, ["--input", str(path), "--endpoint", url, "--function", f"'{FUNCTION}'"])
+    requests = [event for event in events if event["type"] == "ride_request"]
+    # An empty segment and a dot segment would name another resource.
+    good = [event for event in requests if event["place"] not in ("", "..")]
+    counts = {name: summary[name] for name in ("predicted", "rejected", "skipped", "redelivered", "alerted")}
+    alerted = sum(str(event["distance_km"]).startswith("5") for event in good)
+    assert counts == {
+        "predicted": len(good),
+        "rejected": len(requests) - len(good),
+        "skipped": len(events) - len(requests),
+        "redelivered": 0,
+        "alerted": alerted,
+    }, counts
+    assert gateway.answered == len(good) and not gateway.refused, (gateway.answered, Counter(gateway.refused))
+    for line in map(json.loads, Path(summary["files"]["predictions"]).read_text().splitlines()):
+        ride, output = line["input"], line["output"]
+        assert output["path"] == ["", "prod", ride["place"], "fare"], line
+        assert output["values"] == {"km": str(ride["distance_km"]), "note": ride["note"]}, line
+    print(f"rides by GET: {len(events)} events, {counts}, each signature as botocore makes it, "
+          f"{time.time() - started:.1f} s", flush=True)
+    gateway.shutdown()
+
+
 def free_port():
     with socket.socket() as it:
         it.bind(("127.0.0.1", 0))
@@ -523,6 +574,7 @@ SCENARIOS = [
     kinesis_to_firehose,
     kinesis_to_s3_with_kills,
     behind_a_url,
+    rides,
     prediction_that_the_queue_refuses,
     answers_that_are_no_predictions,
     large_record_that_is_refused,

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{FunctionArgs, LOCAL_ENDPOINT_FLAGS, positive_time, share, time};
 use crate::build;
+use crate::environment::settings_beside;
 use crate::esm::Mapping;
 use crate::lambda::Lambda;
 use crate::packing::Packing;
@@ -18,7 +19,8 @@ use crate::stream_command::Stream;
 /// The stream, its event source mapping and the function.
 #[derive(Debug, Args)]
 pub struct StreamArgs {
-    /// Your own records, one a line, instead of the sample transactions
+    /// Your own records, one a line, instead of the sample transactions. Settings in a file with the same name and the
+    /// extension .env override the environment
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Read the records of a stream from a Kinesis API, starting with the oldest, until Ctrl-C; an API on this machine
@@ -124,13 +126,15 @@ impl StreamArgs {
     ///
     /// # Errors
     ///
-    /// If the flags of the endpoint contradict each other.
+    /// If the flags of the endpoint contradict each other, or the settings beside the input are wrong.
     pub fn options(self) -> Result<(Stream, Lambda)> {
         let sample = || build::workspace().join("events/transactions.jsonl");
+        let path = self.input.unwrap_or_else(sample);
+        let settings = settings_beside(&path)?;
         let source = match (self.kinesis, self.stream) {
             (Some(url), Some(stream)) => Source::Kinesis { url, stream },
             _ => Source::File {
-                path: self.input.unwrap_or_else(sample),
+                path,
                 shards: usize::from(self.mapping.shards),
                 packing: Packing {
                     aggregate: self.aggregate.map(usize::from),
@@ -149,10 +153,12 @@ impl StreamArgs {
                 url,
                 timeout: self.function.timeout,
             },
-            None => Lambda::Spawned {
-                disruptions: self.disruptions.disruptions(self.function.local_endpoint.seed()),
-                options: self.function.options()?,
-            },
+            None => {
+                let disruptions = self.disruptions.disruptions(self.function.local_endpoint.seed());
+                let mut options = self.function.options()?;
+                options.settings.extend(settings);
+                Lambda::Spawned { options, disruptions }
+            }
         };
         Ok((stream, lambda))
     }

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::Settings;
 use crate::gateway;
 
 /// An endpoint of the user, in place of one on this machine.
@@ -41,6 +42,12 @@ pub fn endpoint_variables(url: &str, is_gateway: bool) -> Vec<(&'static str, Str
     } else {
         vec![("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", url.to_owned())]
     }
+}
+
+/// Returns the path and query of `ENDPOINT_URL`, if it has them.
+pub(super) fn path_and_query(settings: &Settings) -> Option<String> {
+    let (_, rest) = settings.get("ENDPOINT_URL")?.trim().split_once("://")?;
+    Some(rest[rest.find(['/', '?'])?..].to_owned())
 }
 
 /// Returns the default settings for an endpoint on this machine.

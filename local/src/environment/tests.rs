@@ -48,8 +48,9 @@ async fn a_local_run_delivers_to_no_service_in_aws() {
         ("firehose:scores", "AWS_ENDPOINT_URL_FIREHOSE"),
         ("sqs:http://127.0.0.1:4567/000000000000/scores", "AWS_ENDPOINT_URL_SQS"),
         ("s3:scores/today", "AWS_ENDPOINT_URL_S3"),
+        ("eventbridge:scores", "AWS_ENDPOINT_URL_EVENTBRIDGE"),
     ] {
-        for name in ["OUTPUT", "DEAD_LETTER"] {
+        for name in ["OUTPUT", "DEAD_LETTER", "ALERT"] {
             let mut settings = Settings::from([(name.to_owned(), destination.to_owned())]);
             let error = for_function(settings.clone(), &target).await.unwrap_err();
             assert!(error.to_string().contains(url), "{error}");
@@ -160,12 +161,25 @@ async fn the_name_or_the_url_of_another_endpoint_is_an_error_and_not_ignored() {
     );
     assert_eq!(for_function(name, &here()).await.unwrap()["ENDPOINT_NAME"], "mine");
     let url = settings([("ENDPOINT_URL", "https://one.example")]);
-    for target in [here(), gateway()] {
-        let error = for_function(url.clone(), &target).await.unwrap_err().to_string();
-        assert!(
-            error.contains("ENDPOINT_URL") && error.contains("--endpoint URL"),
-            "{error}"
-        );
+    let error = for_function(url, &here()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("ENDPOINT_URL") && error.contains("--endpoint URL"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_gateway_takes_the_place_of_the_users_host() {
+    for (own, expected) in [
+        ("https://one.example", "https://127.0.0.1:9001/prod/score"),
+        (" https://one.example/v1/fare ", "https://127.0.0.1:9001/v1/fare"),
+        (
+            "https://one.example:8443?km={$['a/b']}",
+            "https://127.0.0.1:9001?km={$['a/b']}",
+        ),
+    ] {
+        let environment = for_function(settings([("ENDPOINT_URL", own)]), &gateway()).await;
+        assert_eq!(environment.unwrap()["ENDPOINT_URL"], expected);
     }
 }
 

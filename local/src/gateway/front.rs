@@ -8,15 +8,16 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{HeaderMap, Method, Response, StatusCode};
 use axum::response::IntoResponse as _;
 use axum::routing::post;
 use bytes::Bytes;
+use serde_json::{Number, Value};
 use tokio::time::timeout;
 
 use super::answer::{Refusal, integration_timed_out, payload_too_large, proxied};
 use super::signature::ReceivedRequest;
-use super::{Gateway, PATH, locked, secrets, sts};
+use super::{Gateway, locked, secrets, sts};
 use crate::sagemaker::{CallOutcome, CallResult, ContainerAnswer, Shared};
 
 /// The maximum size of a payload is 10 MB:
@@ -37,16 +38,21 @@ pub(super) struct Front {
     pub(super) shared: Arc<Shared>,
 }
 
-/// Routes calls to the container, and requests to STS and Secrets Manager.
+/// Routes calls to the container, and requests to STS and Secrets Manager. Every other path is a resource with the
+/// methods POST and GET.
 pub(crate) fn router(gateway: Arc<Gateway>, shared: Arc<Shared>) -> Router {
-    // API Gateway does not report that a resource or method does not exist.
-    let not_found = async || Refusal::MissingToken.response();
+    let front = Front { gateway, shared };
+    // API Gateway does not report that a method does not exist.
+    let no_such_method = async || Refusal::MissingToken.response();
     Router::new()
-        .route(PATH, post(score))
-        .route("/", post(services))
-        .fallback(not_found)
-        .method_not_allowed_fallback(not_found)
-        .with_state(Front { gateway, shared })
+        .route("/", post(services).get(score))
+        .fallback_service(
+            post(score)
+                .get(score)
+                .fallback(no_such_method)
+                .with_state(front.clone()),
+        )
+        .with_state(front)
 }
 
 async fn score(State(front): State<Front>, parts: Parts, body: Result<Bytes, BytesRejection>) -> Response<Body> {
@@ -75,6 +81,11 @@ impl Front {
         if let Err(refusal) = self.gateway.admit(&received) {
             return refused(&refusal);
         }
+        let body = if parts.method == Method::GET {
+            query_as_json(parts.uri.query().unwrap_or_default())
+        } else {
+            body
+        };
         match timeout(INTEGRATION_TIMEOUT, self.shared.call(&parts.headers, body)).await {
             // The container throttled this call, not the usage plan.
             Ok(CallResult::Throttled) => (
@@ -85,6 +96,16 @@ impl Front {
             Err(_) => (CallOutcome::Error, integration_timed_out()),
         }
     }
+}
+
+/// Returns a JSON object of the parameters of a query, as a mapping template of an integration makes it. A value that is
+/// a number in JSON becomes a number.
+fn query_as_json(query: &str) -> Bytes {
+    let parameters = form_urlencoded::parse(query.as_bytes()).map(|(name, value)| {
+        let number = serde_json::from_str::<Number>(&value).map(Value::from);
+        (name.into_owned(), number.unwrap_or_else(|_| value.into()))
+    });
+    Value::Object(parameters.collect()).to_string().into()
 }
 
 fn refused(refusal: &Refusal) -> (CallOutcome, Response<Body>) {

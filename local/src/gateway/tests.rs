@@ -47,7 +47,7 @@ fn signed(mut request: Request<Full<Bytes>>, body: &[u8], credentials: &Credenti
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
     let uri = request.uri().to_string();
-    let signable = SignableRequest::new("POST", uri, headers, SignableBody::Bytes(body)).unwrap();
+    let signable = SignableRequest::new(request.method().as_str(), uri, headers, SignableBody::Bytes(body)).unwrap();
     let identity = credentials.clone().into();
     let params = v4::SigningParams::builder()
         .identity(&identity)

@@ -10,6 +10,7 @@ fn summary(gateway: Option<gateway::Counts>) -> Summary {
         redelivered: 0,
         discarded: 0,
         repeated: 0,
+        alerted: 0,
         skipped: 0,
         batches: 1,
         last_failure: None,
@@ -25,6 +26,7 @@ fn summary(gateway: Option<gateway::Counts>) -> Summary {
         highest_scores: Vec::new(),
         files: Files {
             predictions: "predictions".into(),
+            alerts: "alerts".into(),
             dead_letters: "dead-letters".into(),
             on_failure: "on-failure".into(),
             log: "log".into(),

@@ -20,14 +20,27 @@ async fn a_valid_call_gets_the_containers_own_response() {
 }
 
 #[tokio::test]
-async fn a_resource_that_does_not_exist_looks_like_a_missing_signature() {
+async fn a_get_request_has_the_record_in_its_query() {
     let endpoint = start(GatewayOptions::default()).await;
-    for (method, path) in [
-        ("GET", PATH),
-        ("POST", "/prod/other"),
-        ("POST", "/endpoints/mine/invocations"),
-        ("GET", "/"),
+    for (query, status) in [
+        ("?distance_km=4.20&time=2026-03-14T23%3A10%3A00Z&passengers=2", 200),
+        ("?distance_km=far", 400),
     ] {
+        for path in ["/prod/a%20b", "/"] {
+            let request = Request::get(format!("{}{path}{query}", endpoint.url()));
+            let request = request.header("x-api-key", gateway(&endpoint).key());
+            let request = signed(request.body(Full::default()).unwrap(), b"", &static_credentials());
+            let answer = send(request).await;
+            assert_eq!(answer.status, status, "{answer:?}");
+            assert_eq!(answer.status == 200, answer.body == r#"{"fare":14.26}"#, "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_does_not_exist_looks_like_a_missing_signature() {
+    let endpoint = start(GatewayOptions::default()).await;
+    for (method, path) in [("PUT", PATH), ("DELETE", "/prod/other")] {
         let request = Request::builder().method(method);
         let request = request.uri(format!("{}{path}", endpoint.url()));
         assert_eq!(
