@@ -291,6 +291,7 @@ SIGNING_SCOPES = [
 ]
 URLS = [
     (BY_URL, set()),
+    ({**BY_URL, "EndpointMethod": "GET"}, set()),
     *(
         ({**SIGNED, **permitted, **scope}, allowed)
         for scope in SIGNING_SCOPES
@@ -339,16 +340,18 @@ VALUES = [
     (
         "EndpointUrl",
         ["", URL, "https://model.example.com:8443/v1/score?version=3", "http://127.0.0.1:8080/invocations",
-         "http://[::1]:8080/", f"https://abc.lambda-url.{REGION}.on.aws/"],
-        ["https://model.example.com", "ftp://a/b", "https://user:password@a/b", "https://a/b c", 'https://a/"',
+         "http://[::1]:8080/", f"https://abc.lambda-url.{REGION}.on.aws/",
+         "https://a/{$.city}/fare?km={$['distance']}&at={$.at[0]}"],
+        ["https://model.example.com", "https://{$.host}/a", "ftp://a/b", "https://user:password@a/b", "https://a/b c", 'https://a/"',
          "https://a/b\\c", "https://a/b#c", "a/b"],
     ),
     ("EndpointRegion", ["", "eu-central-1", "us-gov-west-1", "eusc-de-east-1"], ["eu", "EU-CENTRAL-1", "*"]),
     ("EndpointService", ["", "execute-api", "lambda", "a" * 63], ["execute api", "*", "a" * 64]),
     (
         "EndpointInvokeArn",
-        ["", METHOD, f"arn:aws-cn:execute-api:cn-north-1:{ACCOUNT}:a1b2c3/$default/POST/", CALLED, f"{CALLED}:live"],
-        ["*", METHOD.replace("POST", "*"), METHOD.replace("POST", "GET"), METHOD.replace("score", "*"),
+        ["", METHOD, METHOD.replace("POST", "GET"), f"{METHOD}/*", f"{METHOD}/*/fare",
+         f"arn:aws-cn:execute-api:cn-north-1:{ACCOUNT}:a1b2c3/$default/POST/", CALLED, f"{CALLED}:live"],
+        ["*", METHOD.replace("POST", "*"), METHOD.replace("POST", "PUT"), METHOD.replace("score", "*"), f"{METHOD}*",
          METHOD.replace("/prod/POST/score", "/*"), METHOD.replace("a1b2c3", "*"), METHOD.replace("444455556666", "*"),
          f"{CALLED}:*", CALLED.replace("score", "*"), f"arn:aws:lambda:{REGION}:{ACCOUNT}:*",
          f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/fraud"],
@@ -385,6 +388,8 @@ def check_endpoints(template):
         expected = {name: value for name, value in expected.items() if value} | key
         if given.get("EndpointAuth") == "sigv4":
             expected["ENDPOINT_AUTH"] = "sigv4"
+        if given.get("EndpointMethod") == "GET":
+            expected["ENDPOINT_METHOD"] = "GET"
         if http == "true":
             expected["ENDPOINT_ALLOW_HTTP"] = "1"
         assert actual == expected, f"{given}: the function has {actual} instead of {expected}"
@@ -408,6 +413,7 @@ REFUSED = [
     ({"EndpointUrl": URL}, {"EndpointName": ""}, "EndpointName and EndpointUrl cannot be combined"),
     ({"EndpointAuth": "sigv4", "EndpointRoleArn": ROLE}, BY_URL,
      "EndpointAuth needs EndpointUrl; calls to EndpointName are always signed"),
+    ({"EndpointMethod": "GET"}, BY_URL, "EndpointMethod needs EndpointUrl"),
     ({"EndpointService": "execute-api"}, {**SIGNED, "EndpointInvokeArn": METHOD}, "EndpointService needs EndpointUrl"),
     ({"EndpointInvokeArn": METHOD}, SIGNED, "EndpointInvokeArn needs EndpointUrl"),
     ({"EndpointApiKeySecretArn": SECRET}, BY_URL, "EndpointApiKeySecretArn needs EndpointUrl"),
