@@ -6,8 +6,8 @@
 //! | `application/jsonlines`, `x-ndjson`, `jsonl` | each line | one score per line |
 //! | `text/csv` | each row, without a header | `0.0082,false`, one per line |
 //!
-//! In JSON, a record is a transaction, as an object or an array of its six values, or the object of a ride. The response
-//! to a ride is a fare.
+//! In JSON, a record is a transaction, as an object or an array of its six values, or the object of a ride. The
+//! response to a ride is a fare.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -103,7 +103,10 @@ impl<'b> RequestBody<'b> {
             Shape::Instances => ("application/json", json!({ "predictions": predictions }).to_string()),
             Shape::Lines | Shape::CsvRows => (
                 "application/jsonlines",
-                predictions.iter().map(|it| format!("{it}\n")).collect(),
+                predictions
+                    .iter()
+                    .flat_map(|it| [it.to_string(), "\n".to_owned()])
+                    .collect(),
             ),
         })
     }
@@ -167,7 +170,7 @@ mod tests {
         RequestBody::split(Some(content_type), body.as_bytes())?.answer()
     }
 
-    fn objects(text: &str) -> Vec<serde_json::Value> {
+    fn objects(text: &str) -> Vec<Value> {
         let values = serde_json::Deserializer::from_str(text).into_iter();
         values.map(Result::unwrap).collect()
     }

@@ -1,4 +1,5 @@
-//! The predictions, alerts and dead letters that the function delivers to `stdout:`. They are counted and written to files.
+//! The predictions, alerts and dead letters that the function delivers to `stdout:`. They are counted and written to
+//! files.
 
 use std::collections::HashSet;
 use std::fs::{self, File};

@@ -69,7 +69,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let (name, url) = (self.value(ENDPOINT_NAME), self.value(ENDPOINT_URL));
         match (name, url) {
             (Some(_), None) => self.sagemaker_target().map(Target::SageMaker),
-            (None, Some(_)) => self.http_target().map(Target::Http),
+            (None, Some(_)) => self.http_target().map(Box::new).map(Target::Http),
             (None, None) => {
                 let (name, url) = (ENDPOINT_NAME.allowed, ENDPOINT_URL.allowed);
                 self.fail(format!(

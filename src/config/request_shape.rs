@@ -211,8 +211,6 @@ impl Shape {
     /// records together, need a known content type.
     fn faults(&self) -> Vec<String> {
         let is_joined = self.join_source == Some(JoinSource::Input);
-        let looks_inside = |path: &Option<&JsonPath>| path.is_some_and(|path| !path.is_identity());
-        let selects_by_name = |path: &Option<&JsonPath>| path.is_some_and(|path| !path.is_column_path());
         let unparsed = |variable: Variable, value: &str| {
             let (name, content_type) = (variable.name, CONTENT_TYPE.name);
             format!(
@@ -220,31 +218,27 @@ impl Shape {
             )
         };
         let output_filter = self.output_filter.as_ref().filter(|_| is_joined);
-        let mut in_url = self.url_template.iter().flat_map(UrlTemplate::paths);
+        let in_url = self.url_template.iter().flat_map(UrlTemplate::paths);
         let paths = [
             (INPUT_FILTER, self.input_filter.as_ref()),
             (TARGET_MODEL, self.model_path.as_ref()),
             (OUTPUT_FILTER, output_filter),
-            (
-                ENDPOINT_URL,
-                in_url.find(|path| self.records.is_none() || !path.is_column_path()),
-            ),
         ];
+        let paths = paths.into_iter().filter_map(|(variable, path)| Some((variable, path?)));
         let mut faults = Vec::new();
-        for (variable, _) in paths
-            .iter()
-            .filter(|(_, path)| self.records.is_none() && looks_inside(path))
-        {
-            faults.push(unparsed(*variable, ""));
+        for (variable, path) in paths.chain(in_url.map(|path| (ENDPOINT_URL, path))) {
+            if self.records.is_none() && !path.is_identity() {
+                faults.push(unparsed(variable, ""));
+            }
+            if self.records == Some(MediaType::Csv) && !path.is_column_path() {
+                let name = variable.name;
+                faults.push(format!(
+                    "{name} selects by name, but CSV rows have only columns; allowed: $, [n,…] or [a:b]"
+                ));
+            }
         }
-        for (Variable { name, .. }, _) in paths
-            .iter()
-            .filter(|(_, path)| self.records == Some(MediaType::Csv) && selects_by_name(path))
-        {
-            faults.push(format!(
-                "{name} selects by name, but CSV rows have only columns; allowed: $, [n,…] or [a:b]"
-            ));
-        }
+        // A URL may have several placeholders.
+        faults.dedup();
         if self.requests.is_none() {
             let is_multi_record = self.batch_strategy == Some(BatchStrategy::MultiRecord);
             faults.extend(is_multi_record.then(|| unparsed(BATCH_STRATEGY, "=\"MultiRecord\"")));
@@ -344,55 +338,6 @@ mod tests {
             let error = read(&settings).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert_eq!(error.lines().count(), 2, "{error}");
-        }
-    }
-
-    #[test]
-    fn settings_that_do_not_fit_a_url_with_placeholders_or_a_get_request_are_refused() {
-        const BY_ID: (&str, &str) = ("ENDPOINT_URL", "https://api.example.com/?id={$.id}");
-        const GET: (&str, &str) = ("ENDPOINT_METHOD", "GET");
-        for (settings, expected) in [
-            (
-                vec![GET, ("ENDPOINT_URL", "https://api.example.com/")],
-                "without placeholders",
-            ),
-            (
-                vec![BY_ID, ("BATCH_STRATEGY", "MultiRecord")],
-                "BATCH_STRATEGY is MultiRecord",
-            ),
-            (
-                vec![BY_ID, ("CONTENT_TYPE", "image/png")],
-                "ENDPOINT_URL with CONTENT_TYPE",
-            ),
-            (
-                vec![BY_ID, ("CONTENT_TYPE", "text/csv")],
-                "ENDPOINT_URL selects by name",
-            ),
-            (vec![BY_ID, GET, ("FEATURES", "$.a")], "FEATURES with ENDPOINT_METHOD"),
-            (
-                vec![BY_ID, GET, ("INPUT_FILTER", "$.a")],
-                "INPUT_FILTER with ENDPOINT_METHOD",
-            ),
-            (
-                vec![BY_ID, GET, ("RECORD_TEMPLATE", "[$record]")],
-                "RECORD_TEMPLATE with ENDPOINT_METHOD",
-            ),
-            (
-                vec![BY_ID, GET, ("REQUEST_TEMPLATE", "array")],
-                "REQUEST_TEMPLATE with ENDPOINT_METHOD",
-            ),
-        ] {
-            let settings = [vec![("ENDPOINT_NAME", "")], settings].concat();
-            let error = read(&settings).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-            assert_eq!(error.lines().count(), 2, "{error}");
-        }
-        const COLUMN: (&str, &str) = ("ENDPOINT_URL", "https://api.example.com/?id={$[0]}");
-        for settings in [
-            vec![BY_ID, ("FEATURES", "$.a")],
-            vec![COLUMN, GET, ("CONTENT_TYPE", "text/csv")],
-        ] {
-            read(&[vec![("ENDPOINT_NAME", "")], settings].concat()).unwrap();
         }
     }
 

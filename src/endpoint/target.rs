@@ -15,7 +15,7 @@ pub enum Target {
     /// A `SageMaker` endpoint, identified by its name.
     SageMaker(SageMakerTarget),
     /// Any other endpoint, identified by its URL.
-    Http(HttpTarget),
+    Http(Box<HttpTarget>),
 }
 
 /// An endpoint of either kind.
@@ -41,7 +41,7 @@ impl AnyEndpoint {
     ) -> Result<Self, SetUpError> {
         Ok(match target {
             Target::SageMaker(target) => Self::SageMaker(SageMaker::new(http, environment, target, parameters).await?),
-            Target::Http(target) => Self::Http(Http::new(http, environment, target, parameters).await?),
+            Target::Http(target) => Self::Http(Http::new(http, environment, *target, parameters).await?),
         })
     }
 

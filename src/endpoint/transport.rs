@@ -179,15 +179,12 @@ impl Transport {
         call: &Call<'_>,
     ) -> Result<HttpRequest, CallError> {
         let (target, body) = (call.path_and_query, call.body.clone());
-        let request = match (&self.auth, credentials) {
-            (Auth::SigV4 { signer, .. }, Some(credentials)) => {
-                signer.sign(&credentials.credentials, SystemTime::now(), target, per_call, body)
-            }
-            _ => {
-                let mut request = self.template();
-                let is_set = target.map_or(Ok(()), |target| set_path_and_query(&mut request, target));
-                is_set.and_then(|()| with_body(request, per_call, body))
-            }
+        let request = if let (Auth::SigV4 { signer, .. }, Some(credentials)) = (&self.auth, credentials) {
+            signer.sign(&credentials.credentials, SystemTime::now(), target, per_call, body)
+        } else {
+            let mut request = self.template();
+            let is_set = target.map_or(Ok(()), |target| set_path_and_query(&mut request, target));
+            is_set.and_then(|()| with_body(request, per_call, body))
         };
         let mut request = request.map_err(|_| CallError::Unbuildable)?;
         // The key and the trace header are not signed: the key may change between calls, and services on the way may

@@ -342,6 +342,7 @@ mod tests {
 
     #[test]
     fn a_record_gives_the_values_for_its_url() {
+        const RECORD: &str = r#"{"a":"x \u00fc","b":2.50,"c":true,"n":null,"o":{}}"#;
         let by_url = |query: &str, media_type| InputSpec {
             url_template: UrlTemplate::split(&format!("https://h/?{query}")).unwrap().1,
             has_body: false,
@@ -353,7 +354,6 @@ mod tests {
             assert!(input.data.is_empty(), "a GET request has no body");
             Ok::<_, String>(input.path_and_query.unwrap().into_string())
         };
-        const RECORD: &str = r#"{"a":"x \u00fc","b":2.50,"c":true,"n":null,"o":{}}"#;
         assert_eq!(
             path("a={$.a}&b={$.b}&c={$['c']}", JSON, RECORD).unwrap(),
             "/?a=x%20%C3%BC&b=2.50&c=true"

@@ -148,17 +148,16 @@ impl StreamArgs {
             mapping: self.mapping.mapping(),
             folder: self.out.unwrap_or_else(|| build::workspace().join("target/local")),
         };
-        let lambda = match self.invoke {
-            Some(url) => Lambda::Watched {
+        let lambda = if let Some(url) = self.invoke {
+            Lambda::Watched {
                 url,
                 timeout: self.function.timeout,
-            },
-            None => {
-                let disruptions = self.disruptions.disruptions(self.function.local_endpoint.seed());
-                let mut options = self.function.options()?;
-                options.settings.extend(settings);
-                Lambda::Spawned { options, disruptions }
             }
+        } else {
+            let disruptions = self.disruptions.disruptions(self.function.local_endpoint.seed());
+            let mut options = self.function.options()?;
+            options.settings.extend(settings);
+            Lambda::Spawned { options, disruptions }
         };
         Ok((stream, lambda))
     }

@@ -98,8 +98,8 @@ impl Front {
     }
 }
 
-/// Returns a JSON object of the parameters of a query, as a mapping template of an integration makes it. A value that is
-/// a number in JSON becomes a number.
+/// Returns a JSON object of the parameters of a query, as a mapping template of an integration makes it. A value that
+/// is a number in JSON becomes a number.
 fn query_as_json(query: &str) -> Bytes {
     let parameters = form_urlencoded::parse(query.as_bytes()).map(|(name, value)| {
         let number = serde_json::from_str::<Number>(&value).map(Value::from);

@@ -25,7 +25,7 @@ fn read(settings: &[(&str, &str)]) -> Result<Target, ConfigError> {
 
 fn http_target(settings: &[(&str, &str)]) -> HttpTarget {
     match read(settings) {
-        Ok(Target::Http(target)) => target,
+        Ok(Target::Http(target)) => *target,
         other => panic!("{other:?}"),
     }
 }

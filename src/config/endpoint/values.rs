@@ -30,8 +30,8 @@ const RESERVED_HEADERS: [&str; 16] = [
 ];
 const HEADERS_MAX: usize = 20;
 
-/// Parses a URL that may have placeholders. A URL with placeholders must be in the form that a signature covers, so that
-/// no value can change it.
+/// Parses a URL that may have placeholders. A URL with placeholders must be in the form that a signature covers, so
+/// that no value can change it.
 pub(super) fn endpoint_url(value: &str) -> Option<EndpointUrl> {
     let (sample, template) = UrlTemplate::split(value)?;
     let url = EndpointUrl::parse(&sample)?;

@@ -57,3 +57,57 @@ impl Shape {
         faults
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::request_shape::tests::read;
+
+    #[test]
+    fn settings_that_do_not_fit_a_url_with_placeholders_or_a_get_request_are_refused() {
+        const BY_ID: (&str, &str) = ("ENDPOINT_URL", "https://api.example.com/?id={$.id}");
+        const COLUMN: (&str, &str) = ("ENDPOINT_URL", "https://api.example.com/?id={$[0]}");
+        const GET: (&str, &str) = ("ENDPOINT_METHOD", "GET");
+        for (settings, expected) in [
+            (
+                vec![GET, ("ENDPOINT_URL", "https://api.example.com/")],
+                "without placeholders",
+            ),
+            (
+                vec![BY_ID, ("BATCH_STRATEGY", "MultiRecord")],
+                "BATCH_STRATEGY is MultiRecord",
+            ),
+            (
+                vec![BY_ID, ("CONTENT_TYPE", "image/png")],
+                "ENDPOINT_URL with CONTENT_TYPE",
+            ),
+            (
+                vec![BY_ID, ("CONTENT_TYPE", "text/csv")],
+                "ENDPOINT_URL selects by name",
+            ),
+            (vec![BY_ID, GET, ("FEATURES", "$.a")], "FEATURES with ENDPOINT_METHOD"),
+            (
+                vec![BY_ID, GET, ("INPUT_FILTER", "$.a")],
+                "INPUT_FILTER with ENDPOINT_METHOD",
+            ),
+            (
+                vec![BY_ID, GET, ("RECORD_TEMPLATE", "[$record]")],
+                "RECORD_TEMPLATE with ENDPOINT_METHOD",
+            ),
+            (
+                vec![BY_ID, GET, ("REQUEST_TEMPLATE", "array")],
+                "REQUEST_TEMPLATE with ENDPOINT_METHOD",
+            ),
+        ] {
+            let settings = [vec![("ENDPOINT_NAME", "")], settings].concat();
+            let error = read(&settings).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert_eq!(error.lines().count(), 2, "{error}");
+        }
+        for settings in [
+            vec![BY_ID, ("FEATURES", "$.a")],
+            vec![COLUMN, GET, ("CONTENT_TYPE", "text/csv")],
+        ] {
+            read(&[vec![("ENDPOINT_NAME", "")], settings].concat()).unwrap();
+        }
+    }
+}

@@ -32,7 +32,7 @@ async fn a_get_request_has_the_record_in_its_query() {
             let request = signed(request.body(Full::default()).unwrap(), b"", &static_credentials());
             let answer = send(request).await;
             assert_eq!(answer.status, status, "{answer:?}");
-            assert_eq!(answer.status == 200, answer.body == r#"{"fare":14.26}"#, "{answer:?}");
+            assert_eq!(answer.status == 200, answer.body == r#"{"fare":12.68}"#, "{answer:?}");
         }
     }
 }
