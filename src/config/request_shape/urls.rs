@@ -14,9 +14,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         UrlTemplate::split(&self.value(ENDPOINT_URL)?)?.1
     }
 
-    /// Returns whether `ENDPOINT_METHOD` is GET.
+    /// Returns whether `ENDPOINT_METHOD` is GET, for an `ENDPOINT_URL`.
     pub(super) fn is_get(&self) -> bool {
-        let value = self.value(ENDPOINT_METHOD);
+        let value = self.value(ENDPOINT_URL).and(self.value(ENDPOINT_METHOD));
         value.and_then(|value| method(&value)) == Some(http::Method::GET)
     }
 }
