@@ -35,7 +35,7 @@ impl Shape {
         Response {
             body: body.into(),
             content_type: Some(content_type.to_owned()),
-            variant: Some("AllTraffic".to_owned()),
+            variant: Some("AllTraffic".into()),
             custom_attributes: None,
         }
     }
@@ -103,7 +103,7 @@ impl Endpoint for ImmediateEndpoint {
         Ok(Response {
             body: body.clone(),
             content_type: Some(content_type.to_owned()),
-            variant: Some("AllTraffic".to_owned()),
+            variant: Some("AllTraffic".into()),
             custom_attributes: None,
         })
     }

@@ -72,7 +72,7 @@ impl Delivery {
             line.alert.take().map(|line| PendingLine {
                 index,
                 record_index,
-                line,
+                line: *line,
                 alert: None,
             })
         };

@@ -36,8 +36,8 @@ pub(super) struct PendingLine {
     /// The index of the Kinesis record that holds it.
     pub(super) record_index: usize,
     pub(super) line: OutputLine,
-    /// The same prediction for ALERT, if it matches `ALERT_PATTERN`.
-    pub(super) alert: Option<OutputLine>,
+    /// The same prediction for ALERT, if it matches `ALERT_PATTERN`. Boxed, because most lines have none.
+    pub(super) alert: Option<Box<OutputLine>>,
 }
 
 impl PendingLine {
@@ -86,7 +86,7 @@ impl LineBuilder<'_> {
             arrival_ms: record.approximate_arrival_ms.unwrap_or_default(),
         };
         let alert = self.alert.zip(alert);
-        let alert = alert.map(|(alert, text)| line(LineKind::Alert, &alert.destination, text));
+        let alert = alert.map(|(alert, text)| Box::new(line(LineKind::Alert, &alert.destination, text)));
         let line = match (&*outcome, self.dead_letter) {
             (Outcome::Rejected(_), Some(dead_letter)) => line(LineKind::DeadLetter, dead_letter, text),
             _ => line(LineKind::Prediction, self.output, text),

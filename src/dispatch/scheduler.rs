@@ -168,7 +168,8 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
                 permit,
             })
         };
-        self.calls.spawn(call.instrument(span));
+        // Boxed, because a task moves its future several times.
+        self.calls.spawn(Box::pin(call.instrument(span)));
     }
 
     /// Returns whether this is a request for several records whose model gets only single records. Parts of accused

@@ -5,6 +5,7 @@
 //! exhaustively. Never limits concurrency, never waits for a backoff and never interprets a prediction.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -93,7 +94,7 @@ pub struct Response {
     /// The body's media type, if the endpoint sent one.
     pub content_type: Option<String>,
     /// The production variant that answered, if the endpoint sent its name.
-    pub variant: Option<String>,
+    pub variant: Option<Arc<str>>,
     /// The value of `X-Amzn-SageMaker-Custom-Attributes`, if the model sent one: 1 to 1,024 characters.
     pub custom_attributes: Option<String>,
 }

@@ -23,6 +23,11 @@ pub struct DecompressBudget {
     remaining: usize,
 }
 
+/// The bytes that were read, and the result of the last read.
+type Unpacked = (Vec<u8>, io::Result<usize>);
+/// Decompresses the start of the data, up to the budget, and leaves the rest.
+type Unpack = fn(DecompressBudget, &mut &[u8]) -> Unpacked;
+
 impl DecompressBudget {
     /// Creates a budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
@@ -44,20 +49,21 @@ impl DecompressBudget {
     /// Returns a rejection if `data` is broken or truncated, if other bytes follow the compressed data, or if the
     /// result is larger than the rest of the budget.
     pub fn decompress(&mut self, data: &[u8]) -> Result<Option<Bytes>, Rejection> {
-        let mut after_zlib = data;
-        let (name, decompressed) = if data.starts_with(GZIP_MAGIC) {
-            ("gzip", self.read_limited(MultiGzDecoder::new(data)))
+        // Pointers keep the decoders out of this function, which would otherwise need a large frame for any data.
+        let (name, unpack): (_, Unpack) = if data.starts_with(GZIP_MAGIC) {
+            ("gzip", |budget, data| budget.read_limited(MultiGzDecoder::new(data)))
         } else if data.starts_with(ZSTD_MAGIC) {
-            let decoder = zstd::Decoder::with_buffer(data);
-            let decompressed =
-                decoder.map_or_else(|error| (Vec::new(), Err(error)), |decoder| self.read_limited(decoder));
-            ("zstd", decompressed)
+            ("zstd", |budget, data| match zstd::Decoder::with_buffer(data) {
+                Ok(decoder) => budget.read_limited(decoder),
+                Err(error) => (Vec::new(), Err(error)),
+            })
         } else if is_like_zlib(data) {
-            ("zlib", self.read_limited(ZlibDecoder::new(&mut after_zlib)))
+            ("zlib", |budget, data| budget.read_limited(ZlibDecoder::new(data)))
         } else {
             return Ok(None);
         };
-        let (mut decompressed, end) = decompressed;
+        let mut rest = data;
+        let (mut decompressed, end) = unpack(*self, &mut rest);
         let fits = decompressed.len() <= self.remaining;
         // Bytes of a failed decompression count too, because they cost the same time.
         self.remaining = self.remaining.saturating_sub(decompressed.len());
@@ -69,7 +75,7 @@ impl DecompressBudget {
             let kind = RejectionKind::UnpackedTooLarge;
             return Err(Rejection { kind, message });
         }
-        if name == "zlib" && (end.is_err() || !after_zlib.is_empty()) {
+        if name == "zlib" && (end.is_err() || !rest.is_empty()) {
             return Ok(None);
         }
         end.map_err(|error| Rejection {
@@ -81,8 +87,7 @@ impl DecompressBudget {
     }
 
     /// Reads at most one byte more than the budget has left, which is enough to detect that the data is too large.
-    /// Returns the bytes that were read, and the result of the last read.
-    fn read_limited(self, decoder: impl Read) -> (Vec<u8>, io::Result<usize>) {
+    fn read_limited(self, decoder: impl Read) -> Unpacked {
         let mut decompressed = Vec::new();
         let max = u64::try_from(self.remaining).unwrap_or(u64::MAX).saturating_add(1);
         let end = decoder.take(max).read_to_end(&mut decompressed);

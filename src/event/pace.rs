@@ -37,13 +37,16 @@ impl Pace {
         }
     }
 
-    /// Yields to other tasks if 5 ms have passed since the last yield. Then returns whether the time of the stage is
-    /// over. To be called after each record, with its number of `bytes`. Looks at the clock once every 64 KiB.
-    pub async fn is_over(&mut self, bytes: usize) -> bool {
+    /// Counts the work for a record of this number of `bytes`. To be called after each record. Returns whether a
+    /// [look at the clock](Self::is_over) is due, which is once every 64 KiB.
+    pub fn is_check_due(&mut self, bytes: usize) -> bool {
         self.unchecked_bytes += bytes + BYTES_PER_RECORD;
-        if self.unchecked_bytes < BYTES_PER_CHECK {
-            return false;
-        }
+        self.unchecked_bytes >= BYTES_PER_CHECK
+    }
+
+    /// Looks at the clock. Yields to other tasks if 5 ms have passed since the last yield. Then returns whether the
+    /// time of the stage is over.
+    pub async fn is_over(&mut self) -> bool {
         self.unchecked_bytes = 0;
         let mut now = Instant::now();
         if now - self.yielded >= YIELD_AFTER {
@@ -77,14 +80,18 @@ mod tests {
 
     use super::*;
 
+    async fn is_over(pace: &mut Pace, bytes: usize) -> bool {
+        pace.is_check_due(bytes) && pace.is_over().await
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_stage_has_half_of_the_time_for_calls() {
         let mut pace = Pace::start(Duration::from_secs(20));
         advance_at_work(Duration::from_millis(9999));
-        assert!(!pace.is_over(BYTES_PER_CHECK).await);
+        assert!(!is_over(&mut pace, BYTES_PER_CHECK).await);
         advance_at_work(Duration::from_millis(1));
-        assert!(pace.is_over(BYTES_PER_CHECK).await);
-        assert!(Pace::start(Duration::ZERO).is_over(BYTES_PER_CHECK).await);
+        assert!(is_over(&mut pace, BYTES_PER_CHECK).await);
+        assert!(is_over(&mut Pace::start(Duration::ZERO), BYTES_PER_CHECK).await);
     }
 
     #[tokio::test(start_paused = true)]
@@ -92,12 +99,12 @@ mod tests {
         let mut pace = Pace::start(Duration::ZERO);
         for _ in 0..3 {
             let mut small_records = 1;
-            while !pace.is_over(0).await {
+            while !is_over(&mut pace, 0).await {
                 small_records += 1;
             }
             assert_eq!(small_records, 64);
-            assert!(!pace.is_over(62 * 1024).await);
-            assert!(pace.is_over(0).await);
+            assert!(!is_over(&mut pace, 62 * 1024).await);
+            assert!(is_over(&mut pace, 0).await);
         }
     }
 
@@ -108,7 +115,7 @@ mod tests {
             let mut pace = Pace::start(Duration::from_secs(20));
             for _ in 0..20 {
                 advance_at_work(Duration::from_millis(1));
-                pace.is_over(BYTES_PER_CHECK).await;
+                is_over(&mut pace, BYTES_PER_CHECK).await;
             }
         };
         let other = async {

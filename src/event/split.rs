@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
+use super::UserRecord;
 use crate::format::json_path::JsonPath;
 use crate::format::json_record::read_record;
 use crate::format::lazy_json::elements;
@@ -32,17 +33,6 @@ pub struct SplitRules {
     pattern: Option<EventPattern>,
     /// The part of the pattern that each element must match.
     element_pattern: Option<EventPattern>,
-}
-
-/// A part of a record.
-#[derive(Debug)]
-pub(super) struct Part {
-    /// Its bytes in the record. `None` if it is the record itself.
-    pub(super) original: Option<Bytes>,
-    /// Its bytes, or the outcome of a part that needs no call.
-    pub(super) data: Result<Bytes, Outcome>,
-    /// The rest of the record, if the part is an element.
-    pub(super) around: Option<Arc<Around>>,
 }
 
 /// The text of a record before and after the elements of an array.
@@ -78,40 +68,45 @@ impl SplitRules {
         }
     }
 
-    /// Calls `push` with each part of a record, in order. There is at least one. A part that is empty or does not match
-    /// the pattern is skipped, and a record without the shape that the rules require is rejected.
+    /// Calls `push` with each user record in the data of a record, in order. There is at least one. A part that is empty
+    /// or does not match the pattern is skipped, and a record without the shape that the rules require is rejected.
     ///
     /// # Errors
     ///
     /// Returns the error of `push`.
-    pub(super) fn split<E>(&self, record: &Bytes, push: &mut impl FnMut(Part) -> Result<(), E>) -> Result<(), E> {
-        let data = record.slice_ref(record.strip_prefix(BYTE_ORDER_MARK).unwrap_or(record));
+    pub(super) fn split<E>(
+        &self,
+        mut record: UserRecord,
+        push: &mut impl FnMut(UserRecord) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Ok(mut data) = record.data else {
+            return push(record);
+        };
+        record.data = Err(Outcome::Skipped);
+        if data.starts_with(BYTE_ORDER_MARK) {
+            data.advance(BYTE_ORDER_MARK.len());
+        }
         match &self.split {
-            None => push(Part::whole(self.check(data))),
-            Some(_) if data.trim_ascii().is_empty() => push(Part::whole(Err(Outcome::Skipped))),
+            None => record.data = self.check(data),
+            Some(_) if data.trim_ascii().is_empty() => {}
             Some(Split::Lines) => {
                 let lines = data
                     .split(|byte| *byte == b'\n')
                     .filter(|line| !line.trim_ascii().is_empty());
-                lines
+                return lines
                     .map(|line| data.slice_ref(line.strip_suffix(b"\r").unwrap_or(line)))
-                    .try_for_each(|line| {
-                        push(Part {
-                            original: Some(line.clone()),
-                            data: self.check(line),
-                            around: None,
-                        })
-                    })
+                    .try_for_each(|line| push(part(&record, line.clone(), self.check(line), None)));
             }
             Some(Split::Elements(path)) => {
                 let data = self.check(data);
                 let array = data.and_then(|data| Ok((find_array(&data, path)?, data)));
                 match array {
-                    Ok((array, data)) => self.split_array(&data, &array, push),
-                    Err(outcome) => push(Part::whole(Err(outcome))),
+                    Ok((array, data)) => return self.split_array(record, &data, &array, push),
+                    Err(outcome) => record.data = Err(outcome),
                 }
             }
         }
+        push(record)
     }
 
     /// Returns the data, or the outcome of data that is empty or does not match the pattern.
@@ -126,31 +121,29 @@ impl SplitRules {
 
     fn split_array<E>(
         &self,
-        record: &Bytes,
+        record: UserRecord,
+        data: &Bytes,
         array: &Bytes,
-        push: &mut impl FnMut(Part) -> Result<(), E>,
+        push: &mut impl FnMut(UserRecord) -> Result<(), E>,
     ) -> Result<(), E> {
-        let start = array.as_ptr().addr() - record.as_ptr().addr();
+        let start = array.as_ptr().addr() - data.as_ptr().addr();
         let around = Arc::new(Around {
-            before: record.slice(..=start),
-            after: record.slice(start + array.len() - 1..),
+            before: data.slice(..=start),
+            after: data.slice(start + array.len() - 1..),
         });
         let mut elements = elements(std::str::from_utf8(array).unwrap_or_default()).peekable();
         if elements.peek().is_none() {
-            return push(Part::whole(Err(Outcome::Skipped)));
+            return push(record);
         }
         let is_match = |element: &str| (self.element_pattern.as_ref()).is_none_or(|pattern| pattern.matches(element));
         elements.try_for_each(|text| {
             let element = array.slice_ref(text.as_bytes());
-            push(Part {
-                original: Some(element.clone()),
-                data: if is_match(text) {
-                    Ok(element)
-                } else {
-                    Err(Outcome::Skipped)
-                },
-                around: Some(Arc::clone(&around)),
-            })
+            let data = if is_match(text) {
+                Ok(element.clone())
+            } else {
+                Err(Outcome::Skipped)
+            };
+            push(part(&record, element, data, Some(Arc::clone(&around))))
         })
     }
 }
@@ -164,13 +157,15 @@ fn find_array(record: &Bytes, path: &JsonPath) -> Result<Bytes, Rejection> {
     }
 }
 
-impl Part {
-    fn whole(data: Result<Bytes, Outcome>) -> Self {
-        Self {
-            original: None,
-            data,
-            around: None,
-        }
+/// Returns a part of a record as a user record.
+fn part(record: &UserRecord, original: Bytes, data: Result<Bytes, Outcome>, around: Option<Arc<Around>>) -> UserRecord {
+    UserRecord {
+        partition_key: record.partition_key.clone(),
+        explicit_hash_key: record.explicit_hash_key.clone(),
+        original: Some(original),
+        around,
+        data,
+        ..*record
     }
 }
 
@@ -188,7 +183,7 @@ mod tests {
     /// Returns the data or the outcome of each part, with the payload that holds it alone if it is an element.
     fn parts(rules: &SplitRules, record: &str) -> Vec<String> {
         let mut shown = Vec::new();
-        let push = &mut |part: Part| {
+        let push = &mut |part: UserRecord| {
             let data = match part.data {
                 Ok(data) => String::from_utf8(data.to_vec()).unwrap(),
                 Err(Outcome::Skipped) => "skipped".to_owned(),
@@ -200,7 +195,16 @@ mod tests {
             shown.push(data + &payload.unwrap_or_default());
             Ok::<_, ()>(())
         };
-        rules.split(&Bytes::copy_from_slice(record.as_bytes()), push).unwrap();
+        let record = UserRecord {
+            record_index: 0,
+            sub_sequence_number: 0,
+            partition_key: None,
+            explicit_hash_key: None,
+            original: None,
+            around: None,
+            data: Ok(Bytes::copy_from_slice(record.as_bytes())),
+        };
+        rules.split(record, push).unwrap();
         shown
     }
 

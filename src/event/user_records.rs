@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::decompress::DecompressBudget;
-use super::split::{Around, Part, SplitRules};
+use super::split::{Around, SplitRules};
 use super::{KinesisRecord, Pace, kpl};
 use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, catch_panic};
 
@@ -140,7 +140,7 @@ async fn decode_with(
         let unpacked = unpacking.budget.map_or(0, |budget| budget.used());
         remaining = remaining.saturating_sub(unpacked + others * USER_RECORD_OVERHEAD_BYTES);
         let packed = record.data.as_ref().map_or(0, Bytes::len);
-        is_over = is_over || pace.is_over(packed + unpacked).await;
+        is_over = is_over || pace.is_check_due(packed + unpacked) && pace.is_over().await;
     }
     decoded
 }
@@ -152,10 +152,9 @@ fn decode_record(
     unpacking: &mut Unpacking<'_>,
     decoded: &mut Vec<UserRecord>,
 ) -> Result<(), Rejection> {
-    let original = record.data.clone()?;
-    let data = unpacking.decompress(&original)?;
+    let data = unpacking.decompress(record.data.as_ref().map_err(Clone::clone)?)?;
     let first = decoded.len();
-    let mut push = |user_record: UserRecord| {
+    let mut push = |mut user_record: UserRecord| {
         let sub_sequence_number = decoded.len() - first;
         if sub_sequence_number == kpl::USER_RECORDS_MAX {
             return Err(Rejection {
@@ -166,15 +165,13 @@ fn decode_record(
                 ),
             });
         }
-        decoded.push(UserRecord {
-            sub_sequence_number: sub_sequence_number as u64,
-            ..user_record
-        });
+        user_record.sub_sequence_number = sub_sequence_number as u64;
+        decoded.push(user_record);
         Ok(())
     };
     let Some(kpl_records) = kpl::deaggregate(&data)? else {
         let whole = UserRecord::not_aggregated(record_index, record, Ok(data));
-        return unpacking.split(whole, &mut push);
+        return unpacking.rules.split(whole, &mut push);
     };
     for it in kpl_records {
         let user_record = UserRecord {
@@ -186,7 +183,7 @@ fn decode_record(
             original: Some(it.data),
             around: None,
         };
-        unpacking.split(user_record, &mut push)?;
+        unpacking.rules.split(user_record, &mut push)?;
     }
     Ok(())
 }
@@ -195,23 +192,6 @@ impl Unpacking<'_> {
     fn decompress(&mut self, data: &Bytes) -> Result<Bytes, Rejection> {
         let decompressed = self.budget.as_mut().map(|budget| budget.decompress(data)).transpose()?;
         Ok(decompressed.flatten().unwrap_or_else(|| data.clone()))
-    }
-
-    /// Calls `push` with each user record in the data of a record.
-    fn split<E>(&self, record: UserRecord, push: &mut impl FnMut(UserRecord) -> Result<(), E>) -> Result<(), E> {
-        let Ok(data) = &record.data else {
-            return push(record);
-        };
-        self.rules.split(data, &mut |Part { original, data, around }| {
-            push(UserRecord {
-                partition_key: record.partition_key.clone(),
-                explicit_hash_key: record.explicit_hash_key.clone(),
-                original: original.or_else(|| record.original.clone()),
-                around,
-                data,
-                ..record
-            })
-        })
     }
 }
 

@@ -66,7 +66,7 @@ pub async fn build(
             None | Some(Outcome::Failed(_)) if is_over => Err(Outcome::Failed(Failure::OutOfTime)),
             None | Some(Outcome::Failed(_)) => {
                 let part = catch_panic(|| request_spec.part(batch, index, user_record)).flatten();
-                is_over = pace.is_over(user_record.data.as_ref().map_or(0, Bytes::len)).await;
+                is_over = pace.is_check_due(user_record.data.as_ref().map_or(0, Bytes::len)) && pace.is_over().await;
                 part
             }
             Some(outcome) => Err(outcome),

@@ -28,7 +28,7 @@ pub fn read_prediction(response: &Response) -> Result<Prediction, NotJson> {
     Ok(Prediction {
         details: details(response, matches!(output, ModelOutput::Bytes(_))),
         output,
-        variant: response.variant.as_deref().map(Arc::from),
+        variant: response.variant.clone(),
         memory: None,
     })
 }
@@ -79,7 +79,7 @@ pub(super) fn is_object_or_array(json: &str) -> bool {
 /// Returns true if the content type is `text/…`.
 pub(super) fn is_text(content_type: &str) -> bool {
     content_type
-        .trim_start()
+        .trim_ascii_start()
         .get(..5)
         .is_some_and(|start| start.eq_ignore_ascii_case("text/"))
 }

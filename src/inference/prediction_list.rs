@@ -63,7 +63,7 @@ impl<'de> Visitor<'de> for Elements {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
-        let mut elements = Vec::new();
+        let mut elements = Vec::with_capacity(self.max);
         while elements.len() < self.max
             && let Some(element) = array.next_element()?
         {

@@ -4,8 +4,6 @@
 //! A response does not name the record of each prediction. Only the order assigns predictions to records. So the
 //! response is used only if it has as many predictions as there are records.
 
-use std::sync::Arc;
-
 use serde_json::value::RawValue;
 
 use super::not_json::{NotJson, check_json, non_finite_as_null};
@@ -59,10 +57,10 @@ pub fn split_response(
     let content_type = response.content_type.as_deref().unwrap_or_default();
     let text = std::str::from_utf8(&response.body).ok();
     if let Some((outputs, form)) = text.and_then(|text| split(text, content_type, count, path)) {
-        let (variant, details) = (response.variant.as_deref().map(Arc::from), details(response, false));
+        let details = details(response, false);
         let predictions = outputs.into_iter().map(|output| Prediction {
             output,
-            variant: Option::clone(&variant),
+            variant: response.variant.clone(),
             details: details.clone(),
             memory: None,
         });
@@ -145,13 +143,11 @@ fn columns(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
 
 /// Splits lines of JSON. In a body that is called text, each must be an object or an array.
 fn json_lines(text: &str, count: usize, is_text: bool) -> Option<Vec<ModelOutput>> {
-    let lines = exactly(trim_line_break(text).split('\n'), count)?.into_iter();
-    lines
-        .map(|line| {
-            let is_allowed = !is_text || is_object_or_array(line);
-            Some(as_json(serde_json::from_str(line).ok().filter(|_| is_allowed)?))
-        })
-        .collect()
+    let lines = trim_line_break(text).split('\n').map(|line| {
+        let is_allowed = !is_text || is_object_or_array(line);
+        Some(as_json(serde_json::from_str(line).ok().filter(|_| is_allowed)?))
+    });
+    exactly(lines, count)
 }
 
 /// Splits CSV rows. A row may have line breaks in quotes.
@@ -165,14 +161,16 @@ fn rows(text: &str, count: usize) -> Option<Vec<ModelOutput>> {
 }
 
 fn as_texts<'t>(parts: impl Iterator<Item = &'t str>, count: usize) -> Option<Vec<ModelOutput>> {
-    let parts = exactly(parts, count)?.into_iter();
-    Some(parts.map(|part| ModelOutput::Text(part.to_owned())).collect())
+    exactly(parts.map(|part| Some(ModelOutput::Text(part.to_owned()))), count)
 }
 
-/// Returns the parts if there are exactly `count`. Reads at most one part more.
-fn exactly<'t>(parts: impl Iterator<Item = &'t str>, count: usize) -> Option<Vec<&'t str>> {
-    let parts: Vec<_> = parts.take(count + 1).collect();
-    (parts.len() == count).then_some(parts)
+/// Returns the parts if there are exactly `count` and none is `None`. Reads at most one part more.
+fn exactly<T>(parts: impl Iterator<Item = Option<T>>, count: usize) -> Option<Vec<T>> {
+    let mut found = Vec::with_capacity(count);
+    for part in parts.take(count + 1) {
+        found.push(part?);
+    }
+    (found.len() == count).then_some(found)
 }
 
 fn as_json(raw: &RawValue) -> ModelOutput {
@@ -189,7 +187,7 @@ mod tests {
         Response {
             body: Bytes::copy_from_slice(body),
             content_type: Some(content_type.to_owned()),
-            variant: Some("blue".to_owned()),
+            variant: Some("blue".into()),
             custom_attributes: None,
         }
     }
@@ -286,7 +284,7 @@ mod tests {
     fn splitting_stops_after_one_prediction_too_many() {
         // Whatever follows the third prediction of two is not read.
         let mut read = 0;
-        let lines = "1\n2\n3\n4\n5".split('\n').inspect(|_| read += 1);
+        let lines = "1\n2\n3\n4\n5".split('\n').map(Some).inspect(|_| read += 1);
         assert_eq!(exactly(lines, 2), None);
         assert_eq!(read, 3);
     }

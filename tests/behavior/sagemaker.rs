@@ -207,7 +207,7 @@ async fn a_response_has_its_body_content_type_and_variant() {
     let expected = Response {
         body: "0.5\n".into(),
         content_type: Some("text/csv".to_owned()),
-        variant: Some("blue".to_owned()),
+        variant: Some("blue".into()),
         custom_attributes: Some("model=7".to_owned()),
     };
     assert_eq!(answer, Ok(expected));

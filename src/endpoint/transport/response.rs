@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -118,10 +119,9 @@ impl HttpAnswer {
 
     /// Converts this into the response of the model.
     pub(in crate::endpoint) fn into_response(self) -> Response {
-        let header = |name: &str| self.header(name).map(ToOwned::to_owned);
         Response {
-            content_type: header("content-type"),
-            variant: header("x-amzn-invoked-production-variant"),
+            content_type: self.header("content-type").map(ToOwned::to_owned),
+            variant: self.header("x-amzn-invoked-production-variant").map(Arc::from),
             custom_attributes: self.custom_attributes(),
             body: self.body,
         }
