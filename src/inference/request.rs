@@ -97,9 +97,10 @@ impl InferenceRequest {
         self.parts.len() == 1
     }
 
-    /// Returns true if the response may hold one prediction for each of several records.
-    pub fn is_multi_record(&self) -> bool {
-        self.body_template.is_multi_record
+    /// Returns true if the body is a list of model inputs, even of a single one, so that the response may be a list of
+    /// predictions.
+    pub fn is_list(&self) -> bool {
+        self.body_template.is_list
     }
 
     /// Returns two requests that replace this one: for the first and for the second half of its records.

@@ -186,6 +186,18 @@ async fn a_prediction_has_the_same_shape_in_both_strategies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_of_records_is_answered_by_a_list_of_predictions_even_of_one() {
+    // The model answers with the body.
+    let echo = |settings: &[_]| start(settings, "application/json", |lines| lines.concat());
+    let array = ("REQUEST_TEMPLATE", "array");
+    for settings in [&[array][..], &[array, MULTI]] {
+        assert_eq!(echo(settings).outputs(1..6).await, [1, 2, 3, 4, 5], "{settings:?}");
+    }
+    let not_a_list = ("REQUEST_TEMPLATE", "[$record]");
+    assert_eq!(echo(&[not_a_list]).outputs(1..3).await, [json!([1]), json!([2])]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_named_list_that_does_not_fit_the_record_is_a_fault() {
     for answer in [
         |_: &[&str]| "{\"scores\":[0.1,0.9]}".to_owned(),
