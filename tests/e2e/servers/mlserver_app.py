@@ -1,4 +1,4 @@
-"""MLServer, which takes tensors of the V2 protocol and answers 500 to a tensor with words: python mlserver_app.py PORT."""
+"""MLServer, which takes tensors of the V2 protocol and answers 500 to one with words: python mlserver_app.py PORT."""
 
 import asyncio
 import sys

@@ -1,4 +1,6 @@
-"""The default handlers of sagemaker-inference, as in SageMaker's own containers: python sagemaker_inference_app.py PORT.
+"""The default handlers of sagemaker-inference, as in SageMaker's own containers.
+
+    python sagemaker_inference_app.py PORT
 
 They take and return a bare array, and answer 500 with a traceback to what they cannot read. In the containers,
 multi-model-server calls them, which needs Java. Here, uvicorn does.
