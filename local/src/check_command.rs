@@ -21,7 +21,7 @@ use crate::source::lines;
 pub struct Check {
     /// The file with the sample records, one a line.
     pub input: PathBuf,
-    /// The number of records to send together, at least 2.
+    /// The number of records to send together, at least 3.
     pub limit: usize,
     /// The URL of the model server.
     pub model_server: String,
@@ -50,16 +50,26 @@ pub async fn run(check: Check) -> Result<Report> {
         model_server: check.model_server,
         settings: check.settings,
     };
-    let mut rows = Vec::new();
+    let (mut rows, mut refused) = (Vec::new(), None);
     for shape in shapes {
-        let together = runner.observe(&samples, &shape, "100").await?;
+        let together = match runner.observe(&samples, &shape, "100").await {
+            Ok(together) => together,
+            // The function may refuse a shape with the user's settings, such as CSV with names.
+            Err(error) => {
+                refused.get_or_insert(error);
+                continue;
+            }
+        };
         check_url(&together, &url)?;
-        let alone = if shape.is_multi_record() && together.is_one_call_for_all() {
+        let alone = if shape.is_multi_record() && together.is_predicted_together() {
             Some(runner.observe(&samples, &shape, "1").await?)
         } else {
             None
         };
         rows.push(Row::new(shape, together, alone));
+    }
+    if let (true, Some(error)) = (rows.is_empty(), refused) {
+        return Err(error);
     }
     let mut report = Report::new(url, check.input, rows);
     if let Some(fitting) = report.fitting() {
@@ -106,8 +116,8 @@ impl Check {
             .map(|(_, line)| text.slice_ref(line))
             .collect();
         ensure!(
-            samples.len() > 1,
-            "{file} holds fewer than two records, so none can be sent together"
+            samples.len() > 2,
+            "{file} holds fewer than three records, so it cannot be seen whether a request can have several"
         );
         Ok(samples)
     }

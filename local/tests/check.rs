@@ -23,13 +23,20 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
 /// A test that passes at once, except when the emulated Lambda starts it: then it is a small function. It calls one by
-/// one what is refused together, and rejects what is refused alone.
+/// one what is refused together, and rejects what is refused alone. Like the real function, it needs two more calls to
+/// trust a list, and does not start with a template of other types than JSON.
 #[tokio::test]
 async fn function() {
     if !std::env::vars().any(|(name, _)| name == "AWS_LAMBDA_RUNTIME_API") {
         return;
     }
     println!();
+    let [content_type, template] =
+        ["CONTENT_TYPE", "REQUEST_TEMPLATE"].map(|name| std::env::var(name).unwrap_or_default());
+    assert!(
+        template.is_empty() || content_type == "application/json",
+        "the configuration is wrong"
+    );
     let handler = async |event: LambdaEvent<Value>| {
         let records = event.payload["Records"].as_array().unwrap().clone();
         for chunk in records.chunks(setting("MAX_RECORDS_PER_REQUEST").parse().unwrap()) {
@@ -56,6 +63,12 @@ async fn score(records: &[Value]) {
         let (status, answer) = call(json!({ "instances": instances })).await;
         let predictions = answer["predictions"].as_array().cloned().unwrap_or_default();
         if status == 200 && predictions.len() == records.len() {
+            for half in instances
+                .chunks(records.len().div_ceil(2))
+                .filter(|_| records.len() > 1)
+            {
+                call(json!({ "instances": half })).await;
+            }
             for (record, prediction) in records.iter().zip(predictions) {
                 write(record, "output", &prediction);
             }
@@ -191,8 +204,8 @@ async fn settings_that_predict_all_records_together_fit_best() {
     );
     let report = report.to_string();
     for expected in [
-        "SingleRecord    application/json  application/json  5      400     0 of 5     400 no instances\n",
-        "MultiRecord     application/json  application/json  1      200     5 of 5     together, as alone\n",
+        "SingleRecord    application/json  application/json                    5      400     0 of 5     400 no instances\n",
+        "MultiRecord     application/json  application/json                    3      200     5 of 5     together, as alone\n",
         "a prediction     {\"score\":2.0}\na broken record  ",
         "the model answers 500 could not convert; it is rejected as Refused; 5 of 5 others are predicted\n",
         "\n  BATCH_STRATEGY=MultiRecord CONTENT_TYPE=application/json ACCEPT=application/json\n  \
@@ -200,6 +213,25 @@ async fn settings_that_predict_all_records_together_fit_best() {
     ] {
         assert!(report.contains(expected), "{expected}\n{report}");
     }
+}
+
+#[tokio::test]
+async fn a_shape_that_the_users_settings_exclude_is_not_tried() {
+    let own = [("FEATURES", "$.x"), ("REQUEST_TEMPLATE", "array"), ("CONTENT_TYPE", "")];
+    let report = check(format!("http://{}/together", start_server().await), &own)
+        .await
+        .unwrap();
+    assert_eq!(report.fitting().unwrap().verdict, Verdict::Together);
+    let report = report.to_string();
+    assert!(!report.contains("text/csv"), "{report}");
+    let none = [("REQUEST_TEMPLATE", "array"), ("CONTENT_TYPE", "text/csv")];
+    let error = check(format!("http://{}/together", start_server().await), &none)
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("the function ended while it started"),
+        "{error:#}"
+    );
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ impl Shape {
         let is_multi_record = self.batch_strategy? == BatchStrategy::MultiRecord;
         let header = self.csv_header.as_deref();
         let body_template = match (&self.request_template, self.requests) {
-            (Some(template), _) => BodyTemplate::json(template, is_multi_record),
+            (Some(template), _) => BodyTemplate::json(template),
             (None, Some(media)) if is_multi_record => BodyTemplate::multi_record(media, header),
             (None, _) => BodyTemplate::single_record(header),
         };

@@ -49,7 +49,7 @@ impl RecordOutputs {
             each: vec![prediction],
             form: AnswerForm::Whole,
         };
-        let predictions = if request.is_multi_record() || path.is_some() {
+        let predictions = if request.is_list() || path.is_some() {
             split_response(response, request.records().len(), path)
         } else {
             read_prediction(response).map(|prediction| Some(whole(prediction)))

@@ -140,7 +140,9 @@ impl<'d, E: Endpoint> Scheduler<'d, E> {
                 let pending = self.pending_mut(*index);
                 pending.first_start.get_or_insert(start);
                 let is_retry = pending.attempts > 0;
-                let request = Arc::clone(&pending.request).for_attempt(self.is_judged(*index));
+                let is_doubtful = pending.latest_failure.is_some();
+                let request = Arc::clone(&pending.request);
+                let request = request.for_attempt(is_doubtful || self.is_judged(*index));
                 self.stats.retries.fetch_add(is_retry.into(), Ordering::Relaxed);
                 request
             }

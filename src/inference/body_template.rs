@@ -18,8 +18,8 @@ pub struct BodyTemplate {
     counts: usize,
     /// How often the body holds all model inputs.
     repeats: usize,
-    /// Whether the body may hold several model inputs (`BATCH_STRATEGY=MultiRecord`).
-    pub(super) is_multi_record: bool,
+    /// Whether the body is a list of model inputs, even of a single one. Then the answer may be a list of predictions.
+    pub(super) is_list: bool,
 }
 
 impl BodyTemplate {
@@ -35,17 +35,18 @@ impl BodyTemplate {
             MediaType::Csv | MediaType::JsonLines => Self::new(after_header(header, Placeholder::Records), "\n", true),
             MediaType::Json => {
                 let template = JsonTemplate::of_request("instances", None).expect("the preset is valid");
-                Self::json(&template, true)
+                Self::json(&template)
             }
         }
     }
 
     /// A body in the form of a `REQUEST_TEMPLATE`.
-    pub fn json(template: &JsonTemplate, is_multi_record: bool) -> Self {
-        let mut pieces = Vec::new();
+    pub fn json(template: &JsonTemplate) -> Self {
+        let (mut pieces, mut is_list) = (Vec::new(), false);
         for piece in template.pieces() {
             match piece {
                 Piece::Value(Placeholder::Records | Placeholder::Rows) => {
+                    is_list = true;
                     pieces.push(Piece::Text("[".to_owned()));
                     pieces.push(piece.clone());
                     pieces.push(Piece::Text("]".to_owned()));
@@ -53,10 +54,10 @@ impl BodyTemplate {
                 Piece::Text(_) | Piece::Value(_) => pieces.push(piece.clone()),
             }
         }
-        Self::new(pieces, ",", is_multi_record)
+        Self::new(pieces, ",", is_list)
     }
 
-    fn new(pieces: Vec<Piece>, separator: &'static str, is_multi_record: bool) -> Self {
+    fn new(pieces: Vec<Piece>, separator: &'static str, is_list: bool) -> Self {
         let (mut text_bytes, mut counts, mut repeats) = (0, 0, 0);
         for piece in &pieces {
             match piece {
@@ -71,7 +72,7 @@ impl BodyTemplate {
             text_bytes,
             counts,
             repeats,
-            is_multi_record,
+            is_list,
         }
     }
 
@@ -132,7 +133,7 @@ mod tests {
             ),
             ("[$n,$records]", 10, "[10,[10,11,12,13,14,15,16,17,18,19]]"),
         ] {
-            let body_template = BodyTemplate::json(&JsonTemplate::of_request(template, None).unwrap(), true);
+            let body_template = BodyTemplate::json(&JsonTemplate::of_request(template, None).unwrap());
             let inputs: Vec<_> = (10..10 + count)
                 .map(|number: usize| Bytes::from(number.to_string()))
                 .collect();

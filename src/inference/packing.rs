@@ -345,7 +345,7 @@ mod tests {
         let template = JsonTemplate::of_request(r#"{"n":$n,"x":$records}"#, None).unwrap();
         let within = |max_bytes| {
             let spec = RequestSpec {
-                body_template: Arc::new(BodyTemplate::json(&template, true)),
+                body_template: Arc::new(BodyTemplate::json(&template)),
                 ..request_spec(Some(MediaType::Json), 100, max_bytes)
             };
             bodies(&requests(&["11"; 10], &spec))

@@ -105,9 +105,10 @@ impl InferenceRequest {
         self.parts.len() == 1
     }
 
-    /// Returns true if the response may hold one prediction for each of several records.
-    pub fn is_multi_record(&self) -> bool {
-        self.body_template.is_multi_record
+    /// Returns true if the body is a list of model inputs, even of a single one, so that the response may be a list of
+    /// predictions.
+    pub fn is_list(&self) -> bool {
+        self.body_template.is_list
     }
 
     /// Returns two requests that replace this one: for the first and for the second half of its records.
@@ -124,12 +125,12 @@ impl InferenceRequest {
             .collect()
     }
 
-    /// Returns the request to send. With `MultiRecord`, a single record that is judged by this attempt is in the
+    /// Returns the request to send. With `MultiRecord`, a single record that may be the cause of a failure is in the
     /// request twice, because some containers fail on a single row. Only its first prediction counts.
     #[must_use]
-    pub fn for_attempt(self: &Arc<Self>, is_judged: bool) -> Arc<Self> {
+    pub fn for_attempt(self: &Arc<Self>, is_doubtful: bool) -> Arc<Self> {
         let twice = self.body_template.body_bytes(2, 2 * self.first().input.len());
-        if !is_judged || !self.has_one_record() || twice > self.several_bytes_max {
+        if !is_doubtful || !self.has_one_record() || twice > self.several_bytes_max {
             return Arc::clone(self);
         }
         let parts = self.parts.iter().cycle().take(2);

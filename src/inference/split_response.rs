@@ -24,6 +24,19 @@ pub struct Predictions {
     pub form: AnswerForm,
 }
 
+impl Predictions {
+    /// Returns whether all predictions are the same, as those of one record are.
+    pub fn are_equal(&self) -> bool {
+        let mut outputs = self.each.iter().map(|prediction| match &prediction.output {
+            ModelOutput::Json(json) => json.get().as_bytes(),
+            ModelOutput::Text(text) => text.as_bytes(),
+            ModelOutput::Bytes(bytes) => bytes,
+        });
+        let first = outputs.next();
+        outputs.all(|output| Some(output) == first)
+    }
+}
+
 /// The form in which a response holds predictions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerForm {
@@ -31,8 +44,8 @@ pub enum AnswerForm {
     Whole,
     /// A line for each record, or the list that the setting `PREDICTIONS` names.
     Records,
-    /// A list. It may be one prediction that has as many parts as there are records, such as the probabilities of
-    /// classes.
+    /// A list, or two rows of CSV. It may be one prediction that has as many parts as there are records, such as the
+    /// probabilities of classes, or a header and a row.
     List,
 }
 
@@ -97,7 +110,13 @@ pub fn describe_shape(response: &Response) -> String {
 fn split(text: &str, content_type: &str, count: usize, path: Option<&JsonPath>) -> Option<Split> {
     let media = MediaType::of(content_type);
     if media == Some(MediaType::Csv) {
-        let rows = rows(text, count).map(|rows| (rows, AnswerForm::Records));
+        // Two lines may be a header and one row.
+        let form = if count == 2 {
+            AnswerForm::List
+        } else {
+            AnswerForm::Records
+        };
+        let rows = rows(text, count).map(|rows| (rows, form));
         return rows.or_else(|| Some((columns(text, count)?, AnswerForm::List)));
     }
     let is_text = is_text(content_type);
@@ -337,7 +356,7 @@ mod tests {
             ("{\"predictions\":[1,2]}", "", AnswerForm::List),
             ("1,2", "text/csv", AnswerForm::List),
             ("two\nlines", "text/plain", AnswerForm::List),
-            ("1\n2", "text/csv", AnswerForm::Records),
+            ("score\n2", "text/csv", AnswerForm::List),
             ("1\n2", "", AnswerForm::Records),
         ] {
             let split = split_response(&response(body.as_bytes(), content_type), 2, None).unwrap();

@@ -1,6 +1,7 @@
 //! Answers as real servers write them: JSON by another name, numbers that are not finite, lists of predictions under
 //! several names, and lists that have the right length by chance.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +13,7 @@ use instream::delivery::destination::stdout::StdoutLines;
 use instream::endpoint::{Call, Endpoint, Response};
 use instream::handler::Handler;
 use instream::lambda::time_budget::Invocation;
-use instream::outcome::Fault;
+use instream::outcome::{Fault, FaultKind};
 use serde_json::{Value, json};
 use tokio::time::{advance, sleep};
 
@@ -21,7 +22,7 @@ use crate::support::{TestWriter, entry};
 const MULTI: (&str, &str) = ("BATCH_STRATEGY", "MultiRecord");
 const CSV: (&str, &str) = ("CONTENT_TYPE", "text/csv");
 
-/// A model that answers with a function of the request's lines. Each record is one line.
+/// A model that answers with a function of the request's lines. Each record is one line. Without an answer, it fails.
 struct Model {
     answer: fn(&[&str]) -> String,
     content_type: &'static str,
@@ -36,8 +37,12 @@ impl Endpoint for Model {
         let body = String::from_utf8(call.body.to_vec()).unwrap();
         let lines: Vec<_> = body.lines().collect();
         self.calls.lock().unwrap().push(lines.len());
+        let answer = (self.answer)(&lines);
+        if answer.is_empty() {
+            return Err(Fault::new(FaultKind::Suspect, "no answer"));
+        }
         Ok(Response {
-            body: (self.answer)(&lines).into(),
+            body: answer.into(),
             content_type: Some(self.content_type.to_owned()),
             variant: None,
             custom_attributes: self.custom_attributes.map(str::to_owned),
@@ -186,6 +191,18 @@ async fn a_prediction_has_the_same_shape_in_both_strategies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_of_records_is_answered_by_a_list_of_predictions_even_of_one() {
+    // The model answers with the body.
+    let echo = |settings: &[_]| start(settings, "application/json", |lines| lines.concat());
+    let array = ("REQUEST_TEMPLATE", "array");
+    for settings in [&[array][..], &[array, MULTI]] {
+        assert_eq!(echo(settings).outputs(1..6).await, [1, 2, 3, 4, 5], "{settings:?}");
+    }
+    let not_a_list = ("REQUEST_TEMPLATE", "[$record]");
+    assert_eq!(echo(&[not_a_list]).outputs(1..3).await, [json!([1]), json!([2])]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_named_list_that_does_not_fit_the_record_is_a_fault() {
     for answer in [
         |_: &[&str]| "{\"scores\":[0.1,0.9]}".to_owned(),
@@ -207,6 +224,9 @@ async fn a_list_as_long_as_the_batch_by_chance_is_not_split() {
     assert_eq!(calls, [1, 1, 2]);
     let whole = json!(["{\"score\":0.9}", "application/json"]);
     assert!(lines.iter().all(|line| line["output"] == whole), "{lines:?}");
+    // A header and the prediction of the first record.
+    let running = start(&[MULTI, CSV], "text/csv", |lines| format!("score\n{}\n", lines[0]));
+    assert_eq!(running.outputs(1..3).await, ["score\n1", "score\n2"]);
     // The probabilities of three classes for the first record.
     for answer in [
         |_: &[&str]| "{\"predictions\":[0.5,0.3,0.2]}".to_owned(),
@@ -221,6 +241,25 @@ async fn a_list_as_long_as_the_batch_by_chance_is_not_split() {
         let whole: Value = serde_json::from_str(&answer(&[])).unwrap();
         assert!(outputs.iter().all(|output| *output == whole), "{outputs:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_in_its_request_twice_gets_no_part_of_a_prediction() {
+    // The probabilities of two classes for the first record. Record 11 fails.
+    let answer = |lines: &[&str]| match lines {
+        lines if lines.contains(&"11") => String::new(),
+        lines => format!("[{0}.1,{0}.9]", lines[0]),
+    };
+    let running = start(&[MULTI, CSV, ("OUTPUT_MODE", "unordered")], "application/json", answer);
+    running.deliver(1..22).await;
+    let outputs = running
+        .output
+        .lines()
+        .into_iter()
+        .map(|line| line["output"].to_string());
+    let numbers = (1..22).filter(|number| *number != 11);
+    let expected: HashSet<_> = numbers.map(|number| format!("[{number}.1,{number}.9]")).collect();
+    assert_eq!(outputs.collect::<HashSet<_>>(), expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,6 +74,18 @@ async fn a_half_of_one_record_is_sent_twice_to_a_container_that_fails_on_a_singl
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_record_of_a_process_is_retried_as_two_rows() {
+    let running = Scenario::of(0)
+        .packed(100)
+        .record(0, Behavior::FailAlone(FaultKind::Suspect))
+        .start();
+    let response = running.invoke(0..1).await.unwrap();
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!((ran.predicted, ran.dead_lettered), (vec![0], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_an_outage_a_request_is_halved_along_one_path() {
     let running = Scenario::of(0).packed(100).start();
     running.take_down(REFUSED);

@@ -24,6 +24,7 @@ from botocore.config import Config
 
 from gateway import Gateway
 from model import Model
+from model_servers import free_port, is_ready, running
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "target" / "e2e"
@@ -351,12 +352,6 @@ def rides():
     gateway.shutdown()
 
 
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
-
-
 def under_cargo_lambda():
     """Runs the function in the emulator of cargo-lambda, and invokes it by URL."""
     if shutil.which("cargo-lambda") is None:
@@ -435,6 +430,38 @@ def mlflow():
             flush=True,
         )
     assert all(is_close(outputs["json"][key], outputs["csv"][key]) for key in expected), "CSV and JSON differ"
+
+
+def model_servers():
+    """Calls real model servers in both strategies, with one bad record. Checks each record's prediction."""
+    good = [{"id": f"r-{number}", "amount": number + 0.5, "hour": number % 24} for number in range(1, 22)]
+    records = {f"line-{number}": record for number, record in enumerate(good, 1)}
+    bad = "line-11"
+    records[bad]["amount"] = "abc"
+    path = TOOLS / "model-servers.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records.values()))
+    lines = lambda summary, file: map(json.loads, Path(summary["files"][file]).read_text().splitlines())
+    with running(TOOLS) as servers:
+        for server, url in servers:
+            wait_for(server.name, lambda: is_ready(server, url))
+            for strategy in server.strategies:
+                started, name = time.time(), f"{server.name}, {strategy}"
+                # A server's first response takes longer than the others.
+                limits = {"CALL_TIMEOUT_MS": "10000", "GIVE_UP_AFTER_S": "1"}
+                settings = {**limits, **server.settings, "BATCH_STRATEGY": strategy}
+                flags = ["--model-server", url + server.path, "--input", path, "--max-retries", "-1"]
+                summary = cargo_local(settings, flags)
+                dead = {line["partitionKey"]: line["reason"]["kind"] for line in lines(summary, "deadLetters")}
+                assert dead == {bad: server.reason}, f"{name}: {dead}"
+                outputs = [(line["partitionKey"], line["output"]) for line in lines(summary, "predictions")]
+                assert sorted(key for key, _ in outputs) == sorted(records.keys() - dead.keys()), name
+                wrong = [it for it in outputs if not server.is_prediction(it[1], records[it[0]])]
+                assert not wrong, f"{name}: {len(wrong)} records have a wrong prediction, such as {wrong[:3]}"
+                print(
+                    f"{name}: {len(records)} records, {len(outputs)} predicted, same as the model, 1 dead letter "
+                    f"({server.reason}), in {summary['calls']} calls, {time.time() - started:.1f} s",
+                    flush=True,
+                )
 
 
 def redrive(settings, flags, code=0):
@@ -581,6 +608,7 @@ SCENARIOS = [
     redrive_from_s3_and_sqs,
     under_cargo_lambda,
     mlflow,
+    model_servers,
 ]
 
 wait_for("kinesis-local", lambda: kinesis.list_streams() is not None)

@@ -77,9 +77,11 @@ impl Observation {
         predictions.collect()
     }
 
-    /// Returns whether all records were predicted with one call.
-    pub fn is_one_call_for_all(&self) -> bool {
-        self.calls == 1 && self.predictions().is_some()
+    /// Returns whether all records were predicted, and not by one call for each after one for all. The function trusts
+    /// a list only after requests with two different numbers of records, so that three calls may be needed.
+    pub fn is_predicted_together(&self) -> bool {
+        let records = u64::try_from(self.results.len()).unwrap_or(u64::MAX);
+        self.calls <= records && self.predictions().is_some()
     }
 }
 

@@ -51,6 +51,7 @@ impl fmt::Display for Report {
             "BATCH_STRATEGY",
             "CONTENT_TYPE",
             "ACCEPT",
+            "REQUEST_TEMPLATE",
             "calls",
             "status",
             "predicted",
@@ -59,7 +60,7 @@ impl fmt::Display for Report {
         let table: Vec<_> = std::iter::once(head.map(str::to_owned))
             .chain(self.rows.iter().map(Row::cells))
             .collect();
-        let length = |row: &[String; 7], column| row.get(column).map_or(0, |cell: &String| cell.chars().count());
+        let length = |row: &[String; 8], column| row.get(column).map_or(0, |cell: &String| cell.chars().count());
         for row in &table {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
@@ -96,7 +97,8 @@ impl Report {
         if let Some(broken) = &self.broken {
             writeln!(f, "a broken record  {}", describe_broken(broken))?;
         }
-        let settings = fitting.shape.settings().map(|(name, value)| format!("{name}={value}"));
+        let settings = fitting.shape.settings();
+        let settings: Vec<_> = settings.map(|(name, value)| format!("{name}={value}")).collect();
         writeln!(f, "\nthese settings fit:\n  {}", settings.join(" "))?;
         match score_path(&first) {
             Some(path) if !path.is_empty() => {
@@ -147,8 +149,8 @@ fn list(numbers: &[impl ToString]) -> String {
 }
 
 impl Row {
-    fn cells(&self) -> [String; 7] {
-        let [strategy, content_type, accept] = self.shape.settings().map(|(_, value)| value.to_owned());
+    fn cells(&self) -> [String; 8] {
+        let shape = self.shape.clone();
         let mut statuses: Vec<_> = self.seen.exchanges.iter().map(|exchange| exchange.status).collect();
         statuses.sort_unstable();
         statuses.dedup();
@@ -163,9 +165,10 @@ impl Row {
             Verdict::Failed(reason) => reason.clone(),
         };
         [
-            strategy,
-            content_type,
-            accept,
+            shape.strategy,
+            shape.content_type,
+            shape.accept,
+            shape.request_template.unwrap_or_default().to_owned(),
             self.seen.calls.to_string(),
             list(&statuses),
             format!("{predicted} of {}", results.len()),

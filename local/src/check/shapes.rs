@@ -14,6 +14,9 @@ const JSON: &str = "application/json";
 const JSON_LINES: &str = "application/jsonlines";
 const CSV: &str = "text/csv";
 
+/// `REQUEST_TEMPLATE` of JSON for several records. The default is `instances`.
+const TEMPLATES: [Option<&str>; 5] = [None, Some("array"), Some("huggingface"), Some("mlflow"), Some("v2")];
+
 /// The settings that make the shape of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
@@ -23,6 +26,8 @@ pub struct Shape {
     pub content_type: String,
     /// `ACCEPT`.
     pub accept: String,
+    /// `REQUEST_TEMPLATE`, or `None` for the default or the user's.
+    pub request_template: Option<&'static str>,
 }
 
 impl Shape {
@@ -32,12 +37,14 @@ impl Shape {
     }
 
     /// Returns the settings.
-    pub fn settings(&self) -> [(&'static str, &str); 3] {
-        [
-            ("BATCH_STRATEGY", &self.strategy),
+    pub fn settings(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let always = [
+            ("BATCH_STRATEGY", self.strategy.as_str()),
             ("CONTENT_TYPE", &self.content_type),
             ("ACCEPT", &self.accept),
-        ]
+        ];
+        let template = self.request_template.map(|template| ("REQUEST_TEMPLATE", template));
+        always.into_iter().chain(template)
     }
 }
 
@@ -68,11 +75,17 @@ pub fn shapes(samples: &[Bytes], settings: &Settings) -> Vec<Shape> {
                 JSON_LINES => &[JSON_LINES, JSON],
                 _ => &[JSON],
             };
-            shapes.extend(or_own("ACCEPT", accepts).into_iter().map(|accept| Shape {
-                strategy: strategy.clone(),
-                content_type: content_type.clone(),
-                accept,
-            }));
+            let has_templates =
+                strategy == MULTI_RECORD && content_type == JSON && !is_set(settings, "REQUEST_TEMPLATE");
+            let templates = if has_templates { &TEMPLATES[..] } else { &[None] };
+            for accept in or_own("ACCEPT", accepts) {
+                shapes.extend(templates.iter().map(|request_template| Shape {
+                    strategy: strategy.clone(),
+                    content_type: content_type.clone(),
+                    accept: accept.clone(),
+                    request_template: *request_template,
+                }));
+            }
         }
     }
     shapes
@@ -131,7 +144,7 @@ mod tests {
         let shapes = shapes(&records, &settings.collect());
         shapes
             .iter()
-            .map(|it| format!("{} {} {}", it.strategy, it.content_type, it.accept))
+            .map(|it| it.settings().map(|(_, value)| value).collect::<Vec<_>>().join(" "))
             .collect()
     }
 
@@ -142,6 +155,10 @@ mod tests {
             [
                 "SingleRecord application/json application/json",
                 "MultiRecord application/json application/json",
+                "MultiRecord application/json application/json array",
+                "MultiRecord application/json application/json huggingface",
+                "MultiRecord application/json application/json mlflow",
+                "MultiRecord application/json application/json v2",
                 "MultiRecord application/jsonlines application/jsonlines",
                 "MultiRecord application/jsonlines application/json",
             ]
@@ -158,7 +175,9 @@ mod tests {
         ];
         assert_eq!(shown(&["1,2", "5"], &[("ACCEPT", "")]), csv);
         let features = ("FEATURES", "$.a");
-        assert_eq!(shown(&[r#"{"a":1}"#], &[features]).len(), 8);
+        assert_eq!(shown(&[r#"{"a":1}"#], &[features]).len(), 12);
+        let template = ("REQUEST_TEMPLATE", "array");
+        assert_eq!(shown(&[r#"{"a":1}"#], &[features, template]).len(), 8);
         assert_eq!(shown(&[r#"{"a":1}"#], &[features, ("CONTENT_TYPE", "text/csv")]), csv);
         let own = [("ACCEPT", "text/plain"), ("BATCH_STRATEGY", "MultiRecord")];
         assert_eq!(shown(&["1,2"], &own), ["MultiRecord text/csv text/plain"]);

@@ -15,8 +15,8 @@ pub struct CheckArgs {
     /// Your own records, one a line, instead of the sample transactions
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Send the first N records, 2–100
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(2..=100))]
+    /// Send the first N records, 3–100
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(3..=100))]
     limit: u8,
     /// The model server on this machine, as in `cargo local --model-server URL`
     #[arg(long, value_name = "URL")]

@@ -82,14 +82,17 @@ impl<E: Endpoint> Scheduler<'_, E> {
         self.judge();
     }
 
-    /// Returns whether each record gets its prediction from this answer. A single record does in any case.
+    /// Returns whether each record gets its prediction from this answer. A single record may be in its request twice.
+    /// Then its predictions are equal, unless they are parts of one prediction.
     fn is_assigned(&self, target: &CallTarget, request: &InferenceRequest, answer: &RecordOutputs) -> bool {
         let records = request.records().len();
         let shapes = &self.dispatcher.answer_shapes;
         match answer {
             RecordOutputs::Predictions(predictions) => {
                 let is_trusted = shapes.record_match(request.target_model(), records, predictions.form);
-                is_trusted || !self.is_for_several_records(target)
+                let is_single = !self.is_for_several_records(target);
+                let is_probe = matches!(target, CallTarget::Probe(_));
+                is_trusted || is_probe || is_single && predictions.are_equal()
             }
             RecordOutputs::CountMismatch(answer) => {
                 if shapes.record_mismatch(request.target_model()) {
@@ -108,7 +111,8 @@ impl<E: Endpoint> Scheduler<'_, E> {
     }
 
     /// Gives the records their predictions. If the predictions cannot be assigned, replaces the request with one
-    /// request for each record, or with its halves if the number of predictions may have fitted by chance.
+    /// request for each record, or with its halves if the number of predictions may have fitted by chance. A single
+    /// record that was in its request twice is sent once.
     fn settle_answered(&mut self, request: &InferenceRequest, answer: RecordOutputs, is_assigned: bool) {
         match answer {
             RecordOutputs::Predictions(predictions) if is_assigned => {
@@ -116,6 +120,7 @@ impl<E: Endpoint> Scheduler<'_, E> {
                     self.settle_record(record, Outcome::Predicted(prediction));
                 }
             }
+            RecordOutputs::Predictions(_) if request.has_one_record() => self.add_ready([request.clone()]),
             RecordOutputs::Predictions(_) => {
                 self.stats.splits.fetch_add(1, Ordering::Relaxed);
                 self.add_ready(request.halves());
