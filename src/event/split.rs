@@ -9,10 +9,8 @@ use crate::format::json_path::JsonPath;
 use crate::format::json_record::read_record;
 use crate::format::lazy_json::elements;
 use crate::format::pattern::EventPattern;
+use crate::format::without_byte_order_mark;
 use crate::outcome::{Outcome, Rejection, RejectionKind};
-
-/// The bytes at the start of a text that mark it as UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The way in which a record holds several user records.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +83,7 @@ impl SplitRules {
     ///
     /// Returns the error of `push`.
     pub(super) fn split<E>(&self, record: &Bytes, push: &mut impl FnMut(Part) -> Result<(), E>) -> Result<(), E> {
-        let data = record.slice_ref(record.strip_prefix(BYTE_ORDER_MARK).unwrap_or(record));
+        let data = record.slice_ref(without_byte_order_mark(record));
         match &self.split {
             None => push(Part::whole(self.check(data))),
             Some(_) if data.trim_ascii().is_empty() => push(Part::whole(Err(Outcome::Skipped))),

@@ -40,7 +40,7 @@ pub struct UserRecord {
 /// The settings of decompression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecompressOptions {
-    /// `COMPRESSION`: whether data that starts like gzip or zstd is decompressed.
+    /// `COMPRESSION`: whether gzip, zstd and zlib data is decompressed.
     pub enabled: bool,
     /// `DECOMPRESS_LIMIT_BYTES`: the maximum number of bytes that one Kinesis record may decompress to, 1–268,435,456.
     pub limit_bytes: usize,

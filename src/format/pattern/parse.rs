@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde_json::value::RawValue;
 
-use super::condition::{Comparison, Condition, TextCondition};
+use super::condition::{Comparison, Condition, TextCondition, lowercase};
 use super::{DEPTH_MAX, EventPattern, FieldPattern, ObjectPattern};
 use crate::format::lazy_json::{elements, members, text};
 
@@ -28,7 +28,7 @@ impl FromStr for EventPattern {
 
     fn from_str(text: &str) -> Result<Self> {
         let json: &RawValue = serde_json::from_str(text).map_err(|error| wrong("", format!("not JSON: {error}")))?;
-        object_pattern(json.get(), "", 0).map(Self)
+        object_pattern(json.get(), "", 0).map(|pattern| Self(FieldPattern::Object(pattern)))
     }
 }
 
@@ -133,7 +133,7 @@ fn text_condition(operator: &str, operand: &str, path: &str) -> Result<TextCondi
         string.ok_or_else(|| wrong(path, format!("{operator} takes a string")))
     };
     let ignoring_case = || match single_member(operand) {
-        Some((name, value)) if name == "equals-ignore-case" => string(value).map(|text| text.to_lowercase()),
+        Some((name, value)) if name == "equals-ignore-case" => string(value).map(|text| lowercase(&text)),
         _ => Err(wrong(
             path,
             format!(r#"{operator} takes a string or {{"equals-ignore-case":"…"}}"#),
@@ -145,7 +145,7 @@ fn text_condition(operator: &str, operand: &str, path: &str) -> Result<TextCondi
         "suffix" if is_object => TextCondition::SuffixIgnoreCase(ignoring_case()?),
         "prefix" => TextCondition::Prefix(string(operand)?),
         "suffix" => TextCondition::Suffix(string(operand)?),
-        "equals-ignore-case" => TextCondition::EqualsIgnoreCase(string(operand)?.to_lowercase()),
+        "equals-ignore-case" => TextCondition::EqualsIgnoreCase(lowercase(&string(operand)?)),
         "wildcard" => TextCondition::Wildcard(wildcard(&string(operand)?, path)?),
         _ => {
             let allowed = "anything-but, cidr, equals-ignore-case, exists, numeric, prefix, suffix, wildcard";
@@ -194,7 +194,7 @@ fn numeric(operand: &str, path: &str) -> Result<Condition> {
             r#"">""# => Comparison::Greater,
             _ => return Some(None),
         };
-        let bound = parts.next().and_then(|number| serde_json::from_str(number).ok());
+        let bound = parts.next().and_then(|number| number.parse().ok());
         Some(bound.map(|bound| (comparison, bound)))
     });
     match bounds.collect::<Option<Vec<_>>>() {

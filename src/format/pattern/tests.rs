@@ -107,6 +107,12 @@ fn text_begins_ends_or_equals() {
         &[r#"{"r":"aLICE"}"#],
         &[r#"{"r":"alice "}"#],
     );
+    // A sigma has another lowercase letter at the end of a word.
+    check(
+        r#"{"r":[{"prefix":{"equals-ignore-case":"ΣΑΣ"}}]}"#,
+        &[r#"{"r":"ΣΑΣΑ"}"#, r#"{"r":"σασ"}"#],
+        &[r#"{"r":"ΣΑ"}"#],
+    );
 }
 
 #[test]
@@ -162,6 +168,16 @@ fn numbers_are_compared() {
         r#"{"n":[{"numeric":["=",3.018e2]}]}"#,
         &[r#"{"n":301.8}"#],
         &[r#"{"n":301.81}"#],
+    );
+    check(
+        r#"{"n":[{"numeric":["=",90071992547409930]}]}"#,
+        &[r#"{"n":9007199254740993e1}"#],
+        &[r#"{"n":90071992547409920}"#],
+    );
+    check(
+        r#"{"n":[{"numeric":[">",0]}]}"#,
+        &[r#"{"n":1e999}"#],
+        &[r#"{"n":-1e999}"#, r#"{"n":1e-999}"#, r#"{"n":"inf"}"#],
     );
     check(
         r#"{"n":[{"numeric":["<",-1]},{"numeric":[">=",1]}]}"#,
@@ -292,5 +308,7 @@ fn a_part_of_a_pattern_is_a_pattern() {
     assert_eq!(pattern.part(["a", "b"]), Some(r#"{"c":[1]}"#.parse().unwrap()));
     assert_eq!(pattern.part([]), Some(pattern.clone()));
     assert_eq!(pattern.part(["a", "x"]), None);
-    assert_eq!(pattern.part(["d"]), None);
+    assert_eq!(pattern.part(["d", "x"]), None);
+    let values = pattern.part(["d"]).unwrap();
+    assert!(values.matches("2") && !values.matches("3"));
 }
