@@ -27,8 +27,8 @@ pub struct EventPattern(FieldPattern);
 struct ObjectPattern {
     /// Each field must match.
     fields: Vec<(String, FieldPattern)>,
-    /// The alternatives of each `$or`, of which one must match.
-    choices: Vec<Vec<ObjectPattern>>,
+    /// The alternatives of `$or`, of which one must match. Empty without `$or`.
+    alternatives: Vec<ObjectPattern>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl EventPattern {
             let FieldPattern::Object(pattern) = part else {
                 return None;
             };
-            (_, part) = pattern.fields.iter().find(|(own, _)| own == name)?;
+            part = &pattern.fields.iter().find(|(own, _)| own == name)?.1;
         }
         Some(Self(part.clone()))
     }
@@ -89,8 +89,9 @@ impl ObjectPattern {
             let member = members.iter().rev().find(|(own, _)| own == name);
             pattern.matches(member.map(|(_, value)| *value), depth + 1)
         };
-        let has_match = |choice: &Vec<Self>| choice.iter().any(|pattern| pattern.matches_members(members, depth));
-        self.fields.iter().all(is_met) && self.choices.iter().all(has_match)
+        let mut alternatives = self.alternatives.iter();
+        self.fields.iter().all(is_met)
+            && (self.alternatives.is_empty() || alternatives.any(|pattern| pattern.matches_members(members, depth)))
     }
 
     /// Returns the members of an object that the pattern names.
@@ -103,7 +104,7 @@ impl ObjectPattern {
     fn name(&self, name: &str) -> Option<&str> {
         let own = self.fields.iter().find(|(own, _)| own == name);
         own.map(|(own, _)| own.as_str())
-            .or_else(|| self.choices.iter().flatten().find_map(|pattern| pattern.name(name)))
+            .or_else(|| self.alternatives.iter().find_map(|pattern| pattern.name(name)))
     }
 }
 

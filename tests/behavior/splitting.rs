@@ -204,3 +204,12 @@ async fn each_element_must_have_the_value_in_record_pattern() {
     finish(&running, &[br#"{"tags":["a1","b",3,"a2"]}"#, br#"{"tags":["b"]}"#]).await;
     assert_eq!(positions(&running.lines().0), ["0-0", "0-3"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_line_of_a_record_is_delivered_before_its_dead_letters() {
+    let scenario = Scenario::of(0).with("SPLIT_TYPE", "Line").body("bad", REFUSED);
+    let running = scenario.broken_dead_letter().start();
+    let response = running.invoke_event(&event(&[b"1", b"2\nbad\n3"])).await.unwrap();
+    assert_eq!(response["batchItemFailures"][0]["itemIdentifier"], "1");
+    assert_eq!(positions(&running.lines().0), ["0-0"]);
+}

@@ -40,7 +40,7 @@ fn object_pattern(json: &str, path: &str, depth: usize) -> Result<ObjectPattern>
         return Err(wrong(path, format!("the pattern has more than {DEPTH_MAX} levels")));
     }
     let mut names = HashSet::new();
-    let (mut fields, mut choices) = (Vec::new(), Vec::new());
+    let (mut fields, mut alternatives) = (Vec::new(), Vec::new());
     for (name, value) in members(json) {
         let name = text(name).ok_or_else(|| wrong(path, "a name is not Unicode"))?;
         let path = if path.is_empty() {
@@ -49,7 +49,7 @@ fn object_pattern(json: &str, path: &str, depth: usize) -> Result<ObjectPattern>
             format!("{path}.{name}")
         };
         match value.as_bytes().first() {
-            Some(b'[') if name == "$or" => choices.push(alternatives(value, &path, depth)?),
+            Some(b'[') if name == "$or" => alternatives = self::alternatives(value, &path, depth)?,
             Some(b'[') => fields.push((name.to_string(), FieldPattern::Values(conditions(value, &path)?))),
             Some(b'{') => {
                 let pattern = object_pattern(value, &path, depth + 1)?;
@@ -64,7 +64,7 @@ fn object_pattern(json: &str, path: &str, depth: usize) -> Result<ObjectPattern>
     if names.is_empty() {
         return Err(wrong(path, "a pattern names at least one field"));
     }
-    Ok(ObjectPattern { fields, choices })
+    Ok(ObjectPattern { fields, alternatives })
 }
 
 /// Reads the patterns of a `$or`.

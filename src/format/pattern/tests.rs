@@ -229,6 +229,7 @@ fn a_field_exists_only_if_it_has_a_value() {
             r#"{"detail":{}}"#,
             "{}",
             r#"{"detail":1}"#,
+            r#"{"detail":[]}"#,
         ],
         &[r#"{"detail":{"c-count":5}}"#, r#"{"detail":{"c-count":null}}"#],
     );
