@@ -6,16 +6,18 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-#[path = "../fuzz/targets.rs"]
+#[path = "../fuzz/targets/mod.rs"]
 mod targets;
 
 type Target = fn(&[u8]);
 /// All fuzzers.
-const TARGETS: [(&str, Target); 4] = [
-    ("event", targets::event),
-    ("kpl", targets::kpl),
-    ("compression", targets::compression),
-    ("answer", targets::answer),
+const TARGETS: [(&str, Target); 6] = [
+    ("event", targets::event::check),
+    ("kpl", targets::kpl::check),
+    ("compression", targets::compression::check),
+    ("answer", targets::answer::check),
+    ("pattern", targets::pattern::check),
+    ("split", targets::split::check),
 ];
 
 fn files(folder: &str, name: &str) -> Vec<PathBuf> {

@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../targets.rs"]
+#[path = "../targets/mod.rs"]
 mod targets;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::kpl(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::kpl::check(data));

@@ -114,7 +114,6 @@ impl PutResult {
         let mut undelivered = [self.undelivered, alerts.undelivered].concat();
         undelivered.retain(|index| !is_refused(index));
         undelivered.sort_unstable();
-        undelivered.dedup();
         let is_delivered = |index: &usize| !is_refused(index) && undelivered.binary_search(index).is_err();
         Self {
             delivered: self.delivered.into_iter().filter(is_delivered).collect(),

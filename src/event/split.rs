@@ -10,10 +10,8 @@ use crate::format::json_path::JsonPath;
 use crate::format::json_record::read_record;
 use crate::format::lazy_json::elements;
 use crate::format::pattern::EventPattern;
+use crate::format::without_byte_order_mark;
 use crate::outcome::{Outcome, Rejection, RejectionKind};
-
-/// The bytes at the start of a text that mark it as UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The way in which a record holds several user records.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,9 +81,7 @@ impl SplitRules {
             return push(record);
         };
         record.data = Err(Outcome::Skipped);
-        if data.starts_with(BYTE_ORDER_MARK) {
-            data.advance(BYTE_ORDER_MARK.len());
-        }
+        data.advance(data.len() - without_byte_order_mark(&data).len());
         match &self.split {
             None => record.data = self.check(data),
             Some(_) if data.trim_ascii().is_empty() => {}

@@ -40,7 +40,7 @@ pub struct UserRecord {
 /// The settings of decompression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecompressOptions {
-    /// `COMPRESSION`: whether data that starts like gzip or zstd is decompressed.
+    /// `COMPRESSION`: whether gzip, zstd and zlib data is decompressed.
     pub enabled: bool,
     /// `DECOMPRESS_LIMIT_BYTES`: the maximum number of bytes that one Kinesis record may decompress to, 1–268,435,456.
     pub limit_bytes: usize,
@@ -238,8 +238,8 @@ mod tests {
     use instream_local::packing::gzip;
 
     use super::*;
-    use crate::event;
     use crate::event::pace::{advance_at_work, on_a_paused_clock};
+    use crate::event::{self, Split};
 
     const DECOMPRESS: DecompressOptions = DecompressOptions {
         enabled: true,
@@ -372,6 +372,22 @@ mod tests {
             assert_eq!(in_time(&records[4..], 4), 1);
             assert_eq!(in_time(records, 0), 1, "one record is decoded in any case");
             assert_eq!(in_time(records, 10), 5);
+        });
+    }
+
+    #[test]
+    fn a_kinesis_record_holds_so_many_lines_at_most() {
+        let rules = DecodeRules {
+            split: SplitRules::new(Some(Split::Lines), None),
+            ..rules(DECOMPRESS)
+        };
+        let lines = b"1\n".repeat(kpl::USER_RECORDS_MAX);
+        with_records(&[&[&lines[..], b"2"].concat(), &lines], |records| {
+            let pace = Pace::start(Duration::from_mins(15));
+            let user_records = on_a_paused_clock(async { super::decode(records, &rules, pace).await });
+            let (first, others) = user_records.split_first().unwrap();
+            assert_eq!(shown(std::slice::from_ref(first)), ["0-0 UnpackedTooLarge"]);
+            assert!(others.len() == kpl::USER_RECORDS_MAX && others.iter().all(|it| it.data.is_ok()));
         });
     }
 

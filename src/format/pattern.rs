@@ -20,15 +20,15 @@ const DEPTH_MAX: usize = 32;
 
 /// A parsed event pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventPattern(ObjectPattern);
+pub struct EventPattern(FieldPattern);
 
 /// The conditions on the fields of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ObjectPattern {
     /// Each field must match.
     fields: Vec<(String, FieldPattern)>,
-    /// The alternatives of each `$or`, of which one must match.
-    choices: Vec<Vec<ObjectPattern>>,
+    /// The alternatives of `$or`, of which one must match. Empty without `$or`.
+    alternatives: Vec<ObjectPattern>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,18 +45,26 @@ impl EventPattern {
         self.0.matches(Some(json), 0)
     }
 
-    /// Returns the pattern of the field at the end of these names, if it is an object. An alternative of `$or` is no
-    /// such pattern.
+    /// Returns the pattern of the field at the end of these names. An alternative of `$or` is no such pattern.
     pub fn part<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<Self> {
         let mut part = &self.0;
         for name in names {
-            let field = part.fields.iter().find(|(own, _)| own == name);
-            let Some((_, FieldPattern::Object(pattern))) = field else {
+            let FieldPattern::Object(pattern) = part else {
                 return None;
             };
-            part = pattern;
+            part = &pattern.fields.iter().find(|(own, _)| own == name)?.1;
         }
         Some(Self(part.clone()))
+    }
+}
+
+impl FieldPattern {
+    /// Returns whether the value of a field matches, or its absence.
+    fn matches(&self, value: Option<&str>, depth: usize) -> bool {
+        match self {
+            Self::Object(pattern) => pattern.matches(value, depth),
+            Self::Values(conditions) => has_value(value, conditions, depth),
+        }
     }
 }
 
@@ -79,14 +87,11 @@ impl ObjectPattern {
         let is_met = |(name, pattern): &(String, FieldPattern)| {
             // If several members have the same name, the last one is used.
             let member = members.iter().rev().find(|(own, _)| own == name);
-            let value = member.map(|(_, value)| *value);
-            match pattern {
-                FieldPattern::Object(pattern) => pattern.matches(value, depth + 1),
-                FieldPattern::Values(conditions) => has_value(value, conditions, depth),
-            }
+            pattern.matches(member.map(|(_, value)| *value), depth + 1)
         };
-        let has_match = |choice: &Vec<Self>| choice.iter().any(|pattern| pattern.matches_members(members, depth));
-        self.fields.iter().all(is_met) && self.choices.iter().all(has_match)
+        let mut alternatives = self.alternatives.iter();
+        self.fields.iter().all(is_met)
+            && (self.alternatives.is_empty() || alternatives.any(|pattern| pattern.matches_members(members, depth)))
     }
 
     /// Returns the members of an object that the pattern names.
@@ -99,7 +104,7 @@ impl ObjectPattern {
     fn name(&self, name: &str) -> Option<&str> {
         let own = self.fields.iter().find(|(own, _)| own == name);
         own.map(|(own, _)| own.as_str())
-            .or_else(|| self.choices.iter().flatten().find_map(|pattern| pattern.name(name)))
+            .or_else(|| self.alternatives.iter().find_map(|pattern| pattern.name(name)))
     }
 }
 

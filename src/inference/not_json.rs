@@ -2,7 +2,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::prediction::is_text;
+use super::prediction::{is_text, text};
 use crate::format::media_type::MediaType;
 
 /// The content type of a response is JSON, but its body is not.
@@ -24,7 +24,7 @@ pub(super) fn check_json(body: &[u8], content_type: &str, count: usize) -> Resul
         None if is_json_suffixed(content_type) => count > 1,
         Some(MediaType::Csv) | None => return Ok(()),
     };
-    let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
+    let text = text(body).ok_or(NotJson)?;
     let is_json =
         is_json(text, may_be_lines) || non_finite_as_null(text).is_some_and(|finite| is_json(&finite, may_be_lines));
     is_json.then_some(()).ok_or(NotJson)

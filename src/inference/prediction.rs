@@ -11,6 +11,7 @@ use crate::endpoint::Response;
 use crate::format::csv;
 use crate::format::lazy_json::on_one_line;
 use crate::format::media_type::MediaType;
+use crate::format::without_byte_order_mark;
 use crate::outcome::{AnswerDetails, ModelOutput, Prediction};
 
 /// Reads a response as the prediction of one record: the whole body, or the only element of a known list of
@@ -45,12 +46,17 @@ pub(super) fn details(response: &Response, is_bytes: bool) -> Option<Arc<AnswerD
 }
 
 fn read_body(body: &Bytes, content_type: &str) -> ModelOutput {
-    let Ok(text) = std::str::from_utf8(body) else {
+    let Some(text) = text(body) else {
         return ModelOutput::Bytes(body.clone());
     };
     json(text, content_type)
         .or_else(|| json(&non_finite_as_null(text)?, content_type))
         .unwrap_or_else(|| ModelOutput::Text(trim_line_break(text).to_owned()))
+}
+
+/// Returns the body as text. Returns `None` if it is not UTF-8.
+pub(super) fn text(body: &[u8]) -> Option<&str> {
+    std::str::from_utf8(without_byte_order_mark(body)).ok()
 }
 
 /// Returns the body if it is JSON. With the type `text/…`, an object or an array is JSON, because some servers call

@@ -7,7 +7,7 @@
 use serde_json::value::RawValue;
 
 use super::not_json::{NotJson, check_json, non_finite_as_null};
-use super::prediction::{details, is_object_or_array, is_text, read_prediction, trim_line_break};
+use super::prediction::{details, is_object_or_array, is_text, read_prediction, text, trim_line_break};
 use super::prediction_list::{at_path, elements, member};
 use crate::endpoint::Response;
 use crate::format::json_path::JsonPath;
@@ -68,8 +68,7 @@ pub fn split_response(
     path: Option<&JsonPath>,
 ) -> Result<Option<Predictions>, NotJson> {
     let content_type = response.content_type.as_deref().unwrap_or_default();
-    let text = std::str::from_utf8(&response.body).ok();
-    if let Some((outputs, form)) = text.and_then(|text| split(text, content_type, count, path)) {
+    if let Some((outputs, form)) = text(&response.body).and_then(|text| split(text, content_type, count, path)) {
         let details = details(response, false);
         let predictions = outputs.into_iter().map(|output| Prediction {
             output,
@@ -90,7 +89,7 @@ pub fn split_response(
 
 /// Describes the shape of a response without its content, for the log.
 pub fn describe_shape(response: &Response) -> String {
-    let Ok(text) = std::str::from_utf8(&response.body) else {
+    let Some(text) = text(&response.body) else {
         return "bytes".to_owned();
     };
     match serde_json::from_str::<&RawValue>(text).map(RawValue::get) {

@@ -121,3 +121,51 @@ async fn a_prediction_that_is_no_object_is_no_event() {
     ran.assert_finished();
     assert_eq!((cloud.taken().len(), ran.dead_lettered), (1, vec![1]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn output_and_alert_will_never_accept_a_prediction() {
+    let [output, alert] = [(); 2].map(|()| Cloud::default().refusing(|text| text.contains("shard:2")));
+    let scenario = scenario("ordered").output(output.open(&queue()));
+    let running = scenario.alert(alert.open(&queue())).start();
+    let response = running.invoke(0..6).await.unwrap();
+    let (_, dead_letters) = running.lines();
+    let ran = running.finish(response);
+    ran.assert_finished();
+    assert_eq!(
+        (sorted(numbers(&output)), numbers(&alert)),
+        (vec![0, 1, 3, 4, 5], vec![4])
+    );
+    let [dead_letter] = dead_letters.try_into().unwrap();
+    let message = dead_letter["reason"]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("OUTPUT does not accept the prediction: "),
+        "{message}"
+    );
+    assert!(dead_letter["data"].is_string(), "DEAD_LETTER has not refused it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_alert_of_a_refused_prediction_need_not_be_delivered() {
+    let output = Cloud::default().refusing(|text| text.contains("shard:2"));
+    let scenario = scenario("ordered").with("ALERT_PATTERN", r#"{"output":{"of":["2"]}}"#);
+    let ran = scenario.output(output.open(&queue())).broken_alert().run().await;
+    ran.assert_finished();
+    assert_eq!(ran.dead_lettered, [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn alert_cannot_carry_a_prediction() {
+    let cloud = Cloud::default();
+    let scenario = Scenario::of(2).with("OUTPUT_FORMAT", "raw").with("ALERT", "stdout:");
+    let scenario = scenario
+        .with("ALERT_PATTERN", r#"{"a":[1]}"#)
+        .record(0, Behavior::PredictText(r#"[{"a":1}]"#))
+        .record(1, Behavior::PredictText(r#"{"a":1}"#));
+    let running = scenario.alert(cloud.open(&event_bus())).start();
+    let response = running.invoke(0..2).await.unwrap();
+    let (_, dead_letters) = running.lines();
+    running.finish(response).assert_finished();
+    let message = dead_letters[0]["reason"]["message"].as_str().unwrap();
+    assert!(message.starts_with("ALERT cannot carry the prediction: "), "{message}");
+    assert_eq!((cloud.requests().len(), cloud.taken().len()), (1, 1));
+}

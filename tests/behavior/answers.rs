@@ -153,6 +153,21 @@ async fn json_by_another_name_is_filtered_as_json() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_byte_order_mark_is_not_part_of_a_prediction() {
+    for content_type in ["application/json", "text/html"] {
+        let running = start(&[], content_type, |_| "\u{FEFF}{\"score\":0.9}\n".to_owned());
+        assert_eq!(
+            running.outputs(0..2).await,
+            [json!({ "score": 0.9 }), json!({ "score": 0.9 })]
+        );
+    }
+    let running = start(&[MULTI, CSV], "text/csv", |lines| {
+        format!("\u{FEFF}{}\n", lines.join("\n"))
+    });
+    assert_eq!(running.outputs(1..4).await, ["1", "2", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_number_that_is_not_finite_is_delivered_as_null() {
     let running = start(&[("OUTPUT_FILTER", "$[0]")], "application/json", |_| {
         "[NaN, 0.5]".to_owned()

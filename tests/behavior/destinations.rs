@@ -8,7 +8,7 @@ use instream::delivery::DestinationSetting;
 use instream::outcome::FaultKind;
 use serde_json::json;
 
-use crate::cloud::{Cloud, Fate};
+use crate::cloud::{Cloud, Fate, Request};
 use crate::support::{Behavior, Scenario, entry};
 
 pub(crate) fn kinesis() -> DestinationSetting {
@@ -361,4 +361,16 @@ async fn a_dead_letter_of_any_size_goes_to_s3() {
     let objects = cloud.objects();
     let dead_letter: serde_json::Value = serde_json::from_str(objects.values().next().unwrap()).unwrap();
     assert_eq!(dead_letter["data"], BASE64.encode(&large), "it is complete");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_size_of_an_event_includes_its_other_parts() {
+    let cloud = Cloud::default();
+    let large = (0..4).fold(Scenario::of(40), |scenario, number| {
+        scenario.record(number, Behavior::PredictBytes(130_500))
+    });
+    large.output(cloud.open(&event_bus())).run().await.assert_finished();
+    let fits = |request: &Request| request.entries <= 10 && request.bytes + request.entries * 1024 <= 256 * 1024;
+    assert!(cloud.requests().iter().all(fits));
+    assert_eq!(numbers(&cloud).len(), 40);
 }

@@ -205,7 +205,7 @@ async fn a_prediction_is_too_large_for_output() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn output_or_dead_letter_is_the_events_own_stream() {
+async fn a_destination_is_the_events_own_stream() {
     let event = |arn: &str| {
         let mut entry = entry("0");
         entry["eventSourceARN"] = arn.into();
@@ -227,12 +227,15 @@ async fn output_or_dead_letter_is_the_events_own_stream() {
         "arn:aws:kinesis:us-east-1:123456789012:stream/scores",
         "arn:aws:kinesis:eu-central-1:210987654321:stream/scores",
     ];
-    for variable in ["OUTPUT", "DEAD_LETTER"] {
+    for variable in ["OUTPUT", "DEAD_LETTER", "ALERT"] {
         let (output, _) = stream(&[taken(&[true])]);
-        let scenario = Scenario::of(0);
+        let scenario = Scenario::of(0)
+            .with("ALERT", "stdout:")
+            .with("ALERT_PATTERN", r#"{"a":[1]}"#);
         let running = match variable {
             "OUTPUT" => scenario.output(output),
-            _ => scenario.dead_letter(output),
+            "DEAD_LETTER" => scenario.dead_letter(output),
+            _ => scenario.alert(output),
         };
         let running = running.start();
         for own in &owns {

@@ -165,3 +165,21 @@ async fn a_record_that_is_not_json_cannot_be_in_a_template() {
         assert!(reasons[2].contains("it holds several JSON values"), "{reasons:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_record_is_in_no_request() {
+    let instances = r#"{"instances":[1,2]}"#.to_owned();
+    let data = ["", "1", "\u{FEFF}", "2"];
+    assert_eq!(run(&[MULTI_RECORD], &data, "[1,2]").await, (vec![instances], vec![]));
+    assert_eq!(run(&[MULTI_RECORD], &["", ""], "").await, (vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_was_encoded_twice_is_rejected_with_this_reason() {
+    let (calls, reasons) = run(&[("FEATURES", "$.amount")], &[&BASE64.encode(r#"{"amount":1}"#)], "1").await;
+    assert_eq!(calls, Vec::<String>::new());
+    assert!(
+        reasons[0].ends_with("it is the base64 of JSON, so the producer encoded it twice"),
+        "{reasons:?}"
+    );
+}

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use instream::outcome::FaultKind;
+use instream_local::aggregate::{KplUserRecord, aggregate};
 use instream_local::packing::gzip;
 use serde_json::{Value, json};
 
@@ -138,4 +139,77 @@ async fn records_of_other_producers_are_read() {
     batch["Records"][1]["kinesis"]["approximateArrivalTimestamp"] = json!("2027-01-15T08:00:00Z");
     running.invoke_event(&batch).await.unwrap();
     assert_eq!(running.seen.lock().unwrap().calls, [r#"{"amount":1}"#, "{}"]);
+}
+
+/// Aggregates the data of user records.
+fn aggregated(data: &[&[u8]]) -> Vec<u8> {
+    let user_record = |data| KplUserRecord {
+        partition_key: "key",
+        explicit_hash_key: None,
+        data,
+    };
+    aggregate(&data.iter().copied().map(user_record).collect::<Vec<_>>()).to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_are_numbered_through_an_aggregate() {
+    let running = Scenario::of(0).with("SPLIT_TYPE", "Line").body("bad", REFUSED).start();
+    let data = aggregated(&[&gzip(b"1\nbad"), b"", b"\xEF\xBB\xBF2\r\n3"]);
+    finish(&running, &[&gzip(&data)]).await;
+    let (predictions, dead_letters) = running.lines();
+    assert_eq!(positions(&predictions), ["0-0", "0-3", "0-4"]);
+    assert_eq!(positions(&dead_letters), ["0-1"]);
+    assert!(
+        !running
+            .seen
+            .lock()
+            .unwrap()
+            .calls
+            .iter()
+            .any(|body| body.contains('\u{FEFF}'))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn record_pattern_holds_inside_compression_aggregation_and_splitting() {
+    let running = Scenario::of(0)
+        .with("SPLIT_PATH", "$.a")
+        .with("RECORD_PATTERN", r#"{"t":[1],"a":{"k":[1]}}"#)
+        .body(r#"{"k":1,"bad":1}"#, REFUSED)
+        .start();
+    let first = br#"{"t":1,"a":[{"k":1},{"k":2},{"k":1,"bad":1}]}"#;
+    finish(
+        &running,
+        &[&gzip(&aggregated(&[&gzip(first), br#"{"t":2,"a":[{"k":1}]}"#]))],
+    )
+    .await;
+    let (predictions, dead_letters) = running.lines();
+    assert_eq!(
+        (positions(&predictions), positions(&dead_letters)),
+        (vec!["0-0".to_owned()], vec!["0-2".to_owned()])
+    );
+    assert_eq!(
+        dead_letters[0]["data"],
+        BASE64.encode(r#"{"t":1,"a":[{"k":1,"bad":1}]}"#)
+    );
+    assert_eq!(running.metrics()["Skipped"].sum().to_string(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_element_must_have_the_value_in_record_pattern() {
+    let running = Scenario::of(0)
+        .with("SPLIT_PATH", "$.tags")
+        .with("RECORD_PATTERN", r#"{"tags":[{"prefix":"a"}]}"#)
+        .start();
+    finish(&running, &[br#"{"tags":["a1","b",3,"a2"]}"#, br#"{"tags":["b"]}"#]).await;
+    assert_eq!(positions(&running.lines().0), ["0-0", "0-3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_line_of_a_record_is_delivered_before_its_dead_letters() {
+    let scenario = Scenario::of(0).with("SPLIT_TYPE", "Line").body("bad", REFUSED);
+    let running = scenario.broken_dead_letter().start();
+    let response = running.invoke_event(&event(&[b"1", b"2\nbad\n3"])).await.unwrap();
+    assert_eq!(response["batchItemFailures"][0]["itemIdentifier"], "1");
+    assert_eq!(positions(&running.lines().0), ["0-0"]);
 }

@@ -40,15 +40,15 @@ impl EventBridge {
 
     /// The maximum size of a line, in bytes.
     pub(super) const LINE_BYTES_MAX: usize = LIMITS.bytes - OTHER_PARTS_BYTES;
+}
 
-    fn entry(&self, line: &OutputLine) -> PutEventsRequestEntry {
-        PutEventsRequestEntry::builder()
-            .source(SOURCE)
-            .detail_type(line.kind.name())
-            .detail(&line.text)
-            .event_bus_name(&self.bus)
-            .build()
-    }
+fn entry(line: &OutputLine, bus: &str) -> PutEventsRequestEntry {
+    PutEventsRequestEntry::builder()
+        .source(SOURCE)
+        .detail_type(line.kind.name())
+        .detail(&line.text)
+        .event_bus_name(bus)
+        .build()
 }
 
 impl Service for EventBridge {
@@ -67,7 +67,7 @@ impl Service for EventBridge {
     }
 
     async fn put(&self, lines: &[&OutputLine]) -> Result<Vec<Option<PutError>>, PutError> {
-        let entries = lines.iter().map(|line| self.entry(line)).collect();
+        let entries = lines.iter().map(|line| entry(line, &self.bus)).collect();
         let response = self.client.put_events().set_entries(Some(entries)).send().await;
         let response = response.map_err(|error| PutError::from_sdk_error(&error))?;
         let error = |result: PutEventsResultEntry| {
@@ -75,5 +75,30 @@ impl Service for EventBridge {
             result.error_code().map(|code| PutError::of_line(code, message))
         };
         Ok(response.entries.unwrap_or_default().into_iter().map(error).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LineKind;
+    use super::*;
+
+    #[test]
+    fn an_event_has_the_line_as_its_detail() {
+        let line = OutputLine {
+            kind: LineKind::DeadLetter,
+            text: "{\"a\":1}".to_owned(),
+            partition_key: String::new(),
+            id: String::new(),
+            arrival_ms: 0,
+        };
+        let entry = entry(&line, "scores");
+        let parts = [
+            entry.event_bus_name(),
+            entry.source(),
+            entry.detail_type(),
+            entry.detail(),
+        ];
+        assert_eq!(parts, ["scores", "instream", "dead-letter", &line.text].map(Some));
     }
 }

@@ -6,9 +6,9 @@ use crate::event;
 use crate::event::UserRecord;
 use crate::inference::read_prediction;
 
-fn predicted() -> Outcome {
+fn predicted(bytes: usize) -> Outcome {
     let response = Response {
-        body: Bytes::from_static(b"1"),
+        body: b"1".repeat(bytes).into(),
         content_type: None,
         variant: None,
         custom_attributes: None,
@@ -19,6 +19,11 @@ fn predicted() -> Outcome {
 /// Calls `check` with three Kinesis records of two user records each. All are predicted except the second user
 /// record of the second Kinesis record.
 fn with_progress(mode: OutputMode, held_bytes_max: usize, check: impl FnOnce(&mut Progress<'_>)) {
+    with_predictions(1, mode, held_bytes_max, check);
+}
+
+/// The same with predictions of this size.
+fn with_predictions(bytes: usize, mode: OutputMode, held_bytes_max: usize, check: impl FnOnce(&mut Progress<'_>)) {
     let entry = |number: u32| format!(r#"{{"kinesis":{{"sequenceNumber":"{number}","data":""}}}}"#);
     let entries = [7, 8, 9].map(entry).join(",");
     let payload = format!(r#"{{"Records":[{entries}]}}"#);
@@ -43,7 +48,7 @@ fn with_progress(mode: OutputMode, held_bytes_max: usize, check: impl FnOnce(&mu
     };
     let mut progress = Progress::new(batch, rules);
     for index in [5, 4, 0, 2, 1] {
-        progress.settle(index, predicted());
+        progress.settle(index, predicted(bytes));
     }
     progress.settle(3, Outcome::Failed(Failure::OutOfTime));
     check(&mut progress);
@@ -96,6 +101,15 @@ fn unordered_delivery_is_tracked_per_user_record() {
         let delivered = |(index, outcome): (usize, &Outcome)| matches!(outcome, Outcome::Delivered).then_some(index);
         assert_eq!(progress.outcomes().filter_map(delivered).collect::<Vec<_>>(), [0, 2, 5]);
         assert_eq!(progress.delivered().predicted, 3);
+    });
+}
+
+#[test]
+fn a_delivery_ends_with_the_record_that_makes_it_large() {
+    with_predictions(DELIVERY_BYTES / 2, OutputMode::Unordered, 10_000, |progress| {
+        assert_eq!(progress.take_ready(1, 9).unwrap(), [0, 1]);
+        assert_eq!(progress.take_ready(9, 9).unwrap(), [2, 4]);
+        assert_eq!(progress.take_ready(9, 9), None);
     });
 }
 

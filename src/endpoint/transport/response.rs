@@ -214,3 +214,20 @@ async fn read_beginning(mut body: SdkBody) -> Bytes {
     buffer.truncate(ERROR_BODY_MAX);
     buffer.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::AnswerMemory;
+
+    #[tokio::test]
+    async fn a_body_of_known_length_is_read_only_if_there_is_room_for_it() {
+        let mut headers = Headers::new();
+        headers.insert("content-length", "10");
+        for (bytes_max, is_read) in [(9, false), (10, true)] {
+            let reservation = AnswerMemory::new(bytes_max).reserve(false);
+            let body = read_whole(SdkBody::from("0123456789"), &headers, Some(&reservation)).await;
+            assert_eq!(body.is_ok(), is_read, "{body:?}");
+        }
+    }
+}

@@ -55,7 +55,8 @@ impl Condition {
             Self::Literal(expected) => value == &**expected,
             Self::Text(condition) => text(value).is_some_and(|found| condition.is_met_by(&found)),
             Self::Numeric(bounds) => {
-                let number: Option<f64> = serde_json::from_str(value).ok();
+                // Unlike serde_json's, this number is the nearest one to what was written, in whatever way.
+                let number: Option<f64> = value.parse().ok();
                 number.is_some_and(|number| {
                     bounds
                         .iter()
@@ -77,9 +78,9 @@ impl TextCondition {
         match self {
             Self::Prefix(prefix) => text.starts_with(prefix),
             Self::Suffix(suffix) => text.ends_with(suffix),
-            Self::PrefixIgnoreCase(prefix) => text.to_lowercase().starts_with(prefix),
-            Self::SuffixIgnoreCase(suffix) => text.to_lowercase().ends_with(suffix),
-            Self::EqualsIgnoreCase(expected) => text.to_lowercase() == *expected,
+            Self::PrefixIgnoreCase(prefix) => lowercase(text).starts_with(prefix),
+            Self::SuffixIgnoreCase(suffix) => lowercase(text).ends_with(suffix),
+            Self::EqualsIgnoreCase(expected) => lowercase(text) == *expected,
             Self::Wildcard(parts) => matches_wildcard(text, parts),
         }
     }
@@ -99,6 +100,12 @@ impl Comparison {
             Self::Greater => number > bound,
         }
     }
+}
+
+/// Returns the text in lowercase, character by character. So a prefix of the text stays one, unlike with
+/// [`str::to_lowercase`], for which the end of a word matters.
+pub(super) fn lowercase(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// Returns whether the text consists of the parts, with any text between them.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde_json::value::RawValue;
 
-use super::condition::{Comparison, Condition, TextCondition};
+use super::condition::{Comparison, Condition, TextCondition, lowercase};
 use super::{DEPTH_MAX, EventPattern, FieldPattern, ObjectPattern};
 use crate::format::lazy_json::{elements, members, text};
 
@@ -28,7 +28,7 @@ impl FromStr for EventPattern {
 
     fn from_str(text: &str) -> Result<Self> {
         let json: &RawValue = serde_json::from_str(text).map_err(|error| wrong("", format!("not JSON: {error}")))?;
-        object_pattern(json.get(), "", 0).map(Self)
+        object_pattern(json.get(), "", 0).map(|pattern| Self(FieldPattern::Object(pattern)))
     }
 }
 
@@ -40,7 +40,7 @@ fn object_pattern(json: &str, path: &str, depth: usize) -> Result<ObjectPattern>
         return Err(wrong(path, format!("the pattern has more than {DEPTH_MAX} levels")));
     }
     let mut names = HashSet::new();
-    let (mut fields, mut choices) = (Vec::new(), Vec::new());
+    let (mut fields, mut alternatives) = (Vec::new(), Vec::new());
     for (name, value) in members(json) {
         let name = text(name).ok_or_else(|| wrong(path, "a name is not Unicode"))?;
         let path = if path.is_empty() {
@@ -49,7 +49,7 @@ fn object_pattern(json: &str, path: &str, depth: usize) -> Result<ObjectPattern>
             format!("{path}.{name}")
         };
         match value.as_bytes().first() {
-            Some(b'[') if name == "$or" => choices.push(alternatives(value, &path, depth)?),
+            Some(b'[') if name == "$or" => alternatives = self::alternatives(value, &path, depth)?,
             Some(b'[') => fields.push((name.to_string(), FieldPattern::Values(conditions(value, &path)?))),
             Some(b'{') => {
                 let pattern = object_pattern(value, &path, depth + 1)?;
@@ -64,7 +64,7 @@ fn object_pattern(json: &str, path: &str, depth: usize) -> Result<ObjectPattern>
     if names.is_empty() {
         return Err(wrong(path, "a pattern names at least one field"));
     }
-    Ok(ObjectPattern { fields, choices })
+    Ok(ObjectPattern { fields, alternatives })
 }
 
 /// Reads the patterns of a `$or`.
@@ -133,7 +133,7 @@ fn text_condition(operator: &str, operand: &str, path: &str) -> Result<TextCondi
         string.ok_or_else(|| wrong(path, format!("{operator} takes a string")))
     };
     let ignoring_case = || match single_member(operand) {
-        Some((name, value)) if name == "equals-ignore-case" => string(value).map(|text| text.to_lowercase()),
+        Some((name, value)) if name == "equals-ignore-case" => string(value).map(|text| lowercase(&text)),
         _ => Err(wrong(
             path,
             format!(r#"{operator} takes a string or {{"equals-ignore-case":"…"}}"#),
@@ -145,7 +145,7 @@ fn text_condition(operator: &str, operand: &str, path: &str) -> Result<TextCondi
         "suffix" if is_object => TextCondition::SuffixIgnoreCase(ignoring_case()?),
         "prefix" => TextCondition::Prefix(string(operand)?),
         "suffix" => TextCondition::Suffix(string(operand)?),
-        "equals-ignore-case" => TextCondition::EqualsIgnoreCase(string(operand)?.to_lowercase()),
+        "equals-ignore-case" => TextCondition::EqualsIgnoreCase(lowercase(&string(operand)?)),
         "wildcard" => TextCondition::Wildcard(wildcard(&string(operand)?, path)?),
         _ => {
             let allowed = "anything-but, cidr, equals-ignore-case, exists, numeric, prefix, suffix, wildcard";
@@ -194,7 +194,7 @@ fn numeric(operand: &str, path: &str) -> Result<Condition> {
             r#"">""# => Comparison::Greater,
             _ => return Some(None),
         };
-        let bound = parts.next().and_then(|number| serde_json::from_str(number).ok());
+        let bound = parts.next().and_then(|number| number.parse().ok());
         Some(bound.map(|bound| (comparison, bound)))
     });
     match bounds.collect::<Option<Vec<_>>>() {

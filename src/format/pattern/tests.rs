@@ -107,6 +107,12 @@ fn text_begins_ends_or_equals() {
         &[r#"{"r":"aLICE"}"#],
         &[r#"{"r":"alice "}"#],
     );
+    // A sigma has another lowercase letter at the end of a word.
+    check(
+        r#"{"r":[{"prefix":{"equals-ignore-case":"ΣΑΣ"}}]}"#,
+        &[r#"{"r":"ΣΑΣΑ"}"#, r#"{"r":"σασ"}"#],
+        &[r#"{"r":"ΣΑ"}"#],
+    );
 }
 
 #[test]
@@ -164,6 +170,16 @@ fn numbers_are_compared() {
         &[r#"{"n":301.81}"#],
     );
     check(
+        r#"{"n":[{"numeric":["=",90071992547409930]}]}"#,
+        &[r#"{"n":9007199254740993e1}"#],
+        &[r#"{"n":90071992547409920}"#],
+    );
+    check(
+        r#"{"n":[{"numeric":[">",0]}]}"#,
+        &[r#"{"n":1e999}"#],
+        &[r#"{"n":-1e999}"#, r#"{"n":1e-999}"#, r#"{"n":"inf"}"#],
+    );
+    check(
         r#"{"n":[{"numeric":["<",-1]},{"numeric":[">=",1]}]}"#,
         &[r#"{"n":-2}"#, r#"{"n":1}"#],
         &[r#"{"n":-1}"#],
@@ -213,6 +229,7 @@ fn a_field_exists_only_if_it_has_a_value() {
             r#"{"detail":{}}"#,
             "{}",
             r#"{"detail":1}"#,
+            r#"{"detail":[]}"#,
         ],
         &[r#"{"detail":{"c-count":5}}"#, r#"{"detail":{"c-count":null}}"#],
     );
@@ -292,5 +309,7 @@ fn a_part_of_a_pattern_is_a_pattern() {
     assert_eq!(pattern.part(["a", "b"]), Some(r#"{"c":[1]}"#.parse().unwrap()));
     assert_eq!(pattern.part([]), Some(pattern.clone()));
     assert_eq!(pattern.part(["a", "x"]), None);
-    assert_eq!(pattern.part(["d"]), None);
+    assert_eq!(pattern.part(["d", "x"]), None);
+    let values = pattern.part(["d"]).unwrap();
+    assert!(values.matches("2") && !values.matches("3"));
 }
