@@ -19,7 +19,9 @@ pub(crate) fn check(data: &[u8]) {
     let [pattern, document] = [pattern, document.get(1..).unwrap_or_default()].map(String::from_utf8_lossy);
     match TEXT_OPERATORS.get(usize::from(*mode)) {
         Some(operator) => check_complement(operator, &pattern, &document),
-        None => drop(matches(&pattern, &document)),
+        None => {
+            matches(&pattern, &document);
+        }
     }
 }
 
@@ -105,7 +107,7 @@ impl Tree {
     fn elements(&self) -> &[Self] {
         match self {
             Self::Array(elements) => elements,
-            other => std::slice::from_ref(other),
+            Self::Object(_) | Self::Text(_) | Self::Other(_) => std::slice::from_ref(self),
         }
     }
 
@@ -136,7 +138,7 @@ fn is_object_match(pattern: &Tree, value: Option<&Tree>) -> bool {
                 values.is_empty() && conditions.iter().any(is_absent)
                     || values.iter().any(|value| conditions.iter().any(|it| is_met(it, value)))
             }
-            pattern => is_object_match(pattern, member(name)),
+            Tree::Object(_) | Tree::Text(_) | Tree::Other(_) => is_object_match(field, member(name)),
         }),
         _ => panic!("a pattern is an object"),
     }

@@ -89,7 +89,7 @@ fn decode_one(data: &Bytes, rules: &DecodeRules) -> Vec<UserRecord> {
     block_on(decode(&[record], rules, Pace::start(Duration::from_hours(1))))
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Called,
     Skipped,

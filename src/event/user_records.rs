@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kinesis_record_holds_so_many_lines_at_most() {
+    fn a_kinesis_record_with_too_many_lines_is_rejected() {
         let rules = DecodeRules {
             split: SplitRules::new(Some(Split::Lines), None),
             ..rules(DECOMPRESS)
