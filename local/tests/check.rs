@@ -32,7 +32,7 @@ async fn function() {
     }
     println!();
     let [content_type, template] =
-        ["CONTENT_TYPE", "REQUEST_TEMPLATE"].map(|name| std::env::var(name).unwrap_or_default());
+        ["CONTENT_TYPE", "REQUEST_TEMPLATE"].map(|name| optional_setting(name).unwrap_or_default());
     assert!(
         template.is_empty() || content_type == "application/json",
         "the configuration is wrong"
@@ -48,7 +48,11 @@ async fn function() {
 }
 
 fn setting(name: &str) -> String {
-    std::env::vars().find(|(own, _)| own == name).unwrap().1
+    optional_setting(name).unwrap()
+}
+
+fn optional_setting(name: &str) -> Option<String> {
+    std::env::vars().find(|(own, _)| own == name).map(|(_, value)| value)
 }
 
 /// Writes a prediction or a dead letter for each of these records.
