@@ -305,7 +305,7 @@ mod tests {
                 let predicted = read_prediction(&Response {
                     body: Bytes::from_static(body),
                     content_type: Some("image/png".to_owned()),
-                    variant: Some("AllTraffic".to_owned()),
+                    variant: Some("AllTraffic".into()),
                     custom_attributes: custom_attributes.map(str::to_owned),
                 });
                 let predicted = predicted.unwrap();

@@ -68,8 +68,9 @@ impl SplitRules {
         }
     }
 
-    /// Calls `push` with each user record in the data of a record, in order. There is at least one. A part is skipped if
-    /// it is empty or does not match the pattern. A record without the shape that the rules require is rejected.
+    /// Calls `push` with each user record in the data of a record, in order. There is at least one. A part that is
+    /// empty or does not match the pattern is skipped, and a record without the shape that the rules require is
+    /// rejected.
     ///
     /// # Errors
     ///
