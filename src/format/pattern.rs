@@ -45,7 +45,7 @@ impl EventPattern {
         self.0.matches(Some(json), 0)
     }
 
-    /// Returns the pattern of the field at the end of these names. An alternative of `$or` is no such pattern.
+    /// Returns the pattern of the field at the end of these names. An alternative of `$or` is not one.
     pub fn part<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<Self> {
         let mut part = &self.0;
         for name in names {

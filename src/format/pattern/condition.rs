@@ -55,7 +55,7 @@ impl Condition {
             Self::Literal(expected) => value == &**expected,
             Self::Text(condition) => text(value).is_some_and(|found| condition.is_met_by(&found)),
             Self::Numeric(bounds) => {
-                // Unlike serde_json's, this number is the nearest one to what was written, in whatever way.
+                // The number nearest to the text. That of serde_json may be the next one to it.
                 let number: Option<f64> = value.parse().ok();
                 number.is_some_and(|number| {
                     bounds
