@@ -59,6 +59,7 @@ pub struct HighScore {
 pub struct Deliveries {
     files: Files,
     format: OutputFormat,
+    has_alerts: bool,
     predictions: BufWriter<File>,
     alerts: BufWriter<File>,
     dead_letters: BufWriter<File>,
@@ -150,12 +151,12 @@ fn some_even_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 }
 
 impl Deliveries {
-    /// Creates the files in `folder`, and the folder if it does not exist.
+    /// Creates the files in `folder`, and the folder if it does not exist. `has_alerts` is whether ALERT is `stdout:`.
     ///
     /// # Errors
     ///
     /// If a file cannot be created, or another run is writing to the folder.
-    pub fn create(folder: &Path, format: OutputFormat) -> io::Result<Self> {
+    pub fn create(folder: &Path, format: OutputFormat, has_alerts: bool) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let lock = private_file::create(&folder.join("lock"))?;
         lock.try_lock()
@@ -173,6 +174,7 @@ impl Deliveries {
         Ok(Self {
             files,
             format,
+            has_alerts,
             predictions,
             alerts,
             dead_letters,
@@ -194,6 +196,10 @@ impl Deliveries {
     ///
     /// If the file cannot be written.
     pub fn add(&mut self, line: &Line) -> io::Result<()> {
+        if let Some(alert) = alert(line).filter(|_| self.has_alerts) {
+            self.counts.alerted += 1;
+            return writeln!(self.alerts, "{}", alert.get());
+        }
         let (Line::Output(text) | Line::Log(text)) = line;
         let envelope = match line {
             Line::Output(text) => serde_json::from_str::<Envelope<'_>>(text).ok(),
@@ -226,10 +232,6 @@ impl Deliveries {
                     self.add_score(score_of(output), partition_key);
                 }
                 writeln!(self.predictions, "{text}")
-            }
-            Some(_) | None if let Some(alert) = alert(line) => {
-                self.counts.alerted += 1;
-                writeln!(self.alerts, "{}", alert.get())
             }
             Some(_) | None if self.is_raw_prediction(line) => {
                 self.counts.predicted += 1;
@@ -324,7 +326,7 @@ mod tests {
     #[test]
     fn predictions_dead_letters_log_lines_and_repeats_are_counted_separately() {
         let folder = std::env::temp_dir().join(format!("instream-deliveries-{}", std::process::id()));
-        let mut deliveries = Deliveries::create(&folder, OutputFormat::Envelope).unwrap();
+        let mut deliveries = Deliveries::create(&folder, OutputFormat::Envelope, true).unwrap();
         let lines = [
             r#"{"eventId":"a","subSequenceNumber":0,"partitionKey":"k","output":{"score":0.5}}"#,
             r#"{"eventId":"a","subSequenceNumber":1,"partitionKey":"k","output":null}"#,
@@ -368,7 +370,7 @@ mod tests {
     /// Returns the files and the counts of a run that writes these lines to standard output.
     fn deliver(name: &str, format: OutputFormat, lines: &[String]) -> (Files, DeliveryCounts) {
         let folder = std::env::temp_dir().join(format!("instream-deliveries-{name}-{}", std::process::id()));
-        let mut deliveries = Deliveries::create(&folder, format).unwrap();
+        let mut deliveries = Deliveries::create(&folder, format, false).unwrap();
         for line in lines {
             deliveries.add(&Line::Output(line.clone())).unwrap();
         }
@@ -402,7 +404,7 @@ mod tests {
             "0.5",
             "0.5",
             "not JSON",
-            r#"{"score":0.5}"#,
+            r#"{"alert":0.5}"#,
             r#"{"_aws":{"a metric":1}}"#,
             r#"{"eventId":"b","subSequenceNumber":0,"reason":{"kind":"Refused","message":"no"}}"#,
         ]

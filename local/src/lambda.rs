@@ -44,6 +44,8 @@ pub struct RunningLambda {
     pub shows_predictions: bool,
     /// The format of the predictions.
     pub output_format: OutputFormat,
+    /// Whether the lines include alerts.
+    pub shows_alerts: bool,
     /// Whether the lines include the dead letters.
     pub shows_dead_letters: bool,
 }
@@ -70,6 +72,7 @@ impl Lambda {
                     endpoint: None,
                     shows_predictions: false,
                     output_format: OutputFormat::Envelope,
+                    shows_alerts: false,
                     shows_dead_letters: false,
                 };
                 Ok((function, mpsc::unbounded_channel().1))
@@ -101,6 +104,7 @@ async fn start_processes(
     } else {
         OutputFormat::Envelope
     };
+    let shows_alerts = setting("ALERT") == "stdout:";
     let processes = tokio::select! {
         biased;
         started = Processes::start(launch, disruptions) => started?,
@@ -111,6 +115,7 @@ async fn start_processes(
         endpoint,
         shows_predictions,
         output_format,
+        shows_alerts,
         shows_dead_letters,
     };
     Ok((function, lines))

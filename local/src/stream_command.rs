@@ -48,7 +48,7 @@ pub struct Stream {
 pub async fn run(stream: Stream, lambda: Lambda) -> Result<Summary> {
     let source = stream.source.open(stream.limit).await?;
     let (function, lines) = lambda.start().await?;
-    let deliveries = Deliveries::create(&stream.folder, function.output_format)
+    let deliveries = Deliveries::create(&stream.folder, function.output_format, function.shows_alerts)
         .with_context(|| format!("cannot write to {}", stream.folder.display()))?;
     let observer = Observer::new(&source, &deliveries.files().on_failure)?;
     let writer = tokio::spawn(write_lines(lines, deliveries));
