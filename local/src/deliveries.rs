@@ -131,8 +131,9 @@ struct Envelope<'l> {
     reason: Option<Value>,
 }
 
-/// A line with an alert.
+/// A line with an alert, which has no other member.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Alert<'l> {
     /// The line of the prediction.
     #[serde(borrow)]

@@ -29,6 +29,11 @@ const URL_ONLY: [super::Variable; 6] = [
     ENDPOINT_HEADERS,
 ];
 
+/// The form of a URL that a signature covers. A URL with placeholders has this form as well, so that a value cannot
+/// change it.
+const SIGNABLE: &str = "allowed: a path without empty segments and dot segments, a query with special characters \
+                        encoded like %2F";
+
 /// The variables of the AWS SDK with the URLs of the services that get records or secrets.
 const SERVICE_URLS: [&str; 9] = [
     "AWS_ENDPOINT_URL",
@@ -153,7 +158,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn url(&mut self) -> Option<EndpointUrl> {
         // A password or a query may be a secret.
         let may_be_secret = self.value(ENDPOINT_URL)?.contains(['@', '?']);
-        let url = if may_be_secret {
+        let (url, has_placeholders) = if may_be_secret {
             self.optional_secret(ENDPOINT_URL, endpoint_url)
         } else {
             self.optional(ENDPOINT_URL, endpoint_url)
@@ -164,6 +169,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             let fault =
                 format!("ENDPOINT_URL={shown:?} is SageMaker itself; allowed: the endpoint's name in ENDPOINT_NAME");
             return self.fail(fault);
+        }
+        if has_placeholders && !url.is_signable() {
+            return self.fail(format!("ENDPOINT_URL={shown:?} has placeholders; {SIGNABLE}"));
         }
         self.check_encryption(&format!("ENDPOINT_URL={shown:?}"), url.is_unencrypted())
             .then_some(url)
@@ -193,11 +201,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             return Some(None);
         }
         if !url?.is_signable() {
-            return self.fail(
-                "ENDPOINT_URL with ENDPOINT_AUTH=\"sigv4\" cannot be signed; allowed: a path without empty segments and \
-                 dot segments, a query with special characters encoded like %2F"
-                    .to_owned(),
-            );
+            return self.fail(format!(
+                "ENDPOINT_URL with ENDPOINT_AUTH=\"sigv4\" cannot be signed; {SIGNABLE}"
+            ));
         }
         let scope_of_host = url?.signing_scope();
         let (host_region, host_service) = scope_of_host.map(|scope| (scope.region, scope.service)).unzip();

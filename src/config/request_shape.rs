@@ -232,8 +232,13 @@ impl Shape {
             }
             if self.records == Some(MediaType::Csv) && !path.is_column_path() {
                 let name = variable.name;
+                let allowed = if name == ENDPOINT_URL.name {
+                    "{$[n]}"
+                } else {
+                    "$, [n,…] or [a:b]"
+                };
                 faults.push(format!(
-                    "{name} selects by name, but CSV rows have only columns; allowed: $, [n,…] or [a:b]"
+                    "{name} selects by name, but CSV rows have only columns; allowed: {allowed}"
                 ));
             }
         }

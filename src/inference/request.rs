@@ -143,9 +143,10 @@ impl InferenceRequest {
         ids.any(|id| self.parts.iter().any(|part| part.id == *id))
     }
 
-    /// Returns the size of the model inputs of [`to_probe`](Self::to_probe), in bytes.
+    /// Returns the size of the model inputs and URLs of [`to_probe`](Self::to_probe), in bytes.
     pub fn probe_bytes(&self) -> usize {
-        self.probe_parts().map(|part| part.input.len()).sum()
+        let bytes = |part: &Part| part.input.len() + part.path_and_query.as_deref().map_or(0, str::len);
+        self.probe_parts().map(bytes).sum()
     }
 
     /// Returns a request for its first two records, with copies of their model inputs. Some containers fail on a

@@ -55,8 +55,8 @@ impl UrlTemplate {
     ///
     /// # Errors
     ///
-    /// Returns a rejection if a placeholder has no value, or if the values would make another path: a value in the path
-    /// is empty, or the path has a dot segment after decoding.
+    /// Returns a rejection if a placeholder has no value, or if the values would name another resource: a value in the
+    /// path is empty, `.`, `..` or has a slash, which many servers decode.
     pub(super) fn fill(&self, value: impl Fn(&JsonPath) -> Option<String>) -> Result<String, Rejection> {
         let mut filled = String::new();
         for (before, path) in &self.pieces {
@@ -66,9 +66,10 @@ impl UrlTemplate {
                     "ENDPOINT_URL {{{path}}} finds no string, number or truth value in the record"
                 ))
             })?;
-            if value.is_empty() && !filled.contains('?') {
+            if !filled.contains('?') && !is_segment(&value) {
                 return Err(wrong_shape(format!(
-                    "ENDPOINT_URL {{{path}}} finds an empty string, which the path of a URL cannot hold"
+                    "ENDPOINT_URL {{{path}}} finds a string that is empty, . or .., or has a slash, so the path would name \
+                     another resource"
                 )));
             }
             filled.extend(utf8_percent_encode(&value, ENCODED));
@@ -81,11 +82,6 @@ impl UrlTemplate {
             return Err(wrong_shape(format!(
                 "the values for ENDPOINT_URL make a path and query of more than {TARGET_BYTES_MAX} bytes"
             )));
-        }
-        if has_dot_segment(&filled) {
-            return Err(wrong_shape(
-                "the values for ENDPOINT_URL make a path with . or .. as a segment, which would name another resource",
-            ));
         }
         Ok(filled)
     }
@@ -101,11 +97,9 @@ fn placeholder(text: &str) -> Option<(JsonPath, &str)> {
     })
 }
 
-/// Returns whether the path has a segment `.` or `..`. Some servers decode a slash before they resolve such segments.
-fn has_dot_segment(target: &str) -> bool {
-    let path = target.split('?').next().unwrap_or_default();
-    let decoded = path.replace("%2F", "/").replace("%5C", "/");
-    decoded.split('/').any(|segment| matches!(segment, "." | ".."))
+/// Returns whether a value can be a segment of a path, or a part of one.
+fn is_segment(value: &str) -> bool {
+    !matches!(value, "" | "." | "..") && !value.contains(['/', '\\'])
 }
 
 #[cfg(test)]
@@ -151,33 +145,29 @@ mod tests {
         for (value, encoded) in [
             ("42.5", "42.5"),
             ("a b&c=d?e#f", "a%20b%26c%3Dd%3Fe%23f"),
-            ("50%/ü{$.x}", "50%25%2F%C3%BC%7B%24.x%7D"),
+            ("50%;ü{$.x}", "50%25%3B%C3%BC%7B%24.x%7D"),
             ("...", "..."),
         ] {
             let filled = fill("https://h/a/{$.x}/b?c={$.x}&d", value).unwrap();
             assert_eq!(filled, format!("/a/{encoded}/b?c={encoded}&d"));
         }
         assert_eq!(fill("https://h/a?b={$.x}&c=1", "").unwrap(), "/a?b=&c=1");
-        assert_eq!(fill("https://h/a?b={$.x}", "../c").unwrap(), "/a?b=..%2Fc");
+        assert_eq!(fill("https://h/a?b={$.x}", "../c\\").unwrap(), "/a?b=..%2Fc%5C");
+        assert_eq!(fill("https://h/a/b{$.x}/", ".c").unwrap(), "/a/b.c/");
     }
 
     #[test]
     fn a_value_that_would_name_another_resource_is_rejected() {
-        for (url, value) in [
-            ("https://h/a/{$.x}", "."),
-            ("https://h/a/{$.x}/b", ".."),
-            ("https://h/a/{$.x}{$.y}", "."),
-            ("https://h/a/b{$.x}", "/../c"),
-            ("https://h/a/b{$.x}?c", "\\.."),
+        for (url, values) in [
+            ("https://h/a/{$.x}/b?c", &["", ".", "..", "/", "7/cancel", "\\.."][..]),
+            ("https://h/a/b{$.x}", &["/../c"]),
+            ("https://h/a/{$.x}.", &["", "."]),
         ] {
-            let reason = fill(url, value).unwrap_err();
-            assert!(reason.contains("another resource"), "{reason}");
+            for value in values {
+                let reason = fill(url, value).unwrap_err();
+                assert!(reason.contains("another resource"), "{reason}");
+            }
         }
-        let reason = fill("https://h/a/{$.x}?b={$.x}", "").unwrap_err();
-        assert_eq!(
-            reason,
-            "ENDPOINT_URL {$.x} finds an empty string, which the path of a URL cannot hold"
-        );
         let reason = fill("https://h/a?b={$.x}", &" ".repeat(3_000)).unwrap_err();
         assert!(reason.contains("more than 8000 bytes"), "{reason}");
     }

@@ -65,8 +65,8 @@ async fn a_url_with_placeholders_is_called_with_the_values_of_the_record() {
         "ENDPOINT_URL",
         "https://api.example.com:8443/rides/{$.id}/fare?km={$.km}&at={$.at}",
     );
-    const CALLED: &str = "https://api.example.com:8443/rides/7%2F8/fare?km=4.20&at=09%3A30";
-    let record = r#"{"id":"7/8","km":4.20,"at":"09:30"}"#;
+    const CALLED: &str = "https://api.example.com:8443/rides/7%208/fare?km=4.20&at=09%3A30";
+    let record = r#"{"id":"7 8","km":4.20,"at":"09:30"}"#;
     for (method, body, content_type, length) in [
         ("POST", record, Some("application/json"), Some("35")),
         ("GET", "", None, None),

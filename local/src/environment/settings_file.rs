@@ -20,18 +20,21 @@ pub fn settings_beside(file: &Path) -> Result<Settings> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Settings::new()),
         read => read.with_context(|| format!("cannot read {}", path.display()))?,
     };
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = (1..).zip(text.lines().map(str::trim));
     lines
-        .map(|line| {
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
             let setting = line.split_once('=').filter(|(name, value)| {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
                 !name.is_empty() && name.bytes().all(plain) && !value.starts_with(['"', '\''])
             });
-            let (name, value) = setting
-                .with_context(|| format!("{}: {line:?} is not like NAME=VALUE, without quotes", path.display()))?;
+            // The line may hold a secret.
+            let (name, value) = setting.with_context(|| {
+                format!(
+                    "{}: line {number} is not like NAME=VALUE, without quotes",
+                    path.display()
+                )
+            })?;
             Ok((name.to_owned(), value.to_owned()))
         })
         .collect()

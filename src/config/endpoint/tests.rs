@@ -70,11 +70,20 @@ fn a_url_has_placeholders_in_its_path_and_query_only() {
         "https://{$.host}/fare",
         "https://api.example.com/{id}",
         "https://api.example.com/{$.id",
+    ] {
+        let by_get = [("ENDPOINT_URL", url), ("ENDPOINT_METHOD", "GET")];
+        let error = refused(&by_get, "may have {$.path} in place of a value");
+        assert_eq!(error.lines().count(), 2, "{error}");
+    }
+    for url in [
         "https://api.example.com//{$.id}",
         "https://api.example.com/../{$.id}",
         "https://api.example.com/{$.id}?path=a/b",
     ] {
-        refused(&[("ENDPOINT_URL", url)], "may have {$.path} in place of a value");
+        refused(
+            &[("ENDPOINT_URL", url)],
+            "has placeholders; allowed: a path without empty segments",
+        );
     }
     let by_get = [URL, ("ENDPOINT_METHOD", "get")];
     refused(&by_get, "ENDPOINT_METHOD=\"get\"; allowed: POST, GET");

@@ -30,15 +30,14 @@ const RESERVED_HEADERS: [&str; 16] = [
 ];
 const HEADERS_MAX: usize = 20;
 
-/// Parses a URL that may have placeholders. A URL with placeholders must be in the form that a signature covers, so
-/// that no value can change it.
-pub(super) fn endpoint_url(value: &str) -> Option<EndpointUrl> {
+/// Parses a URL that may have placeholders. Also returns whether it has.
+pub(super) fn endpoint_url(value: &str) -> Option<(EndpointUrl, bool)> {
     let (sample, template) = UrlTemplate::split(value)?;
     let url = EndpointUrl::parse(&sample)?;
-    match template {
-        None => Some(url),
-        Some(_) => url.is_signable().then(|| url.of_template(value)),
-    }
+    Some(match template {
+        None => (url, false),
+        Some(_) => (url.of_template(value), true),
+    })
 }
 
 pub(in crate::config) fn method(value: &str) -> Option<Method> {

@@ -14,10 +14,11 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         UrlTemplate::split(&self.value(ENDPOINT_URL)?)?.1
     }
 
-    /// Returns whether `ENDPOINT_METHOD` is GET, for an `ENDPOINT_URL`.
+    /// Returns whether `ENDPOINT_METHOD` is GET, for a valid `ENDPOINT_URL`.
     pub(super) fn is_get(&self) -> bool {
-        let value = self.value(ENDPOINT_URL).and(self.value(ENDPOINT_METHOD));
-        value.and_then(|value| method(&value)) == Some(http::Method::GET)
+        let url = self.value(ENDPOINT_URL).and_then(|url| UrlTemplate::split(&url));
+        let method = url.and(self.value(ENDPOINT_METHOD)).and_then(|value| method(&value));
+        method == Some(http::Method::GET)
     }
 }
 
