@@ -40,7 +40,8 @@ pub(crate) fn check(data: &[u8]) {
         let original = it.original.as_ref().unwrap();
         assert!(original.is_empty() || data.as_ptr_range().contains(&original.as_ptr()));
         assert_eq!(it.payload_bytes(), it.payload().unwrap().len());
-        if it.data.is_ok() && !original.starts_with(BYTE_ORDER_MARK) {
+        // Of two byte order marks or carriage returns at the ends of a line, splitting drops one each time.
+        if it.data.is_ok() && !original.starts_with(BYTE_ORDER_MARK) && !original.ends_with(b"\r") {
             let alone = decode_one(&it.payload().unwrap(), &rules);
             assert!(
                 alone.len() == 1 && alone[0].data.as_ref().ok() == it.data.as_ref().ok(),

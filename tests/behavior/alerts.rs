@@ -164,8 +164,8 @@ async fn alert_cannot_carry_a_prediction() {
         .record(1, Behavior::PredictText(r#"{"a":1}"#));
     let running = scenario.alert(cloud.open(&event_bus())).start();
     let response = running.invoke(0..2).await.unwrap();
-    let (_, dead_letters) = running.lines();
     assert_eq!(response, json!({ "batchItemFailures": [] }));
+    let (_, dead_letters) = running.lines();
     let message = dead_letters[0]["reason"]["message"].as_str().unwrap();
     assert!(message.starts_with("ALERT cannot carry the prediction: "), "{message}");
     assert_eq!((cloud.requests().len(), cloud.taken().len()), (1, 1));
