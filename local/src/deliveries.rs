@@ -6,20 +6,20 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::function::Line;
 use crate::private_file;
 
 mod log_line;
+mod output_line;
 mod reasons;
 mod score;
 
 use log_line::skipped;
 pub(crate) use log_line::why_unfinished;
+use output_line::{Envelope, alert, is_metrics};
 pub use reasons::Reasons;
 use score::{Score, score_of};
 
@@ -115,40 +115,6 @@ impl DeliveryCounts {
         };
         kinesis_records.iter().map(undelivered).sum()
     }
-}
-
-/// The fields of an envelope that are needed here. The model's output is not parsed: it can be something other than a
-/// number, or a number that fits no type.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'l> {
-    event_id: Option<String>,
-    sub_sequence_number: u64,
-    partition_key: Option<String>,
-    /// The model's output. `null` counts as an output, too.
-    #[serde(borrow, default, deserialize_with = "some_even_if_null")]
-    output: Option<&'l RawValue>,
-    reason: Option<Value>,
-}
-
-/// A line with an alert, which has no other member.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Alert<'l> {
-    /// The line of the prediction.
-    #[serde(borrow)]
-    alert: &'l RawValue,
-}
-
-/// A line with metrics.
-#[derive(Deserialize)]
-struct Metrics {
-    #[serde(rename = "_aws")]
-    _metadata: IgnoredAny,
-}
-
-fn some_even_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl Deliveries {
@@ -250,7 +216,7 @@ impl Deliveries {
 
     fn is_raw_prediction(&self, line: &Line) -> bool {
         match line {
-            Line::Output(text) => self.format == OutputFormat::Raw && serde_json::from_str::<Metrics>(text).is_err(),
+            Line::Output(text) => self.format == OutputFormat::Raw && !is_metrics(text),
             Line::Log(_) => false,
         }
     }
@@ -300,14 +266,6 @@ impl Deliveries {
         highest.insert(index, candidate);
         highest.truncate(HIGH_SCORES_MAX);
     }
-}
-
-/// Returns the line of the prediction in an alert.
-fn alert(line: &Line) -> Option<&RawValue> {
-    let Line::Output(text) = line else { return None };
-    let is_alert = text.starts_with("{\"alert\":");
-    let alert = is_alert.then(|| serde_json::from_str::<Alert<'_>>(text));
-    Some(alert?.ok()?.alert)
 }
 
 /// Returns the reason of a dead letter in one line.

@@ -4,7 +4,8 @@
 use fastrand::Rng;
 use serde::Serialize;
 
-const DAY_S: u64 = 24 * 60 * 60;
+use crate::transactions::{DAY_S, time};
+
 /// The share of rides to the airport and other places far away.
 const FAR_SHARE: f64 = 0.06;
 
@@ -46,12 +47,7 @@ pub fn generate(count: u64, seed: u64) -> Vec<TripEvent> {
 }
 
 fn trip_event(rng: &mut Rng, second: u64) -> TripEvent {
-    let time = format!(
-        "2026-03-14T{:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    );
+    let time = time(second);
     let ride_request_id = format!("r-{:06}", rng.u32(..1_000_000));
     let vehicle_id = rng.u16(1..500);
     match rng.u8(..6) {

@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use crate::model::Transaction;
 
-const DAY_S: u64 = 24 * 60 * 60;
+pub(crate) const DAY_S: u64 = 24 * 60 * 60;
 const FRAUD_SHARE: f64 = 0.025;
 const COUNTRIES: [&str; 6] = ["DE", "FR", "NL", "AT", "ES", "IT"];
 /// The categories of honest transactions, each with a typical amount in euros.
@@ -48,18 +48,19 @@ fn transaction(rng: &mut Rng, second: u64) -> Transaction {
         pick(rng, &[[192, 0, 2], [198, 51, 100]])
     };
     Transaction {
-        time: format!(
-            "2026-03-14T{:02}:{:02}:{:02}Z",
-            second / 3600,
-            second / 60 % 60,
-            second % 60
-        ),
+        time: time(second),
         amount: (typical * (0.2 + 1.6 * rng.f64()) * 100.0).round() / 100.0,
         merchant_category: category.to_owned(),
         country: country.to_owned(),
         card_country: card_country.to_owned(),
         source_address: Ipv4Addr::new(network[0], network[1], network[2], rng.u8(1..255)),
     }
+}
+
+/// Returns the time of this second of the sample day.
+pub(crate) fn time(second: u64) -> String {
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!("2026-03-14T{hour:02}:{minute:02}:{:02}Z", second % 60)
 }
 
 fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {

@@ -254,6 +254,20 @@ def kinesis_to_s3_with_kills():
     check_records("s3, with kills", ids, in_bucket("scores"), in_bucket("dead"), summary, started, may_repeat=True)
 
 
+def signed_settings(gateway, secret):
+    """Returns the settings for calls that are signed with a role, and carry an API key."""
+    return {
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL_STS": gateway.url,
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER": MOTO,
+        "ENDPOINT_AUTH": "sigv4",
+        "ENDPOINT_REGION": "eu-west-1",
+        "ENDPOINT_SERVICE": "execute-api",
+        "ENDPOINT_ROLE_ARN": "arn:aws:iam::123456789012:role/caller",
+        "ENDPOINT_API_KEY": f"secretsmanager:{secret}",
+    }
+
+
 def behind_a_url():
     """Signs calls with a role, with an API key from Secrets Manager. Sessions and key change while the stream runs."""
     started = time.time()
@@ -275,14 +289,7 @@ def behind_a_url():
     changing = threading.Thread(target=change_credentials)
     changing.start()
     settings = {
-        **CREDENTIALS,
-        "AWS_ENDPOINT_URL_STS": gateway.url,
-        "AWS_ENDPOINT_URL_SECRETS_MANAGER": MOTO,
-        "ENDPOINT_AUTH": "sigv4",
-        "ENDPOINT_REGION": "eu-west-1",
-        "ENDPOINT_SERVICE": "execute-api",
-        "ENDPOINT_ROLE_ARN": "arn:aws:iam::123456789012:role/caller",
-        "ENDPOINT_API_KEY": f"secretsmanager:{secret}#key",
+        **signed_settings(gateway, f"{secret}#key"),
         # With a single attempt, a renewal of credentials that counted as an attempt would fail the record.
         "MAX_ATTEMPTS": "1",
         "CAPACITY": "8",
@@ -314,14 +321,7 @@ def rides():
         event["place"], event["note"] = places[number % len(places)], places[-1 - number % len(places)]
     path.write_text("".join(f"{json.dumps(event)}\n" for event in events))
     settings = {
-        **CREDENTIALS,
-        "AWS_ENDPOINT_URL_STS": gateway.url,
-        "AWS_ENDPOINT_URL_SECRETS_MANAGER": MOTO,
-        "ENDPOINT_AUTH": "sigv4",
-        "ENDPOINT_REGION": "eu-west-1",
-        "ENDPOINT_SERVICE": "execute-api",
-        "ENDPOINT_ROLE_ARN": "arn:aws:iam::123456789012:role/caller",
-        "ENDPOINT_API_KEY": f"secretsmanager:{secret}",
+        **signed_settings(gateway, secret),
         "ENDPOINT_METHOD": "GET",
         "RECORD_PATTERN": '{"type":["ride_request"]}',
         "JOIN_SOURCE": "Input",
