@@ -62,8 +62,8 @@ fn unpack(data: &[u8]) -> Option<Bytes> {
 }
 
 /// Returns whether the data is one zlib stream and nothing else, or the start of one that is larger than the limit.
-/// Returns `None` if the stream is broken: while `miniz_oxide` is fuzzed, it ignores checksums, so that the decoder takes
-/// a stream with references to before its start for a whole one.
+/// Returns `None` if the stream is broken: while `miniz_oxide` is fuzzed, it ignores checksums, so that the decoder
+/// takes a stream with references to before its start for a whole one.
 fn is_zlib(data: &[u8]) -> Option<bool> {
     let mut stream = Decompress::new(true);
     let mut unpacked = Vec::with_capacity(DECOMPRESS.limit_bytes + 1);
