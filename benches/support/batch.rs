@@ -112,11 +112,8 @@ impl Kinesis {
     /// Returns the batch response if only the last record is unfinished.
     pub(crate) fn batch_response(self) -> String {
         let finished = checkpointable_prefix(self.records, RECORDS - 1).expect("each record has a sequence number");
-        let batch_item_failures = checkpoint(self.records, finished).expect("each record has a sequence number");
-        let response = BatchResponse {
-            batch_item_failures,
-            state: None,
-        };
+        let failures = checkpoint(self.records, finished).expect("each record has a sequence number");
+        let response = BatchResponse { failures, state: None };
         serde_json::to_string(&response).expect("the response can be written as JSON")
     }
 }

@@ -4,15 +4,16 @@
 //! frame (RFC 8878) is treated as compressed. The two bytes at the start of a zlib stream (RFC 1950) can be text. So
 //! zlib is recognized only by a whole stream with the right checksum.
 
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 
 use bytes::Bytes;
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 
 use crate::outcome::{Rejection, RejectionKind};
 
-/// The first bytes of a gzip member: its two magic bytes, and the only compression method that is defined.
-const GZIP_MAGIC: &[u8] = &[0x1F, 0x8B, 8];
+mod inflate;
+
+use inflate::{GZIP_MAGIC, gunzip, inflate_zlib};
+
 /// The first bytes of a zstd frame.
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
 
@@ -23,10 +24,9 @@ pub struct DecompressBudget {
     remaining: usize,
 }
 
-/// The bytes that were read, and the result of the last read.
-type Unpacked = (Vec<u8>, io::Result<usize>);
-/// Decompresses the start of the data, up to the budget, and leaves the rest.
-type Unpack = fn(DecompressBudget, &mut &[u8]) -> Unpacked;
+/// Decompresses all data, and stops after more than this number of bytes. Appends the bytes, even if the data turns out
+/// to be broken.
+type Unpack = fn(&[u8], usize, &mut Vec<u8>) -> io::Result<()>;
 
 impl DecompressBudget {
     /// Creates a budget of `limit` bytes.
@@ -49,21 +49,17 @@ impl DecompressBudget {
     /// Returns a rejection if `data` is broken or truncated, if other bytes follow the compressed data, or if the
     /// result is larger than the rest of the budget.
     pub fn decompress(&mut self, data: &[u8]) -> Result<Option<Bytes>, Rejection> {
-        // Pointers keep the decoders out of this function, which would otherwise need a large frame for any data.
         let (name, unpack): (_, Unpack) = if data.starts_with(GZIP_MAGIC) {
-            ("gzip", |budget, data| budget.read_limited(MultiGzDecoder::new(data)))
+            ("gzip", gunzip)
         } else if data.starts_with(ZSTD_MAGIC) {
-            ("zstd", |budget, data| match zstd::Decoder::with_buffer(data) {
-                Ok(decoder) => budget.read_limited(decoder),
-                Err(error) => (Vec::new(), Err(error)),
-            })
+            ("zstd", unpack_zstd)
         } else if is_like_zlib(data) {
-            ("zlib", |budget, data| budget.read_limited(ZlibDecoder::new(data)))
+            ("zlib", inflate_zlib)
         } else {
             return Ok(None);
         };
-        let mut rest = data;
-        let (mut decompressed, end) = unpack(*self, &mut rest);
+        let mut decompressed = Vec::new();
+        let end = unpack(data, self.remaining, &mut decompressed);
         let fits = decompressed.len() <= self.remaining;
         // Bytes of a failed decompression count too, because they cost the same time.
         self.remaining = self.remaining.saturating_sub(decompressed.len());
@@ -75,24 +71,24 @@ impl DecompressBudget {
             let kind = RejectionKind::UnpackedTooLarge;
             return Err(Rejection { kind, message });
         }
-        if name == "zlib" && (end.is_err() || !rest.is_empty()) {
-            return Ok(None);
+        match end {
+            Ok(()) => {
+                decompressed.shrink_to_fit();
+                Ok(Some(decompressed.into()))
+            }
+            Err(_) if name == "zlib" => Ok(None),
+            Err(error) => Err(Rejection {
+                kind: RejectionKind::BrokenRecord,
+                message: format!("the record starts like {name}, but cannot be decompressed: {error}"),
+            }),
         }
-        end.map_err(|error| Rejection {
-            kind: RejectionKind::BrokenRecord,
-            message: format!("the record starts like {name}, but cannot be decompressed: {error}"),
-        })?;
-        decompressed.shrink_to_fit();
-        Ok(Some(decompressed.into()))
     }
+}
 
-    /// Reads at most one byte more than the budget has left, which is enough to detect that the data is too large.
-    fn read_limited(self, decoder: impl Read) -> Unpacked {
-        let mut decompressed = Vec::new();
-        let max = u64::try_from(self.remaining).unwrap_or(u64::MAX).saturating_add(1);
-        let end = decoder.take(max).read_to_end(&mut decompressed);
-        (decompressed, end)
-    }
+fn unpack_zstd(data: &[u8], max: usize, decompressed: &mut Vec<u8>) -> io::Result<()> {
+    let max = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    zstd::Decoder::with_buffer(data)?.take(max).read_to_end(decompressed)?;
+    Ok(())
 }
 
 /// Returns whether the first two bytes can be the header of a zlib stream: its compression method and window size, with

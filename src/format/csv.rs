@@ -3,13 +3,9 @@
 use std::borrow::Cow;
 use std::iter;
 
-use csv::{Terminator, WriterBuilder};
 use memchr::{memchr, memchr3};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
-/// The size of the buffer in which a row is written. The buffer is filled with zeros first, so that the crate's default
-/// of 8 KB would cost more than all else.
-const WRITE_BUFFER_BYTES: usize = 256;
 
 /// A column without its quotes.
 pub type Column<'r> = Cow<'r, [u8]>;
@@ -84,21 +80,41 @@ fn unquote(mut inside: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// Returns a row of these columns, with quotes where they are needed, and without a line break at the end.
+/// Returns a row of these columns, with quotes where they are needed, and without a line break at the end. A row that is
+/// only an empty column is written as two quotes, because an empty line is not a row.
 pub fn write(columns: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
-    let mut writer = WriterBuilder::new()
-        .terminator(Terminator::Any(b'\n'))
-        .buffer_capacity(WRITE_BUFFER_BYTES)
-        .from_writer(Vec::new());
-    writer.write_record(columns).expect("a write to memory cannot fail");
-    let mut row = writer.into_inner().expect("a write to memory cannot fail");
-    row.truncate(trim_line_break(&row).len());
+    let mut row = Vec::new();
+    let mut count = 0;
+    for column in columns {
+        if count > 0 {
+            row.push(b',');
+        }
+        write_column(&mut row, column.as_ref());
+        count += 1;
+    }
+    if count == 1 && row.is_empty() {
+        row.extend_from_slice(b"\"\"");
+    }
     String::from_utf8(row).expect("a row of text columns is text")
+}
+
+fn write_column(row: &mut Vec<u8>, column: &[u8]) {
+    if !column.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
+        return row.extend_from_slice(column);
+    }
+    row.push(b'"');
+    for part in column.split_inclusive(|byte| *byte == b'"') {
+        row.extend_from_slice(part);
+        if part.ends_with(b"\"") {
+            row.push(b'"');
+        }
+    }
+    row.push(b'"');
 }
 
 #[cfg(test)]
 mod tests {
-    use csv::{ByteRecord, ReaderBuilder};
+    use csv::{ByteRecord, ReaderBuilder, Terminator, WriterBuilder};
     use proptest::prelude::*;
 
     use super::*;
@@ -132,6 +148,16 @@ mod tests {
         #[test]
         fn a_row_is_read_as_the_csv_crate_reads_it(row in "\u{FEFF}?[a\",\n\r é]{0,12}") {
             prop_assert_eq!(columns_of(&row), columns_by_the_crate(&row));
+        }
+
+        #[test]
+        fn a_row_is_written_as_the_csv_crate_writes_it(columns in prop::collection::vec("[a\",\n\r é]{0,4}", 1..5)) {
+            let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(Vec::new());
+            writer.write_record(&columns).unwrap();
+            let by_the_crate = writer.into_inner().unwrap();
+            let row = write(&columns);
+            prop_assert_eq!(row.as_bytes(), by_the_crate.strip_suffix(b"\n").unwrap());
+            prop_assert_eq!(columns_of(&row), Some(columns));
         }
     }
 

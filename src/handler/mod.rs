@@ -169,10 +169,10 @@ impl<E: Endpoint> Handler<E> {
         let finished = checkpointable_prefix(batch.records, progress.finished_prefix());
         let from = finished.as_ref().copied().unwrap_or_default();
         self.remember(&batch, progress, failed_before, from);
-        let batch_item_failures = checkpoint(batch.records, finished?)?;
+        let failures = checkpoint(batch.records, finished?)?;
         self.write_metrics(stats, invocation, schedule).await;
         Ok(BatchResponse {
-            batch_item_failures,
+            failures,
             state: event.window_state.map(std::borrow::Cow::into_owned),
         })
     }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::iter;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use crate::event::{Batch, Pace, UserRecord};
 use crate::outcome::{Failure, Outcome, Rejection, RejectionKind, catch_panic};
@@ -208,7 +208,7 @@ fn inference_id(sequence_number: &str, sub_sequence_number: u64) -> String {
 
 /// Returns the SHA-256 of the bytes in hexadecimal, 64 characters.
 pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
-    format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(bytes)))
+    format!("{:x}", Bytes::copy_from_slice(digest(&SHA256, bytes.as_ref()).as_ref()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>. So the response names
 //! only the first unfinished record in batch order. Sequence numbers are never compared.
 
+use aws_lambda_events::streams::KinesisEventResponse;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -12,21 +13,13 @@ use crate::event::KinesisRecord;
 
 /// The batch response for the event source mapping.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
     /// The first unfinished record. Empty if every record is finished.
-    pub batch_item_failures: Vec<ItemFailure>,
+    #[serde(flatten)]
+    pub failures: KinesisEventResponse,
     /// The state of a tumbling-window event. Without it, the mapping treats the invocation as failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<Box<RawValue>>,
-}
-
-/// The record from which the mapping must redeliver.
-#[derive(Debug, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct ItemFailure {
-    /// The record's sequence number. Never empty.
-    pub item_identifier: String,
 }
 
 /// No record can be named as the checkpoint. The whole invocation must fail, so that the unfinished record is
@@ -64,16 +57,13 @@ pub fn checkpointable_prefix(records: &[KinesisRecord<'_>], finished: usize) -> 
 /// # Errors
 ///
 /// [`NoCheckpoint`] if the first unfinished record has no sequence number.
-pub fn checkpoint(records: &[KinesisRecord<'_>], finished: usize) -> Result<Vec<ItemFailure>, NoCheckpoint> {
-    let Some(unfinished) = records.get(finished) else {
-        return Ok(Vec::new());
-    };
-    let item_identifier = unfinished
-        .sequence_number
-        .as_deref()
-        .ok_or(NoCheckpoint { record_index: finished })?
-        .to_owned();
-    Ok(vec![ItemFailure { item_identifier }])
+pub fn checkpoint(records: &[KinesisRecord<'_>], finished: usize) -> Result<KinesisEventResponse, NoCheckpoint> {
+    let mut failures = KinesisEventResponse::default();
+    if let Some(unfinished) = records.get(finished) {
+        let number = unfinished.sequence_number.as_deref();
+        failures.add_failure(number.ok_or(NoCheckpoint { record_index: finished })?);
+    }
+    Ok(failures)
 }
 
 #[cfg(test)]
@@ -89,9 +79,10 @@ mod tests {
         let entries: Vec<_> = sequence_numbers.iter().map(entry).collect();
         let payload = format!(r#"{{"Records":[{}]}}"#, entries.join(","));
         let event = event::read(payload.as_bytes()).unwrap();
-        let mut failures = checkpoint(&event.records, checkpointable_prefix(&event.records, finished)?)?;
+        let response = checkpoint(&event.records, checkpointable_prefix(&event.records, finished)?)?;
+        let mut failures = response.batch_item_failures;
         assert!(failures.len() <= 1);
-        Ok(failures.pop().map(|failure| failure.item_identifier))
+        Ok(failures.pop().and_then(|failure| failure.item_identifier))
     }
 
     #[test]

@@ -86,8 +86,9 @@ impl Instance {
             now,
         };
         let response = self.handler.handle(payload.as_bytes(), invocation).await.unwrap();
-        let unfinished = response.batch_item_failures.first();
-        unfinished.map_or(records.end, |unfinished| unfinished.item_identifier.parse().unwrap())
+        let unfinished = response.failures.batch_item_failures.first();
+        let number = unfinished.and_then(|unfinished| unfinished.item_identifier.as_deref());
+        number.map_or(records.end, |number| number.parse().unwrap())
     }
 }
 
