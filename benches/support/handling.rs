@@ -40,7 +40,7 @@ pub(crate) fn start(settings: Settings) -> &'static Handling {
         payload: payload(Form::Plain),
     };
     let response = handling.handle();
-    assert_eq!(response.batch_item_failures, [], "all records are predicted");
+    assert_eq!(response.failures.batch_item_failures, [], "all records are predicted");
     leak(handling)
 }
 
