@@ -7,6 +7,9 @@ use memchr::{memchr, memchr3};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
+/// The initial capacity of a row that is written. It fits most rows.
+const ROW_CAPACITY_BYTES: usize = 64;
+
 /// A column without its quotes.
 pub type Column<'r> = Cow<'r, [u8]>;
 
@@ -81,10 +84,19 @@ fn unquote(mut inside: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 }
 
 /// Writes a row, with quotes where they are needed, and without a line break at the end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RowWriter {
     row: Vec<u8>,
     columns: usize,
+}
+
+impl Default for RowWriter {
+    fn default() -> Self {
+        Self {
+            row: Vec::with_capacity(ROW_CAPACITY_BYTES),
+            columns: 0,
+        }
+    }
 }
 
 impl RowWriter {

@@ -1,5 +1,6 @@
 //! Several paths that are evaluated together, so that each object and array on the way is read once.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -20,7 +21,7 @@ pub struct PathTree {
 struct Node {
     /// The indexes of the paths that end here.
     ends: Vec<usize>,
-    /// The next steps by name, sorted by it.
+    /// The next steps by name, sorted by [`order`].
     members: Vec<(String, Node)>,
     /// The next steps by number, sorted by it.
     elements: Vec<(i64, Node)>,
@@ -58,10 +59,10 @@ impl PathTree {
             return None;
         }
         let mut deserializer = serde_json::Deserializer::from_str(str::from_utf8(text).ok()?);
-        let values = Members(&self.root.members).deserialize(&mut deserializer).ok()?;
-        deserializer.end().ok()?;
         let mut found = vec![None; self.paths.len()];
-        collect_each(&self.root.members, values, &mut found);
+        let members = Members(&self.root.members, &mut found);
+        members.deserialize(&mut deserializer).ok()?;
+        deserializer.end().ok()?;
         Some(found)
     }
 }
@@ -70,12 +71,26 @@ impl Node {
     fn insert(&mut self, steps: &[Step], path: usize) {
         match steps.split_first() {
             None | Some((Step::All, [])) => self.ends.push(path),
-            Some((Step::Member(name), rest)) => child(&mut self.members, name.clone()).insert(rest, path),
-            Some((Step::Element(number), rest)) => child(&mut self.elements, *number).insert(rest, path),
+            Some((Step::Member(name), rest)) => {
+                child(&mut self.members, name.clone(), |one, other| order(one, other)).insert(rest, path)
+            }
+            Some((Step::Element(number), rest)) => child(&mut self.elements, *number, Ord::cmp).insert(rest, path),
             Some((Step::Members(_) | Step::Elements(_) | Step::Slice(..) | Step::All, _)) => {
                 unreachable!("the path selects one value")
             }
         }
+    }
+
+    /// Removes the values of the paths that end here or below.
+    fn clear(&self, found: &mut [Option<&str>]) {
+        for path in &self.ends {
+            if let Some(found) = found.get_mut(*path) {
+                *found = None;
+            }
+        }
+        let (members, elements) = (self.members.iter(), self.elements.iter());
+        let children = members.map(|(_, child)| child).chain(elements.map(|(_, child)| child));
+        children.for_each(|child| child.clear(found));
     }
 
     /// Sets the values of the paths that end here or below.
@@ -104,60 +119,69 @@ impl Node {
 }
 
 fn find(members: &[(String, Node)], name: &str) -> Option<usize> {
-    members.binary_search_by(|(own, _)| own.as_str().cmp(name)).ok()
+    members.binary_search_by(|(own, _)| order(own, name)).ok()
 }
 
-/// Reads an object, and returns the values of these members.
-struct Members<'n>(&'n [(String, Node)]);
+/// Compares names by their length first, because most names differ in length.
+fn order(one: &str, other: &str) -> Ordering {
+    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+}
 
-impl<'j> DeserializeSeed<'j> for Members<'_> {
-    type Value = Vec<Option<&'j str>>;
+/// Reads an object, and sets the values of the paths that go on with these members.
+struct Members<'n, 'f, 'j>(&'n [(String, Node)], &'f mut [Option<&'j str>]);
 
-    fn deserialize<D: Deserializer<'j>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+impl<'j> DeserializeSeed<'j> for Members<'_, '_, 'j> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'j>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'j> Visitor<'j> for Members<'_> {
-    type Value = Vec<Option<&'j str>>;
+impl<'j> Visitor<'j> for Members<'_, '_, 'j> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'j>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        // If several members have the same name, the last one is used.
-        let mut values = vec![None; self.0.len()];
-        while let Some(index) = members.next_key_seed(Name(self.0))? {
-            match index.and_then(|index| values.get_mut(index)) {
-                Some(value) => *value = Some(members.next_value::<&RawValue>()?.get()),
+    fn visit_map<A: MapAccess<'j>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(node) = members.next_key_seed(Name(self.0))? {
+            match node {
+                Some(node) => {
+                    // If several members have the same name, the last one is used.
+                    node.clear(self.1);
+                    node.collect(members.next_value::<&RawValue>()?.get(), self.1);
+                }
                 None => _ = members.next_value::<IgnoredAny>()?,
             }
         }
-        Ok(values)
+        Ok(())
     }
 }
 
-/// Reads a name, and returns the index of the member with this name.
+/// Reads a name, and returns the node of the member with this name.
 struct Name<'n>(&'n [(String, Node)]);
 
-impl<'j> DeserializeSeed<'j> for Name<'_> {
-    type Value = Option<usize>;
+impl<'j, 'n> DeserializeSeed<'j> for Name<'n> {
+    type Value = Option<&'n Node>;
 
     fn deserialize<D: Deserializer<'j>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Name<'_> {
-    type Value = Option<usize>;
+impl<'n> Visitor<'_> for Name<'n> {
+    type Value = Option<&'n Node>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(find(self.0, name))
+        Ok(find(self.0, name)
+            .and_then(|index| self.0.get(index))
+            .map(|(_, node)| node))
     }
 }
 
@@ -171,8 +195,8 @@ fn collect_each<'j, K>(children: &[(K, Node)], values: Vec<Option<&'j str>>, fou
 }
 
 /// Returns the child with this key, which is added if there is none.
-fn child<K: Ord>(children: &mut Vec<(K, Node)>, key: K) -> &mut Node {
-    let index = children.binary_search_by(|(own, _)| own.cmp(&key));
+fn child<K>(children: &mut Vec<(K, Node)>, key: K, order: fn(&K, &K) -> Ordering) -> &mut Node {
+    let index = children.binary_search_by(|(own, _)| order(own, &key));
     let index = index.unwrap_or_else(|index| {
         children.insert(index, (key, Node::default()));
         index
