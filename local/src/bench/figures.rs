@@ -1,8 +1,10 @@
 //! The plots of a report.
 
+use plotters::prelude::{Color as _, RGBAColor, RGBColor};
+
 use super::axis::Axis;
 use super::comparison::{Column, Comparison};
-use super::plot::{Mark, Plot, Point, Series};
+use super::plot::{Mark, Plot, Series};
 use super::quantity::later_latencies_ms;
 use super::statistics::{number, percentile, sorted};
 use super::timeline::Timeline;
@@ -12,203 +14,202 @@ use crate::sagemaker::CallOutcome;
 const POINTS_MAX: usize = 2000;
 /// The number of steps in a percentile curve.
 const CURVE_STEPS: u32 = 240;
-/// The number of colours for functions. They repeat after that.
-const COLOURS: usize = 6;
-const TIME_TITLE: &str = "time since the first event, s";
+/// The colours of functions. They repeat after the last one.
+const COLOURS: [RGBColor; 6] = [BLUE, ORANGE, GREEN, PINK, OCHRE, GREY];
+const BLUE: RGBColor = RGBColor(0x1f, 0x7f, 0xc4);
+const ORANGE: RGBColor = RGBColor(0xd9, 0x65, 0x0a);
+const GREEN: RGBColor = RGBColor(0x1d, 0x9a, 0x74);
+const PINK: RGBColor = RGBColor(0xb8, 0x5c, 0x98);
+const OCHRE: RGBColor = RGBColor(0x9c, 0x7c, 0x10);
+const GREY: RGBColor = RGBColor(0x7a, 0x82, 0x8c);
 
-/// A plot with its title.
-#[derive(Debug)]
-pub(super) struct Figure {
-    pub(super) title: String,
-    pub(super) plot: Plot,
-}
-
-/// The round of a function that the plots over time show.
+/// A function with its colour, and its round that the plots over time show.
 struct Drawn<'c> {
     column: &'c Column,
-    class: String,
+    colour: RGBColor,
     timeline: &'c Timeline,
+}
+
+impl Drawn<'_> {
+    fn series(&self, mark: Mark, points: Vec<(f64, f64)>) -> Series {
+        series(&self.column.name, self.colour.mix(0.8), mark, points)
+    }
+}
+
+fn series(name: &str, colour: RGBAColor, mark: Mark, points: Vec<(f64, f64)>) -> Series {
+    let name = name.to_owned();
+    Series {
+        name,
+        colour,
+        mark,
+        points,
+    }
 }
 
 /// Returns all plots. The plots over time show each function's round with the median rate. The percentile curves cover
 /// all rounds.
-pub(super) fn all(comparison: &Comparison) -> Vec<Figure> {
-    let drawn = comparison.columns.iter().enumerate().filter_map(|(index, column)| {
+pub(super) fn all(comparison: &Comparison) -> Vec<Plot> {
+    let columns = comparison.columns.iter().zip(COLOURS.into_iter().cycle());
+    let drawn = columns.filter_map(|(column, colour)| {
+        let timeline = &column.median_round()?.timeline;
         Some(Drawn {
             column,
-            class: format!("c{}", index % COLOURS),
-            timeline: &column.median_round()?.timeline,
+            colour,
+            timeline,
         })
     });
     let drawn: Vec<_> = drawn.collect();
-    let seconds = drawn.iter().map(|drawn| drawn.timeline.seconds).fold(0.0, f64::max);
-    let time = Axis::linear(TIME_TITLE, seconds);
-    let mut figures = vec![
-        latency_over_time(&drawn, time.clone()),
+    let latencies = drawn.iter().flat_map(|drawn| &drawn.timeline.batches);
+    let batches = |drawn: &Drawn<'_>| drawn.series(Mark::Points, thinned(&drawn.timeline.batches));
+    let later_batches = |column: &Column| column.rounds.iter().flat_map(later_latencies_ms).collect();
+    let calls = |column: &Column| {
+        column
+            .rounds
+            .iter()
+            .flat_map(|round| round.timeline.call_ms.clone())
+            .collect()
+    };
+    let mut plots = vec![
+        Plot {
+            title: "Batch latency".to_owned(),
+            x: time_axis(&drawn),
+            y: Axis::around("batch latency, ms", latencies.map(|(_, latency)| *latency)),
+            series: drawn.iter().map(batches).collect(),
+        },
         distribution(
             "Batch latency by percentile, without the first batch",
             &drawn,
-            |column| column.rounds.iter().flat_map(later_latencies_ms).collect(),
+            later_batches,
         ),
         distribution(
             "Time of a call at the endpoint by percentile, throttled calls left out",
             &drawn,
-            |column| {
-                let calls = column.rounds.iter().map(|round| round.timeline.call_ms.iter());
-                calls.flatten().copied().collect()
-            },
+            calls,
         ),
     ];
-    figures.extend(in_flight(&drawn, &time));
-    figures.extend(outcomes(&drawn, &time));
-    figures
+    plots.extend(over_time(
+        "Calls in flight at the endpoint",
+        "calls in flight",
+        &drawn,
+        levels,
+    ));
+    plots.extend(over_time("Calls by outcome", "calls per second", &drawn, outcomes));
+    plots
 }
 
-fn latency_over_time(drawn: &[Drawn<'_>], x: Axis) -> Figure {
-    let series = drawn.iter().map(|drawn| Series {
-        name: drawn.column.name.clone(),
-        class: drawn.class.clone(),
-        mark: Mark::Points,
-        points: thinned(&drawn.timeline.batches),
-    });
-    let latencies = drawn.iter().flat_map(|drawn| &drawn.timeline.batches);
-    Figure {
-        title: "Batch latency".to_owned(),
-        plot: Plot {
-            x,
-            y: Axis::around("batch latency, ms", latencies.map(|(_, latency)| *latency)),
-            series: series.collect(),
-        },
-    }
+fn time_axis(drawn: &[Drawn<'_>]) -> Axis {
+    let seconds = drawn.iter().map(|drawn| drawn.timeline.seconds);
+    Axis::linear("time since the first event, s", seconds.fold(0.0, f64::max))
 }
 
 /// Reduces a long series to the lowest and the highest point of each group of neighbours, so that no outlier is lost.
-fn thinned(points: &[(f64, f64)]) -> Vec<Point> {
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= POINTS_MAX {
-        return points.iter().copied().map(Point::from).collect();
+        return points.to_vec();
     }
     let by_height = |one: &&(f64, f64), other: &&(f64, f64)| one.1.total_cmp(&other.1);
     let groups = points.chunks(points.len().div_ceil(POINTS_MAX / 2));
     let kept = groups.flat_map(|group| [group.iter().min_by(by_height), group.iter().max_by(by_height)]);
-    kept.flatten().copied().map(Point::from).collect()
+    kept.flatten().copied().collect()
 }
 
-fn distribution(title: &str, drawn: &[Drawn<'_>], values: impl Fn(&Column) -> Vec<f64>) -> Figure {
-    let all: Vec<_> = drawn
+/// Returns the points of a line that keeps the value of each point until the next one, and the last value until `end`.
+fn steps(points: &[(f64, f64)], end: f64) -> Vec<(f64, f64)> {
+    let ends = points.iter().skip(1).map(|(x, _)| *x).chain([end]);
+    points
         .iter()
-        .map(|drawn| (drawn, sorted(values(drawn.column))))
-        .collect();
-    let longest = all.iter().map(|(_, values)| values.len()).max().unwrap_or_default();
-    let x = Axis::percentiles("percentile", number(longest as u64));
-    let positions = (0..=CURVE_STEPS).map(|step| f64::from(step) / f64::from(CURVE_STEPS));
-    let percents: Vec<_> = positions.map(|position| x.percentile_at(position)).collect();
-    let series = all.iter().map(|(drawn, values)| {
-        let point = |percent: &f64| Some(Point::from((*percent, percentile(values, *percent)?)));
-        Series {
-            name: drawn.column.name.clone(),
-            class: drawn.class.clone(),
-            mark: Mark::Line,
-            points: percents.iter().filter_map(point).collect(),
-        }
-    });
-    Figure {
+        .zip(ends)
+        .flat_map(|(&(x, y), end)| [(x, y), (end, y)])
+        .collect()
+}
+
+fn distribution(title: &str, drawn: &[Drawn<'_>], values: impl Fn(&Column) -> Vec<f64>) -> Plot {
+    let all: Vec<_> = drawn.iter().map(|drawn| sorted(values(drawn.column))).collect();
+    let longest = all.iter().map(Vec::len).max().unwrap_or_default().max(10);
+    let count = number(longest as u64);
+    let percents = (0..=CURVE_STEPS).map(|step| 100.0 * (1.0 - count.powf(-f64::from(step) / f64::from(CURVE_STEPS))));
+    let curve = |(drawn, values): (&Drawn<'_>, &Vec<f64>)| {
+        let points = percents
+            .clone()
+            .filter_map(|percent| Some((percent, percentile(values, percent)?)));
+        drawn.series(Mark::Line, points.collect())
+    };
+    Plot {
         title: title.to_owned(),
-        plot: Plot {
-            y: Axis::around("time, ms", all.iter().flat_map(|(_, values)| values.iter().copied())),
-            series: series.collect(),
-            x,
-        },
+        x: Axis::percentiles(count),
+        y: Axis::around("time, ms", all.iter().flatten().copied()),
+        series: drawn.iter().zip(&all).map(curve).collect(),
     }
 }
 
-/// Returns a plot of the calls in flight for each function, all with the same y axis.
-fn in_flight(drawn: &[Drawn<'_>], x: &Axis) -> Vec<Figure> {
-    let highest = drawn.iter().flat_map(|Drawn { timeline, .. }| {
-        let most = timeline.in_flight.iter().map(|level| number(level.most));
-        most.chain(timeline.limits.iter().map(|(_, limit)| *limit))
-    });
-    let y = Axis::linear_around("calls in flight", highest);
-    let figure = |drawn: &Drawn<'_>| Figure {
-        title: format!("Calls in flight at the endpoint: {}", drawn.column.name),
-        plot: Plot {
-            x: x.clone(),
-            y: y.clone(),
-            series: levels(drawn.timeline),
-        },
+/// Returns a plot for each function, all with the same axes.
+fn over_time(title: &str, unit: &str, drawn: &[Drawn<'_>], series: fn(&Timeline) -> Vec<Series>) -> Vec<Plot> {
+    let all: Vec<_> = drawn.iter().map(|drawn| series(drawn.timeline)).collect();
+    let y = Axis::linear_around(
+        unit,
+        all.iter().flatten().flat_map(|series| &series.points).map(|(_, y)| *y),
+    );
+    let x = time_axis(drawn);
+    let plot = |(drawn, series): (&Drawn<'_>, Vec<Series>)| Plot {
+        title: format!("{title}: {}", drawn.column.name),
+        x: x.clone(),
+        y: y.clone(),
+        series,
     };
-    drawn.iter().map(figure).collect()
+    drawn.iter().zip(all).map(plot).collect()
 }
 
 fn levels(timeline: &Timeline) -> Vec<Series> {
-    let Timeline { seconds, .. } = *timeline;
-    let width = seconds / number(timeline.in_flight.len() as u64);
-    let levels = || (0_u32..).map(|bin| f64::from(bin) * width).zip(&timeline.in_flight);
-    let series = |name: &str, class: &str, mark, points: Vec<Point>| Series {
-        name: name.to_owned(),
-        class: class.to_owned(),
-        mark,
-        points,
-    };
-    let most = levels().map(|(x, level)| Point::from((x, number(level.most))));
-    let mean = levels().map(|(x, level)| Point::from((x + width / 2.0, level.mean)));
+    let Timeline {
+        seconds,
+        in_flight,
+        limits,
+        ..
+    } = timeline;
+    let most = in_bins(*seconds, in_flight.iter().map(|level| number(level.most)));
+    let mean = in_bins(*seconds, in_flight.iter().map(|level| level.mean));
     let mut all = vec![
-        series("the most at once", "most", Mark::Bars(width), most.collect()),
-        series("on average", "mean", Mark::Line, mean.collect()),
+        series("the most at once", BLUE.mix(0.3), Mark::Area, most),
+        series("on average", BLUE.mix(1.0), Mark::Line, mean),
     ];
-    if let Some((_, last)) = timeline.limits.last() {
-        let mut limits = thinned(&timeline.limits);
-        limits.push(Point::from((seconds, *last)));
-        all.push(series("the function's limit", "limit", Mark::Steps, limits));
+    if !limits.is_empty() {
+        all.push(series(
+            "the function's limit",
+            ORANGE.mix(1.0),
+            Mark::Line,
+            steps(&thinned(limits), *seconds),
+        ));
     }
     all
 }
 
-/// Returns a plot of the calls per second for each function, stacked by outcome, all with the same y axis.
-fn outcomes(drawn: &[Drawn<'_>], x: &Axis) -> Vec<Figure> {
-    let heights = drawn.iter().flat_map(|drawn| {
-        let bins = drawn.timeline.outcomes.iter();
-        let width = bin_width(drawn.timeline);
-        bins.map(move |counts| number(counts.iter().sum()) / width)
-    });
-    let y = Axis::linear_around("calls per second", heights);
-    let figure = |drawn: &Drawn<'_>| Figure {
-        title: format!("Calls by outcome: {}", drawn.column.name),
-        plot: Plot {
-            x: x.clone(),
-            y: y.clone(),
-            series: CallOutcome::ALL.map(|outcome| stack(drawn.timeline, outcome)).to_vec(),
-        },
-    };
-    drawn.iter().map(figure).collect()
+/// Returns steps of equal length over a time in seconds.
+fn in_bins(seconds: f64, values: impl ExactSizeIterator<Item = f64>) -> Vec<(f64, f64)> {
+    let width = seconds / number(values.len() as u64);
+    let points: Vec<_> = (0_u32..).map(|bin| f64::from(bin) * width).zip(values).collect();
+    steps(&points, seconds)
 }
 
-fn bin_width(timeline: &Timeline) -> f64 {
-    timeline.seconds / number(timeline.outcomes.len() as u64)
-}
-
-/// Returns the bars of one outcome. They start at the top of the bars of the outcomes before it.
-fn stack(timeline: &Timeline, outcome: CallOutcome) -> Series {
-    let (index, width) = (outcome as usize, bin_width(timeline));
-    let sum = |counts: &[u64; 5], outcomes: usize| number(counts.iter().take(outcomes).sum()) / width;
-    let bins = (0_u32..).zip(&timeline.outcomes);
-    let bar = |(bin, counts): (u32, &[u64; 5])| Point {
-        x: f64::from(bin) * width,
-        low: sum(counts, index),
-        y: sum(counts, index + 1),
+/// Returns the calls per second, stacked by outcome. The last outcome, whose area includes all others, is at the back.
+fn outcomes(timeline: &Timeline) -> Vec<Series> {
+    let width = timeline.seconds / number(timeline.outcomes.len() as u64);
+    let stack = |outcome: &CallOutcome| {
+        let rate = |counts: &[u64; 5]| number(counts.iter().take(*outcome as usize + 1).sum()) / width;
+        let (name, colour) = match outcome {
+            CallOutcome::Answered => ("answered", GREEN),
+            CallOutcome::Throttled => ("throttled", RGBColor(0xe0, 0x9f, 0x1f)),
+            CallOutcome::Error => ("container error", RGBColor(0xd0, 0x3a, 0x36)),
+            CallOutcome::Cancelled => ("cut or hung", RGBColor(0x91, 0x60, 0xc4)),
+            CallOutcome::Refused => ("refused", GREY),
+        };
+        series(
+            name,
+            colour.mix(1.0),
+            Mark::Area,
+            in_bins(timeline.seconds, timeline.outcomes.iter().map(rate)),
+        )
     };
-    let (name, class) = match outcome {
-        CallOutcome::Answered => ("answered", "answered"),
-        CallOutcome::Throttled => ("throttled", "throttled"),
-        CallOutcome::Error => ("container error", "error"),
-        CallOutcome::Cancelled => ("cut or hung", "cut"),
-        CallOutcome::Refused => ("refused", "refused"),
-    };
-    Series {
-        name: name.to_owned(),
-        class: class.to_owned(),
-        mark: Mark::Bars(width),
-        points: bins.map(bar).collect(),
-    }
+    CallOutcome::ALL.iter().rev().map(stack).collect()
 }
 
 #[cfg(test)]
@@ -218,8 +219,8 @@ mod tests {
 
     #[test]
     fn each_function_is_in_every_shared_plot_and_has_plots_of_its_own() {
-        let figures = all(&comparison());
-        let titles: Vec<_> = figures.iter().map(|figure| figure.title.as_str()).collect();
+        let plots = all(&comparison());
+        let titles: Vec<_> = plots.iter().map(|plot| plot.title.as_str()).collect();
         assert_eq!(
             titles,
             [
@@ -232,10 +233,10 @@ mod tests {
                 "Calls by outcome: a<b",
             ]
         );
-        let series = |figure: &Figure| figure.plot.series.len();
-        assert_eq!(figures.iter().map(series).collect::<Vec<_>>(), [2, 2, 2, 3, 3, 5, 5]);
+        let series = |plot: &Plot| plot.series.len();
+        assert_eq!(plots.iter().map(series).collect::<Vec<_>>(), [2, 2, 2, 3, 3, 5, 5]);
         let empty = |series: &Series| series.points.is_empty();
-        assert!(!figures.iter().flat_map(|figure| &figure.plot.series).any(empty));
+        assert!(!plots.iter().flat_map(|plot| &plot.series).any(empty));
     }
 
     #[test]
@@ -246,22 +247,35 @@ mod tests {
         points[4568].1 = -99.0;
         let kept = thinned(&points);
         assert!(kept.len() <= POINTS_MAX, "{}", kept.len());
-        assert!(kept.contains(&Point::from((4567.0, 99.0))) && kept.contains(&Point::from((4568.0, -99.0))));
+        assert!(kept.contains(&(4567.0, 99.0)) && kept.contains(&(4568.0, -99.0)));
         assert_eq!(thinned(&points[..3]).len(), 3);
     }
 
     #[test]
-    fn bars_of_outcomes_are_stacked() {
+    fn a_step_lasts_until_the_next_one() {
+        let points = [(0.0, 5.0), (2.0, 6.0)];
+        assert_eq!(steps(&points, 3.0), [(0.0, 5.0), (2.0, 5.0), (2.0, 6.0), (3.0, 6.0)]);
+        assert_eq!(steps(&[], 3.0), []);
+    }
+
+    #[test]
+    fn areas_of_outcomes_are_stacked_and_the_first_outcome_is_in_front() {
         let mut comparison = comparison();
         let mut timeline = comparison.columns.remove(0).rounds.remove(0).timeline;
         timeline.seconds = 60.0;
         timeline.outcomes = vec![[0; 5], [6, 3, 0, 1, 0]];
-        let bar = |outcome| {
-            let Point { x, low, y } = stack(&timeline, outcome).points[1];
-            (x, low, y)
-        };
-        assert_eq!(bar(CallOutcome::Answered), (30.0, 0.0, 0.2));
-        assert_eq!(bar(CallOutcome::Throttled), (30.0, 0.2, 0.3));
-        assert_eq!(bar(CallOutcome::Cancelled), (30.0, 0.3, 10.0 / 30.0));
+        let all: Vec<_> = outcomes(&timeline)
+            .into_iter()
+            .map(|series| (series.name, series.points[3]))
+            .collect();
+        let top = |name: &str, calls: f64| (name.to_owned(), (60.0, calls / 30.0));
+        let expected = [
+            top("refused", 10.0),
+            top("cut or hung", 10.0),
+            top("container error", 9.0),
+            top("throttled", 9.0),
+            top("answered", 6.0),
+        ];
+        assert_eq!(all, expected);
     }
 }
