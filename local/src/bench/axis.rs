@@ -38,22 +38,19 @@ impl Axis {
         Self::new(title, Scale::Linear, 0.0..if to > 0.0 { to } else { 1.0 })
     }
 
-    /// Returns a linear axis from 0 to a little more than the highest of `values`.
-    pub(super) fn linear_around(title: &str, values: impl Iterator<Item = f64>) -> Self {
-        Self::linear(title, 1.05 * values.fold(0.0, f64::max))
-    }
-
     /// Returns an axis that contains all `values`: from a power of ten to another if they are positive and far apart,
     /// otherwise linear from 0.
-    pub(super) fn around(title: &str, values: impl Iterator<Item = f64> + Clone) -> Self {
-        let high = values.clone().fold(0.0, f64::max);
-        let low = values.clone().fold(f64::MAX, f64::min);
+    pub(super) fn around(title: &str, values: impl Iterator<Item = f64>) -> Self {
+        let (low, high) = values.fold((f64::MAX, 0.0), |(low, high): (f64, f64), value| {
+            (low.min(value), high.max(value))
+        });
         if low > 0.0 && high > low * LINEAR_RATIO_MAX {
             let from = 10_f64.powf(low.log10().floor()) * (1.0 - ROUNDING_ERROR);
             let to = 10_f64.powf(high.log10().ceil()) * (1.0 + ROUNDING_ERROR);
             return Self::new(&format!("{title}, logarithmic"), Scale::Log, from..to);
         }
-        Self::linear_around(title, values)
+        // A little room above the highest value.
+        Self::linear(title, 1.05 * high)
     }
 
     /// Returns a percentile axis. It ends at the highest percentile that `count` values can have.

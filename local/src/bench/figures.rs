@@ -1,6 +1,6 @@
 //! The plots of a report.
 
-use plotters::prelude::{Color as _, RGBAColor, RGBColor};
+use plotters::style::{Color as _, RGBAColor, RGBColor};
 
 use super::axis::Axis;
 use super::comparison::{Column, Comparison};
@@ -16,27 +16,108 @@ const POINTS_MAX: usize = 2000;
 const CURVE_STEPS: u32 = 240;
 /// The colours of functions. They repeat after the last one.
 const COLOURS: [RGBColor; 6] = [BLUE, ORANGE, GREEN, PINK, OCHRE, GREY];
-const BLUE: RGBColor = RGBColor(0x1f, 0x7f, 0xc4);
-const ORANGE: RGBColor = RGBColor(0xd9, 0x65, 0x0a);
+const BLUE: RGBColor = RGBColor(0x2a, 0x86, 0xcf);
+const ORANGE: RGBColor = RGBColor(0xde, 0x6a, 0x10);
 const GREEN: RGBColor = RGBColor(0x1d, 0x9a, 0x74);
 const PINK: RGBColor = RGBColor(0xb8, 0x5c, 0x98);
 const OCHRE: RGBColor = RGBColor(0x9c, 0x7c, 0x10);
 const GREY: RGBColor = RGBColor(0x7a, 0x82, 0x8c);
+/// The names and the colours of the outcomes, in the order of [`CallOutcome::ALL`].
+const OUTCOMES: [(&str, RGBColor); CallOutcome::ALL.len()] = [
+    ("answered", GREEN),
+    ("throttled", RGBColor(0xe0, 0x9f, 0x1f)),
+    ("container error", RGBColor(0xd0, 0x3a, 0x36)),
+    ("cut or hung", RGBColor(0x91, 0x60, 0xc4)),
+    ("refused", GREY),
+];
 
-/// A function with its colour, and its round that the plots over time show.
-struct Drawn<'c> {
-    column: &'c Column,
-    colour: RGBColor,
-    timeline: &'c Timeline,
-}
+/// A line or an area.
+type Points = Vec<(f64, f64)>;
 
-impl Drawn<'_> {
-    fn series(&self, mark: Mark, points: Vec<(f64, f64)>) -> Series {
-        series(&self.column.name, self.colour.mix(0.8), mark, points)
+/// Returns all plots. The plots over time show each function's round with the median rate. The percentile curves cover
+/// all rounds.
+pub(super) fn all(comparison: &Comparison) -> Vec<Plot> {
+    let columns = comparison.columns.iter();
+    let drawn = columns.filter_map(|column| Some((column, &column.median_round()?.timeline)));
+    let (columns, timelines): (Vec<_>, Vec<_>) = drawn.unzip();
+    let seconds = timelines.iter().map(|timeline| timeline.seconds).fold(0.0, f64::max);
+    let time = Axis::linear("time since the first event, s", seconds);
+    let batches = timelines.iter().map(|timeline| thinned(&timeline.batches)).collect();
+    let calls = |column: &Column| {
+        let calls = column.rounds.iter().map(|round| &round.timeline.call_ms);
+        calls.flatten().copied().collect()
+    };
+    let mut plots = vec![
+        together("Batch latency", &columns, Mark::Points, time.clone(), batches),
+        by_percentile(
+            "Batch latency by percentile, without the first batch",
+            &columns,
+            |column| column.rounds.iter().flat_map(later_latencies_ms).collect(),
+        ),
+        by_percentile(
+            "Time of a call at the endpoint by percentile, throttled calls left out",
+            &columns,
+            calls,
+        ),
+    ];
+    for (title, unit, series) in [
+        (
+            "Calls in flight at the endpoint",
+            "calls in flight",
+            levels as fn(&Timeline) -> Vec<Series>,
+        ),
+        ("Calls by outcome", "calls per second", outcomes),
+    ] {
+        let all: Vec<_> = timelines.iter().map(|timeline| series(timeline)).collect();
+        let y = Axis::around(unit, all.iter().flatten().flat_map(heights).chain([0.0]));
+        plots.extend(columns.iter().zip(all).map(|(column, series)| Plot {
+            title: format!("{title}: {}", column.name),
+            x: time.clone(),
+            y: y.clone(),
+            series,
+        }));
     }
+    plots
 }
 
-fn series(name: &str, colour: RGBAColor, mark: Mark, points: Vec<(f64, f64)>) -> Series {
+fn heights(series: &Series) -> impl Iterator<Item = f64> + Clone {
+    series.points.iter().map(|(_, y)| *y)
+}
+
+/// Returns a plot of times in milliseconds with all functions.
+fn together(title: &str, columns: &[&Column], mark: Mark, x: Axis, points: Vec<Points>) -> Plot {
+    let colours = COLOURS.into_iter().cycle().map(|colour| colour.mix(1.0));
+    let names = columns.iter().map(|column| &column.name);
+    let functions = names.zip(colours).zip(points);
+    let series: Vec<_> = functions
+        .map(|((name, colour), points)| series(name, colour, mark, points))
+        .collect();
+    let y = Axis::around("time, ms", series.iter().flat_map(heights));
+    let title = title.to_owned();
+    Plot { title, x, y, series }
+}
+
+fn by_percentile(title: &str, columns: &[&Column], values: impl Fn(&Column) -> Vec<f64>) -> Plot {
+    let all: Vec<_> = columns.iter().map(|column| sorted(values(column))).collect();
+    let longest = all.iter().map(Vec::len).max().unwrap_or_default().max(10);
+    let count = number(longest as u64);
+    let percents = (0..=CURVE_STEPS).map(|step| 100.0 * (1.0 - count.powf(-f64::from(step) / f64::from(CURVE_STEPS))));
+    let curve = |values: &Vec<f64>| {
+        percents
+            .clone()
+            .filter_map(|percent| Some((percent, percentile(values, percent)?)))
+            .collect()
+    };
+    together(
+        title,
+        columns,
+        Mark::Line,
+        Axis::percentiles(count),
+        all.iter().map(curve).collect(),
+    )
+}
+
+fn series(name: &str, colour: RGBAColor, mark: Mark, points: Points) -> Series {
     let name = name.to_owned();
     Series {
         name,
@@ -46,64 +127,8 @@ fn series(name: &str, colour: RGBAColor, mark: Mark, points: Vec<(f64, f64)>) ->
     }
 }
 
-/// Returns all plots. The plots over time show each function's round with the median rate. The percentile curves cover
-/// all rounds.
-pub(super) fn all(comparison: &Comparison) -> Vec<Plot> {
-    let columns = comparison.columns.iter().zip(COLOURS.into_iter().cycle());
-    let drawn = columns.filter_map(|(column, colour)| {
-        let timeline = &column.median_round()?.timeline;
-        Some(Drawn {
-            column,
-            colour,
-            timeline,
-        })
-    });
-    let drawn: Vec<_> = drawn.collect();
-    let latencies = drawn.iter().flat_map(|drawn| &drawn.timeline.batches);
-    let batches = |drawn: &Drawn<'_>| drawn.series(Mark::Points, thinned(&drawn.timeline.batches));
-    let later_batches = |column: &Column| column.rounds.iter().flat_map(later_latencies_ms).collect();
-    let calls = |column: &Column| {
-        column
-            .rounds
-            .iter()
-            .flat_map(|round| round.timeline.call_ms.clone())
-            .collect()
-    };
-    let mut plots = vec![
-        Plot {
-            title: "Batch latency".to_owned(),
-            x: time_axis(&drawn),
-            y: Axis::around("batch latency, ms", latencies.map(|(_, latency)| *latency)),
-            series: drawn.iter().map(batches).collect(),
-        },
-        distribution(
-            "Batch latency by percentile, without the first batch",
-            &drawn,
-            later_batches,
-        ),
-        distribution(
-            "Time of a call at the endpoint by percentile, throttled calls left out",
-            &drawn,
-            calls,
-        ),
-    ];
-    plots.extend(over_time(
-        "Calls in flight at the endpoint",
-        "calls in flight",
-        &drawn,
-        levels,
-    ));
-    plots.extend(over_time("Calls by outcome", "calls per second", &drawn, outcomes));
-    plots
-}
-
-fn time_axis(drawn: &[Drawn<'_>]) -> Axis {
-    let seconds = drawn.iter().map(|drawn| drawn.timeline.seconds);
-    Axis::linear("time since the first event, s", seconds.fold(0.0, f64::max))
-}
-
 /// Reduces a long series to the lowest and the highest point of each group of neighbours, so that no outlier is lost.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+fn thinned(points: &[(f64, f64)]) -> Points {
     if points.len() <= POINTS_MAX {
         return points.to_vec();
     }
@@ -113,103 +138,44 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     kept.flatten().copied().collect()
 }
 
-/// Returns the points of a line that keeps the value of each point until the next one, and the last value until `end`.
-fn steps(points: &[(f64, f64)], end: f64) -> Vec<(f64, f64)> {
+/// Returns a line that keeps the value of each point until the next one, and the last value until `end`.
+fn steps(points: &[(f64, f64)], end: f64) -> Points {
     let ends = points.iter().skip(1).map(|(x, _)| *x).chain([end]);
-    points
-        .iter()
-        .zip(ends)
-        .flat_map(|(&(x, y), end)| [(x, y), (end, y)])
-        .collect()
-}
-
-fn distribution(title: &str, drawn: &[Drawn<'_>], values: impl Fn(&Column) -> Vec<f64>) -> Plot {
-    let all: Vec<_> = drawn.iter().map(|drawn| sorted(values(drawn.column))).collect();
-    let longest = all.iter().map(Vec::len).max().unwrap_or_default().max(10);
-    let count = number(longest as u64);
-    let percents = (0..=CURVE_STEPS).map(|step| 100.0 * (1.0 - count.powf(-f64::from(step) / f64::from(CURVE_STEPS))));
-    let curve = |(drawn, values): (&Drawn<'_>, &Vec<f64>)| {
-        let points = percents
-            .clone()
-            .filter_map(|percent| Some((percent, percentile(values, percent)?)));
-        drawn.series(Mark::Line, points.collect())
-    };
-    Plot {
-        title: title.to_owned(),
-        x: Axis::percentiles(count),
-        y: Axis::around("time, ms", all.iter().flatten().copied()),
-        series: drawn.iter().zip(&all).map(curve).collect(),
-    }
-}
-
-/// Returns a plot for each function, all with the same axes.
-fn over_time(title: &str, unit: &str, drawn: &[Drawn<'_>], series: fn(&Timeline) -> Vec<Series>) -> Vec<Plot> {
-    let all: Vec<_> = drawn.iter().map(|drawn| series(drawn.timeline)).collect();
-    let y = Axis::linear_around(
-        unit,
-        all.iter().flatten().flat_map(|series| &series.points).map(|(_, y)| *y),
-    );
-    let x = time_axis(drawn);
-    let plot = |(drawn, series): (&Drawn<'_>, Vec<Series>)| Plot {
-        title: format!("{title}: {}", drawn.column.name),
-        x: x.clone(),
-        y: y.clone(),
-        series,
-    };
-    drawn.iter().zip(all).map(plot).collect()
-}
-
-fn levels(timeline: &Timeline) -> Vec<Series> {
-    let Timeline {
-        seconds,
-        in_flight,
-        limits,
-        ..
-    } = timeline;
-    let most = in_bins(*seconds, in_flight.iter().map(|level| number(level.most)));
-    let mean = in_bins(*seconds, in_flight.iter().map(|level| level.mean));
-    let mut all = vec![
-        series("the most at once", BLUE.mix(0.3), Mark::Area, most),
-        series("on average", BLUE.mix(1.0), Mark::Line, mean),
-    ];
-    if !limits.is_empty() {
-        all.push(series(
-            "the function's limit",
-            ORANGE.mix(1.0),
-            Mark::Line,
-            steps(&thinned(limits), *seconds),
-        ));
-    }
-    all
+    let step = |(&(x, y), end)| [(x, y), (end, y)];
+    points.iter().zip(ends).flat_map(step).collect()
 }
 
 /// Returns steps of equal length over a time in seconds.
-fn in_bins(seconds: f64, values: impl ExactSizeIterator<Item = f64>) -> Vec<(f64, f64)> {
-    let width = seconds / number(values.len() as u64);
-    let points: Vec<_> = (0_u32..).map(|bin| f64::from(bin) * width).zip(values).collect();
+fn steps_of<T>(bins: &[T], seconds: f64, height: impl Fn(&T) -> f64) -> Points {
+    let width = seconds / number(bins.len() as u64);
+    let starts = (0_u32..).map(|bin| f64::from(bin) * width);
+    let points: Vec<_> = starts.zip(bins.iter().map(height)).collect();
     steps(&points, seconds)
+}
+
+fn levels(timeline: &Timeline) -> Vec<Series> {
+    let (seconds, bins) = (timeline.seconds, &timeline.in_flight);
+    let most = steps_of(bins, seconds, |level| number(level.most));
+    let mean = steps_of(bins, seconds, |level| level.mean);
+    let limits = steps(&thinned(&timeline.limits), seconds);
+    let mut all = vec![
+        series("the most at once", BLUE.mix(0.35), Mark::Area, most),
+        series("on average", BLUE.mix(1.0), Mark::Line, mean),
+        series("the function's limit", ORANGE.mix(1.0), Mark::Line, limits),
+    ];
+    all.retain(|series| !series.points.is_empty());
+    all
 }
 
 /// Returns the calls per second, stacked by outcome. The last outcome, whose area includes all others, is at the back.
 fn outcomes(timeline: &Timeline) -> Vec<Series> {
-    let width = timeline.seconds / number(timeline.outcomes.len() as u64);
-    let stack = |outcome: &CallOutcome| {
-        let rate = |counts: &[u64; 5]| number(counts.iter().take(*outcome as usize + 1).sum()) / width;
-        let (name, colour) = match outcome {
-            CallOutcome::Answered => ("answered", GREEN),
-            CallOutcome::Throttled => ("throttled", RGBColor(0xe0, 0x9f, 0x1f)),
-            CallOutcome::Error => ("container error", RGBColor(0xd0, 0x3a, 0x36)),
-            CallOutcome::Cancelled => ("cut or hung", RGBColor(0x91, 0x60, 0xc4)),
-            CallOutcome::Refused => ("refused", GREY),
-        };
-        series(
-            name,
-            colour.mix(1.0),
-            Mark::Area,
-            in_bins(timeline.seconds, timeline.outcomes.iter().map(rate)),
-        )
+    let (seconds, bins) = (timeline.seconds, &timeline.outcomes);
+    let width = seconds / number(bins.len() as u64);
+    let stack = |(index, (name, colour)): (usize, &(&str, RGBColor))| {
+        let rate = |counts: &[u64; 5]| number(counts.iter().take(index + 1).sum()) / width;
+        series(name, colour.mix(1.0), Mark::Area, steps_of(bins, seconds, rate))
     };
-    CallOutcome::ALL.iter().rev().map(stack).collect()
+    OUTCOMES.iter().enumerate().rev().map(stack).collect()
 }
 
 #[cfg(test)]

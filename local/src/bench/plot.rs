@@ -3,15 +3,15 @@
 use anyhow::Result;
 use plotters::prelude::{
     AreaSeries, ChartBuilder, Circle, Color as _, IntoDrawingArea as _, IntoTextStyle as _, LineSeries, RGBAColor,
-    RGBColor, Rectangle, SVGBackend, SeriesLabelPosition,
+    RGBColor, Rectangle, SVGBackend,
 };
 
 use super::axis::Axis;
 
 /// The size of the picture. plotters rounds positions to whole units, so a unit is half a pixel at the original scale.
 const SIZE: (u32, u32) = (1860, 640);
-/// The width at the right of the plot for the legend.
-const LEGEND_WIDTH: u32 = 360;
+/// The width of the legend, at the right.
+const LEGEND_WIDTH: u32 = 330;
 /// In plotters, the size of a font is the height of its line. The letters in the SVG are smaller by a factor of 1.24.
 const FONT_SIZE: u32 = 32;
 const TITLE_SIZE: u32 = 38;
@@ -49,11 +49,12 @@ impl Plot {
     pub(super) fn svg(&self) -> Result<String> {
         let mut svg = String::new();
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let (area, legend) = root.split_horizontally(SIZE.0 - LEGEND_WIDTH);
         let text = |size| ("sans-serif", size).with_color(GREY).into_text_style(&root);
-        let mut chart = ChartBuilder::on(&root)
+        let mut chart = ChartBuilder::on(&area)
             .caption(&self.title, text(TITLE_SIZE))
             .margin(10)
-            .margin_right(LEGEND_WIDTH)
+            .margin_right(30)
             .x_label_area_size(90)
             .y_label_area_size(140)
             .build_cartesian_2d(self.x.clone(), self.y.clone())?;
@@ -68,30 +69,20 @@ impl Plot {
             .bold_line_style(GREY.mix(0.35))
             .light_line_style(GREY.mix(0.15))
             .draw()?;
-        for Series {
-            name,
-            colour,
-            mark,
-            points,
-        } in &self.series
-        {
-            let (colour, points) = (*colour, points.iter().copied());
-            let drawn = match mark {
-                Mark::Points => chart.draw_series(points.map(|at| Circle::new(at, 4, colour.filled()))),
-                Mark::Line => chart.draw_series(LineSeries::new(points, colour.stroke_width(3))),
-                Mark::Area => chart.draw_series(AreaSeries::new(points, 0.0, colour)),
+        for series in &self.series {
+            let (colour, points) = (series.colour, series.points.iter().copied());
+            match series.mark {
+                Mark::Points => chart.draw_series(points.map(|at| Circle::new(at, 4, colour.filled())))?,
+                Mark::Line => chart.draw_series(LineSeries::new(points, colour.stroke_width(3)))?,
+                Mark::Area => chart.draw_series(AreaSeries::new(points, 0.0, colour))?,
             };
-            let key = move |(x, y)| Rectangle::new([(x, y - 8), (x + 20, y + 12)], colour.filled());
-            drawn?.label(name).legend(key);
         }
-        let (width, _) = chart.plotting_area().dim_in_pixel();
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::Coordinate(i32::try_from(width)?, 0))
-            .label_font(text(FONT_SIZE))
-            .draw()?;
+        for (y, Series { name, colour, .. }) in (60..).step_by(40).zip(&self.series) {
+            legend.draw(&Rectangle::new([(0, y), (20, y + 20)], colour.filled()))?;
+            legend.draw_text(name, &text(FONT_SIZE), (32, y))?;
+        }
         root.present()?;
-        drop((chart, root));
+        drop((chart, area, legend, root));
         Ok(svg)
     }
 }

@@ -85,11 +85,11 @@ fn levels(calls: impl Iterator<Item = [Duration; 2]>, span: Duration) -> Vec<Lev
     let mut bins = vec![Level { mean: 0.0, most: 0 }; LEVEL_BINS as usize];
     let (mut level, mut since) = (0_i64, Duration::ZERO);
     for (at, step) in steps.into_iter().take_while(|(at, _)| *at <= length * LEVEL_BINS) {
-        if at > since
+        let (now, time) = (level.unsigned_abs(), at.saturating_sub(since));
+        if !time.is_zero()
             && let Some(bin) = bin_at(&mut bins, length, since)
         {
-            let now = level.unsigned_abs();
-            bin.mean += number(now) * (at - since).div_duration_f64(length);
+            bin.mean += number(now) * time.div_duration_f64(length);
             bin.most = bin.most.max(now);
         }
         (level, since) = (level + step, at);
