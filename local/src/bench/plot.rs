@@ -86,3 +86,44 @@ impl Plot {
         Ok(svg)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plot_has_titles_ticks_a_legend_and_its_marks_at_their_values() {
+        let series = |mark| Series {
+            name: format!("{mark:?} & more"),
+            colour: GREY.mix(1.0),
+            mark,
+            points: vec![(0.0, 0.0), (10.0, 10.0)],
+        };
+        let plot = Plot {
+            title: "latency over time".to_owned(),
+            x: Axis::linear("time, s", 10.0),
+            y: Axis::linear("latency, ms", 10.0),
+            series: [Mark::Area, Mark::Points, Mark::Line].map(series).to_vec(),
+        };
+        let svg = plot.svg().unwrap();
+        for text in [
+            "latency over time",
+            "time, s",
+            "latency, ms",
+            "0",
+            "10",
+            "Area &amp; more",
+        ] {
+            assert!(svg.contains(&format!(">\n{text}\n</text>")), "{text}: {svg}");
+        }
+        // The plot ends 30 units before the legend, and below the title.
+        let right = SIZE.0 - LEGEND_WIDTH - 30 - 1;
+        for mark in [
+            format!("<circle cx=\"{right}\" cy=\"51\""),
+            format!("points=\"150,539 {right},51 \""),
+            format!("points=\"150,539 {right},51 {right},539 150,539 \""),
+        ] {
+            assert!(svg.contains(&mark), "{mark}: {svg}");
+        }
+    }
+}
