@@ -108,11 +108,11 @@ mod tests {
         let row = |texts: [&str; 3]| texts.map(str::to_owned).to_vec();
         let table = Table {
             head: row(["", "", "name"]),
-            rows: vec![row(["CPU", "µs", "1–2"]), row(["start", "ms", "1000.0"])],
+            rows: vec![row(["CPU", "µs", "1–2"]), row(["start", "1/s", "1000.0"])],
         };
         assert_eq!(
             table.to_string(),
-            "             name\nCPU    µs     1–2\nstart  ms  1000.0\n"
+            "              name\nCPU    µs      1–2\nstart  1/s  1000.0\n"
         );
     }
 }

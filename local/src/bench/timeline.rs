@@ -139,15 +139,15 @@ mod tests {
     #[test]
     fn calls_in_flight_are_averaged_over_each_bin_without_throttled_calls() {
         let timeline = timeline(&[
-            ([5, 20], CallOutcome::Answered),
-            ([5, 10], CallOutcome::Error),
+            ([0, 20], CallOutcome::Answered),
+            ([0, 5], CallOutcome::Error),
             ([12, 12], CallOutcome::Throttled),
             ([2990, 3005], CallOutcome::Cancelled),
         ]);
         let level = |mean, most| Level { mean, most };
-        assert_eq!(timeline.in_flight[..3], [level(1.0, 2), level(1.0, 1), level(0.0, 0)]);
+        assert_eq!(timeline.in_flight[..3], [level(1.5, 2), level(1.0, 1), level(0.0, 0)]);
         assert_eq!(timeline.in_flight[299], level(1.0, 1));
-        assert_eq!(timeline.call_ms, [15.0, 5.0, 15.0]);
+        assert_eq!(timeline.call_ms, [20.0, 5.0, 15.0]);
     }
 
     #[test]
