@@ -70,6 +70,13 @@ impl Comparison {
         self.columns.get(1..).unwrap_or_default()
     }
 
+    /// Returns a description of the load.
+    pub fn load(&self) -> String {
+        let rounds = self.columns.first().map_or(0, |column| column.rounds.len());
+        let (records, batch_size) = (self.records, self.batch_size);
+        format!("{records} records in batches of {batch_size}, rounds: {rounds}")
+    }
+
     /// Returns the first function's median divided by that of `other`, or `None` if one of them was not measured or the
     /// divisor is 0.
     pub fn ratio(&self, other: &Column, quantity: &Quantity) -> Option<f64> {
@@ -102,11 +109,8 @@ impl Comparison {
 /// Shows the table and the path of the report.
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rounds = self.columns.first().map_or(0, |column| column.rounds.len());
-        let (records, batch_size) = (self.records, self.batch_size);
-        writeln!(f, "{records} records in batches of {batch_size}, rounds: {rounds}\n")?;
-        writeln!(f, "{}\n{NOTE}", Table::of(self))?;
-        writeln!(f, "{}", self.report.display())
+        let (load, table, report) = (self.load(), Table::of(self), self.report.display());
+        writeln!(f, "{load}\n\n{table}\n{NOTE}\n{report}")
     }
 }
 

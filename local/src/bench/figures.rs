@@ -1,8 +1,10 @@
 //! The plots of a report.
 
+use plotters::style::{Color as _, RGBAColor, RGBColor};
+
 use super::axis::Axis;
 use super::comparison::{Column, Comparison};
-use super::plot::{Mark, Plot, Point, Series};
+use super::plot::{Mark, Plot, Series};
 use super::quantity::later_latencies_ms;
 use super::statistics::{number, percentile, sorted};
 use super::timeline::Timeline;
@@ -12,203 +14,168 @@ use crate::sagemaker::CallOutcome;
 const POINTS_MAX: usize = 2000;
 /// The number of steps in a percentile curve.
 const CURVE_STEPS: u32 = 240;
-/// The number of colours for functions. They repeat after that.
-const COLOURS: usize = 6;
-const TIME_TITLE: &str = "time since the first event, s";
+/// The colours of functions. They repeat after the last one.
+const COLOURS: [RGBColor; 6] = [BLUE, ORANGE, GREEN, PINK, OCHRE, GREY];
+const BLUE: RGBColor = RGBColor(0x2a, 0x86, 0xcf);
+const ORANGE: RGBColor = RGBColor(0xde, 0x6a, 0x10);
+const GREEN: RGBColor = RGBColor(0x1d, 0x9a, 0x74);
+const PINK: RGBColor = RGBColor(0xb8, 0x5c, 0x98);
+const OCHRE: RGBColor = RGBColor(0x9c, 0x7c, 0x10);
+const GREY: RGBColor = RGBColor(0x7a, 0x82, 0x8c);
+/// The names and the colours of the outcomes, in the order of [`CallOutcome::ALL`].
+const OUTCOMES: [(&str, RGBColor); CallOutcome::ALL.len()] = [
+    ("answered", GREEN),
+    ("throttled", RGBColor(0xe0, 0x9f, 0x1f)),
+    ("container error", RGBColor(0xd0, 0x3a, 0x36)),
+    ("cut or hung", RGBColor(0x91, 0x60, 0xc4)),
+    ("refused", GREY),
+];
 
-/// A plot with its title.
-#[derive(Debug)]
-pub(super) struct Figure {
-    pub(super) title: String,
-    pub(super) plot: Plot,
-}
-
-/// The round of a function that the plots over time show.
-struct Drawn<'c> {
-    column: &'c Column,
-    class: String,
-    timeline: &'c Timeline,
-}
+/// A line or an area.
+type Points = Vec<(f64, f64)>;
 
 /// Returns all plots. The plots over time show each function's round with the median rate. The percentile curves cover
 /// all rounds.
-pub(super) fn all(comparison: &Comparison) -> Vec<Figure> {
-    let drawn = comparison.columns.iter().enumerate().filter_map(|(index, column)| {
-        Some(Drawn {
-            column,
-            class: format!("c{}", index % COLOURS),
-            timeline: &column.median_round()?.timeline,
-        })
-    });
-    let drawn: Vec<_> = drawn.collect();
-    let seconds = drawn.iter().map(|drawn| drawn.timeline.seconds).fold(0.0, f64::max);
-    let time = Axis::linear(TIME_TITLE, seconds);
-    let mut figures = vec![
-        latency_over_time(&drawn, time.clone()),
-        distribution(
+pub(super) fn all(comparison: &Comparison) -> Vec<Plot> {
+    let columns = comparison.columns.iter();
+    let drawn = columns.filter_map(|column| Some((column, &column.median_round()?.timeline)));
+    let (columns, timelines): (Vec<_>, Vec<_>) = drawn.unzip();
+    let seconds = timelines.iter().map(|timeline| timeline.seconds).fold(0.0, f64::max);
+    let time = Axis::linear("time since the first event, s", seconds);
+    let batches = timelines.iter().map(|timeline| thinned(&timeline.batches)).collect();
+    let calls = |column: &Column| {
+        let calls = column.rounds.iter().map(|round| &round.timeline.call_ms);
+        calls.flatten().copied().collect()
+    };
+    let mut plots = vec![
+        together("Batch latency", &columns, Mark::Points, time.clone(), batches),
+        by_percentile(
             "Batch latency by percentile, without the first batch",
-            &drawn,
+            &columns,
             |column| column.rounds.iter().flat_map(later_latencies_ms).collect(),
         ),
-        distribution(
+        by_percentile(
             "Time of a call at the endpoint by percentile, throttled calls left out",
-            &drawn,
-            |column| {
-                let calls = column.rounds.iter().map(|round| round.timeline.call_ms.iter());
-                calls.flatten().copied().collect()
-            },
+            &columns,
+            calls,
         ),
     ];
-    figures.extend(in_flight(&drawn, &time));
-    figures.extend(outcomes(&drawn, &time));
-    figures
+    for (title, unit, series) in [
+        (
+            "Calls in flight at the endpoint",
+            "calls in flight",
+            levels as fn(&Timeline) -> Vec<Series>,
+        ),
+        ("Calls by outcome", "calls per second", outcomes),
+    ] {
+        let all: Vec<_> = timelines.iter().map(|timeline| series(timeline)).collect();
+        let y = Axis::around(unit, all.iter().flatten().flat_map(heights).chain([0.0]));
+        plots.extend(columns.iter().zip(all).map(|(column, series)| Plot {
+            title: format!("{title}: {}", column.name),
+            x: time.clone(),
+            y: y.clone(),
+            series,
+        }));
+    }
+    plots
 }
 
-fn latency_over_time(drawn: &[Drawn<'_>], x: Axis) -> Figure {
-    let series = drawn.iter().map(|drawn| Series {
-        name: drawn.column.name.clone(),
-        class: drawn.class.clone(),
-        mark: Mark::Points,
-        points: thinned(&drawn.timeline.batches),
-    });
-    let latencies = drawn.iter().flat_map(|drawn| &drawn.timeline.batches);
-    Figure {
-        title: "Batch latency".to_owned(),
-        plot: Plot {
-            x,
-            y: Axis::around("batch latency, ms", latencies.map(|(_, latency)| *latency)),
-            series: series.collect(),
-        },
+fn heights(series: &Series) -> impl Iterator<Item = f64> + Clone {
+    series.points.iter().map(|(_, y)| *y)
+}
+
+/// Returns a plot of times in milliseconds with all functions.
+fn together(title: &str, columns: &[&Column], mark: Mark, x: Axis, points: Vec<Points>) -> Plot {
+    let colours = COLOURS.into_iter().cycle().map(|colour| colour.mix(1.0));
+    let names = columns.iter().map(|column| &column.name);
+    let functions = names.zip(colours).zip(points);
+    let series: Vec<_> = functions
+        .map(|((name, colour), points)| series(name, colour, mark, points))
+        .collect();
+    let y = Axis::around("time, ms", series.iter().flat_map(heights));
+    let title = title.to_owned();
+    Plot { title, x, y, series }
+}
+
+fn by_percentile(title: &str, columns: &[&Column], values: impl Fn(&Column) -> Vec<f64>) -> Plot {
+    let all: Vec<_> = columns.iter().map(|column| sorted(values(column))).collect();
+    let longest = all.iter().map(Vec::len).max().unwrap_or_default().max(10);
+    let count = number(longest as u64);
+    let percents = (0..=CURVE_STEPS).map(|step| 100.0 * (1.0 - count.powf(-f64::from(step) / f64::from(CURVE_STEPS))));
+    let curve = |values: &Vec<f64>| {
+        percents
+            .clone()
+            .filter_map(|percent| Some((percent, percentile(values, percent)?)))
+            .collect()
+    };
+    together(
+        title,
+        columns,
+        Mark::Line,
+        Axis::percentiles(count),
+        all.iter().map(curve).collect(),
+    )
+}
+
+fn series(name: &str, colour: RGBAColor, mark: Mark, points: Points) -> Series {
+    let name = name.to_owned();
+    Series {
+        name,
+        colour,
+        mark,
+        points,
     }
 }
 
 /// Reduces a long series to the lowest and the highest point of each group of neighbours, so that no outlier is lost.
-fn thinned(points: &[(f64, f64)]) -> Vec<Point> {
+fn thinned(points: &[(f64, f64)]) -> Points {
     if points.len() <= POINTS_MAX {
-        return points.iter().copied().map(Point::from).collect();
+        return points.to_vec();
     }
     let by_height = |one: &&(f64, f64), other: &&(f64, f64)| one.1.total_cmp(&other.1);
     let groups = points.chunks(points.len().div_ceil(POINTS_MAX / 2));
     let kept = groups.flat_map(|group| [group.iter().min_by(by_height), group.iter().max_by(by_height)]);
-    kept.flatten().copied().map(Point::from).collect()
+    kept.flatten().copied().collect()
 }
 
-fn distribution(title: &str, drawn: &[Drawn<'_>], values: impl Fn(&Column) -> Vec<f64>) -> Figure {
-    let all: Vec<_> = drawn
-        .iter()
-        .map(|drawn| (drawn, sorted(values(drawn.column))))
-        .collect();
-    let longest = all.iter().map(|(_, values)| values.len()).max().unwrap_or_default();
-    let x = Axis::percentiles("percentile", number(longest as u64));
-    let positions = (0..=CURVE_STEPS).map(|step| f64::from(step) / f64::from(CURVE_STEPS));
-    let percents: Vec<_> = positions.map(|position| x.percentile_at(position)).collect();
-    let series = all.iter().map(|(drawn, values)| {
-        let point = |percent: &f64| Some(Point::from((*percent, percentile(values, *percent)?)));
-        Series {
-            name: drawn.column.name.clone(),
-            class: drawn.class.clone(),
-            mark: Mark::Line,
-            points: percents.iter().filter_map(point).collect(),
-        }
-    });
-    Figure {
-        title: title.to_owned(),
-        plot: Plot {
-            y: Axis::around("time, ms", all.iter().flat_map(|(_, values)| values.iter().copied())),
-            series: series.collect(),
-            x,
-        },
-    }
+/// Returns a line that keeps the value of each point until the next one, and the last value until `end`.
+fn steps(points: &[(f64, f64)], end: f64) -> Points {
+    let ends = points.iter().skip(1).map(|(x, _)| *x).chain([end]);
+    let step = |(&(x, y), end)| [(x, y), (end, y)];
+    points.iter().zip(ends).flat_map(step).collect()
 }
 
-/// Returns a plot of the calls in flight for each function, all with the same y axis.
-fn in_flight(drawn: &[Drawn<'_>], x: &Axis) -> Vec<Figure> {
-    let highest = drawn.iter().flat_map(|Drawn { timeline, .. }| {
-        let most = timeline.in_flight.iter().map(|level| number(level.most));
-        most.chain(timeline.limits.iter().map(|(_, limit)| *limit))
-    });
-    let y = Axis::linear_around("calls in flight", highest);
-    let figure = |drawn: &Drawn<'_>| Figure {
-        title: format!("Calls in flight at the endpoint: {}", drawn.column.name),
-        plot: Plot {
-            x: x.clone(),
-            y: y.clone(),
-            series: levels(drawn.timeline),
-        },
-    };
-    drawn.iter().map(figure).collect()
+/// Returns steps of equal length over a time in seconds.
+fn steps_of<T>(bins: &[T], seconds: f64, height: impl Fn(&T) -> f64) -> Points {
+    let width = seconds / number(bins.len() as u64);
+    let starts = (0_u32..).map(|bin| f64::from(bin) * width);
+    let points: Vec<_> = starts.zip(bins.iter().map(height)).collect();
+    steps(&points, seconds)
 }
 
 fn levels(timeline: &Timeline) -> Vec<Series> {
-    let Timeline { seconds, .. } = *timeline;
-    let width = seconds / number(timeline.in_flight.len() as u64);
-    let levels = || (0_u32..).map(|bin| f64::from(bin) * width).zip(&timeline.in_flight);
-    let series = |name: &str, class: &str, mark, points: Vec<Point>| Series {
-        name: name.to_owned(),
-        class: class.to_owned(),
-        mark,
-        points,
-    };
-    let most = levels().map(|(x, level)| Point::from((x, number(level.most))));
-    let mean = levels().map(|(x, level)| Point::from((x + width / 2.0, level.mean)));
+    let (seconds, bins) = (timeline.seconds, &timeline.in_flight);
+    let most = steps_of(bins, seconds, |level| number(level.most));
+    let mean = steps_of(bins, seconds, |level| level.mean);
+    let limits = steps(&thinned(&timeline.limits), seconds);
     let mut all = vec![
-        series("the most at once", "most", Mark::Bars(width), most.collect()),
-        series("on average", "mean", Mark::Line, mean.collect()),
+        series("the most at once", BLUE.mix(0.35), Mark::Area, most),
+        series("on average", BLUE.mix(1.0), Mark::Line, mean),
+        series("the function's limit", ORANGE.mix(1.0), Mark::Line, limits),
     ];
-    if let Some((_, last)) = timeline.limits.last() {
-        let mut limits = thinned(&timeline.limits);
-        limits.push(Point::from((seconds, *last)));
-        all.push(series("the function's limit", "limit", Mark::Steps, limits));
-    }
+    all.retain(|series| !series.points.is_empty());
     all
 }
 
-/// Returns a plot of the calls per second for each function, stacked by outcome, all with the same y axis.
-fn outcomes(drawn: &[Drawn<'_>], x: &Axis) -> Vec<Figure> {
-    let heights = drawn.iter().flat_map(|drawn| {
-        let bins = drawn.timeline.outcomes.iter();
-        let width = bin_width(drawn.timeline);
-        bins.map(move |counts| number(counts.iter().sum()) / width)
-    });
-    let y = Axis::linear_around("calls per second", heights);
-    let figure = |drawn: &Drawn<'_>| Figure {
-        title: format!("Calls by outcome: {}", drawn.column.name),
-        plot: Plot {
-            x: x.clone(),
-            y: y.clone(),
-            series: CallOutcome::ALL.map(|outcome| stack(drawn.timeline, outcome)).to_vec(),
-        },
+/// Returns the calls per second, stacked by outcome. The last outcome, whose area includes all others, is at the back.
+fn outcomes(timeline: &Timeline) -> Vec<Series> {
+    let (seconds, bins) = (timeline.seconds, &timeline.outcomes);
+    let width = seconds / number(bins.len() as u64);
+    let stack = |(index, (name, colour)): (usize, &(&str, RGBColor))| {
+        let rate = |counts: &[u64; 5]| number(counts.iter().take(index + 1).sum()) / width;
+        series(name, colour.mix(1.0), Mark::Area, steps_of(bins, seconds, rate))
     };
-    drawn.iter().map(figure).collect()
-}
-
-fn bin_width(timeline: &Timeline) -> f64 {
-    timeline.seconds / number(timeline.outcomes.len() as u64)
-}
-
-/// Returns the bars of one outcome. They start at the top of the bars of the outcomes before it.
-fn stack(timeline: &Timeline, outcome: CallOutcome) -> Series {
-    let (index, width) = (outcome as usize, bin_width(timeline));
-    let sum = |counts: &[u64; 5], outcomes: usize| number(counts.iter().take(outcomes).sum()) / width;
-    let bins = (0_u32..).zip(&timeline.outcomes);
-    let bar = |(bin, counts): (u32, &[u64; 5])| Point {
-        x: f64::from(bin) * width,
-        low: sum(counts, index),
-        y: sum(counts, index + 1),
-    };
-    let (name, class) = match outcome {
-        CallOutcome::Answered => ("answered", "answered"),
-        CallOutcome::Throttled => ("throttled", "throttled"),
-        CallOutcome::Error => ("container error", "error"),
-        CallOutcome::Cancelled => ("cut or hung", "cut"),
-        CallOutcome::Refused => ("refused", "refused"),
-    };
-    Series {
-        name: name.to_owned(),
-        class: class.to_owned(),
-        mark: Mark::Bars(width),
-        points: bins.map(bar).collect(),
-    }
+    OUTCOMES.iter().enumerate().rev().map(stack).collect()
 }
 
 #[cfg(test)]
@@ -218,8 +185,8 @@ mod tests {
 
     #[test]
     fn each_function_is_in_every_shared_plot_and_has_plots_of_its_own() {
-        let figures = all(&comparison());
-        let titles: Vec<_> = figures.iter().map(|figure| figure.title.as_str()).collect();
+        let plots = all(&comparison());
+        let titles: Vec<_> = plots.iter().map(|plot| plot.title.as_str()).collect();
         assert_eq!(
             titles,
             [
@@ -232,10 +199,10 @@ mod tests {
                 "Calls by outcome: a<b",
             ]
         );
-        let series = |figure: &Figure| figure.plot.series.len();
-        assert_eq!(figures.iter().map(series).collect::<Vec<_>>(), [2, 2, 2, 3, 3, 5, 5]);
+        let series = |plot: &Plot| plot.series.len();
+        assert_eq!(plots.iter().map(series).collect::<Vec<_>>(), [2, 2, 2, 3, 3, 5, 5]);
         let empty = |series: &Series| series.points.is_empty();
-        assert!(!figures.iter().flat_map(|figure| &figure.plot.series).any(empty));
+        assert!(!plots.iter().flat_map(|plot| &plot.series).any(empty));
     }
 
     #[test]
@@ -246,22 +213,35 @@ mod tests {
         points[4568].1 = -99.0;
         let kept = thinned(&points);
         assert!(kept.len() <= POINTS_MAX, "{}", kept.len());
-        assert!(kept.contains(&Point::from((4567.0, 99.0))) && kept.contains(&Point::from((4568.0, -99.0))));
+        assert!(kept.contains(&(4567.0, 99.0)) && kept.contains(&(4568.0, -99.0)));
         assert_eq!(thinned(&points[..3]).len(), 3);
     }
 
     #[test]
-    fn bars_of_outcomes_are_stacked() {
+    fn a_step_lasts_until_the_next_one() {
+        let points = [(0.0, 5.0), (2.0, 6.0)];
+        assert_eq!(steps(&points, 3.0), [(0.0, 5.0), (2.0, 5.0), (2.0, 6.0), (3.0, 6.0)]);
+        assert_eq!(steps(&[], 3.0), []);
+    }
+
+    #[test]
+    fn areas_of_outcomes_are_stacked_and_the_first_outcome_is_in_front() {
         let mut comparison = comparison();
         let mut timeline = comparison.columns.remove(0).rounds.remove(0).timeline;
         timeline.seconds = 60.0;
         timeline.outcomes = vec![[0; 5], [6, 3, 0, 1, 0]];
-        let bar = |outcome| {
-            let Point { x, low, y } = stack(&timeline, outcome).points[1];
-            (x, low, y)
-        };
-        assert_eq!(bar(CallOutcome::Answered), (30.0, 0.0, 0.2));
-        assert_eq!(bar(CallOutcome::Throttled), (30.0, 0.2, 0.3));
-        assert_eq!(bar(CallOutcome::Cancelled), (30.0, 0.3, 10.0 / 30.0));
+        let all: Vec<_> = outcomes(&timeline)
+            .into_iter()
+            .map(|series| (series.name, series.points[3]))
+            .collect();
+        let top = |name: &str, calls: f64| (name.to_owned(), (60.0, calls / 30.0));
+        let expected = [
+            top("refused", 10.0),
+            top("cut or hung", 10.0),
+            top("container error", 9.0),
+            top("throttled", 9.0),
+            top("answered", 6.0),
+        ];
+        assert_eq!(all, expected);
     }
 }

@@ -67,15 +67,11 @@ impl fmt::Display for Table {
         };
         let widths: Vec<_> = (0..self.head.len()).map(width).collect();
         for row in rows() {
-            let mut line = String::new();
-            for (column, (text, width)) in row.iter().zip(&widths).enumerate() {
-                let text = match column {
-                    0 => format!("{text:<width$}"),
-                    1 => format!("  {text:<width$}"),
-                    _ => format!("  {text:>width$}"),
-                };
-                line.push_str(&text);
-            }
+            let cell = |(column, (text, width)): (usize, (&String, &usize))| match column {
+                0 | 1 => format!("{text:<width$}  "),
+                _ => format!("{text:>width$}  "),
+            };
+            let line: String = row.iter().zip(&widths).enumerate().map(cell).collect();
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
@@ -112,11 +108,11 @@ mod tests {
         let row = |texts: [&str; 3]| texts.map(str::to_owned).to_vec();
         let table = Table {
             head: row(["", "", "name"]),
-            rows: vec![row(["CPU", "µs", "1–2"]), row(["start", "ms", "1000.0"])],
+            rows: vec![row(["CPU", "µs", "1–2"]), row(["start", "1/s", "1000.0"])],
         };
         assert_eq!(
             table.to_string(),
-            "             name\nCPU    µs     1–2\nstart  ms  1000.0\n"
+            "              name\nCPU    µs      1–2\nstart  1/s  1000.0\n"
         );
     }
 }

@@ -9,9 +9,9 @@ use super::statistics::{ms, number};
 use crate::sagemaker::{Call, CallOutcome};
 
 /// The number of bins for the calls in flight.
-const LEVEL_BINS: u64 = 300;
+const LEVEL_BINS: u32 = 300;
 /// The number of bins for the outcomes of calls.
-const OUTCOME_BINS: u64 = 60;
+const OUTCOME_BINS: u32 = 60;
 
 /// A round over time.
 #[derive(Debug)]
@@ -64,77 +64,49 @@ impl Timeline {
     }
 }
 
-/// Bins of equal length over a span of time, in whole microseconds, so that no time falls between two bins.
-#[derive(Clone, Copy)]
-struct Bins {
-    span: u64,
-    count: u64,
+/// Returns the length of a bin if a span of time has `count` of them.
+fn bin_length(span: Duration, count: u32) -> Duration {
+    (span / count).max(Duration::from_nanos(1))
 }
 
-impl Bins {
-    fn new(span: Duration, count: u64) -> Self {
-        let span = micros(span).max(count);
-        Self { span, count }
-    }
-
-    /// Returns the index of the bin for a time. A time after the end belongs to the last bin.
-    fn index(self, at: u64) -> u64 {
-        (at.min(self.span - 1)) * self.count / self.span
-    }
-
-    /// Returns the start of a bin.
-    fn start(self, bin: u64) -> u64 {
-        (bin * self.span).div_ceil(self.count)
-    }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+/// Returns the bin for a time. A time after the end belongs to the last bin.
+fn bin_at<T>(bins: &mut [T], length: Duration, at: Duration) -> Option<&mut T> {
+    let last = bins.len().checked_sub(1)?;
+    bins.get_mut(usize::try_from(at.as_nanos() / length.as_nanos()).map_or(last, |bin| bin.min(last)))
 }
 
 fn levels(calls: impl Iterator<Item = [Duration; 2]>, span: Duration) -> Vec<Level> {
-    let bins = Bins::new(span, LEVEL_BINS);
-    // The starts and the ends of calls. At the same time, ends go first.
-    let mut steps: Vec<_> = calls
-        .flat_map(|[start, end]| [(micros(start), 1), (micros(end), -1)])
-        .filter(|(at, _)| *at < bins.span)
-        .collect();
+    let length = bin_length(span, LEVEL_BINS);
+    // The starts and the ends of calls, and the ends of bins, so that no step crosses from one bin to the next. At the
+    // same time, ends go first.
+    let mut steps: Vec<_> = calls.flat_map(|[start, end]| [(start, 1), (end, -1)]).collect();
+    steps.extend((1..=LEVEL_BINS).map(|bin| (length * bin, 0)));
     steps.sort_unstable();
-    steps.push((bins.span, 0));
-    // For each bin: calls × microseconds, and the maximum number of calls.
-    let mut sums = vec![(0, 0); usize::try_from(bins.count).unwrap_or_default()];
-    let (mut level, mut since) = (0_i64, 0);
-    for (at, step) in steps {
-        let now = level.unsigned_abs();
-        for bin in bins.index(since)..=bins.index(at) {
-            let within = at.min(bins.start(bin + 1)).saturating_sub(since.max(bins.start(bin)));
-            if let Some((area, most)) = sums.get_mut(usize::try_from(bin).unwrap_or(usize::MAX))
-                && within > 0
-            {
-                *area += now * within;
-                *most = now.max(*most);
-            }
+    let mut bins = vec![Level { mean: 0.0, most: 0 }; LEVEL_BINS as usize];
+    let (mut level, mut since) = (0_i64, Duration::ZERO);
+    for (at, step) in steps.into_iter().take_while(|(at, _)| *at <= length * LEVEL_BINS) {
+        let (now, time) = (level.unsigned_abs(), at.saturating_sub(since));
+        if !time.is_zero()
+            && let Some(bin) = bin_at(&mut bins, length, since)
+        {
+            bin.mean += number(now) * time.div_duration_f64(length);
+            bin.most = bin.most.max(now);
         }
         (level, since) = (level + step, at);
     }
-    let length = number(bins.span) / number(bins.count);
-    let level = |(area, most)| Level {
-        mean: number(area) / length,
-        most,
-    };
-    sums.into_iter().map(level).collect()
+    bins
 }
 
 fn outcomes(ends: impl Iterator<Item = (Duration, CallOutcome)>, span: Duration) -> Vec<[u64; 5]> {
-    let bins = Bins::new(span, OUTCOME_BINS);
-    let mut counts = vec![[0; 5]; usize::try_from(bins.count).unwrap_or_default()];
+    let mut bins = vec![[0; 5]; OUTCOME_BINS as usize];
     for (at, outcome) in ends {
-        let bin = usize::try_from(bins.index(micros(at))).unwrap_or(usize::MAX);
-        if let Some(count) = counts.get_mut(bin).and_then(|counts| counts.get_mut(outcome as usize)) {
+        if let Some(counts) = bin_at(&mut bins, bin_length(span, OUTCOME_BINS), at)
+            && let Some(count) = counts.get_mut(outcome as usize)
+        {
             *count += 1;
         }
     }
-    counts
+    bins
 }
 
 #[cfg(test)]
@@ -167,15 +139,15 @@ mod tests {
     #[test]
     fn calls_in_flight_are_averaged_over_each_bin_without_throttled_calls() {
         let timeline = timeline(&[
-            ([5, 20], CallOutcome::Answered),
-            ([5, 10], CallOutcome::Error),
+            ([0, 20], CallOutcome::Answered),
+            ([0, 5], CallOutcome::Error),
             ([12, 12], CallOutcome::Throttled),
             ([2990, 3005], CallOutcome::Cancelled),
         ]);
         let level = |mean, most| Level { mean, most };
-        assert_eq!(timeline.in_flight[..3], [level(1.0, 2), level(1.0, 1), level(0.0, 0)]);
+        assert_eq!(timeline.in_flight[..3], [level(1.5, 2), level(1.0, 1), level(0.0, 0)]);
         assert_eq!(timeline.in_flight[299], level(1.0, 1));
-        assert_eq!(timeline.call_ms, [15.0, 5.0, 15.0]);
+        assert_eq!(timeline.call_ms, [20.0, 5.0, 15.0]);
     }
 
     #[test]
