@@ -49,15 +49,13 @@ impl DecompressBudget {
     /// Returns a rejection if `data` is broken or truncated, if other bytes follow the compressed data, or if the
     /// result is larger than the rest of the budget.
     pub fn decompress(&mut self, data: &[u8]) -> Result<Option<Bytes>, Rejection> {
-        let (name, unpack): (_, Unpack) = if data.starts_with(GZIP_MAGIC) {
-            ("gzip", gunzip)
-        } else if data.starts_with(ZSTD_MAGIC) {
-            ("zstd", unpack_zstd)
-        } else if is_like_zlib(data) {
-            ("zlib", inflate_zlib)
-        } else {
-            return Ok(None);
-        };
+        match format(data) {
+            Some((name, unpack)) => self.unpack(name, unpack, data),
+            None => Ok(None),
+        }
+    }
+
+    fn unpack(&mut self, name: &str, unpack: Unpack, data: &[u8]) -> Result<Option<Bytes>, Rejection> {
         let mut decompressed = Vec::new();
         let end = unpack(data, self.remaining, &mut decompressed);
         let fits = decompressed.len() <= self.remaining;
@@ -82,6 +80,16 @@ impl DecompressBudget {
                 message: format!("the record starts like {name}, but cannot be decompressed: {error}"),
             }),
         }
+    }
+}
+
+/// Returns the format of compressed data by its first bytes.
+fn format(data: &[u8]) -> Option<(&'static str, Unpack)> {
+    match data {
+        _ if data.starts_with(GZIP_MAGIC) => Some(("gzip", gunzip)),
+        _ if data.starts_with(ZSTD_MAGIC) => Some(("zstd", unpack_zstd)),
+        _ if is_like_zlib(data) => Some(("zlib", inflate_zlib)),
+        _ => None,
     }
 }
 

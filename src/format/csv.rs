@@ -7,6 +7,9 @@ use memchr::{memchr, memchr3};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
+/// The initial capacity of a row that is written. It fits most rows.
+const ROW_CAPACITY_BYTES: usize = 64;
+
 /// A column without its quotes.
 pub type Column<'r> = Cow<'r, [u8]>;
 
@@ -80,22 +83,48 @@ fn unquote(mut inside: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// Returns a row of these columns, with quotes where they are needed, and without a line break at the end. A row that is
-/// only an empty column is written as two quotes, because an empty line is not a row.
-pub fn write(columns: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
-    let mut row = Vec::new();
-    let mut count = 0;
-    for column in columns {
-        if count > 0 {
-            row.push(b',');
+/// Writes a row, with quotes where they are needed, and without a line break at the end.
+#[derive(Debug)]
+pub struct RowWriter {
+    row: Vec<u8>,
+    columns: usize,
+}
+
+impl Default for RowWriter {
+    fn default() -> Self {
+        Self {
+            row: Vec::with_capacity(ROW_CAPACITY_BYTES),
+            columns: 0,
         }
-        write_column(&mut row, column.as_ref());
-        count += 1;
     }
-    if count == 1 && row.is_empty() {
-        row.extend_from_slice(b"\"\"");
+}
+
+impl RowWriter {
+    /// Appends a column, which must be text.
+    pub fn push(&mut self, column: &[u8]) {
+        if self.columns > 0 {
+            self.row.push(b',');
+        }
+        write_column(&mut self.row, column);
+        self.columns += 1;
     }
-    String::from_utf8(row).expect("a row of text columns is text")
+
+    /// Returns the row. A row that is only an empty column is two quotes, because an empty line is not a row.
+    pub fn finish(mut self) -> String {
+        if self.columns == 1 && self.row.is_empty() {
+            self.row.extend_from_slice(b"\"\"");
+        }
+        String::from_utf8(self.row).expect("a row of text columns is text")
+    }
+}
+
+/// Returns a row of these columns.
+pub fn write(columns: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
+    let mut row = RowWriter::default();
+    for column in columns {
+        row.push(column.as_ref());
+    }
+    row.finish()
 }
 
 fn write_column(row: &mut Vec<u8>, column: &[u8]) {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::model_input::{finds_nothing, wrong_shape};
 use crate::format::csv;
 use crate::format::json_path::{JsonPath, PathTree};
-use crate::format::lazy_json::{array, elements, leading_value, object, text as string};
+use crate::format::lazy_json::{elements, leading_value, text as string};
 use crate::outcome::Rejection;
 
 /// The maximum number of features. With the maximum number of steps of a path, it bounds the time for a record.
@@ -29,6 +29,9 @@ pub struct Features {
     /// The name of each feature, as a JSON string. Empty if the features are a list.
     names: Vec<String>,
 }
+
+/// The value of each path, in the order of the paths. `None` if the path finds nothing.
+pub(super) type Found<'j> = Vec<Option<&'j str>>;
 
 /// The rules for the value of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,62 +67,70 @@ impl Features {
         is_fixed.then_some(self.rules.len())
     }
 
-    /// Returns the features of a record as a CSV row.
+    /// Returns the value of each feature in a record, as far as it has one.
+    pub(super) fn select<'j>(&self, record: &'j RawValue) -> Found<'j> {
+        self.paths.select(record)
+    }
+
+    /// Does the same for a record that is not parsed yet. Returns `None` if it has to be parsed first.
+    pub(super) fn select_members<'j>(&self, record: &'j [u8]) -> Option<Found<'j>> {
+        self.paths.select_members(record)
+    }
+
+    /// Returns the values as a row: as CSV, or as a JSON array, or as an object if the features have names.
     ///
     /// # Errors
     ///
     /// Returns a rejection that names the path whose value is missing or of the wrong type.
-    pub(super) fn csv_row(&self, record: &RawValue) -> Result<Bytes, Rejection> {
-        let columns = self.values(record).map(|value| {
-            let (path, value) = value?;
-            column(path, value)
-        });
-        let row = until_error(columns, |columns| csv::write(columns))?;
-        Ok(row.into())
-    }
-
-    /// Returns the features of a record as a JSON array, or as an object if they have names.
-    ///
-    /// # Errors
-    ///
-    /// As [`csv_row`](Self::csv_row).
-    pub(super) fn json_row(&self, record: &RawValue) -> Result<Bytes, Rejection> {
-        let values = self.values(record).map(|value| value.map(|(_, value)| value));
-        let row = if self.is_named() {
-            let values = values.collect::<Result<Vec<_>, _>>()?;
-            let names = self.names.iter().map(String::as_str);
-            object(names.zip(values.iter().map(|value| &**value)))
+    pub(super) fn row(&self, found: &Found<'_>, is_csv: bool) -> Result<Bytes, Rejection> {
+        if is_csv {
+            let mut row = csv::RowWriter::default();
+            self.for_each(found, |path, value| {
+                row.push(&column(path, value)?);
+                Ok(())
+            })?;
+            return Ok(row.finish().into());
+        }
+        let (mut text, end) = if self.is_named() {
+            ("{".to_owned(), '}')
         } else {
-            until_error(values, |values| array(values))?
+            ("[".to_owned(), ']')
         };
-        Ok(row.unwrap_or_else(|| "[]".to_owned()).into())
+        let mut names = self.names.iter();
+        self.for_each(found, |_, value| {
+            if text.len() > 1 {
+                text.push(',');
+            }
+            if let Some(name) = names.next() {
+                text.extend([name, ":"]);
+            }
+            text.push_str(&value);
+            Ok(())
+        })?;
+        text.push(end);
+        Ok(text.into())
     }
 
-    /// Returns the values of the features with their paths. A spread array has many values, so they take no memory.
-    fn values<'v>(
+    /// Calls `push` with each value of the row and its path. A spread array has many values, so they take no memory.
+    fn for_each<'v>(
         &'v self,
-        record: &'v RawValue,
-    ) -> impl Iterator<Item = Result<(&'v JsonPath, Cow<'v, str>), Rejection>> {
-        self.paths
-            .select(record)
-            .zip(&self.rules)
-            .flat_map(|((path, found), rule)| {
-                let found = rule.or_default(found);
-                let array = found.filter(|_| path.is_spread());
-                let is_missing = match array {
-                    Some(array) => elements(array).next().is_none(),
-                    None => found.is_none(),
-                };
-                let one = match found {
-                    _ if is_missing => Some(Err(finds_nothing("FEATURES", path))),
-                    Some(value) if array.is_none() => Some(Ok(value)),
-                    _ => None,
-                };
-                let several = array.into_iter().flat_map(elements).map(Ok);
-                one.into_iter()
-                    .chain(several)
-                    .map(move |value| Ok((path, rule.convert(path, value?)?)))
-            })
+        found: &Found<'v>,
+        mut push: impl FnMut(&JsonPath, Cow<'v, str>) -> Result<(), Rejection>,
+    ) -> Result<(), Rejection> {
+        for ((path, found), rule) in self.paths.paths().zip(found).zip(&self.rules) {
+            let missing = || finds_nothing("FEATURES", path);
+            let value = rule.or_default(*found).ok_or_else(missing)?;
+            if path.is_spread() {
+                let mut elements = elements(value).peekable();
+                elements.peek().ok_or_else(missing)?;
+                for element in elements {
+                    push(path, rule.convert(path, element)?)?;
+                }
+            } else {
+                push(path, rule.convert(path, value)?)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -139,16 +150,6 @@ impl Rule {
         }
         number(value).ok_or_else(|| wrong_shape(format!("FEATURES {path}:number finds a value that is not a number")))
     }
-}
-
-/// Returns what `collect` makes of the values, or the first error among them.
-fn until_error<T, R>(
-    values: impl Iterator<Item = Result<T, Rejection>>,
-    collect: impl FnOnce(&mut dyn Iterator<Item = T>) -> R,
-) -> Result<R, Rejection> {
-    let mut rejection = None;
-    let collected = collect(&mut values.map_while(|value| value.map_err(|error| rejection = Some(error)).ok()));
-    rejection.map_or(Ok(collected), Err)
 }
 
 /// Returns a JSON number, or the number that a JSON string holds in the same notation.
@@ -296,14 +297,20 @@ mod tests {
     }
 
     fn csv(text: &str, record: &str) -> Result<String, String> {
-        shown(features(text).csv_row(serde_json::from_str(record).unwrap()))
+        shown(text, record, true)
     }
 
     fn json(text: &str, record: &str) -> Result<String, String> {
-        shown(features(text).json_row(serde_json::from_str(record).unwrap()))
+        shown(text, record, false)
     }
 
-    fn shown(row: Result<Bytes, Rejection>) -> Result<String, String> {
+    fn shown(text: &str, record: &str, is_csv: bool) -> Result<String, String> {
+        let features = features(text);
+        let found = features.select(serde_json::from_str(record).unwrap());
+        if let Some(members) = features.select_members(record.as_bytes()) {
+            assert_eq!(members, found);
+        }
+        let row = features.row(&found, is_csv);
         let text = |row: Bytes| String::from_utf8(row.to_vec()).unwrap();
         row.map(text).map_err(|rejection| rejection.message)
     }

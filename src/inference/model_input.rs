@@ -49,6 +49,16 @@ pub(super) struct ModelInput {
     pub(super) path_and_query: Option<Box<str>>,
 }
 
+impl ModelInput {
+    fn of(data: Bytes) -> Self {
+        Self {
+            data,
+            target_model: None,
+            path_and_query: None,
+        }
+    }
+}
+
 impl InputSpec {
     /// Returns the model input of a record.
     ///
@@ -59,12 +69,13 @@ impl InputSpec {
     pub(super) fn model_input(&self, record: &Bytes) -> Result<ModelInput, Rejection> {
         let is_whole = self.input_filter.is_identity() && self.record_template.is(Placeholder::Record);
         if is_whole && self.target_model.is_none() && self.url_template.is_none() {
-            let data = self.ensure_single(record.clone())?;
-            return Ok(ModelInput {
-                data,
-                target_model: None,
-                path_and_query: None,
-            });
+            return Ok(ModelInput::of(self.ensure_single(record.clone())?));
+        }
+        if self.needs_only_features()
+            && let Some(found) = self.features.select_members(record)
+        {
+            let row = self.features.row(&found, self.request_type == Some(MediaType::Csv))?;
+            return Ok(ModelInput::of(self.ensure_single(row)?));
         }
         let record = if self.record_type == Some(MediaType::Csv) {
             Document::Csv(
@@ -94,6 +105,14 @@ impl InputSpec {
             target_model: target_model.transpose()?,
             path_and_query: path_and_query.transpose()?.map(Into::into),
         })
+    }
+
+    fn needs_only_features(&self) -> bool {
+        let has_row = self.has_body && self.record_template.is(Placeholder::Row);
+        has_row
+            && self.record_type != Some(MediaType::Csv)
+            && self.target_model.is_none()
+            && self.url_template.is_none()
     }
 
     /// Checks an input that is embedded in a body, so that it cannot change the number of inputs in the body. A
@@ -147,8 +166,7 @@ impl Document<'_> {
     fn features(&self, features: &Features, request_type: Option<MediaType>) -> Result<Bytes, Rejection> {
         match self {
             Self::Csv(..) => Err(wrong_shape("FEATURES requires a JSON record")),
-            Self::Json(record, _) if request_type == Some(MediaType::Csv) => features.csv_row(record),
-            Self::Json(record, _) => features.json_row(record),
+            Self::Json(record, _) => features.row(&features.select(record), request_type == Some(MediaType::Csv)),
         }
     }
 

@@ -49,8 +49,13 @@ pub(super) fn host_header(uri: &str) -> String {
 
 /// Trims spaces around a header value, and replaces repeated spaces by one.
 pub(super) fn canonical_value(value: &str) -> String {
+    let value = value.trim_matches(' ');
+    // Nearly all values have no repeated spaces.
+    if !value.contains("  ") {
+        return value.to_owned();
+    }
     let mut last = ' ';
-    let value = value.trim_matches(' ').chars();
+    let value = value.chars();
     value
         .filter(|char| std::mem::replace(&mut last, *char) != ' ' || *char != ' ')
         .collect()
