@@ -41,7 +41,6 @@ mod multi_record;
 mod not_json;
 mod one_outcome;
 mod packing;
-mod preparation;
 mod properties;
 mod records;
 mod redelivery;
