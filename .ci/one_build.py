@@ -51,7 +51,8 @@ def compilations(units):
     for index, unit in enumerate(units):
         if unit["target"]["kind"] != ["custom-build"]:
             # A crate that a macro needs has features of its own.
-            names[hash_of(index)] = (unit["pkg_id"], unit["target"]["name"], unit["mode"], index in for_host)
+            kind = "".join(unit["target"]["kind"])
+            names[hash_of(index)] = (unit["pkg_id"], unit["target"]["name"], kind, unit["mode"], index in for_host)
     return names
 
 

@@ -17,6 +17,8 @@ use super::{Call, Endpoint, Response, SetUpError};
 use crate::outcome::Fault;
 
 pub(super) mod fault;
+#[cfg(feature = "sdk-client")]
+pub mod sdk;
 mod service_url;
 
 use fault::ErrorResponse;
@@ -46,6 +48,10 @@ pub struct SageMakerTarget {
 pub struct SageMaker {
     transport: Transport,
     name: String,
+    #[cfg(feature = "sdk-client")]
+    region: String,
+    #[cfg(feature = "sdk-client")]
+    url: String,
 }
 
 impl SageMaker {
@@ -72,16 +78,26 @@ impl SageMaker {
         let url = service_url::url(environment, &region).await?;
         let uri = format!("{url}/endpoints/{name}/invocations");
         let template = request_template::request(&Method::POST, &uri, parameters, &[])?;
-        let service = "sagemaker".to_owned();
+        let scope = SigningScope {
+            region: region.clone(),
+            service: "sagemaker".to_owned(),
+        };
         let auth = Auth::SigV4 {
             credentials: CachedCredentials::new(credentials::provider(environment, role.as_ref()).await),
-            signer: Box::new(Signer::new(template, SigningScope { region, service }, INFERENCE_ID)),
+            signer: Box::new(Signer::new(template, scope, INFERENCE_ID)),
         };
         let transport = Transport::new(http, PREDICTION_STATUSES, auth, None);
         if transport.is_unencrypted() && !allow_http {
             return Err(SetUpError::Unencrypted);
         }
-        Ok(Self { transport, name })
+        Ok(Self {
+            transport,
+            name,
+            #[cfg(feature = "sdk-client")]
+            region,
+            #[cfg(feature = "sdk-client")]
+            url,
+        })
     }
 
     /// Returns whether calls leave this machine unencrypted.

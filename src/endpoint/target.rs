@@ -5,6 +5,8 @@ use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 
 use super::http::{Http, HttpTarget};
 use super::request_template::InvokeParameters;
+#[cfg(feature = "sdk-client")]
+use super::sagemaker::sdk::SdkSageMaker;
 use super::sagemaker::{SageMaker, SageMakerTarget};
 use super::{Call, Endpoint, Response, SetUpError};
 use crate::outcome::Fault;
@@ -22,7 +24,11 @@ pub enum Target {
 #[derive(Debug)]
 pub enum AnyEndpoint {
     /// A `SageMaker` endpoint.
+    #[cfg(not(feature = "sdk-client"))]
     SageMaker(SageMaker),
+    /// A `SageMaker` endpoint, called with the AWS SDK.
+    #[cfg(feature = "sdk-client")]
+    SageMaker(SdkSageMaker),
     /// An endpoint behind a URL.
     Http(Http),
 }
@@ -40,7 +46,12 @@ impl AnyEndpoint {
         parameters: &InvokeParameters,
     ) -> Result<Self, SetUpError> {
         Ok(match target {
-            Target::SageMaker(target) => Self::SageMaker(SageMaker::new(http, environment, target, parameters).await?),
+            Target::SageMaker(target) => {
+                let direct = SageMaker::new(http, environment, target, parameters).await?;
+                #[cfg(feature = "sdk-client")]
+                let direct = SdkSageMaker::new(direct, parameters);
+                Self::SageMaker(direct)
+            }
             Target::Http(target) => Self::Http(Http::new(http, environment, *target, parameters).await?),
         })
     }

@@ -23,6 +23,8 @@ use crate::outcome::AnswerReservation;
 mod response;
 
 pub(super) use response::HttpAnswer;
+#[cfg(feature = "sdk-client")]
+pub(super) use response::shorten_attributes;
 
 /// The maximum time that is spent on preparations before the first event.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -147,7 +149,7 @@ impl Transport {
 
     /// Notes whether the service accepted the credentials and the key of a call. Returns whether it refused them and
     /// new ones may help.
-    fn refuses_identity(
+    pub(super) fn refuses_identity(
         &self,
         answer: &HttpAnswer,
         credentials: Option<&Arc<IssuedCredentials>>,
@@ -200,8 +202,21 @@ impl Transport {
         Ok(request)
     }
 
+    /// Returns the cached credentials, unless they were refused since they were fetched.
+    #[cfg(feature = "sdk-client")]
+    pub(super) fn cached_credentials(&self) -> Option<Arc<IssuedCredentials>> {
+        match &self.auth {
+            Auth::SigV4 { credentials, .. } => credentials.cached(),
+            Auth::None(_) => None,
+        }
+    }
+
     /// Sends one request. Refreshes credentials that expire soon while it waits for the response.
-    async fn send(&self, request: HttpRequest, memory: Option<&AnswerReservation>) -> Result<HttpAnswer, CallError> {
+    pub(super) async fn send(
+        &self,
+        request: HttpRequest,
+        memory: Option<&AnswerReservation>,
+    ) -> Result<HttpAnswer, CallError> {
         let answer = pin!(async {
             let answer = self.http.call(request).await;
             let answer = answer.map_err(|error| self.connection_error(error))?;

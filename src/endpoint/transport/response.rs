@@ -85,6 +85,26 @@ impl HttpAnswer {
         })
     }
 
+    /// Returns the error that a response of the SDK is, whose body has been read.
+    #[cfg(feature = "sdk-client")]
+    pub(in crate::endpoint) fn of_error(response: &HttpResponse) -> Self {
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            is_prediction: false,
+            body: Bytes::copy_from_slice(response.body().bytes().unwrap_or_default()),
+        }
+    }
+
+    /// Converts this into a response with the whole body.
+    #[cfg(feature = "sdk-client")]
+    pub(in crate::endpoint) fn into_http(self) -> HttpResponse {
+        let status = self.status.try_into().expect("it was a status before");
+        let mut response = HttpResponse::new(status, SdkBody::from(self.body));
+        *response.headers_mut() = self.headers;
+        response
+    }
+
     pub(in crate::endpoint) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)
     }
@@ -112,9 +132,7 @@ impl HttpAnswer {
     }
 
     fn custom_attributes(&self) -> Option<String> {
-        let value = self.header("x-amzn-sagemaker-custom-attributes")?;
-        let value: String = value.chars().take(CUSTOM_ATTRIBUTES_CHARS_MAX).collect();
-        (!value.is_empty()).then_some(value)
+        shorten_attributes(self.header("x-amzn-sagemaker-custom-attributes")?)
     }
 
     /// Converts this into the response of the model.
@@ -126,6 +144,13 @@ impl HttpAnswer {
             body: self.body,
         }
     }
+}
+
+/// Returns at most the first [`CUSTOM_ATTRIBUTES_CHARS_MAX`] characters of custom attributes. Returns `None` if there are
+/// none.
+pub(in crate::endpoint) fn shorten_attributes(attributes: &str) -> Option<String> {
+    let shortened: String = attributes.chars().take(CUSTOM_ATTRIBUTES_CHARS_MAX).collect();
+    (!shortened.is_empty()).then_some(shortened)
 }
 
 /// Rejects a compressed body. No request asks for one.
