@@ -7,13 +7,14 @@ use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
+use http::HeaderName;
 use instream::endpoint::signature::{Signer, SigningScope};
 
 use super::batch::record;
 use super::{RECORDS, leak};
 
 /// The signed header with a different value in each request.
-const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
+static INFERENCE_ID: HeaderName = HeaderName::from_static("x-amzn-sagemaker-inference-id");
 /// About the length of Lambda's session token.
 const TOKEN_CHARACTERS: usize = 1000;
 
@@ -57,7 +58,7 @@ impl Signing {
         let sign = |(now, id, body): (SystemTime, String, Bytes)| {
             let signed = self
                 .signer
-                .sign(self.credentials, now, None, &[(INFERENCE_ID, &id)], body);
+                .sign(self.credentials, now, None, &[(&INFERENCE_ID, &id)], body);
             signed.expect("the identity may stand in a header")
         };
         self.requests.into_iter().map(sign).collect()
@@ -86,5 +87,5 @@ fn signer() -> Signer {
         region: "us-east-1".to_owned(),
         service: "sagemaker".to_owned(),
     };
-    Signer::new(template, scope, INFERENCE_ID)
+    Signer::new(template, scope, INFERENCE_ID.as_str())
 }

@@ -76,7 +76,7 @@ impl Http {
         let auth = match sigv4 {
             Some(SigV4Settings { scope, role }) => Auth::SigV4 {
                 credentials: CachedCredentials::new(credentials::provider(environment, role.as_ref()).await),
-                signer: Box::new(Signer::new(template, scope, INFERENCE_ID)),
+                signer: Box::new(Signer::new(template, scope, INFERENCE_ID.as_str())),
             },
             None => Auth::None(Box::new(template)),
         };

@@ -4,7 +4,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::http::HttpError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
-use http::Method;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderName, Method};
 
 use super::{Call, SetUpError};
 
@@ -12,11 +13,11 @@ use super::{Call, SetUpError};
 const USER_AGENT: &str = concat!("instream/", env!("CARGO_PKG_VERSION"));
 
 /// The per-call headers, sorted by name.
-pub(super) const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
-const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
+pub(super) static INFERENCE_ID: HeaderName = HeaderName::from_static("x-amzn-sagemaker-inference-id");
+static TARGET_MODEL: HeaderName = HeaderName::from_static("x-amzn-sagemaker-target-model");
 
 /// The name and value of a header that differs between requests.
-pub(super) type PerCallHeader<'a> = (&'static str, &'a str);
+pub(super) type PerCallHeader<'a> = (&'static HeaderName, &'a str);
 
 /// The parameters of `InvokeEndpoint` that are the same for every call. Each is sent as a header:
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html>. An endpoint behind a
@@ -92,7 +93,7 @@ fn headers(parameters: &InvokeParameters) -> impl Iterator<Item = (&str, &str)> 
         ("x-amzn-sagemaker-custom-attributes", custom_attributes),
         ("x-amzn-sagemaker-inference-component", inference_component_name),
         ("x-amzn-sagemaker-target-container-hostname", target_container_hostname),
-        (TARGET_MODEL, target_model),
+        (TARGET_MODEL.as_str(), target_model),
         ("x-amzn-sagemaker-target-variant", target_variant),
     ];
     let optional = optional
@@ -103,8 +104,8 @@ fn headers(parameters: &InvokeParameters) -> impl Iterator<Item = (&str, &str)> 
 
 /// Returns the headers that differ between calls, sorted by name.
 pub(super) fn per_call_headers<'a>(call: &Call<'a>) -> Vec<PerCallHeader<'a>> {
-    let mut headers = vec![(INFERENCE_ID, call.inference_id)];
-    headers.extend(call.target_model.map(|model| (TARGET_MODEL, model)));
+    let mut headers = vec![(&INFERENCE_ID, call.inference_id)];
+    headers.extend(call.target_model.map(|model| (&TARGET_MODEL, model)));
     headers
 }
 
@@ -138,11 +139,11 @@ pub(super) fn with_body(
     let is_get = request.method() == Method::GET.as_str();
     let headers = request.headers_mut();
     for (name, value) in per_call {
-        headers.try_insert(*name, (*value).to_owned())?;
+        headers.try_insert((*name).clone(), (*value).to_owned())?;
     }
     if !is_get {
         // The HTTP client omits this header if the body is empty, but a service may require it.
-        headers.try_insert("content-length", body.len().to_string())?;
+        headers.try_insert(CONTENT_LENGTH, body.len().to_string())?;
     }
     *request.body_mut() = SdkBody::from(body);
     Ok(request)

@@ -84,7 +84,7 @@ impl SageMaker {
         };
         let auth = Auth::SigV4 {
             credentials: CachedCredentials::new(credentials::provider(environment, role.as_ref()).await),
-            signer: Box::new(Signer::new(template, scope, INFERENCE_ID)),
+            signer: Box::new(Signer::new(template, scope, INFERENCE_ID.as_str())),
         };
         let transport = Transport::new(http, PREDICTION_STATUSES, auth, None);
         if transport.is_unencrypted() && !allow_http {

@@ -17,6 +17,7 @@ use aws_smithy_runtime_api::http::HttpError;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 
 use super::request_template::{PerCallHeader, copy, set_path_and_query, with_body};
 
@@ -113,7 +114,7 @@ impl Signer {
             None => context.hash.clone(),
         };
         let authorization = context.authorization(hash, per_call, &body);
-        request.headers_mut().try_insert("authorization", authorization)?;
+        request.headers_mut().try_insert(AUTHORIZATION, authorization)?;
         with_body(request, per_call, body)
     }
 
@@ -193,7 +194,9 @@ impl SigningContext {
             .trailing_headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.clone()));
-        let per_call_headers = per_call.iter().map(|(name, value)| (*name, canonical_value(value)));
+        let per_call_headers = per_call
+            .iter()
+            .map(|(name, value)| (name.as_str(), canonical_value(value)));
         let mut headers: Vec<_> = trailing_headers.chain(per_call_headers).collect();
         headers.sort_unstable();
         let mut names = self.leading_header_names.clone();

@@ -5,9 +5,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use http::HeaderName;
 use tokio::task_local;
 
-const HEADER: &str = "x-amzn-trace-id";
+static HEADER: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 task_local! {
     static TRACE_ID: Option<Arc<str>>;
@@ -24,7 +25,7 @@ pub(super) fn add_header(request: &mut HttpRequest) {
     _ = TRACE_ID.try_with(|trace_id| {
         if let Some(trace_id) = trace_id {
             // A trace ID that is not a valid header value is left out.
-            _ = request.headers_mut().try_insert(HEADER, trace_id.to_string());
+            _ = request.headers_mut().try_insert(HEADER.clone(), trace_id.to_string());
         }
     });
 }

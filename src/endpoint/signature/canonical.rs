@@ -61,11 +61,12 @@ pub(super) fn canonical_value(value: &str) -> String {
         .collect()
 }
 
-/// Appends bytes as lowercase hexadecimal digits.
-pub(super) fn push_hex(text: &mut String, bytes: &[u8]) {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    text.extend(digits.filter_map(|digit| DIGITS.get(usize::from(digit))));
+/// Appends a hash or a signature of 32 bytes as lowercase hexadecimal digits.
+pub(super) fn push_hex(text: &mut String, hash: &[u8]) {
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+    let mut digits = [0; 64];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(hash) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    text.push_str(str::from_utf8(&digits).expect("digits are ASCII"));
 }

@@ -3,9 +3,13 @@ use std::time::Duration;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_types::body::SdkBody;
+use http::HeaderName;
 use proptest::prelude::*;
 
 use super::*;
+
+static ID: HeaderName = HeaderName::from_static("x-id");
+static TARGET_MODEL: HeaderName = HeaderName::from_static("x-target-model");
 
 /// Returns the `authorization` header that the AWS SDK creates for this request.
 fn sdk_authorization(
@@ -88,8 +92,8 @@ proptest! {
         let target = target.as_deref();
         let credentials = credentials(token.as_deref());
         let now = UNIX_EPOCH + Duration::from_secs(second);
-        let mut per_call = vec![("x-id", id.as_str())];
-        per_call.extend(model.as_deref().map(|model| ("x-target-model", model)));
+        let mut per_call = vec![(&ID, id.as_str())];
+        per_call.extend(model.as_deref().map(|model| (&TARGET_MODEL, model)));
         let request = signer.sign(&credentials, now, target, &per_call, body.into()).unwrap();
         let expected = sdk_authorization(&request, &credentials, &scope(), now);
         prop_assert_eq!(request.headers().get("authorization").unwrap(), expected);
@@ -113,7 +117,7 @@ fn a_cached_context_is_not_used_for_another_second_or_other_credentials() {
 #[test]
 fn an_invalid_header_value_is_an_error() {
     let signer = Signer::new(template("https://example.com/", &[]), scope(), "x-id");
-    let sign = |value| signer.sign(&credentials(None), UNIX_EPOCH, None, &[("x-id", value)], Bytes::new());
+    let sign = |value| signer.sign(&credentials(None), UNIX_EPOCH, None, &[(&ID, value)], Bytes::new());
     assert!(sign("a\nb").is_err());
     assert!(sign("a b").is_ok());
 }
