@@ -1,6 +1,6 @@
 //! Packs user records into inference requests. Makes no calls.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::iter;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub async fn build(
     mut pace: Pace,
 ) -> Requests {
     // The records for each model and each maximum number of records.
-    let mut groups: HashMap<_, Vec<_>> = HashMap::new();
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let mut settled = Vec::new();
     let mut is_over = false;
     let user_records = batch.user_records.iter().zip(remembered).enumerate();
@@ -200,7 +200,9 @@ fn inference_id(sequence_number: &str, sub_sequence_number: u64) -> String {
     // Formatting the text as well would take three times as long.
     id.push_str(sequence_number);
     write!(id, "-{sub_sequence_number}").expect("a write to memory cannot fail");
-    if id.len() <= INFERENCE_ID_CHARS_MAX && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+    // `all` would stop at the first other byte, and so compare byte by byte.
+    let is_graphic = id.bytes().fold(true, |so_far, byte| so_far & byte.is_ascii_graphic());
+    if id.len() <= INFERENCE_ID_CHARS_MAX && is_graphic {
         return id;
     }
     sha256(&id)
