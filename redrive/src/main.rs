@@ -27,8 +27,8 @@ fn main() -> ExitCode {
 }
 
 async fn redrive(args: RedriveArgs) -> Result<ExitCode> {
-    let json = args.json;
-    let summary = instream_redrive::run(args.options()?).await?;
-    print(&summary, json)?;
+    let target = args.target()?;
+    let summary = instream_redrive::run(args.run, target).await?;
+    print(&summary, args.json)?;
     Ok(run_exit_code(summary.interrupted, summary.is_complete()))
 }

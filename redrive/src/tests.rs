@@ -24,7 +24,6 @@ pub(crate) async fn redrive(source: Source, journal: &Path, settings: Settings, 
         retry_limits: RetryLimits {
             max_retries: 0,
             stop_after: 1,
-            visibility_timeout_s: 60,
         },
         journal: Some(journal.to_owned()),
         folder: std::env::temp_dir(),

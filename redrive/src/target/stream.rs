@@ -7,26 +7,26 @@ use aws_sdk_kinesis::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_kinesis::operation::put_records::PutRecordsError;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use instream_local::environment::Settings;
 
-use super::aws::{Services, error_with_causes};
-use super::dead_letter::{DeadLetter, StreamEntry};
-use super::target::Attempt;
+use super::Attempt;
+use crate::aws::{config, error_with_causes};
+use crate::letter::Letter;
 
 /// The maximum number of records in a `PutRecords` request.
-pub(super) const PUT_RECORDS_MAX: usize = 500;
+pub(crate) const PUT_RECORDS_MAX: usize = 500;
 
 /// A stream as target.
-#[derive(Debug)]
-pub(super) struct StreamTarget {
+pub(crate) struct StreamTarget {
     client: Client,
     name: String,
 }
 
 impl StreamTarget {
     /// Creates a client for the stream with this name. The first request shows whether the stream exists.
-    pub(super) async fn open(services: &Services, name: &str) -> Result<Self> {
+    pub(super) async fn open(settings: &Settings, name: &str) -> Result<Self> {
         ensure!(!name.is_empty(), "--to-stream needs the name of a stream");
-        let config = services.config("KINESIS").await.into_builder();
+        let config = config(settings, "KINESIS").await.into_builder();
         // The SDK must not retry: a request whose response was lost may have succeeded, and a retry must be counted.
         let config = config.retry_config(RetryConfig::disabled()).build();
         Ok(Self {
@@ -35,27 +35,33 @@ impl StreamTarget {
         })
     }
 
-    /// Sends the dead letters in one request, except those without readable data or a partition key.
-    pub(super) async fn send(&self, letters: &[DeadLetter]) -> Attempt {
-        let entries: Vec<_> = letters.iter().map(DeadLetter::stream_entry).collect();
-        let requests = entries.iter().flatten().map(request);
-        let requests: Vec<_> = requests.collect::<Result<_, _>>().unwrap_or_default();
-        if requests.is_empty() {
-            return attempt(&entries, Vec::new(), Some(NOT_SENDABLE.to_owned()));
-        }
-        let request = self.client.put_records().stream_name(&self.name);
-        match request.set_records(Some(requests)).send().await {
-            Ok(response) => {
-                let failure = response.records.iter().find_map(|record| record.error_code.clone());
-                let failure = failure.or_else(|| entries.contains(&None).then(|| NOT_SENDABLE.to_owned()));
-                attempt(&entries, response.records, failure)
+    /// Sends the letters in one request, except those without readable data or a partition key.
+    pub(super) async fn send(&self, letters: &[Letter]) -> Attempt {
+        let entries: Vec<_> = letters.iter().map(entry).collect();
+        let requests: Vec<_> = entries.iter().flatten().cloned().collect();
+        let mut failure = "it has no readable data or no partition key".to_owned();
+        let mut results = Vec::new();
+        if !requests.is_empty() {
+            let request = self.client.put_records().stream_name(&self.name);
+            match request.set_records(Some(requests)).send().await {
+                Ok(response) => results = response.records,
+                Err(error) => failure = failure_message(&error),
             }
-            Err(error) => Attempt {
-                is_batch_failure: true,
-                ..attempt(&entries, Vec::new(), Some(failure_message(&error)))
-            },
+        }
+        let code = results.iter().find_map(|result| result.error_code.clone());
+        let finished = finished(&entries, results);
+        Attempt {
+            failure: finished.contains(&false).then(|| code.unwrap_or(failure)),
+            finished,
         }
     }
+}
+
+fn entry(letter: &Letter) -> Option<PutRecordsRequestEntry> {
+    let record = &letter.record;
+    let entry = PutRecordsRequestEntry::builder().set_explicit_hash_key(record.explicit_hash_key.clone());
+    let entry = entry.partition_key(record.partition_key.clone().filter(|key| !key.is_empty())?);
+    entry.data(Blob::new(record.data.clone()?)).build().ok()
 }
 
 /// Returns the code of an error of Kinesis, whose message may quote partition keys, or the causes of another error.
@@ -66,27 +72,12 @@ fn failure_message(error: &SdkError<PutRecordsError>) -> String {
     }
 }
 
-const NOT_SENDABLE: &str = "it has no readable data or no partition key";
-
-fn request(entry: &StreamEntry) -> Result<PutRecordsRequestEntry, aws_sdk_kinesis::error::BuildError> {
-    let request = PutRecordsRequestEntry::builder().partition_key(&entry.partition_key);
-    let request = request.set_explicit_hash_key(entry.explicit_hash_key.clone());
-    request.data(Blob::new(entry.data.clone())).build()
-}
-
 /// Assigns the results to the entries that were sent, in order.
-fn attempt(entries: &[Option<StreamEntry>], results: Vec<PutRecordsResultEntry>, failure: Option<String>) -> Attempt {
+fn finished(entries: &[Option<PutRecordsRequestEntry>], results: Vec<PutRecordsResultEntry>) -> Vec<bool> {
     let mut results = results.into_iter();
     let is_accepted = |result: PutRecordsResultEntry| result.error_code.is_none() && result.sequence_number.is_some();
-    let finished = entries
-        .iter()
-        .map(|entry| entry.is_some() && results.next().is_some_and(is_accepted))
-        .collect();
-    Attempt {
-        finished,
-        failure,
-        is_batch_failure: false,
-    }
+    let is_finished = |entry: &Option<_>| entry.is_some() && results.next().is_some_and(is_accepted);
+    entries.iter().map(is_finished).collect()
 }
 
 #[cfg(test)]
@@ -97,7 +88,6 @@ mod tests {
     use axum::Router;
     use axum::http::StatusCode;
     use axum::routing::post;
-    use instream_local::environment::Settings;
     use instream_local::server::Server;
 
     use super::*;
@@ -115,7 +105,7 @@ mod tests {
         let server = Server::start(0, Router::new().route("/", post(refuse))).await.unwrap();
         let url = format!("http://{}", server.address);
         let settings = Settings::from([("AWS_ENDPOINT_URL_KINESIS".to_owned(), url)]);
-        let target = StreamTarget::open(&Services::new(settings), "stream").await.unwrap();
+        let target = StreamTarget::open(&settings, "stream").await.unwrap();
         let record = Record {
             event_id: None,
             partition_key: Some("card-secret".to_owned()),

@@ -1,0 +1,103 @@
+//! Reads discarded batches from their stream again, if the mapping did not keep their records.
+
+use anyhow::Result;
+use aws_sdk_kinesis::types::Record;
+use serde::Deserialize;
+
+use super::{StreamPosition, StreamReader};
+use crate::letter::{self, Letter};
+use crate::source::Item;
+
+/// The position of a batch in its stream.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BatchInfo {
+    pub(crate) shard_id: String,
+    pub(crate) start_sequence_number: String,
+    pub(crate) end_sequence_number: String,
+    pub(crate) batch_size: usize,
+    pub(crate) stream_arn: String,
+}
+
+impl BatchInfo {
+    /// Reads the records of the batch that are still in the stream. Records of other batches may be among them.
+    pub(crate) async fn read(&self, reader: &mut StreamReader, condition: &str, item: &Item) -> Result<Vec<Letter>> {
+        let start = StreamPosition {
+            stream_arn: self.stream_arn.clone(),
+            shard_id: self.shard_id.clone(),
+            sequence_number: self.start_sequence_number.clone(),
+        };
+        let records = reader.records(&start, &self.end_sequence_number).await?.into_iter();
+        Ok(records.map(|record| self.letter(record, condition, item)).collect())
+    }
+
+    fn letter(&self, record: Record, condition: &str, item: &Item) -> Letter {
+        let of_stream = letter::Record {
+            event_id: Some(format!("{}:{}", self.shard_id, record.sequence_number)),
+            partition_key: record.partition_key,
+            explicit_hash_key: None,
+            arrival_s: record.approximate_arrival_timestamp.map(|time| time.as_secs_f64()),
+            data: Some(record.data.into_inner().into()),
+        };
+        let mut letter = Letter::new(of_stream, None, 0, condition, item);
+        letter.stream_arn.clone_from(&self.stream_arn);
+        letter
+    }
+
+    /// Returns the minimum number of its records that are not among `letters`. The count alone proves nothing, because
+    /// records of other batches can be between its first and its last record. A stream loses its oldest records first,
+    /// so a batch with its first and its last record is complete.
+    pub(crate) fn count_gone(&self, letters: &[Letter]) -> usize {
+        let mut ends = vec![&self.start_sequence_number, &self.end_sequence_number];
+        ends.dedup();
+        ends.retain(|number| letters.iter().all(|letter| letter.sequence_number != **number));
+        ends.len().max(self.batch_size.saturating_sub(letters.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_kinesis::primitives::Blob;
+
+    use super::*;
+
+    #[test]
+    fn sequence_numbers_are_compared_as_numbers() {
+        assert!(
+            compare_sequence_numbers("10", "9").is_gt()
+                && compare_sequence_numbers("9", "10").is_lt()
+                && compare_sequence_numbers("10", "10").is_eq()
+        );
+    }
+
+    #[test]
+    fn a_batch_is_complete_only_if_its_first_and_last_records_are_present_and_its_size_is_known() {
+        for (size, there, expected) in [
+            (2, &["7", "8", "9"][..], (0, true)),
+            // As many records of other batches as missing ones.
+            (2, &["8", "9"], (1, false)),
+            (2, &["7", "8"], (1, false)),
+            (4, &["7", "8", "9"], (1, false)),
+            (0, &["7", "8", "9"], (0, false)),
+            (3, &[], (3, false)),
+        ] {
+            let batch = BatchInfo {
+                shard_id: "shardId-0".to_owned(),
+                start_sequence_number: "7".to_owned(),
+                end_sequence_number: "9".to_owned(),
+                batch_size: size,
+                stream_arn: "arn".to_owned(),
+                condition: String::new(),
+            };
+            let record = |number: &&str| {
+                let record = Record::builder().sequence_number(*number).partition_key("k");
+                record.data(Blob::new("data")).build().unwrap()
+            };
+            let letters = there
+                .iter()
+                .filter_map(|number| dead_letter(&record(number), &batch, &Origin::default()));
+            let read = BatchRead::of(&batch, letters.collect());
+            assert_eq!((read.gone, read.is_whole), expected, "{size} {there:?}");
+        }
+    }
+}
