@@ -1,7 +1,5 @@
 //! The configuration of AWS clients: with this machine's credentials, or with placeholders for services on loopback.
 
-use std::error::Error;
-
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use http::Uri;
@@ -27,13 +25,4 @@ pub(super) async fn config(settings: &Settings, service: &str) -> SdkConfig {
 fn is_on_loopback(url: &str) -> bool {
     let uri = url.parse::<Uri>().ok();
     uri.and_then(|uri| uri.host().map(is_loopback)).unwrap_or_default()
-}
-
-/// Returns the error with its causes, without the bytes of the response. The SDK's error alone is only "service error".
-pub(super) fn error_with_causes(error: &(dyn Error + 'static)) -> anyhow::Error {
-    let causes = std::iter::successors(error.source(), |error| (*error).source());
-    let mut messages = vec![error.to_string()];
-    messages.extend(causes.map(ToString::to_string));
-    messages.dedup();
-    anyhow::anyhow!("{}", messages.join(": "))
 }

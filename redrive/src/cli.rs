@@ -70,19 +70,16 @@ impl RedriveArgs {
         if let Some(name) = &self.to_stream {
             return Ok(Target::Stream(name.clone()));
         }
-        let FunctionArgs {
-            function,
-            endpoint,
-            local_endpoint,
-            ..
-        } = &self.function;
-        let is_named = function.is_some() || endpoint.is_some() || local_endpoint.model_server.is_some();
+        let function = self.function.clone();
+        let is_named = function.function.is_some()
+            || function.endpoint.is_some()
+            || function.local_endpoint.model_server.is_some();
         if !is_named && self.run.sources.iter().any(|source| is_remote(source)) {
             let why = format!("with --yes, sources in s3: and sqs: need an explicit target: one of {TARGET_FLAGS}");
             ensure!(!self.run.yes, why);
             eprintln!("{why}");
         }
-        Ok(Target::Local(self.function.clone().options()?))
+        Ok(Target::Local(function.options()?))
     }
 }
 

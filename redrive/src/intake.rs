@@ -84,14 +84,10 @@ impl<'r> Intake<'r> {
                 }
                 continue;
             }
-            match source.next().await? {
-                Ok(item) => {
-                    let keys = self.read(&item, &mut summary.counts).await;
-                    if let (Some(queue), Some(keys)) = (source.queue(), keys) {
-                        queue.set_letters(&item.location, keys);
-                    }
-                }
-                Err(unreadable) => summary.counts.report_unreadable(&unreadable.location, &unreadable.why),
+            let item = source.next().await?;
+            let keys = self.read(&item, &mut summary.counts).await;
+            if let (Some(queue), Some(keys)) = (source.queue(), keys) {
+                queue.set_letters(&item.location, keys);
             }
         }
         None
@@ -99,42 +95,29 @@ impl<'r> Intake<'r> {
 
     /// Reads the letters in an item. Returns their keys if all of them could be read.
     async fn read(&mut self, item: &Item, counts: &mut Counts) -> Option<Vec<u128>> {
-        let mut is_whole = false;
-        match forms::read(&item.text, item) {
-            Ok(Form::Letters(letters, unreadable)) => {
-                is_whole = unreadable == 0;
-                if !is_whole {
-                    let why =
-                        format!("{unreadable} entries of its payload are not Kinesis records with sequence numbers");
-                    counts.report_unreadable(&item.location, &why);
-                }
-                self.letters.extend(letters);
+        let read = match forms::read(item) {
+            Ok(Form::Letters(letters)) => Ok((letters, 0)),
+            Ok(Form::Batch(batch, condition)) => {
+                let read = batch.read(&mut self.streams, &condition, item).await;
+                read.map_err(|error| format!("its batch cannot be read from the stream: {error:#}"))
             }
-            Ok(Form::Batch(batch, condition)) => match batch.read(&mut self.streams, &condition, item).await {
-                Ok(letters) => {
-                    let gone = batch.count_gone(&letters);
-                    is_whole = gone == 0;
-                    if !is_whole {
-                        counts.report_gone(
-                            gone,
-                            &format!(
-                                "at least {gone} records of {} between {} and {}",
-                                batch.shard_id, batch.start_sequence_number, batch.end_sequence_number
-                            ),
-                            &item.location,
-                        );
-                    }
-                    self.letters.extend(letters);
-                }
-                Err(error) => {
-                    let why = format!("its batch cannot be read from the stream: {error:#}");
-                    counts.report_unreadable(&item.location, &why);
-                }
-            },
-            Ok(Form::Prediction) => counts.predictions += 1,
-            Err(why) => counts.report_unreadable(&item.location, &why),
+            Ok(Form::Prediction) => {
+                counts.predictions += 1;
+                return None;
+            }
+            Err(why) => Err(why),
+        };
+        match read {
+            Ok((letters, gone)) => {
+                counts.report_gone(gone, "records of a discarded batch", &item.location);
+                self.letters.extend(letters);
+                (gone == 0).then(|| self.letters.iter().map(|letter| letter.key).collect())
+            }
+            Err(why) => {
+                counts.report_unreadable(&item.location, &why);
+                None
+            }
         }
-        is_whole.then(|| self.letters.iter().map(|letter| letter.key).collect())
     }
 
     /// Returns `true` if this letter is to be sent. Counts it either way.
@@ -166,7 +149,7 @@ impl<'r> Intake<'r> {
                 letter.record.data = Some(data);
                 return true;
             }
-            Ok(None) => counts.report_gone(1, &letter.name, &letter.location),
+            Ok(None) => counts.report_gone(1, &format!("record, {}", letter.name), &letter.location),
             Err(error) => {
                 let why = format!("its payload cannot be read from the stream: {error:#}");
                 counts.report_unreadable(&letter.location, &why);

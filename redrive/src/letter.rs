@@ -59,29 +59,23 @@ pub(crate) struct Record {
     pub(crate) data: Option<Bytes>,
 }
 
-/// An entry of an event. A member that does not identify the record may have any type: the entry of a broken record is
-/// kept as well.
+/// An entry of an event.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
+struct Entry<'t> {
     #[serde(rename = "eventID")]
     event_id: Option<String>,
+    #[serde(rename = "eventSource")]
     event_source: Option<String>,
     #[serde(rename = "eventSourceARN")]
     stream_arn: Option<String>,
-    kinesis: EntryRecord,
+    #[serde(borrow)]
+    kinesis: &'t RawValue,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EntryRecord {
+struct Numbered {
     sequence_number: String,
-    #[serde(default)]
-    partition_key: Value,
-    #[serde(default)]
-    approximate_arrival_timestamp: Value,
-    #[serde(default)]
-    data: Value,
 }
 
 impl Letter {
@@ -98,7 +92,7 @@ impl Letter {
             None => sha256_hex(record.data.as_deref().unwrap_or_default()),
         };
         let record_key = hash(&format!("{name}\n{sha256}"));
-        let stream_arn = payload.as_ref().map(|payload| payload.position.stream_arn.clone());
+        let stream_arn = payload.as_ref().map(|payload| payload.stream_arn.clone());
         Self {
             record_key,
             key: hash(&format!("{record_key} {item_key}")),
@@ -116,25 +110,17 @@ impl Letter {
     /// Creates a letter from an entry of an event. Returns `None` if the entry has no sequence number, which a batch
     /// response must name, or if it is not a Kinesis record.
     pub(crate) fn from_entry(raw: &RawValue, kind: &str, item: &Item) -> Option<Self> {
-        let entry: Entry = serde_json::from_str(raw.get()).ok()?;
-        let (source, kinesis) = (entry.event_source, entry.kinesis);
-        if source.is_some_and(|source| source != "aws:kinesis") || kinesis.sequence_number.is_empty() {
+        let entry: Entry<'_> = serde_json::from_str(raw.get()).ok()?;
+        let Numbered { sequence_number } = serde_json::from_str(entry.kinesis.get()).ok()?;
+        if entry.event_source.is_some_and(|source| source != "aws:kinesis") || sequence_number.is_empty() {
             return None;
         }
-        let record = Record {
-            event_id: Some(entry.event_id.unwrap_or_else(|| kinesis.sequence_number.clone())),
-            partition_key: kinesis.partition_key.as_str().map(str::to_owned),
-            explicit_hash_key: None,
-            arrival_s: kinesis.approximate_arrival_timestamp.as_f64(),
-            data: kinesis
-                .data
-                .as_str()
-                .and_then(|data| BASE64.decode(data).ok())
-                .map(Bytes::from),
-        };
+        // A broken record has nothing but its identity.
+        let mut record: Record = serde_json::from_str(entry.kinesis.get()).unwrap_or_default();
+        record.event_id = Some(entry.event_id.unwrap_or_else(|| sequence_number.clone()));
         let letter = Self::new(record, None, 0, kind, item);
         Some(Self {
-            sequence_number: kinesis.sequence_number,
+            sequence_number,
             stream_arn: entry.stream_arn.unwrap_or_else(|| PLACEHOLDER_STREAM_ARN.to_owned()),
             entry: Some(raw.to_owned()),
             ..letter
@@ -146,23 +132,18 @@ impl Letter {
         if let Some(entry) = &self.entry {
             return entry.get().to_owned();
         }
-        let Record {
-            event_id,
-            partition_key,
-            arrival_s,
-            ..
-        } = &self.record;
+        let record = &self.record;
         let mut kinesis = json!({
             "kinesisSchemaVersion": "1.0",
             "sequenceNumber": self.sequence_number,
-            "partitionKey": partition_key,
-            "approximateArrivalTimestamp": arrival_s,
-            "data": BASE64.encode(self.record.packed()),
+            "partitionKey": record.partition_key,
+            "approximateArrivalTimestamp": record.arrival_s,
+            "data": BASE64.encode(record.packed()),
         });
         remove_nulls(&mut kinesis);
         let mut entry = json!({
             "kinesis": kinesis,
-            "eventID": event_id,
+            "eventID": record.event_id,
             "eventSource": "aws:kinesis",
             "eventVersion": "1.0",
             "eventName": "aws:kinesis:record",

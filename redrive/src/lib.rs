@@ -41,6 +41,7 @@ use journal::Journal;
 use sender::Sender;
 use source::Source;
 use stop::Stop;
+use target::PUT_RECORDS_MAX;
 
 /// What to redrive, and how.
 #[derive(Debug, Clone, Args)]
@@ -107,7 +108,8 @@ pub async fn run(run: Run, target: Target) -> Result<Summary> {
 /// Runs until the sources end, the user interrupts, or too many consecutive letters fail.
 async fn run_until(stop: &Stop, run: &Run, target: Target, mut journal: Journal) -> Result<Summary> {
     let mut intake = Intake::new(run);
-    let size = usize::from(run.batch_size).min(target.batch_size_max());
+    let is_stream = matches!(target, Target::Stream(_));
+    let size = usize::from(run.batch_size).min(if is_stream { PUT_RECORDS_MAX } else { usize::MAX });
     let mut summary = Summary {
         is_dry: !run.yes,
         target: target.describe(),

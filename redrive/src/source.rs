@@ -13,21 +13,15 @@ use documents::Documents;
 use queue::Queue;
 
 /// A line, an object or a message. It may hold dead letters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Item {
     /// Its place: `dead-letters.jsonl:17`, `s3://bucket/key:1`, `message 3f0a… of a-queue`.
     pub(crate) location: String,
-    pub(crate) text: String,
+    /// The text, or the reason why it cannot be read.
+    pub(crate) text: Result<String, String>,
     /// Its identity. A record that is rejected again leaves the same text, but in another message, in another line or
     /// in an object that was written later.
     pub(crate) key: u128,
-}
-
-/// An item that cannot be read, and the cause.
-#[derive(Debug)]
-pub(crate) struct Unreadable {
-    pub(crate) location: String,
-    pub(crate) why: String,
 }
 
 /// A source that is being read.
@@ -44,8 +38,11 @@ enum Kind {
 
 impl Item {
     /// Creates an item. `version` tells objects apart that overwrite each other.
-    fn new(location: String, version: &str, text: String) -> Self {
-        let key = hash(&format!("{location}\n{version}\n{text}"));
+    pub(crate) fn new(location: String, version: &str, text: Result<String, String>) -> Self {
+        let key = hash(&format!(
+            "{location}\n{version}\n{}",
+            text.as_deref().unwrap_or_default()
+        ));
         Self { location, text, key }
     }
 }
@@ -76,7 +73,7 @@ impl Source {
     }
 
     /// Returns the next item, or `None` at the end. A queue may have more once its messages in flight are deleted.
-    pub(crate) async fn next(&mut self) -> Option<Result<Item, Unreadable>> {
+    pub(crate) async fn next(&mut self) -> Option<Item> {
         match &mut self.kind {
             Kind::Documents(documents) => documents.next().await,
             Kind::Queue(queue) => queue.next().await,

@@ -9,10 +9,9 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::ProvideErrorMetadata as _;
 use aws_sdk_kinesis::types::{Record, ShardIteratorType};
 use instream_local::environment::Settings;
-use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::aws::{config, error_with_causes};
+use super::aws::config;
 
 pub(crate) mod batch;
 pub(crate) mod payload;
@@ -22,15 +21,6 @@ mod user_records;
 const ATTEMPTS_MAX: u32 = 10;
 /// The time between two pages. A shard allows five reads a second, shared with the mapping and all other consumers.
 const PAGE_INTERVAL: Duration = Duration::from_millis(250);
-
-/// The position of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct StreamPosition {
-    pub(crate) stream_arn: String,
-    pub(crate) shard_id: String,
-    pub(crate) sequence_number: String,
-}
 
 /// Reads the streams of all regions.
 pub(super) struct StreamReader {
@@ -60,27 +50,22 @@ impl StreamReader {
         Ok(client)
     }
 
-    /// Reads the records from `start` to the sequence number `end` that are still in the stream. There are none if the
-    /// stream or the shard no longer exists.
-    pub(super) async fn records(&mut self, start: &StreamPosition, end: &str) -> Result<Vec<Record>> {
-        let arn = &start.stream_arn;
+    /// Reads the records of a shard from the sequence number `start` to `end` that are still in the stream. There are
+    /// none if the stream or the shard no longer exists.
+    pub(super) async fn records(&mut self, arn: &str, shard_id: &str, start: &str, end: &str) -> Result<Vec<Record>> {
         let client = self.client(arn).await?;
-        let request = client.get_shard_iterator().stream_arn(arn).shard_id(&start.shard_id);
-        let request = request
-            .shard_iterator_type(ShardIteratorType::AtSequenceNumber)
-            .starting_sequence_number(&start.sequence_number);
+        let request = client.get_shard_iterator().stream_arn(arn).shard_id(shard_id);
+        let request = request.shard_iterator_type(ShardIteratorType::AtSequenceNumber);
         let gone = ["ResourceNotFoundException", "InvalidArgumentException"];
-        let mut iterator = match request.send().await {
-            Ok(response) => response.shard_iterator,
+        let mut iterator = match request.starting_sequence_number(start).send().await {
             Err(error) if error.code().is_some_and(|code| gone.contains(&code)) => None,
-            Err(error) => return Err(error_with_causes(&error)),
+            response => response?.shard_iterator,
         };
         let mut records = Vec::new();
         while let Some(at) = iterator {
             sleep(PAGE_INTERVAL).await;
             let request = client.get_records().stream_arn(arn).shard_iterator(at);
-            let request = request.set_limit((start.sequence_number == end).then_some(1));
-            let page = request.send().await.map_err(|error| error_with_causes(&error))?;
+            let page = request.set_limit((start == end).then_some(1)).send().await?;
             // A page without records can have others behind it.
             let is_at_the_end = page.records.is_empty() && page.millis_behind_latest == Some(0);
             for record in page.records {

@@ -135,9 +135,11 @@ impl Counts {
     }
 
     /// Counts and prints records that are no longer in their stream.
-    pub(super) fn report_gone(&mut self, count: usize, records: &str, location: &str) {
+    pub(super) fn report_gone(&mut self, count: usize, what: &str, location: &str) {
         self.gone += count;
-        report(format_args!("gone from the stream: {records} ({location})"));
+        if count > 0 {
+            report(format_args!("gone from the stream: {count} {what} ({location})"));
+        }
     }
 }
 

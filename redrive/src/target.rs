@@ -20,7 +20,8 @@ mod stream;
 
 use deployed::Deployed;
 use here::Here;
-use stream::{PUT_RECORDS_MAX, StreamTarget};
+pub(super) use stream::PUT_RECORDS_MAX;
+use stream::StreamTarget;
 
 /// The target of records.
 #[derive(Debug, Clone)]
@@ -85,14 +86,6 @@ impl Target {
             }
             Self::Deployed(name) => format!("the deployed function {name}"),
             Self::Stream(name) => format!("the stream {name}, as new records with new event identifiers"),
-        }
-    }
-
-    /// Returns the maximum number of records in a batch.
-    pub(super) fn batch_size_max(&self) -> usize {
-        match self {
-            Self::Local(_) | Self::Deployed(_) => usize::MAX,
-            Self::Stream(_) => PUT_RECORDS_MAX,
         }
     }
 

@@ -3,18 +3,17 @@
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{Letter, Record};
 use crate::source::Item;
 use crate::stream::batch::BatchInfo;
-use crate::stream::payload::Payload;
 
 /// The content of an item.
 #[derive(Debug)]
 pub(crate) enum Form {
-    /// Letters, and the number of further entries that cannot be read.
-    Letters(Vec<Letter>, usize),
+    Letters(Vec<Letter>),
     /// A batch that the mapping discarded without its records, and the mapping's reason, such as
     /// `RetryAttemptsExhausted`. The records may still be in the stream.
     Batch(BatchInfo, String),
@@ -28,13 +27,13 @@ pub(crate) enum Form {
 struct Members<'t> {
     #[serde(default)]
     sub_sequence_number: u64,
-    reason: Option<Reason>,
+    reason: Option<Value>,
     #[serde(borrow)]
     record: Option<&'t RawValue>,
     #[serde(borrow)]
     payload: Option<&'t RawValue>,
     #[serde(default)]
-    request_context: RequestContext,
+    request_context: Value,
     #[serde(rename = "KinesisBatchInfo")]
     batch: Option<BatchInfo>,
     /// The model's output of a prediction, which can be `null`.
@@ -48,18 +47,6 @@ struct Members<'t> {
 }
 
 #[derive(Deserialize)]
-struct Reason {
-    #[serde(default)]
-    kind: String,
-}
-
-#[derive(Deserialize, Default)]
-struct RequestContext {
-    #[serde(default)]
-    condition: String,
-}
-
-#[derive(Deserialize)]
 struct Event<'t> {
     #[serde(borrow, rename = "Records")]
     records: Vec<&'t RawValue>,
@@ -69,31 +56,36 @@ fn even_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'d
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// Reads the text of `item`. An error is the reason why it is not readable, and quotes nothing of the text.
-pub(crate) fn read(text: &str, item: &Item) -> Result<Form, String> {
+/// Reads an item. An error is the reason why it is not readable, and quotes nothing of it.
+pub(crate) fn read(item: &Item) -> Result<Form, String> {
+    read_text(item.text.as_deref().map_err(Clone::clone)?, item)
+}
+
+fn read_text(text: &str, item: &Item) -> Result<Form, String> {
     let members: Members<'_> = serde_json::from_str(text).map_err(|error| json_error(&error))?;
     if let (Some(_), Some(message)) = (&members.notification, &members.message) {
-        return read(message, item);
+        return read_text(message, item);
     }
-    let condition = members.request_context.condition;
+    let condition = members.request_context["condition"].as_str().unwrap_or_default();
     match (members.batch, members.payload, members.reason) {
-        (Some(_), Some(payload), _) => read_event(payload, &condition, item),
-        (Some(batch), None, _) => Ok(Form::Batch(batch, condition)),
-        (None, payload, Some(Reason { kind })) => {
+        (Some(_), Some(payload), _) => read_event(payload, condition, item),
+        (Some(batch), None, _) => Ok(Form::Batch(batch, condition.to_owned())),
+        (None, payload, Some(reason)) => {
             let record: Record = serde_json::from_str(text).map_err(|error| json_error(&error))?;
-            let letter = match (members.record, payload) {
-                (Some(entry), _) if record.data.is_none() => Letter::from_entry(entry, &kind, item)
+            let (number, kind) = (members.sub_sequence_number, reason["kind"].as_str().unwrap_or_default());
+            let letter = match (record.data.is_some(), members.record, payload) {
+                (true, ..) => Letter::new(record, None, number, kind, item),
+                (false, Some(entry), _) => Letter::from_entry(entry, kind, item)
                     .ok_or("its record has no sequence number, or is not a Kinesis record")?,
-                (_, payload) => {
-                    let payload = payload.filter(|_| record.data.is_none());
-                    let payload = payload.map(|payload| Payload::parse(payload.get())).transpose()?;
-                    if record.data.is_none() && payload.is_none() {
-                        return Err("it has no data, no record and no payload".to_owned());
-                    }
-                    Letter::new(record, payload, members.sub_sequence_number, &kind, item)
+                (false, None, Some(payload)) => {
+                    let payload = serde_json::from_str(payload.get());
+                    let payload =
+                        payload.map_err(|_| "it has no payload, and its size, hash or position is unknown")?;
+                    Letter::new(record, Some(payload), number, kind, item)
                 }
+                (false, None, None) => return Err("it has no data, no record and no payload".to_owned()),
             };
-            Ok(Form::Letters(vec![letter], 0))
+            Ok(Form::Letters(vec![letter]))
         }
         (None, _, None) if members.output.is_some() => Ok(Form::Prediction),
         (None, _, None) => Err("it is neither a dead letter nor a batch that the mapping discarded".to_owned()),
@@ -108,32 +100,31 @@ fn read_event(payload: &RawValue, condition: &str, item: &Item) -> Result<Form, 
     if records.is_empty() {
         return Err("its payload has no records".to_owned());
     }
-    let letters = records
-        .iter()
-        .filter_map(|entry| Letter::from_entry(entry, condition, item));
-    let letters: Vec<_> = letters.collect();
-    let unreadable = records.len() - letters.len();
-    Ok(Form::Letters(letters, unreadable))
+    let letters = records.iter().map(|entry| Letter::from_entry(entry, condition, item));
+    let letters = letters.collect::<Option<_>>().map(Form::Letters);
+    letters.ok_or_else(|| "an entry of its payload is not a Kinesis record with a sequence number".to_owned())
 }
 
 /// Describes a JSON error. The message of `serde_json` may quote the text.
 fn json_error(error: &serde_json::Error) -> String {
-    use serde_json::error::Category;
-    let problem = match error.classify() {
-        Category::Eof => "its JSON ends too early",
-        Category::Syntax | Category::Io => "it is not JSON",
-        Category::Data => "a member is not as in a dead letter",
-    };
-    format!("{problem} (column {})", error.column())
+    format!(
+        "it is no dead letter: {:?} error in column {}",
+        error.classify(),
+        error.column()
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read_item(text: &str) -> Result<Form, String> {
+        read(&Item::new("here".to_owned(), "", Ok(text.to_owned())))
+    }
+
     fn letters(text: &str) -> Vec<Letter> {
-        match read(text, &Item::default()) {
-            Ok(Form::Letters(letters, 0)) => letters,
+        match read_item(text) {
+            Ok(Form::Letters(letters)) => letters,
             other => panic!("{other:?}"),
         }
     }
@@ -143,8 +134,8 @@ mod tests {
         let with_data = r#"{"eventId":"shardId-0:7","subSequenceNumber":2,"partitionKey":"k","approximateArrivalTimestamp":1.5,"endpoint":"e","reason":{"kind":"Refused","message":"m"},"data":"aGk="}"#;
         let letter = &letters(with_data)[0];
         assert_eq!(
-            (&*letter.name, &*letter.kind, letter.arrival_ms),
-            ("shardId-0:7#2", "Refused", Some(1500))
+            (&*letter.name, &*letter.kind, letter.record.arrival_s),
+            ("shardId-0:7#2", "Refused", Some(1.5))
         );
         let entry = r#"{"eventID":"shardId-0:8","kinesis":{"sequenceNumber":"8","data":"!"}}"#;
         let with_record = format!(r#"{{"eventId":"shardId-0:8","reason":{{"kind":"BrokenRecord"}},"record":{entry}}}"#);
@@ -160,7 +151,7 @@ mod tests {
         let message = format!("{{{context},{batch}}}");
         let notification = serde_json::json!({"Type": "Notification", "Message": message}).to_string();
         for text in [message, notification] {
-            match read(&text, &Item::default()) {
+            match read_item(&text) {
                 Ok(Form::Batch(batch, condition)) => {
                     assert_eq!((&*batch.end_sequence_number, &*condition), ("9", "RecordAgeExceeded"));
                 }
@@ -174,7 +165,7 @@ mod tests {
         let envelope = |members: &str| format!(r#"{{"eventId":"shardId-0:7","subSequenceNumber":0,{members}}}"#);
         for output in ["null", "0.5", r#"{"reason":{"kind":"Refused"}}"#, "\"aGk=\""] {
             let text = envelope(&format!(r#""input":{{"data":"aGk="}},"output":{output}"#));
-            let form = read(&text, &Item::default());
+            let form = read_item(&text);
             assert!(matches!(form, Ok(Form::Prediction)), "{text}: {form:?}");
         }
         letters(&envelope(r#""reason":{"kind":"Refused"},"data":"aGk=","output":1"#));
@@ -185,24 +176,25 @@ mod tests {
         let batch = r#"{"shardId":"secret","startSequenceNumber":"7","endSequenceNumber":"9","streamArn":"arn"}"#;
         let empty = format!(r#"{{"KinesisBatchInfo":{batch},"payload":"{{\"Records\":[]}}"}}"#);
         for (text, expected) in [
-            ("", "ends too early"),
-            (r#"{"eventId":"secret","#, "ends too early"),
-            ("secret", "not JSON"),
-            (r#"{"eventId":7,"reason":{"kind":"secret"}}"#, "not as in a dead letter"),
-            (r#"{"reason":"secret"}"#, "not as in a dead letter"),
+            ("", "Eof error"),
+            (r#"{"eventId":"secret","#, "Eof error"),
+            ("secret", "Syntax error"),
+            (r#"{"eventId":7,"reason":{"kind":"secret"}}"#, "Data error"),
+            (r#"{"reason":"secret"}"#, "no data, no record"),
             (r#"{"reason":{"kind":"Refused"}}"#, "no data, no record and no payload"),
-            (
-                r#"{"reason":{"kind":"Refused"},"data":"secret!"}"#,
-                "not as in a dead letter",
-            ),
+            (r#"{"reason":{"kind":"Refused"},"data":"secret!"}"#, "Data error"),
             (
                 r#"{"reason":{"kind":"Refused"},"record":"secret"}"#,
                 "no sequence number",
             ),
             (r#"{"eventId":"secret","data":"secret"}"#, "neither a dead letter"),
             (&empty, "has no records"),
+            (
+                r#"{"reason":{},"payload":{"bytes":1,"sha256":"secret","streamArn":null}}"#,
+                "position is unknown",
+            ),
         ] {
-            let why = read(text, &Item::default()).unwrap_err();
+            let why = read_item(text).unwrap_err();
             assert!(why.contains(expected) && !why.contains("secret"), "{text}: {why}");
         }
     }

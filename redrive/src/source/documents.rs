@@ -10,9 +10,9 @@ use aws_sdk_s3::types::Object;
 use instream_local::environment::Settings;
 use tokio::io::{AsyncReadExt as _, BufReader};
 
+use super::Item;
 use super::lines::Lines;
-use super::{Item, Unreadable};
-use crate::aws::{config, error_with_causes};
+use crate::aws::config;
 
 /// The size of the read buffer of a file. It is large because each read runs on another thread.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -51,7 +51,6 @@ impl Documents {
         let mut pages = request.into_paginator().send();
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| error_with_causes(&error));
             let page = page.with_context(|| format!("cannot list s3://{bucket}/{prefix}"))?;
             let objects = page.contents.unwrap_or_default().into_iter().filter(may_have_letters);
             keys.extend(objects.filter_map(|object| object.key));
@@ -64,7 +63,7 @@ impl Documents {
         })
     }
 
-    pub(super) async fn next(&mut self) -> Option<Result<Item, Unreadable>> {
+    pub(super) async fn next(&mut self) -> Option<Item> {
         loop {
             if let Some(lines) = &mut self.lines
                 && let Some(found) = lines.next().await
@@ -82,10 +81,7 @@ impl Documents {
             };
             match lines {
                 Ok(lines) => self.lines = Some(lines),
-                Err(error) => {
-                    let why = error.to_string();
-                    return Some(Err(Unreadable { location, why }));
-                }
+                Err(error) => return Some(Item::new(location, "", Err(format!("{error:#}")))),
             }
         }
     }
@@ -104,7 +100,7 @@ fn read_file(path: &str) -> io::Result<Lines> {
 
 async fn read_object(client: &Client, bucket: &str, key: &str, location: &str) -> Result<Lines> {
     let request = client.get_object().bucket(bucket).key(key);
-    let object = request.send().await.map_err(|error| error_with_causes(&error))?;
+    let object = request.send().await?;
     let written = object.last_modified.map(|time| time.to_string());
     let reader = BufReader::new(object.body.into_async_read());
     Ok(Lines::new(reader, location, written.unwrap_or_default()))
@@ -151,10 +147,7 @@ mod tests {
     async fn read_all(mut documents: Documents) -> Vec<(String, String)> {
         let mut found = Vec::new();
         while let Some(next) = documents.next().await {
-            found.push(match next {
-                Ok(item) => (item.location, item.text),
-                Err(unreadable) => (unreadable.location, unreadable.why),
-            });
+            found.push((next.location, next.text.unwrap_or_else(|why| why)));
         }
         found
     }
@@ -211,10 +204,10 @@ mod tests {
         }
         let found = read_all(Documents::on_disk(&folder.0).unwrap()).await;
         let expected = [
-            ("a.jsonl:1", "one\n"),
+            ("a.jsonl:1", "one"),
             ("a.jsonl:3", "it is not UTF-8"),
             ("a.jsonl:4", "two"),
-            ("b/c/d:1", "{\n  \"three\": 3\n}\n"),
+            ("b/c/d:1", "{\n  \"three\": 3\n}"),
         ];
         let expected = expected.map(|(location, text)| (format!("{}/{location}", folder.0), text.to_owned()));
         assert_eq!(found, expected);

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, empty};
 
-use super::{Item, Unreadable};
+use super::Item;
 
 /// The maximum size of a line, and of an object that spans several lines, in bytes. The largest that are needed are a
 /// record of 10 MiB in base64, and an event of 6 MB as a JSON string.
@@ -32,25 +32,26 @@ impl Lines {
 
     /// Returns the next line that is not empty. If the first line is `{`, returns the whole text: it is one JSON object
     /// that spans several lines.
-    pub(super) async fn next(&mut self) -> Option<Result<Item, Unreadable>> {
+    pub(super) async fn next(&mut self) -> Option<Item> {
         loop {
             self.number += 1;
             let location = format!("{}:{}", self.location, self.number);
-            let line = match self.read().await {
+            let text = match self.read().await {
                 Ok(line) if line.is_empty() => return None,
                 Ok(line) if line.trim_ascii().is_empty() => continue,
                 Ok(line) if line.len() > LINE_BYTES_MAX => Err("it is longer than 64 MiB".to_owned()),
-                Ok(line) => String::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned()),
+                Ok(mut line) => {
+                    // The last line of a file may get its line break later.
+                    line.truncate(line.trim_ascii_end().len());
+                    String::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())
+                }
                 Err(error) => {
                     // The reader would fail again.
                     self.reader = Box::new(empty());
                     Err(format!("truncated: {error}"))
                 }
             };
-            return Some(match line {
-                Ok(text) => Ok(Item::new(location, &self.version, text)),
-                Err(why) => Err(Unreadable { location, why }),
-            });
+            return Some(Item::new(location, &self.version, text));
         }
     }
 
@@ -101,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_that_is_too_long_is_reported_and_the_next_one_is_read() {
-        for (start, lines_after) in [("", &["x.jsonl:2 next\n"][..]), ("{\n", &[])] {
+        for (start, lines_after) in [("", &["x.jsonl:2 next"][..]), ("{\n", &[])] {
             let long = || tokio::io::repeat(b'x').take(LINE_BYTES_MAX as u64 + 300_000);
             let text = || BufReader::new(start.as_bytes().chain(long()).chain(&b"\nnext\n"[..]));
             let held = Lines {
@@ -114,14 +115,18 @@ mod tests {
             assert_eq!(held.len(), LINE_BYTES_MAX + 1, "the rest takes no memory");
             let mut lines = Lines::new(text(), "x.jsonl", String::new());
             match lines.next().await {
-                Some(Err(Unreadable { location, why })) => {
+                Some(Item {
+                    location,
+                    text: Err(why),
+                    ..
+                }) => {
                     assert_eq!((&*location, &*why), ("x.jsonl:1", "it is longer than 64 MiB"));
                 }
                 other => panic!("{:?}", other.is_some()),
             }
             let mut after = Vec::new();
-            while let Some(Ok(item)) = lines.next().await {
-                after.push(format!("{} {}", item.location, item.text));
+            while let Some(item) = lines.next().await {
+                after.push(format!("{} {}", item.location, item.text.unwrap()));
             }
             assert_eq!(after, lines_after);
         }
@@ -132,10 +137,10 @@ mod tests {
         for (text, whole_lines) in [(&b"one\ntw"[..], 1), (b"{\n \"one\": 1", 0), (b"", 0)] {
             let mut lines = Lines::new(BufReader::new(Broken(text)), "x.jsonl", String::new());
             for _ in 0..whole_lines {
-                assert!(matches!(lines.next().await, Some(Ok(_))));
+                assert!(lines.next().await.unwrap().text.is_ok());
             }
             match lines.next().await {
-                Some(Err(Unreadable { why, .. })) => assert_eq!(why, "truncated: gone"),
+                Some(Item { text: Err(why), .. }) => assert_eq!(why, "truncated: gone"),
                 other => panic!("{other:?}"),
             }
             assert!(lines.next().await.is_none());

@@ -8,8 +8,8 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message};
 use instream_local::environment::Settings;
 
-use super::{Item, Unreadable};
-use crate::aws::{config, error_with_causes};
+use super::Item;
+use crate::aws::config;
 use crate::journal::Journal;
 
 /// The maximum number of messages in a request.
@@ -51,7 +51,7 @@ impl Queue {
         }
     }
 
-    pub(super) async fn next(&mut self) -> Option<Result<Item, Unreadable>> {
+    pub(super) async fn next(&mut self) -> Option<Item> {
         for _ in 0..REPEATED_RECEIVES_MAX {
             for message in self.received.by_ref() {
                 let id = message.message_id.unwrap_or_default();
@@ -65,7 +65,7 @@ impl Queue {
                 }
                 let letters = Vec::new();
                 self.in_flight.insert(location.clone(), InFlight { receipt, letters });
-                return Some(Ok(Item::new(location, "", message.body.unwrap_or_default())));
+                return Some(Item::new(location, "", Ok(message.body.unwrap_or_default())));
             }
             let request = self.client.receive_message().queue_url(&self.url);
             let request = request.max_number_of_messages(10).wait_time_seconds(RECEIVE_WAIT_S);
@@ -76,10 +76,8 @@ impl Queue {
                 Err(_) if self.has_failed => return None,
                 Err(error) => {
                     self.has_failed = true;
-                    return Some(Err(Unreadable {
-                        location: self.url.clone(),
-                        why: error_with_causes(&error).to_string(),
-                    }));
+                    let why = format!("{:#}", anyhow::Error::from(error));
+                    return Some(Item::new(self.url.clone(), "", Err(why)));
                 }
             }
         }
@@ -108,8 +106,7 @@ impl Queue {
             let entries = messages.iter().enumerate().map(entry).collect::<Result<_, _>>()?;
             let request = self.client.delete_message_batch().queue_url(&self.url);
             let response = request.set_entries(Some(entries)).send().await;
-            let failed = response.map_err(|error| error_with_causes(&error));
-            let failed = failed.context("finished messages cannot be deleted")?.failed.len();
+            let failed = response.context("finished messages cannot be deleted")?.failed.len();
             ensure!(failed == 0, "{failed} finished messages cannot be deleted");
         }
         Ok(done.len())
@@ -129,12 +126,8 @@ impl Queue {
             let entries = receipts.iter().enumerate().map(entry).collect::<Result<_, _>>()?;
             let request = self.client.change_message_visibility_batch().queue_url(&self.url);
             let response = request.set_entries(Some(entries)).send().await;
-            let response = response.map_err(|error| error_with_causes(&error));
             response.context("messages cannot be made visible again")?;
         }
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

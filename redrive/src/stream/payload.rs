@@ -5,38 +5,28 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{StreamPosition, StreamReader, user_records};
+use super::{StreamReader, user_records};
 use crate::letter::sha256_hex;
 
 /// The member `payload` of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Payload {
     bytes: usize,
     /// The SHA-256 of the bytes, as hexadecimal digits.
     pub(crate) sha256: String,
-    #[serde(flatten)]
-    pub(crate) position: StreamPosition,
+    pub(crate) stream_arn: String,
+    shard_id: String,
+    sequence_number: String,
 }
 
 impl Payload {
-    /// Reads the member `payload` of a dead letter. Returns the reason if it does not identify a record.
-    pub(crate) fn parse(json: &str) -> Result<Self, &'static str> {
-        serde_json::from_str(json)
-            .map_err(|_| "it has no payload, and its size, hash or position in the stream is unknown")
-    }
-
     /// Reads the payload from the stream. Returns `None` if its record is no longer there.
     pub(crate) async fn read(&self, reader: &mut StreamReader) -> Result<Option<Bytes>> {
-        let mut position = self.position.clone();
         // A record that was redriven and rejected again has the number of the user record here as well.
-        let number = position
-            .sequence_number
-            .split('#')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        position.sequence_number.clone_from(&number);
-        let Some(record) = reader.records(&position, &number).await?.pop() else {
+        let number = self.sequence_number.split('#').next().unwrap_or_default();
+        let records = reader.records(&self.stream_arn, &self.shard_id, number, number).await?;
+        let Some(record) = records.into_iter().next() else {
             return Ok(None);
         };
         let is_payload = |data: &[u8]| data.len() == self.bytes && sha256_hex(data) == self.sha256;

@@ -12,7 +12,7 @@ use instream_local::environment::Settings;
 use instream_local::function::InvocationResult;
 use instream_local::runtime_api::FunctionError;
 
-use crate::aws::{config, error_with_causes};
+use crate::aws::config;
 
 /// The timeout of a call: the 15 minutes that Lambda allows for an invocation, and time to start.
 const INVOCATION_TIMEOUT: Duration = Duration::from_mins(16);
@@ -45,7 +45,7 @@ impl Deployed {
         let request = request.invocation_type(InvocationType::RequestResponse);
         match request.payload(Blob::new(event)).send().await {
             // The SDK's words come from Lambda or from this program, so they quote no records.
-            Err(error) => InvocationResult::failed(&error_with_causes(&error).to_string(), ""),
+            Err(error) => InvocationResult::failed(&format!("{:#}", anyhow::Error::from(error)), ""),
             Ok(answer) => {
                 let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
                 match answer.function_error {

@@ -3,14 +3,13 @@
 use anyhow::{Result, ensure};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::retry::RetryConfig;
-use aws_sdk_kinesis::error::{ProvideErrorMetadata as _, SdkError};
-use aws_sdk_kinesis::operation::put_records::PutRecordsError;
+use aws_sdk_kinesis::error::ProvideErrorMetadata as _;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use instream_local::environment::Settings;
 
 use super::Attempt;
-use crate::aws::{config, error_with_causes};
+use crate::aws::config;
 use crate::letter::Letter;
 
 /// The maximum number of records in a `PutRecords` request.
@@ -45,13 +44,26 @@ impl StreamTarget {
             let request = self.client.put_records().stream_name(&self.name);
             match request.set_records(Some(requests)).send().await {
                 Ok(response) => results = response.records,
-                Err(error) => failure = failure_message(&error),
+                // The message of Kinesis may quote partition keys.
+                Err(error) => {
+                    let code = error.code().map(str::to_owned);
+                    failure = code.unwrap_or_else(|| format!("{:#}", anyhow::Error::from(error)));
+                }
             }
         }
-        let code = results.iter().find_map(|result| result.error_code.clone());
-        let finished = finished(&entries, results);
+        // The results have the order of the requests.
+        let mut codes = results.into_iter().map(|result| result.error_code);
+        let mut is_finished = |entry: &Option<_>| match entry.as_ref().and_then(|_| codes.next()) {
+            Some(None) => true,
+            Some(Some(code)) => {
+                failure = code;
+                false
+            }
+            None => false,
+        };
+        let finished: Vec<_> = entries.iter().map(&mut is_finished).collect();
         Attempt {
-            failure: finished.contains(&false).then(|| code.unwrap_or(failure)),
+            failure: finished.contains(&false).then_some(failure),
             finished,
         }
     }
@@ -62,22 +74,6 @@ fn entry(letter: &Letter) -> Option<PutRecordsRequestEntry> {
     let entry = PutRecordsRequestEntry::builder().set_explicit_hash_key(record.explicit_hash_key.clone());
     let entry = entry.partition_key(record.partition_key.clone().filter(|key| !key.is_empty())?);
     entry.data(Blob::new(record.data.clone()?)).build().ok()
-}
-
-/// Returns the code of an error of Kinesis, whose message may quote partition keys, or the causes of another error.
-fn failure_message(error: &SdkError<PutRecordsError>) -> String {
-    match error.as_service_error() {
-        Some(error) => error.code().unwrap_or("an error without a code").to_owned(),
-        None => error_with_causes(error).to_string(),
-    }
-}
-
-/// Assigns the results to the entries that were sent, in order.
-fn finished(entries: &[Option<PutRecordsRequestEntry>], results: Vec<PutRecordsResultEntry>) -> Vec<bool> {
-    let mut results = results.into_iter();
-    let is_accepted = |result: PutRecordsResultEntry| result.error_code.is_none() && result.sequence_number.is_some();
-    let is_finished = |entry: &Option<_>| entry.is_some() && results.next().is_some_and(is_accepted);
-    entries.iter().map(is_finished).collect()
 }
 
 #[cfg(test)]
@@ -91,7 +87,8 @@ mod tests {
     use instream_local::server::Server;
 
     use super::*;
-    use crate::dead_letter::{Origin, Record};
+    use crate::letter::Record;
+    use crate::source::Item;
 
     #[tokio::test]
     async fn the_failure_is_the_code_of_an_error_and_no_request_is_retried_by_the_sdk() {
@@ -107,35 +104,42 @@ mod tests {
         let settings = Settings::from([("AWS_ENDPOINT_URL_KINESIS".to_owned(), url)]);
         let target = StreamTarget::open(&settings, "stream").await.unwrap();
         let record = Record {
-            event_id: None,
             partition_key: Some("card-secret".to_owned()),
-            explicit_hash_key: None,
-            arrival_s: None,
-            data: "data".into(),
+            data: Some("data".into()),
+            ..Record::default()
         };
-        let letter = DeadLetter::with_data(record, 0, String::new(), Origin::default());
-        let attempt = target.send(&[letter]).await;
+        let item = Item::new("here".to_owned(), "", Ok(String::new()));
+        let attempt = target.send(&[Letter::new(record, None, 0, "", &item)]).await;
         assert_eq!(attempt.failure.as_deref(), Some("InternalFailure"));
-        assert!(attempt.is_batch_failure && attempt.finished == [false]);
+        assert_eq!(attempt.finished, [false]);
         assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 
-    #[test]
-    fn each_result_is_assigned_to_its_entry() {
-        let entry = Some(StreamEntry {
-            partition_key: "k".to_owned(),
-            explicit_hash_key: None,
-            data: "data".into(),
+    #[tokio::test]
+    async fn each_result_is_assigned_to_its_letter() {
+        let answer = || async {
+            let taken = r#"{"SequenceNumber":"1","ShardId":"s"}"#;
+            let refused = r#"{"ErrorCode":"ProvisionedThroughputExceededException"}"#;
+            format!(r#"{{"FailedRecordCount":1,"Records":[{taken},{refused},{taken}]}}"#)
+        };
+        let server = Server::start(0, Router::new().route("/", post(answer))).await.unwrap();
+        let target = StreamTarget::open(&crate::tests::settings(&server), "stream")
+            .await
+            .unwrap();
+        let item = Item::new("here".to_owned(), "", Ok(String::new()));
+        let letters = ["k", "", "k", "k"].map(|key| {
+            let record = Record {
+                partition_key: Some(key.to_owned()),
+                data: Some("data".into()),
+                ..Record::default()
+            };
+            Letter::new(record, None, 0, "", &item)
         });
-        let taken = PutRecordsResultEntry::builder()
-            .sequence_number("7")
-            .shard_id("s")
-            .build();
-        let refused = PutRecordsResultEntry::builder()
-            .error_code("ProvisionedThroughputExceededException")
-            .build();
-        let entries = [entry.clone(), None, entry.clone(), entry];
-        let attempt = attempt(&entries, vec![taken.clone(), refused, taken], None);
+        let attempt = target.send(&letters).await;
         assert_eq!(attempt.finished, [true, false, false, true]);
+        assert_eq!(
+            attempt.failure.as_deref(),
+            Some("ProvisionedThroughputExceededException")
+        );
     }
 }
