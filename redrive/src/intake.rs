@@ -18,6 +18,8 @@ const FRAME_BYTES: usize = 100;
 /// Reads letters from the sources.
 pub(super) struct Intake<'r> {
     run: &'r Run,
+    /// The maximum number of letters in a batch.
+    size: usize,
     streams: StreamReader,
     /// The letters of the latest item that were not yet returned.
     letters: VecDeque<Letter>,
@@ -28,9 +30,10 @@ pub(super) struct Intake<'r> {
 }
 
 impl<'r> Intake<'r> {
-    pub(super) fn new(run: &'r Run) -> Self {
+    pub(super) fn new(run: &'r Run, size_max: usize) -> Self {
         Self {
             run,
+            size: usize::from(run.batch_size).min(size_max),
             streams: StreamReader::new(run.settings.clone()),
             letters: VecDeque::new(),
             overflow: None,
@@ -38,19 +41,13 @@ impl<'r> Intake<'r> {
         }
     }
 
-    /// Returns the next batch: up to `size` letters that fit into an event, all of one stream, with different sequence
-    /// numbers. It is empty at the end of the source.
-    pub(super) async fn batch(
-        &mut self,
-        size: usize,
-        source: &mut Source,
-        journal: &Journal,
-        summary: &mut Summary,
-    ) -> Vec<Letter> {
+    /// Returns the next batch: letters that fit into an event, all of one stream, with different sequence numbers. It is
+    /// empty at the end of the source.
+    pub(super) async fn batch(&mut self, source: &mut Source, journal: &Journal, summary: &mut Summary) -> Vec<Letter> {
         let mut batch: Vec<Letter> = Vec::new();
         let mut numbers = HashSet::new();
         let mut bytes = FRAME_BYTES;
-        while batch.len() < size {
+        while batch.len() < self.size {
             let letter = match self.overflow.take() {
                 Some(letter) => letter,
                 None => match self.next(source, journal, summary).await {

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -20,8 +20,8 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens or creates the journal. A dry run creates nothing, and takes a missing journal for empty.
-    pub(super) fn open(path: &Path, is_dry: bool) -> Result<Self> {
+    /// Opens or creates the journal. A dry run creates nothing. With `again`, nothing counts as done.
+    pub(super) fn open(path: &Path, is_dry: bool, again: bool) -> Result<Self> {
         let failed = || format!("cannot use the journal {}", path.display());
         let mut file = None;
         if !is_dry {
@@ -31,10 +31,11 @@ impl Journal {
             locked.with_context(|| format!("another run uses the journal {}", path.display()))?;
             file = Some(opened);
         }
-        let text = match fs::read_to_string(path) {
-            Err(error) if is_dry && error.kind() == ErrorKind::NotFound => String::new(),
-            text => text.with_context(failed)?,
-        };
+        let is_empty = again || is_dry && !path.try_exists().with_context(failed)?;
+        let mut text = String::new();
+        if !is_empty {
+            text = fs::read_to_string(path).with_context(failed)?;
+        }
         // A line that was truncated when its run was killed has fewer digits.
         let lines = text.lines().filter(|line| line.len() == 32);
         Ok(Self {
@@ -42,11 +43,6 @@ impl Journal {
             file,
             done: lines.filter_map(|line| u128::from_str_radix(line, 16).ok()).collect(),
         })
-    }
-
-    /// Forgets what it has read.
-    pub(super) fn forget(&mut self) {
-        self.done.clear();
     }
 
     /// Returns `true` if the letter with this key has succeeded.

@@ -61,21 +61,12 @@ pub(crate) struct Record {
 
 /// An entry of an event.
 #[derive(Deserialize)]
-struct Entry<'t> {
+struct Entry {
     #[serde(rename = "eventID")]
     event_id: Option<String>,
-    #[serde(rename = "eventSource")]
-    event_source: Option<String>,
     #[serde(rename = "eventSourceARN")]
     stream_arn: Option<String>,
-    #[serde(borrow)]
-    kinesis: &'t RawValue,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Numbered {
-    sequence_number: String,
+    kinesis: Value,
 }
 
 impl Letter {
@@ -108,15 +99,15 @@ impl Letter {
     }
 
     /// Creates a letter from an entry of an event. Returns `None` if the entry has no sequence number, which a batch
-    /// response must name, or if it is not a Kinesis record.
+    /// response must name.
     pub(crate) fn from_entry(raw: &RawValue, kind: &str, item: &Item) -> Option<Self> {
-        let entry: Entry<'_> = serde_json::from_str(raw.get()).ok()?;
-        let Numbered { sequence_number } = serde_json::from_str(entry.kinesis.get()).ok()?;
-        if entry.event_source.is_some_and(|source| source != "aws:kinesis") || sequence_number.is_empty() {
+        let entry: Entry = serde_json::from_str(raw.get()).ok()?;
+        let sequence_number = entry.kinesis.get("sequenceNumber")?.as_str()?.to_owned();
+        if sequence_number.is_empty() {
             return None;
         }
         // A broken record has nothing but its identity.
-        let mut record: Record = serde_json::from_str(entry.kinesis.get()).unwrap_or_default();
+        let mut record: Record = serde_json::from_value(entry.kinesis).unwrap_or_default();
         record.event_id = Some(entry.event_id.unwrap_or_else(|| sequence_number.clone()));
         let letter = Self::new(record, None, 0, kind, item);
         Some(Self {

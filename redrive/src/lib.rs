@@ -32,7 +32,6 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use source::is_remote;
 pub use summary::{Counts, Summary, Survey};
 pub use target::Target;
 
@@ -41,7 +40,7 @@ use journal::Journal;
 use sender::Sender;
 use source::Source;
 use stop::Stop;
-use target::PUT_RECORDS_MAX;
+use target::{OpenTarget, PUT_RECORDS_MAX};
 
 /// What to redrive, and how.
 #[derive(Debug, Clone, Args)]
@@ -94,10 +93,8 @@ pub struct Run {
 /// journal or the delivered lines cannot be written.
 pub async fn run(run: Run, target: Target) -> Result<Summary> {
     let default = || run.folder.join(target.journal_name(&run.settings));
-    let mut journal = Journal::open(&run.journal.clone().unwrap_or_else(default), !run.yes)?;
-    if run.again {
-        journal.forget();
-    }
+    let path = run.journal.clone().unwrap_or_else(default);
+    let journal = Journal::open(&path, !run.yes, run.again)?;
     let stop = Stop::listen();
     tokio::select! {
         summary = Box::pin(run_until(&stop, &run, target, journal)) => summary,
@@ -107,9 +104,9 @@ pub async fn run(run: Run, target: Target) -> Result<Summary> {
 
 /// Runs until the sources end, the user interrupts, or too many consecutive letters fail.
 async fn run_until(stop: &Stop, run: &Run, target: Target, mut journal: Journal) -> Result<Summary> {
-    let mut intake = Intake::new(run);
     let is_stream = matches!(target, Target::Stream(_));
-    let size = usize::from(run.batch_size).min(if is_stream { PUT_RECORDS_MAX } else { usize::MAX });
+    let size_max = if is_stream { PUT_RECORDS_MAX } else { usize::MAX };
+    let mut intake = Intake::new(run, size_max);
     let mut summary = Summary {
         is_dry: !run.yes,
         target: target.describe(),
@@ -123,20 +120,25 @@ async fn run_until(stop: &Stop, run: &Run, target: Target, mut journal: Journal)
         }
         anyhow::Ok(opened)
     };
-    let opened = stop.unless_requested(opening).await;
+    let opened = stop.unless_requested(Box::pin(opening)).await;
     let mut sources = opened.transpose()?.unwrap_or_default();
     // The function is built before a message is received, whose visibility timeout would run meanwhile.
     let mut sender = None;
     if run.yes && !stop.is_requested() {
-        let target = target.open(&run.settings, &run.folder).await?;
-        sender = Some(Sender::new(target, run, stop));
+        sender = Some(Sender {
+            target: target.open(&run.settings, &run.folder).await?,
+            run,
+            stop,
+            consecutive_failures: 0,
+        });
     }
     let started = Instant::now();
     for source in &mut sources {
         while !sender.as_ref().is_some_and(Sender::has_given_up)
-            && let Some(batch) = stop
-                .unless_requested(intake.batch(size, source, &journal, &mut summary))
-                .await
+            && let Some(batch) = {
+                let batch = Box::pin(intake.batch(source, &journal, &mut summary));
+                stop.unless_requested(batch).await
+            }
         {
             let is_empty = batch.is_empty();
             let mut deleted = 0;
@@ -145,7 +147,10 @@ async fn run_until(stop: &Stop, run: &Run, target: Target, mut journal: Journal)
                     sender.send(batch, &mut journal, &mut summary).await?;
                 }
                 if let Some(queue) = source.queue() {
-                    deleted = summary.note_queue_failure(queue.delete_done(&journal).await);
+                    match queue.delete_done(&journal).await {
+                        Ok(count) => deleted = count,
+                        Err(error) => summary.queue_failures.push(format!("{error:#}")),
+                    }
                 }
             }
             // A FIFO queue shows further messages of a group once the first are deleted.
@@ -157,13 +162,16 @@ async fn run_until(stop: &Stop, run: &Run, target: Target, mut journal: Journal)
     summary.seconds = started.elapsed().as_secs_f64();
     summary.interrupted = stop.is_requested();
     for queue in sources.iter_mut().filter_map(Source::queue) {
-        summary.note_queue_failure(queue.release().await);
+        let failure = queue.release().await.err().map(|error| format!("{error:#}"));
+        summary.queue_failures.extend(failure);
     }
     if let Some(sender) = sender {
         let counts = &mut summary.counts;
         counts.not_tried = summary.survey.records - counts.finished - counts.unfinished;
         summary.given_up = sender.has_given_up();
-        sender.target.close(&mut summary).await?;
+        if let OpenTarget::Here(function) = sender.target {
+            function.close(&mut summary).await?;
+        }
     }
     Ok(summary)
 }

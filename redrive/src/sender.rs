@@ -15,22 +15,13 @@ use super::target::OpenTarget;
 /// Sends batches, and adds what succeeds to the journal.
 pub(super) struct Sender<'r> {
     pub(super) target: OpenTarget,
-    run: &'r Run,
-    stop: &'r Stop,
+    pub(super) run: &'r Run,
+    pub(super) stop: &'r Stop,
     /// The number of letters given up since the last one that was finished.
-    consecutive_failures: usize,
+    pub(super) consecutive_failures: usize,
 }
 
-impl<'r> Sender<'r> {
-    pub(super) fn new(target: OpenTarget, run: &'r Run, stop: &'r Stop) -> Self {
-        Self {
-            target,
-            run,
-            stop,
-            consecutive_failures: 0,
-        }
-    }
-
+impl Sender<'_> {
     /// Returns `true` if the run must end because too many consecutive letters were given up.
     pub(super) fn has_given_up(&self) -> bool {
         self.run.stop_after > 0 && self.consecutive_failures >= self.run.stop_after

@@ -47,11 +47,6 @@ impl Item {
     }
 }
 
-/// Returns `true` if the source is in AWS.
-pub fn is_remote(name: &str) -> bool {
-    name.starts_with("s3:") || name.starts_with("sqs:")
-}
-
 impl Source {
     /// Opens a source: `s3://BUCKET/PREFIX`, `sqs:URL`, a file or a folder. One that does not exist is an error: a
     /// misspelt name must not look like success.

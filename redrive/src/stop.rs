@@ -1,10 +1,11 @@
 //! Interrupts, such as Ctrl-C. The first lets the current invocation finish, the second ends the run immediately.
 
+use std::pin::Pin;
+
 use instream_local::interrupt::interrupted;
 use tokio::sync::watch;
 
 /// The number of interrupts so far.
-#[derive(Debug)]
 pub(super) struct Stop(watch::Receiver<u32>);
 
 impl Stop {
@@ -29,7 +30,7 @@ impl Stop {
     }
 
     /// Returns the result of `work`, or `None` if an interrupt ended it. Nothing may be in flight to the target.
-    pub(super) async fn unless_requested<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn unless_requested<T>(&self, work: Pin<Box<dyn Future<Output = T> + '_>>) -> Option<T> {
         tokio::select! {
             biased;
             () = self.requested(1) => None,

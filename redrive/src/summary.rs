@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
-use anyhow::Result;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use instream_local::deliveries::Files;
@@ -113,12 +112,7 @@ impl Survey {
     pub(super) fn add(&mut self, letter: &Letter, source: &str) {
         self.records += 1;
         self.without_payload += usize::from(letter.payload.is_some());
-        let kind = if letter.kind.is_empty() {
-            "unknown"
-        } else {
-            &letter.kind
-        };
-        *self.reasons.entry(kind.to_owned()).or_default() += 1;
+        *self.reasons.entry(letter.kind.clone()).or_default() += 1;
         *self.sources.entry(source.to_owned()).or_default() += 1;
         let arrival = letter.record.arrival_s.map(DateTime::from_secs_f64);
         let arrival_ms = arrival.and_then(|arrival| arrival.to_millis().ok());
@@ -144,14 +138,6 @@ impl Counts {
 }
 
 impl Summary {
-    /// Notes an error of a queue, which does not end the run.
-    pub(super) fn note_queue_failure<T: Default>(&mut self, result: Result<T>) -> T {
-        result.unwrap_or_else(|error| {
-            self.queue_failures.push(format!("{error:#}"));
-            T::default()
-        })
-    }
-
     /// Returns `true` if every record has succeeded, or would be sent by a dry run, as far as that is known.
     pub fn is_complete(&self) -> bool {
         let has_ended = !self.interrupted && !self.given_up && self.queue_failures.is_empty();

@@ -12,7 +12,6 @@ use instream_local::function::InvocationResult;
 use instream_local::setup::{Options, UserEndpoint};
 
 use super::letter::{Letter, hash};
-use super::summary::Summary;
 
 mod deployed;
 mod here;
@@ -46,7 +45,7 @@ pub(super) enum OpenTarget {
 /// The result of sending letters once.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    /// For each letter, whether it is finished.
+    /// For each letter, whether it is finished. Those behind its end are not.
     pub(super) finished: Vec<bool>,
     /// The reason why some are not finished.
     pub(super) failure: Option<String>,
@@ -57,18 +56,16 @@ impl Target {
     /// another. The stages of a product often use the same names, so the name depends on the settings that may select
     /// another account, region or destination as well.
     pub(super) fn journal_name(&self, settings: &Settings) -> String {
-        let (target, own) = match self {
+        let target = match self {
             Self::Local(options) => {
                 let model_server = &options.local_endpoint.model_server;
-                let target = format!("{:?} {:?} {model_server:?}", options.program, options.user_endpoint);
-                (target, Some(&options.settings))
+                format!("{:?} {:?} {model_server:?}", options.program, options.user_endpoint)
             }
-            Self::Deployed(_) | Self::Stream(_) => (format!("{self:?}"), None),
+            Self::Deployed(_) | Self::Stream(_) => format!("{self:?}"),
         };
         let names = ["OUTPUT", "DEAD_LETTER", "ENDPOINT_NAME", "ENDPOINT_URL"];
-        let settings = settings.iter().chain(own.into_iter().flatten());
-        let settings = settings.filter(|(name, _)| name.starts_with("AWS_") || names.contains(&&***name));
-        let settings: BTreeMap<_, _> = settings.collect();
+        let is_of_target = |name: &str| name.starts_with("AWS_") || names.contains(&name);
+        let settings: BTreeMap<_, _> = settings.iter().filter(|(name, _)| is_of_target(name)).collect();
         format!("journal-{:032x}", hash(&format!("{target} {settings:?}")))
     }
 
@@ -94,7 +91,7 @@ impl Target {
         Ok(match self {
             Self::Local(options) => OpenTarget::Here(Here::start(options, folder).await?),
             Self::Deployed(name) => OpenTarget::Deployed(Deployed::open(settings, &name).await),
-            Self::Stream(name) => OpenTarget::Stream(StreamTarget::open(settings, &name).await?),
+            Self::Stream(name) => OpenTarget::Stream(StreamTarget::open(settings, &name).await),
         })
     }
 }
@@ -109,12 +106,14 @@ impl OpenTarget {
         };
         Ok(attempt_of(&result, letters))
     }
+}
 
-    /// Stops a function on this machine, and adds what it has delivered to the summary.
-    pub(super) async fn close(self, summary: &mut Summary) -> Result<()> {
-        match self {
-            Self::Here(function) => function.close(summary).await,
-            Self::Deployed(_) | Self::Stream(_) => Ok(()),
+impl Attempt {
+    /// None of the letters is finished.
+    fn failed(why: String) -> Self {
+        Self {
+            finished: Vec::new(),
+            failure: Some(why),
         }
     }
 }
@@ -135,17 +134,16 @@ fn event(letters: &[Letter]) -> Bytes {
 /// unfinished. Of the function's error, only the type is kept: its message may quote the event.
 fn attempt_of(result: &InvocationResult, letters: &[Letter]) -> Attempt {
     let numbers: Vec<_> = letters.iter().map(|letter| &*letter.sequence_number).collect();
-    let (finished, failure) = match (result, judge(result, &numbers)) {
-        (InvocationResult::Error(error), _) => (0, format!("the function failed: {}", error.error_type)),
-        (_, Verdict::Failed(why)) => (0, why),
+    match (result, judge(result, &numbers)) {
+        (InvocationResult::Error(error), _) => Attempt::failed(format!("the function failed: {}", error.error_type)),
+        (_, Verdict::Failed(why)) => Attempt::failed(why),
         (_, Verdict::Finished(count)) => {
             let why = "the function reported it as unfinished; its log has the reason";
-            (count, why.to_owned())
+            Attempt {
+                finished: vec![true; count],
+                failure: (count < letters.len()).then(|| why.to_owned()),
+            }
         }
-    };
-    Attempt {
-        finished: (0..letters.len()).map(|position| position < finished).collect(),
-        failure: (finished < letters.len()).then_some(failure),
     }
 }
 

@@ -106,9 +106,12 @@ impl Aws {
             "ReceiveMessage" => json!({"Messages": self.receives.pop_front().unwrap_or_default()}).to_string(),
             "PutRecords" => {
                 let records = request["Records"].as_array().unwrap();
-                let results = records.iter().map(|record| match self.takes(&record["PartitionKey"]) {
-                    true => json!({"SequenceNumber": "1", "ShardId": "shardId-0"}),
-                    false => json!({"ErrorCode": "InternalFailure"}),
+                let results = records.iter().map(|record| {
+                    if self.takes(&record["PartitionKey"]) {
+                        json!({"SequenceNumber": "1", "ShardId": "shardId-0"})
+                    } else {
+                        json!({"ErrorCode": "InternalFailure"})
+                    }
                 });
                 json!({"FailedRecordCount": 0, "Records": results.collect::<Vec<_>>()}).to_string()
             }

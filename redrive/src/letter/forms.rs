@@ -1,7 +1,6 @@
 //! The forms in which records are left: dead letters of the function, and batches that the mapping discarded. The
 //! members of the JSON show the form.
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -39,9 +38,7 @@ struct Members<'t> {
     /// The model's output of a prediction, which can be `null`.
     #[serde(borrow, default, deserialize_with = "even_if_null")]
     output: Option<&'t RawValue>,
-    /// `Type` and `Message` are the members of an SNS notification.
-    #[serde(rename = "Type")]
-    notification: Option<IgnoredAny>,
+    /// The message of an SNS notification.
     #[serde(rename = "Message")]
     message: Option<String>,
 }
@@ -63,20 +60,28 @@ pub(crate) fn read(item: &Item) -> Result<Form, String> {
 
 fn read_text(text: &str, item: &Item) -> Result<Form, String> {
     let members: Members<'_> = serde_json::from_str(text).map_err(|error| json_error(&error))?;
-    if let (Some(_), Some(message)) = (&members.notification, &members.message) {
+    if let Some(message) = &members.message {
         return read_text(message, item);
     }
-    let condition = members.request_context["condition"].as_str().unwrap_or_default();
+    let condition = members
+        .request_context
+        .get("condition")
+        .and_then(Value::as_str)
+        .unwrap_or("unknown");
     match (members.batch, members.payload, members.reason) {
         (Some(_), Some(payload), _) => read_event(payload, condition, item),
         (Some(batch), None, _) => Ok(Form::Batch(batch, condition.to_owned())),
         (None, payload, Some(reason)) => {
             let record: Record = serde_json::from_str(text).map_err(|error| json_error(&error))?;
-            let (number, kind) = (members.sub_sequence_number, reason["kind"].as_str().unwrap_or_default());
+            let (number, kind) = (
+                members.sub_sequence_number,
+                reason.get("kind").and_then(Value::as_str).unwrap_or("unknown"),
+            );
             let letter = match (record.data.is_some(), members.record, payload) {
                 (true, ..) => Letter::new(record, None, number, kind, item),
-                (false, Some(entry), _) => Letter::from_entry(entry, kind, item)
-                    .ok_or("its record has no sequence number, or is not a Kinesis record")?,
+                (false, Some(entry), _) => {
+                    Letter::from_entry(entry, kind, item).ok_or("its record has no sequence number")?
+                }
                 (false, None, Some(payload)) => {
                     let payload = serde_json::from_str(payload.get());
                     let payload =
@@ -102,13 +107,13 @@ fn read_event(payload: &RawValue, condition: &str, item: &Item) -> Result<Form, 
     }
     let letters = records.iter().map(|entry| Letter::from_entry(entry, condition, item));
     let letters = letters.collect::<Option<_>>().map(Form::Letters);
-    letters.ok_or_else(|| "an entry of its payload is not a Kinesis record with a sequence number".to_owned())
+    letters.ok_or_else(|| "an entry of its payload has no sequence number".to_owned())
 }
 
 /// Describes a JSON error. The message of `serde_json` may quote the text.
 fn json_error(error: &serde_json::Error) -> String {
     format!(
-        "it is no dead letter: {:?} error in column {}",
+        "no dead letter: {:?} error in column {}",
         error.classify(),
         error.column()
     )

@@ -69,12 +69,11 @@ fn a_dead_letter_and_an_event_entry_of_one_record_have_one_identity() {
 }
 
 #[test]
-fn an_entry_without_a_sequence_number_or_of_another_source_is_no_letter() {
+fn an_entry_without_a_sequence_number_is_no_letter() {
     for broken in [
         r#"{"kinesis":{"data":"aGk="}}"#,
         "42",
         r#"{"kinesis":{"sequenceNumber":""}}"#,
-        r#"{"eventSource":"aws:dynamodb","kinesis":{"sequenceNumber":"7"}}"#,
     ] {
         let raw = RawValue::from_string(broken.to_owned()).unwrap();
         assert!(Letter::from_entry(&raw, "", &item()).is_none(), "{broken}");

@@ -21,23 +21,25 @@ pub(crate) struct BatchInfo {
 }
 
 impl BatchInfo {
-    /// Reads the records of the batch that are still in the stream. Records of other batches may be among them. Also
+    /// Reads the records of the batch that are still in the stream, and records of other batches among them. Also
     /// returns the minimum number of records that are gone.
     pub(crate) async fn read(
         &self,
-        reader: &mut StreamReader,
-        condition: &str,
+        streams: &mut StreamReader,
+        kind: &str,
         item: &Item,
     ) -> Result<(Vec<Letter>, usize)> {
         let (start, end) = (&self.start_sequence_number, &self.end_sequence_number);
-        let records = reader.records(&self.stream_arn, &self.shard_id, start, end).await?;
-        let letters = records.into_iter().map(|record| self.letter(record, condition, item));
-        let letters: Vec<_> = letters.collect();
+        let records = streams.records(&self.stream_arn, &self.shard_id, start, end).await?;
+        let letters: Vec<_> = records
+            .into_iter()
+            .map(|record| self.letter(record, kind, item))
+            .collect();
         let gone = self.count_gone(&letters);
         Ok((letters, gone))
     }
 
-    fn letter(&self, record: Record, condition: &str, item: &Item) -> Letter {
+    fn letter(&self, record: Record, kind: &str, item: &Item) -> Letter {
         let of_stream = letter::Record {
             event_id: Some(format!("{}:{}", self.shard_id, record.sequence_number)),
             partition_key: record.partition_key,
@@ -45,7 +47,7 @@ impl BatchInfo {
             arrival_s: record.approximate_arrival_timestamp.map(|time| time.as_secs_f64()),
             data: Some(record.data.into_inner().into()),
         };
-        let mut letter = Letter::new(of_stream, None, 0, condition, item);
+        let mut letter = Letter::new(of_stream, None, 0, kind, item);
         letter.stream_arn.clone_from(&self.stream_arn);
         letter
     }

@@ -1,8 +1,5 @@
-//! The user records in the data of a Kinesis record, in each form in which a dead letter can have been delivered
-//! without them.
-//!
-//! The settings of the function that split the record are not known here. The length and the hash of a payload identify
-//! it, so every way to split the record is tried.
+//! The user records in the data of a Kinesis record. The settings with which the function has split it are not known
+//! here. The length and the hash of a payload identify it, so every way to split the record is tried.
 
 use std::ops::ControlFlow::{self, Break, Continue};
 

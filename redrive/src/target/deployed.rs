@@ -48,13 +48,11 @@ impl Deployed {
             Err(error) => InvocationResult::failed(&format!("{:#}", anyhow::Error::from(error)), ""),
             Ok(answer) => {
                 let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
-                match answer.function_error {
-                    Some(kind) => {
-                        let error = serde_json::from_slice::<FunctionError>(&payload).unwrap_or_default();
-                        InvocationResult::failed(&format!("{kind} {}", error.error_type), "")
-                    }
-                    None => InvocationResult::Response(payload.into()),
-                }
+                let Some(kind) = answer.function_error else {
+                    return InvocationResult::Response(payload.into());
+                };
+                let error = serde_json::from_slice::<FunctionError>(&payload).unwrap_or_default();
+                InvocationResult::failed(&format!("{kind} {}", error.error_type), "")
             }
         }
     }

@@ -48,7 +48,7 @@ impl Here {
     }
 
     /// Stops the function, writes its last lines, and adds its counts to the summary.
-    pub(super) async fn close(mut self, summary: &mut Summary) -> Result<()> {
+    pub(crate) async fn close(mut self, summary: &mut Summary) -> Result<()> {
         let (predicted, rejected) = (self.function.shows_predictions, self.function.shows_dead_letters);
         self.function.stop().await;
         while let Some(line) = self.lines.recv().await {

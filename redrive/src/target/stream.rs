@@ -1,6 +1,5 @@
 //! Sends records back to a stream, as new records.
 
-use anyhow::{Result, ensure};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::retry::RetryConfig;
 use aws_sdk_kinesis::error::ProvideErrorMetadata as _;
@@ -23,48 +22,39 @@ pub(crate) struct StreamTarget {
 
 impl StreamTarget {
     /// Creates a client for the stream with this name. The first request shows whether the stream exists.
-    pub(super) async fn open(settings: &Settings, name: &str) -> Result<Self> {
-        ensure!(!name.is_empty(), "--to-stream needs the name of a stream");
+    pub(super) async fn open(settings: &Settings, name: &str) -> Self {
         let config = config(settings, "KINESIS").await.into_builder();
         // The SDK must not retry: a request whose response was lost may have succeeded, and a retry must be counted.
         let config = config.retry_config(RetryConfig::disabled()).build();
-        Ok(Self {
+        Self {
             client: Client::new(&config),
             name: name.to_owned(),
-        })
+        }
     }
 
-    /// Sends the letters in one request, except those without readable data or a partition key.
+    /// Sends the letters in one request.
     pub(super) async fn send(&self, letters: &[Letter]) -> Attempt {
-        let entries: Vec<_> = letters.iter().map(entry).collect();
-        let requests: Vec<_> = entries.iter().flatten().cloned().collect();
-        let mut failure = "it has no readable data or no partition key".to_owned();
-        let mut results = Vec::new();
-        if !requests.is_empty() {
-            let request = self.client.put_records().stream_name(&self.name);
-            match request.set_records(Some(requests)).send().await {
-                Ok(response) => results = response.records,
-                // The message of Kinesis may quote partition keys.
-                Err(error) => {
-                    let code = error.code().map(str::to_owned);
-                    failure = code.unwrap_or_else(|| format!("{:#}", anyhow::Error::from(error)));
+        let Some(entries) = letters.iter().map(entry).collect() else {
+            return Attempt::failed("a record has no readable data or no partition key".to_owned());
+        };
+        let request = self
+            .client
+            .put_records()
+            .stream_name(&self.name)
+            .set_records(Some(entries));
+        match request.send().await {
+            Ok(response) => {
+                let codes: Vec<_> = response.records.into_iter().map(|result| result.error_code).collect();
+                Attempt {
+                    finished: codes.iter().map(Option::is_none).collect(),
+                    failure: codes.into_iter().flatten().next(),
                 }
             }
-        }
-        // The results have the order of the requests.
-        let mut codes = results.into_iter().map(|result| result.error_code);
-        let mut is_finished = |entry: &Option<_>| match entry.as_ref().and_then(|_| codes.next()) {
-            Some(None) => true,
-            Some(Some(code)) => {
-                failure = code;
-                false
+            // The message of Kinesis may quote partition keys.
+            Err(error) => {
+                let code = error.code().map(str::to_owned);
+                Attempt::failed(code.unwrap_or_else(|| format!("{:#}", anyhow::Error::from(error))))
             }
-            None => false,
-        };
-        let finished: Vec<_> = entries.iter().map(&mut is_finished).collect();
-        Attempt {
-            failure: finished.contains(&false).then_some(failure),
-            finished,
         }
     }
 }
@@ -102,7 +92,7 @@ mod tests {
         let server = Server::start(0, Router::new().route("/", post(refuse))).await.unwrap();
         let url = format!("http://{}", server.address);
         let settings = Settings::from([("AWS_ENDPOINT_URL_KINESIS".to_owned(), url)]);
-        let target = StreamTarget::open(&settings, "stream").await.unwrap();
+        let target = StreamTarget::open(&settings, "stream").await;
         let record = Record {
             partition_key: Some("card-secret".to_owned()),
             data: Some("data".into()),
@@ -111,7 +101,7 @@ mod tests {
         let item = Item::new("here".to_owned(), "", Ok(String::new()));
         let attempt = target.send(&[Letter::new(record, None, 0, "", &item)]).await;
         assert_eq!(attempt.failure.as_deref(), Some("InternalFailure"));
-        assert_eq!(attempt.finished, [false]);
+        assert_eq!(attempt.finished, [false; 0]);
         assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 
@@ -123,11 +113,9 @@ mod tests {
             format!(r#"{{"FailedRecordCount":1,"Records":[{taken},{refused},{taken}]}}"#)
         };
         let server = Server::start(0, Router::new().route("/", post(answer))).await.unwrap();
-        let target = StreamTarget::open(&crate::tests::settings(&server), "stream")
-            .await
-            .unwrap();
+        let target = StreamTarget::open(&crate::tests::settings(&server), "stream").await;
         let item = Item::new("here".to_owned(), "", Ok(String::new()));
-        let letters = ["k", "", "k", "k"].map(|key| {
+        let letters = ["k"; 3].map(|key| {
             let record = Record {
                 partition_key: Some(key.to_owned()),
                 data: Some("data".into()),
@@ -136,7 +124,7 @@ mod tests {
             Letter::new(record, None, 0, "", &item)
         });
         let attempt = target.send(&letters).await;
-        assert_eq!(attempt.finished, [true, false, false, true]);
+        assert_eq!(attempt.finished, [true, false, true]);
         assert_eq!(
             attempt.failure.as_deref(),
             Some("ProvisionedThroughputExceededException")
