@@ -93,7 +93,7 @@ pub enum Command {
 }
 
 /// The function to run on this machine, and its endpoint.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct FunctionArgs {
     /// Run this command instead of building the function: one plain command that starts any Lambda binary for Kinesis
     /// events

@@ -26,7 +26,7 @@ use score::{Score, score_of};
 /// The number of highest scores that are kept.
 const HIGH_SCORES_MAX: usize = 5;
 
-/// The files of one run. Each run overwrites them.
+/// The files of one run, which overwrites them or adds to them.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Files {
@@ -124,6 +124,24 @@ impl Deliveries {
     ///
     /// If a file cannot be created, or another run is writing to the folder.
     pub fn create(folder: &Path, format: OutputFormat, has_alerts: bool) -> io::Result<Self> {
+        Self::open(folder, format, has_alerts, private_file::create)
+    }
+
+    /// Like [`create`](Self::create), but adds to the files that exist.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
+    pub fn append(folder: &Path, format: OutputFormat, has_alerts: bool) -> io::Result<Self> {
+        Self::open(folder, format, has_alerts, private_file::append)
+    }
+
+    fn open(
+        folder: &Path,
+        format: OutputFormat,
+        has_alerts: bool,
+        open: impl Fn(&Path) -> io::Result<File>,
+    ) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let lock = private_file::create(&folder.join("lock"))?;
         lock.try_lock()
@@ -135,9 +153,9 @@ impl Deliveries {
             on_failure: folder.join("on-failure.jsonl"),
             log: folder.join("function.log"),
         };
-        let create = |path: &Path| private_file::create(path).map(BufWriter::new);
-        let (predictions, dead_letters) = (create(&files.predictions)?, create(&files.dead_letters)?);
-        let (alerts, log) = (create(&files.alerts)?, create(&files.log)?);
+        let open = |path: &Path| open(path).map(BufWriter::new);
+        let (predictions, dead_letters) = (open(&files.predictions)?, open(&files.dead_letters)?);
+        let (alerts, log) = (open(&files.alerts)?, open(&files.log)?);
         Ok(Self {
             files,
             format,
@@ -219,6 +237,24 @@ impl Deliveries {
             Line::Output(text) => self.format == OutputFormat::Raw && !is_metrics(text),
             Line::Log(_) => false,
         }
+    }
+
+    /// Writes all lines so far to disk.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written.
+    pub fn sync(&mut self) -> io::Result<()> {
+        for file in [
+            &mut self.predictions,
+            &mut self.alerts,
+            &mut self.dead_letters,
+            &mut self.log,
+        ] {
+            file.flush()?;
+            file.get_ref().sync_data()?;
+        }
+        Ok(())
     }
 
     /// Flushes the files. Returns their paths and the counts.

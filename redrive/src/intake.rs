@@ -1,98 +1,64 @@
-//! Selects dead letters from the sources and gathers them into batches. Each record is selected once.
+//! Selects letters from a source and gathers them into batches. A run sends each record once.
 
 use std::collections::{HashSet, VecDeque};
 
 use instream_local::esm::EVENT_BYTES_MAX;
 
-use super::Selection;
-use super::batch_reader::read_batch;
-use super::counts::Counts;
-use super::dead_letter::{DeadLetter, Origin};
-use super::journal::{Journal, JournalStatus, fingerprint};
-use super::printing::report;
-use super::recognise::{BatchInfo, Recognised, recognise};
-use super::source::{Reader, SourceItem};
-use super::stream_reader::StreamReader;
-use super::summary::Summary;
+use super::Run;
+use super::journal::Journal;
+use super::letter::Letter;
+use super::letter::forms::{self, Form};
+use super::source::{Item, Source};
+use super::stream::StreamReader;
+use super::summary::{Counts, Summary};
 
 /// The size of an event without its entries, in bytes.
 const FRAME_BYTES: usize = 100;
 
-/// Reads dead letters from the sources, and remembers those that were read before.
-#[derive(Debug)]
-pub(super) struct Intake {
-    pub(super) reader: Reader,
-    selection: Selection,
-    stream_reader: StreamReader,
-    /// The dead letters of the latest text that were not yet returned.
-    pending: VecDeque<DeadLetter>,
-    source: String,
-    /// The fingerprints of all selected records.
+/// Reads letters from the sources.
+pub(super) struct Intake<'r> {
+    run: &'r Run,
+    /// The maximum number of letters in a batch.
+    size: usize,
+    streams: StreamReader,
+    /// The letters of the latest item that were not yet returned.
+    letters: VecDeque<Letter>,
+    /// The letter that did not fit into the last batch.
+    overflow: Option<Letter>,
+    /// The identities of all selected records. A function may write its dead letters to the queue that is being read.
     seen: HashSet<u128>,
-    selected: usize,
-    /// The dead letter that did not fit into the last batch.
-    overflow: Option<DeadLetter>,
 }
 
-/// The next dead letter, if there is one.
-#[expect(clippy::large_enum_variant, reason = "it is matched immediately")]
-pub(super) enum Next {
-    DeadLetter(DeadLetter),
-    /// None for now: a queue may have more once its messages in flight are settled.
-    Pause,
-    End,
-}
-
-impl Intake {
-    pub(super) fn new(reader: Reader, stream_reader: StreamReader, selection: Selection) -> Self {
+impl<'r> Intake<'r> {
+    pub(super) fn new(run: &'r Run, size_max: usize) -> Self {
         Self {
-            reader,
-            selection,
-            stream_reader,
-            pending: VecDeque::new(),
-            source: String::new(),
-            seen: HashSet::new(),
-            selected: 0,
+            run,
+            size: usize::from(run.batch_size).min(size_max),
+            streams: StreamReader::new(run.settings.clone()),
+            letters: VecDeque::new(),
             overflow: None,
+            seen: HashSet::new(),
         }
     }
 
-    /// Returns the source of the latest dead letter, as it was named on the command line.
-    pub(super) fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// Releases the dead letters that were not sent, and closes the sources. Returns the failures of queues.
-    pub(super) async fn finish(self) -> Vec<String> {
-        drop((self.pending, self.overflow));
-        self.reader.finish().await
-    }
-
-    /// Returns the next batch: up to `size` dead letters that fit into an event, all of one stream, with different
-    /// sequence numbers. It is empty at the end.
-    pub(super) async fn batch(&mut self, size: usize, journal: &Journal, summary: &mut Summary) -> Vec<DeadLetter> {
-        let mut batch: Vec<DeadLetter> = Vec::new();
+    /// Returns the next batch: letters that fit into an event, all of one stream, with different sequence numbers. It is
+    /// empty at the end of the source.
+    pub(super) async fn batch(&mut self, source: &mut Source, journal: &Journal, summary: &mut Summary) -> Vec<Letter> {
+        let mut batch: Vec<Letter> = Vec::new();
         let mut numbers = HashSet::new();
         let mut bytes = FRAME_BYTES;
-        while batch.len() < size {
+        while batch.len() < self.size {
             let letter = match self.overflow.take() {
                 Some(letter) => letter,
-                None => match self.next(journal, &mut summary.counts).await {
-                    Next::DeadLetter(mut letter) => {
-                        if !self.read_payload(&mut letter, &mut summary.counts).await {
-                            continue;
-                        }
-                        summary.survey.add(&letter, self.source());
-                        letter
-                    }
-                    Next::Pause if batch.is_empty() => continue,
-                    Next::Pause | Next::End => break,
+                None => match self.next(source, journal, summary).await {
+                    Some(letter) => letter,
+                    None => break,
                 },
             };
             let is_other_stream = batch.first().is_some_and(|first| first.stream_arn != letter.stream_arn);
             let is_repeated_number = !numbers.insert(letter.sequence_number.clone());
-            bytes += letter.size_in_event();
-            // A dead letter that is too large for an event is sent alone.
+            bytes += letter.entry().len() + 1;
+            // A letter that is too large for an event is sent alone.
             if !batch.is_empty() && (bytes > EVENT_BYTES_MAX || is_other_stream || is_repeated_number) {
                 self.overflow = Some(letter);
                 break;
@@ -102,141 +68,90 @@ impl Intake {
         batch
     }
 
-    /// Returns the next selected dead letter whose record was not selected before.
-    pub(super) async fn next(&mut self, journal: &Journal, counts: &mut Counts) -> Next {
-        loop {
-            if self.selection.limit.is_some_and(|limit| self.selected >= limit) {
-                return Next::End;
-            }
-            if let Some(letter) = self.pending.pop_front() {
-                if self.is_wanted(&letter, journal, counts) {
-                    self.selected += 1;
-                    return Next::DeadLetter(letter);
+    /// Returns the next letter to send, with its payload unless the run is dry.
+    async fn next(&mut self, source: &mut Source, journal: &Journal, summary: &mut Summary) -> Option<Letter> {
+        while self.run.limit.is_none_or(|limit| summary.survey.records < limit) {
+            if let Some(mut letter) = self.letters.pop_front() {
+                if self.is_wanted(&letter, journal, &mut summary.counts)
+                    && self.read_payload(&mut letter, &mut summary.counts).await
+                {
+                    self.seen.insert(letter.record_key);
+                    summary.survey.add(&letter, &source.name);
+                    return Some(letter);
                 }
                 continue;
             }
-            match self.reader.next().await {
-                None => return Next::End,
-                Some(SourceItem::Pause) => return Next::Pause,
-                Some(SourceItem::Predictions) => counts.predictions += 1,
-                Some(SourceItem::Unreadable { location, why }) => counts.report_unreadable(&location, &why),
-                Some(SourceItem::Text { text, origin }) => self.take_text(&text, &origin, counts).await,
+            let item = source.next().await?;
+            let keys = self.read(&item, &mut summary.counts).await;
+            if let (Some(queue), Some(keys)) = (source.queue(), keys) {
+                queue.set_letters(&item.location, keys);
+            }
+        }
+        None
+    }
+
+    /// Reads the letters in an item. Returns their keys if all of them could be read.
+    async fn read(&mut self, item: &Item, counts: &mut Counts) -> Option<Vec<u128>> {
+        let read = match forms::read(item) {
+            Ok(Form::Letters(letters)) => Ok((letters, 0)),
+            Ok(Form::Batch(batch, condition)) => {
+                let read = batch.read(&mut self.streams, &condition, item).await;
+                read.map_err(|error| format!("its batch cannot be read from the stream: {error:#}"))
+            }
+            Ok(Form::Prediction) => {
+                counts.predictions += 1;
+                return None;
+            }
+            Err(why) => Err(why),
+        };
+        match read {
+            Ok((letters, gone)) => {
+                counts.report_gone(gone, "records of a discarded batch", &item.location);
+                self.letters.extend(letters);
+                (gone == 0).then(|| self.letters.iter().map(|letter| letter.key).collect())
+            }
+            Err(why) => {
+                counts.report_unreadable(&item.location, &why);
+                None
             }
         }
     }
 
-    /// Reads the payload of a dead letter that has none from the stream. If it cannot be read, reports that and returns
-    /// `false`.
-    async fn read_payload(&mut self, letter: &mut DeadLetter, counts: &mut Counts) -> bool {
-        let Some(payload) = &letter.payload else {
+    /// Returns `true` if this letter is to be sent. Counts it either way.
+    fn is_wanted(&self, letter: &Letter, journal: &Journal, counts: &mut Counts) -> bool {
+        counts.read += 1;
+        let kinds = &self.run.reasons;
+        let is_selected = kinds.is_empty() || kinds.iter().any(|kind| kind.eq_ignore_ascii_case(&letter.kind));
+        let count = if !is_selected {
+            &mut counts.left_out
+        } else if journal.has(letter.key) {
+            &mut counts.done_before
+        } else if self.seen.contains(&letter.record_key) {
+            &mut counts.repeated
+        } else {
             return true;
         };
-        let location = &letter.origin.location;
-        match payload.read(&mut self.stream_reader).await {
-            Ok(Some(data)) => {
-                letter.set_data(data);
-                return true;
-            }
-            Ok(None) => {
-                counts.gone += 1;
-                report(format_args!("gone from the stream: {} ({location})", letter.key));
-            }
-            Err(error) => {
-                let why = format!("its payload cannot be read from the stream: {error:#}");
-                counts.report_unreadable(location, &why);
-            }
-        }
-        // Another dead letter of the record may have its data.
-        self.seen.remove(&fingerprint(&letter.id()));
-        self.selected -= 1;
+        *count += 1;
         false
     }
 
-    /// Reads the dead letters in a text. Reports a text or an entry that is not readable.
-    async fn take_text(&mut self, text: &str, origin: &Origin, counts: &mut Counts) {
-        self.reader.name().clone_into(&mut self.source);
-        let set_record_count = |records: usize| {
-            if let Some(held_message) = &origin.held_message {
-                held_message.set_record_count(records);
-            }
+    /// Reads the payload of a letter that has none from the stream, unless the run is dry. If it cannot be read,
+    /// reports that and returns `false`.
+    async fn read_payload(&mut self, letter: &mut Letter, counts: &mut Counts) -> bool {
+        let Some(payload) = letter.payload.as_ref().filter(|_| self.run.yes) else {
+            return true;
         };
-        match recognise(text, origin) {
-            Recognised::DeadLetters(letters, unreadable) => {
-                if unreadable == 0 {
-                    set_record_count(letters.len());
-                }
-                for _ in 0..unreadable {
-                    counts.report_unreadable(&origin.location, "an entry of its payload has no sequence number");
-                }
-                self.pending.extend(letters);
+        match payload.read(&mut self.streams).await {
+            Ok(Some(data)) => {
+                letter.record.data = Some(data);
+                return true;
             }
-            Recognised::DiscardedBatch(batch) => match read_batch(&mut self.stream_reader, &batch, origin).await {
-                Ok(read) => {
-                    if read.is_whole {
-                        set_record_count(read.letters.len());
-                    } else if read.gone > 0 {
-                        print_gone(&batch, read.gone, origin, counts);
-                    } else {
-                        counts.report_unreadable(
-                            &origin.location,
-                            "its batch has no size: records may be missing from the stream",
-                        );
-                    }
-                    self.pending.extend(read.letters);
-                }
-                Err(error) => {
-                    let why = format!("its batch cannot be read from the stream: {error:#}");
-                    counts.report_unreadable(&origin.location, &why);
-                }
-            },
-            Recognised::Prediction => counts.predictions += 1,
-            Recognised::Unrecognised(why) => counts.report_unreadable(&origin.location, &why),
+            Ok(None) => counts.report_gone(1, &format!("record, {}", letter.name), &letter.location),
+            Err(error) => {
+                let why = format!("its payload cannot be read from the stream: {error:#}");
+                counts.report_unreadable(&letter.location, &why);
+            }
         }
+        false
     }
-
-    /// Returns `true` if this dead letter is to be sent. Counts it either way.
-    fn is_wanted(&mut self, letter: &DeadLetter, journal: &Journal, counts: &mut Counts) -> bool {
-        counts.read += 1;
-        let kinds = &self.selection.reasons;
-        if !kinds.is_empty() && !kinds.iter().any(|kind| kind.eq_ignore_ascii_case(&letter.kind)) {
-            counts.left_out += 1;
-            return false;
-        }
-        // The record may have another dead letter: perhaps this run has sent it, and it was rejected again.
-        if self.seen.contains(&fingerprint(&letter.id())) {
-            counts.repeated += 1;
-            return false;
-        }
-        match journal.status(letter) {
-            JournalStatus::Done if !self.selection.again => {
-                counts.done_before += 1;
-                if let Some(held_message) = &letter.origin.held_message {
-                    held_message.count_succeeded();
-                }
-                return false;
-            }
-            JournalStatus::InDoubt if self.selection.skip_in_doubt => {
-                counts.in_doubt_left_out += 1;
-                return false;
-            }
-            JournalStatus::InDoubt => counts.in_doubt_again += 1,
-            JournalStatus::Done | JournalStatus::Pending => {}
-        }
-        self.seen.insert(fingerprint(&letter.id()));
-        true
-    }
-}
-
-fn print_gone(batch: &BatchInfo, gone: usize, origin: &Origin, counts: &mut Counts) {
-    counts.gone += gone;
-    let BatchInfo {
-        shard_id,
-        start_sequence_number: start,
-        end_sequence_number: end,
-        ..
-    } = batch;
-    let location = &origin.location;
-    report(format_args!(
-        "gone from the stream: at least {gone} records of {shard_id} between {start} and {end} ({location})"
-    ));
 }

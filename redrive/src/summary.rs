@@ -1,17 +1,18 @@
-//! The summary of a run, as a table for people or as JSON for programs.
+//! The summary of a run, as text for people or as JSON for programs.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
 use std::path::PathBuf;
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use instream_local::deliveries::Files;
 use serde::Serialize;
 
-use super::counts::Counts;
-use super::delivered::Files;
-use super::printing::printable;
-use super::survey::{Survey, time};
+use super::letter::Letter;
 
 /// The outcome of a run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// True for a dry run, which sends nothing.
@@ -45,164 +46,181 @@ pub struct Summary {
     pub files: Option<Files>,
 }
 
+/// The selected records.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Survey {
+    /// The number of records.
+    pub records: usize,
+    /// The number of records whose payload must be read from their stream.
+    pub without_payload: usize,
+    /// The number of records by kind of reason.
+    pub reasons: BTreeMap<String, usize>,
+    /// The number of records by source, as named on the command line.
+    pub sources: BTreeMap<String, usize>,
+    /// The earliest arrival of a record in its stream, in milliseconds since 1970.
+    pub oldest_ms: Option<i64>,
+    /// The latest arrival, likewise.
+    pub newest_ms: Option<i64>,
+}
+
+/// The counts of a run. All of them count records, except `unreadable` and `predictions`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Records that could be read.
+    pub read: usize,
+    /// Lines, objects, messages and entries that are not readable as dead letters.
+    pub unreadable: usize,
+    /// Lines and messages that are predictions.
+    pub predictions: usize,
+    /// Records that were discarded or rejected without their payload and that are no longer in the stream.
+    pub gone: usize,
+    /// Dead letters whose reason is not selected.
+    pub left_out: usize,
+    /// Further dead letters of a record that this run has selected.
+    pub repeated: usize,
+    /// Dead letters that succeeded in an earlier run.
+    pub done_before: usize,
+    /// Records that were sent to the target at least once.
+    pub sent: usize,
+    /// Records that the target has finished.
+    pub finished: usize,
+    /// Records that were given up after all retries.
+    pub unfinished: usize,
+    /// Records that were not sent, or not to the end, because the run ended.
+    pub not_tried: usize,
+}
+
+/// Returns the text with its control characters and other invisible characters escaped as in Rust, so that it can
+/// neither start another line nor control the terminal. Names and reasons come from dead letters and services, and are
+/// not trusted.
+fn printable(text: impl Display) -> String {
+    let escape = |character: char| match character {
+        '"' | '\'' => character.to_string(),
+        _ => character.escape_debug().to_string(),
+    };
+    text.to_string().chars().map(escape).collect()
+}
+
+/// Prints one line to standard error.
+pub(super) fn report(line: impl Display) {
+    eprintln!("{}", printable(line));
+}
+
+impl Survey {
+    pub(super) fn add(&mut self, letter: &Letter, source: &str) {
+        self.records += 1;
+        self.without_payload += usize::from(letter.payload.is_some());
+        *self.reasons.entry(letter.kind.clone()).or_default() += 1;
+        *self.sources.entry(source.to_owned()).or_default() += 1;
+        let arrival = letter.record.arrival_s.map(DateTime::from_secs_f64);
+        let arrival_ms = arrival.and_then(|arrival| arrival.to_millis().ok());
+        self.oldest_ms = self.oldest_ms.into_iter().chain(arrival_ms).min();
+        self.newest_ms = self.newest_ms.into_iter().chain(arrival_ms).max();
+    }
+}
+
+impl Counts {
+    /// Counts an unreadable item and prints its location, without its content.
+    pub(super) fn report_unreadable(&mut self, location: &str, why: &str) {
+        self.unreadable += 1;
+        report(format_args!("not readable: {location}: {why}"));
+    }
+
+    /// Counts and prints records that are no longer in their stream.
+    pub(super) fn report_gone(&mut self, count: usize, what: &str, location: &str) {
+        self.gone += count;
+        if count > 0 {
+            report(format_args!("gone from the stream: {count} {what} ({location})"));
+        }
+    }
+}
+
 impl Summary {
     /// Returns `true` if every record has succeeded, or would be sent by a dry run, as far as that is known.
     pub fn is_complete(&self) -> bool {
         let has_ended = !self.interrupted && !self.given_up && self.queue_failures.is_empty();
-        let rejected = self.rejected_again.unwrap_or_default();
-        has_ended && self.counts.is_complete() && rejected == 0 && self.unaccounted() == 0
-    }
-
-    /// Returns the number of records that the function finished although they were neither predicted nor rejected.
-    fn unaccounted(&self) -> u64 {
-        let (Some(predicted), Some(rejected)) = (self.predicted, self.rejected_again) else {
-            return 0;
-        };
-        (self.counts.finished as u64).saturating_sub(predicted + rejected)
+        let counts = &self.counts;
+        let left = counts.unreadable + counts.gone + counts.unfinished + counts.not_tried;
+        has_ended && left == 0 && self.rejected_again.unwrap_or_default() == 0
     }
 }
 
-fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
-    writeln!(f, "{name:<16}{}", printable(value))
-}
-
-/// Writes a row unless the count is 0.
-fn row_if_any(f: &mut fmt::Formatter<'_>, name: &str, count: usize, words: &str) -> fmt::Result {
-    if count == 0 {
-        return Ok(());
-    }
-    row(f, name, format_args!("{count}{words}"))
-}
-
-impl fmt::Display for Summary {
+impl Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fmt_read(f)?;
-        if self.is_dry {
-            return self.fmt_plan(f);
+        for (name, value) in self.rows().iter().filter(|(_, value)| !value.is_empty()) {
+            writeln!(f, "{name:<16}{}", printable(value))?;
         }
-        self.fmt_outcome(f)?;
-        self.fmt_locations(f)
+        Ok(())
     }
 }
 
 impl Summary {
-    /// Writes the counts of the dead letters that were read.
-    fn fmt_read(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts {
-            read,
-            unreadable,
-            predictions,
-            gone,
-            left_out,
-            repeated,
-            done_before,
-            in_doubt_again,
-            in_doubt_left_out,
-            ..
-        } = self.counts;
-        row(f, "read", read)?;
-        row_if_any(f, "not readable", unreadable, ", named above")?;
-        row_if_any(f, "predictions", predictions, " lines, messages or objects, skipped")?;
-        row_if_any(f, "gone", gone, " from their stream, named above")?;
-        row_if_any(f, "left out", left_out, ", of other reasons")?;
-        row_if_any(f, "repeated", repeated, ", also in another dead letter")?;
-        row_if_any(f, "done before", done_before, ", skipped; --again sends them")?;
-        row_if_any(f, "in doubt", in_doubt_again, ", named above, sent again")?;
-        row_if_any(f, "in doubt", in_doubt_left_out, ", named above, skipped")
+    /// Returns the rows of the text. A row with an empty value is left out.
+    fn rows(&self) -> Vec<(&'static str, String)> {
+        let (counts, survey) = (&self.counts, &self.survey);
+        let any = |count: usize, words: &str| only_if(count > 0, &format!("{count}{words}"));
+        let known = |count: Option<u64>| count.map(|count| count.to_string()).unwrap_or_default();
+        let folder = self.files.as_ref().and_then(|files| files.predictions.parent());
+        let mut rows = vec![
+            ("read", counts.read.to_string()),
+            ("not readable", any(counts.unreadable, ", named above")),
+            ("predictions", any(counts.predictions, ", skipped")),
+            ("gone", any(counts.gone, " from their stream, named above")),
+            ("left out", any(counts.left_out, ", of other reasons")),
+            ("repeated", any(counts.repeated, ", also in another letter")),
+            ("done before", any(counts.done_before, "; --again sends them")),
+            ("to send", survey.records.to_string()),
+            ("without payload", any(survey.without_payload, ", in their streams")),
+        ];
+        for (title, counts) in [("reasons", &survey.reasons), ("from", &survey.sources)] {
+            let titles = std::iter::once(title).chain(std::iter::repeat(""));
+            rows.extend(titles.zip(counts.iter().map(|(name, count)| format!("{count:<8}{name}"))));
+        }
+        let arrived = format!("{} to {}", time(survey.oldest_ms), time(survey.newest_ms));
+        rows.extend([
+            ("arrived", only_if(survey.records > 0, &arrived)),
+            ("to", self.target.clone()),
+            ("journal", self.journal.display().to_string()),
+            ("done", only_if(self.is_dry, "nothing yet; --yes does it")),
+            ("finished", only_if(!self.is_dry, &counts.finished.to_string())),
+            ("predicted", known(self.predicted)),
+            ("rejected again", known(self.rejected_again)),
+            ("unfinished", any(counts.unfinished, ", named above")),
+            ("not tried", any(counts.not_tried, "; the next run continues")),
+            ("last failure", self.last_failure.clone().unwrap_or_default()),
+            ("queue", self.queue_failures.join("; ")),
+            ("batches", any(self.batches, "")),
+            ("time", format!("{:.1} s", self.seconds)),
+            ("files", folder.map(|it| it.display().to_string()).unwrap_or_default()),
+            ("given up", only_if(self.given_up, "by --stop-after")),
+            ("interrupted", only_if(self.interrupted, "there is more to do")),
+        ]);
+        rows
     }
+}
 
-    /// Writes what a run with `--yes` would do.
-    fn fmt_plan(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Survey {
-            records,
-            bytes,
-            without_payload,
-            reasons,
-            sources,
-            oldest_ms,
-            newest_ms,
-        } = &self.survey;
-        row(f, "to send", format_args!("{records}, {bytes} bytes in events"))?;
-        row_if_any(
-            f,
-            "without payload",
-            *without_payload,
-            ", to be read from their streams",
-        )?;
-        for (index, (kind, count)) in reasons.iter().enumerate() {
-            row(
-                f,
-                if index == 0 { "reasons" } else { "" },
-                format_args!("{count:<8}{kind}"),
-            )?;
-        }
-        for (index, (source, count)) in sources.iter().enumerate() {
-            row(
-                f,
-                if index == 0 { "from" } else { "" },
-                format_args!("{count:<8}{source}"),
-            )?;
-        }
-        if *records > 0 {
-            row(
-                f,
-                "arrived",
-                format_args!("{} to {}", time(*oldest_ms), time(*newest_ms)),
-            )?;
-        }
-        row(f, "to", &self.target)?;
-        row(f, "journal", self.journal.display())?;
-        if self.interrupted {
-            return row(f, "interrupted", "there may be more");
-        }
-        row(f, "done", "nothing yet; --yes does it")
-    }
+fn only_if(condition: bool, words: &str) -> String {
+    if condition { words.to_owned() } else { String::new() }
+}
 
-    /// Writes the outcome of the run.
-    fn fmt_outcome(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts {
-            sent,
-            finished,
-            unfinished,
-            not_tried,
-            ..
-        } = self.counts;
-        row(f, "sent", sent)?;
-        row(f, "finished", finished)?;
-        let count = |count: Option<u64>| count.map_or_else(|| "unknown here".to_owned(), |count| count.to_string());
-        if self.predicted.is_some() || self.rejected_again.is_some() {
-            row(f, "predicted", count(self.predicted))?;
-            row(f, "rejected again", count(self.rejected_again))?;
-        }
-        let unaccounted = usize::try_from(self.unaccounted()).unwrap_or(usize::MAX);
-        row_if_any(f, "unaccounted", unaccounted, ", neither predicted nor rejected")?;
-        row(f, "unfinished", unfinished)?;
-        row_if_any(f, "not tried", not_tried, ", or not to the end; the next run continues")?;
-        if let Some(failure) = &self.last_failure {
-            row(f, "last failure", failure)?;
-        }
-        for failure in &self.queue_failures {
-            row(f, "queue", failure)?;
-        }
-        row(f, "batches", self.batches)?;
-        row(f, "time", format_args!("{:.1} s", self.seconds))
-    }
+/// Formats a time such as `2026-03-14T02:11:09.5Z`, or `unknown`.
+fn time(milliseconds: Option<i64>) -> String {
+    let time = milliseconds.and_then(|milliseconds| DateTime::from_millis(milliseconds).fmt(Format::DateTime).ok());
+    time.unwrap_or_else(|| "unknown".to_owned())
+}
 
-    /// Writes the target and the paths of all files.
-    fn fmt_locations(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        row(f, "to", &self.target)?;
-        row(f, "journal", self.journal.display())?;
-        if let Some(files) = &self.files {
-            row(f, "predictions", files.predictions.display())?;
-            row(f, "dead letters", files.dead_letters.display())?;
-            row(f, "log", files.log.display())?;
-        }
-        if self.given_up {
-            row(f, "given up", "too many consecutive records failed (--stop-after)")?;
-        }
-        if self.interrupted {
-            row(f, "interrupted", "the same command continues from here")?;
-        }
-        Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_starts_a_line_or_controls_the_terminal() {
+        assert_eq!(printable(r#"Größe "a/b" isn't 7"#), r#"Größe "a/b" isn't 7"#);
+        assert_eq!(
+            printable("a\x1b[2J\x1b]0;title\x07\nfinished 999\r\u{9b}m\u{202e}\x7f\\"),
+            r"a\u{1b}[2J\u{1b}]0;title\u{7}\nfinished 999\r\u{9b}m\u{202e}\u{7f}\\"
+        );
     }
 }

@@ -1,19 +1,26 @@
 //! The target of records: a function on this machine, a function in AWS, or a stream.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use anyhow::Result;
 use bytes::Bytes;
 use http::Uri;
+use instream_local::environment::Settings;
 use instream_local::esm::{Verdict, judge};
-use instream_local::function::{InvocationResult, Line, Program};
-use instream_local::lambda::{Lambda, RunningLambda};
-use instream_local::processes::Disruptions;
+use instream_local::function::InvocationResult;
 use instream_local::setup::{Options, UserEndpoint};
-use tokio::sync::mpsc;
 
-use super::aws::{ServiceLocation, Services};
-use super::dead_letter::DeadLetter;
-use super::deployed::Deployed;
-use super::stream_target::StreamTarget;
+use super::letter::{Letter, hash};
+
+mod deployed;
+mod here;
+mod stream;
+
+use deployed::Deployed;
+use here::Here;
+pub(super) use stream::PUT_RECORDS_MAX;
+use stream::StreamTarget;
 
 /// The target of records.
 #[derive(Debug, Clone)]
@@ -28,67 +35,38 @@ pub enum Target {
 }
 
 /// A target that was opened.
-#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a run has one of them")]
 pub(super) enum OpenTarget {
-    Local(RunningLambda),
+    Here(Here),
     Deployed(Deployed),
     Stream(StreamTarget),
 }
 
-/// The result of sending dead letters once.
+/// The result of sending letters once.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    /// For each dead letter, whether it is finished.
+    /// For each letter, whether it is finished. Those behind its end are not.
     pub(super) finished: Vec<bool>,
     /// The reason why some are not finished.
     pub(super) failure: Option<String>,
-    /// True if the batch failed as a whole, so that the failing record is unknown.
-    pub(super) is_batch_failure: bool,
 }
 
 impl Target {
-    /// Returns an identity that differs between targets: a record that succeeded at one target has not succeeded at
-    /// another. It includes the location, because the stages of a product often use the same names.
-    pub(super) async fn identity(&self, services: &Services) -> Result<String> {
-        let place = match self {
-            Self::Local(options) => match options.user_endpoint {
-                Some(UserEndpoint::Name(_)) => services.location("SAGEMAKER_RUNTIME").await?,
-                // A URL is complete without a location, as an ARN is.
-                Some(UserEndpoint::Url(_)) | None => ServiceLocation::default(),
-            },
-            Self::Deployed(name) if name.starts_with("arn:") => ServiceLocation::default(),
-            Self::Deployed(_) => services.location("LAMBDA").await?,
-            Self::Stream(_) => services.location("KINESIS").await?,
-        };
-        Ok(format!("{} {place}", self.name()))
-    }
-
-    /// Returns the name of the target at its location.
-    fn name(&self) -> String {
-        match self {
+    /// Returns the file name of the target's journal. A letter that succeeded at one target has not succeeded at
+    /// another. The stages of a product often use the same names, so the name depends on the settings that may select
+    /// another account, region or destination as well.
+    pub(super) fn journal_name(&self, settings: &Settings) -> String {
+        let target = match self {
             Self::Local(options) => {
-                let program = match &options.program {
-                    Some(Program::Binary(path)) => path.to_string_lossy(),
-                    Some(Program::Shell(line)) => line.into(),
-                    None => "built".into(),
-                };
-                let setting = |name: &str| options.settings.get(name).map_or("", String::as_str);
-                let endpoint = match &options.user_endpoint {
-                    Some(UserEndpoint::Name(own) | UserEndpoint::Url(own)) => own,
-                    None => setting("ENDPOINT_NAME"),
-                };
-                let model = options.local_endpoint.model_server.as_deref().unwrap_or_default();
-                let is_own = options.user_endpoint.is_some();
-                format!(
-                    "here {program} {is_own} {endpoint} {model} {} {}",
-                    setting("OUTPUT"),
-                    setting("DEAD_LETTER")
-                )
+                let model_server = &options.local_endpoint.model_server;
+                format!("{:?} {:?} {model_server:?}", options.program, options.user_endpoint)
             }
-            Self::Deployed(name) => format!("function {name}"),
-            Self::Stream(name) => format!("stream {name}"),
-        }
+            Self::Deployed(_) | Self::Stream(_) => format!("{self:?}"),
+        };
+        let names = ["OUTPUT", "DEAD_LETTER", "ENDPOINT_NAME", "ENDPOINT_URL"];
+        let is_of_target = |name: &str| name.starts_with("AWS_") || names.contains(&name);
+        let settings: BTreeMap<_, _> = settings.iter().filter(|(name, _)| is_of_target(name)).collect();
+        format!("journal-{:032x}", hash(&format!("{target} {settings:?}")))
     }
 
     /// Returns a description for people.
@@ -108,54 +86,34 @@ impl Target {
         }
     }
 
-    /// Starts the function on this machine, or opens the target in AWS. Also returns the lines that the function
-    /// writes, if it runs on this machine.
-    pub(super) async fn open(self, services: &Services) -> Result<(OpenTarget, mpsc::UnboundedReceiver<Line>)> {
-        let no_lines = || mpsc::unbounded_channel().1;
+    /// Starts the function on this machine, whose delivered lines go to `folder`, or opens the target in AWS.
+    pub(super) async fn open(self, settings: &Settings, folder: &Path) -> Result<OpenTarget> {
         Ok(match self {
-            Self::Local(options) => {
-                let disruptions = Disruptions::default();
-                let (function, lines) = Lambda::Spawned { options, disruptions }.start().await?;
-                (OpenTarget::Local(function), lines)
-            }
-            Self::Deployed(name) => (OpenTarget::Deployed(Deployed::open(services, &name).await), no_lines()),
-            Self::Stream(name) => (
-                OpenTarget::Stream(StreamTarget::open(services, &name).await?),
-                no_lines(),
-            ),
+            Self::Local(options) => OpenTarget::Here(Here::start(options, folder).await?),
+            Self::Deployed(name) => OpenTarget::Deployed(Deployed::open(settings, &name).await),
+            Self::Stream(name) => OpenTarget::Stream(StreamTarget::open(settings, &name).await),
         })
     }
 }
 
 impl OpenTarget {
-    /// Sends the dead letters once.
-    pub(super) async fn send(&self, letters: &[DeadLetter]) -> Attempt {
-        match self {
-            Self::Local(function) => attempt_of(&function.invoke(event(letters)).await, letters),
-            Self::Deployed(function) => {
-                let answer = function.invoke(event(letters)).await;
-                if let InvocationResult::Error(error) = &answer {
-                    // The message comes from Lambda or from this program, so it quotes no records.
-                    failed_attempt(letters, format!("{}: {}", error.error_type, error.error_message))
-                } else {
-                    attempt_of(&answer, letters)
-                }
-            }
-            Self::Stream(stream) => stream.send(letters).await,
-        }
+    /// Sends the letters once. What was delivered to this machine is on disk before the letters are finished.
+    pub(super) async fn send(&mut self, letters: &[Letter]) -> Result<Attempt> {
+        let result = match self {
+            Self::Here(function) => function.invoke(event(letters)).await?,
+            Self::Deployed(function) => function.invoke(event(letters)).await,
+            Self::Stream(stream) => return Ok(stream.send(letters).await),
+        };
+        Ok(attempt_of(&result, letters))
     }
+}
 
-    /// Returns two flags: true if predictions, and true if dead letters, are among its lines.
-    pub(super) fn shows(&self) -> (bool, bool) {
-        match self {
-            Self::Local(function) => (function.shows_predictions, function.shows_dead_letters),
-            Self::Deployed(_) | Self::Stream(_) => (false, false),
-        }
-    }
-
-    pub(super) async fn stop(self) {
-        if let Self::Local(function) = self {
-            function.stop().await;
+impl Attempt {
+    /// None of the letters is finished.
+    fn failed(why: String) -> Self {
+        Self {
+            finished: Vec::new(),
+            failure: Some(why),
         }
     }
 }
@@ -167,34 +125,25 @@ fn host_and_path(url: &str) -> String {
         .unwrap_or_default()
 }
 
-fn event(letters: &[DeadLetter]) -> Bytes {
-    let entries: Vec<_> = letters.iter().map(DeadLetter::entry).collect();
+fn event(letters: &[Letter]) -> Bytes {
+    let entries: Vec<_> = letters.iter().map(Letter::entry).collect();
     Bytes::from(format!(r#"{{"Records":[{}]}}"#, entries.join(",")))
 }
 
 /// Converts the result of an invocation. The response names the first unfinished record; all records from there on are
 /// unfinished. Of the function's error, only the type is kept: its message may quote the event.
-fn attempt_of(answer: &InvocationResult, letters: &[DeadLetter]) -> Attempt {
-    if let InvocationResult::Error(error) = answer {
-        return failed_attempt(letters, format!("the function failed: {}", error.error_type));
-    }
-    let named: Vec<_> = letters.iter().map(|letter| &*letter.sequence_number).collect();
-    match judge(answer, &named) {
-        Verdict::Finished(count) => Attempt {
-            finished: (0..letters.len()).map(|position| position < count).collect(),
-            failure: (count < letters.len())
-                .then(|| "the function reported it as unfinished; its log has the reason".to_owned()),
-            is_batch_failure: false,
-        },
-        Verdict::Failed(why) => failed_attempt(letters, why),
-    }
-}
-
-fn failed_attempt(letters: &[DeadLetter], why: String) -> Attempt {
-    Attempt {
-        finished: vec![false; letters.len()],
-        failure: Some(why),
-        is_batch_failure: true,
+fn attempt_of(result: &InvocationResult, letters: &[Letter]) -> Attempt {
+    let numbers: Vec<_> = letters.iter().map(|letter| &*letter.sequence_number).collect();
+    match (result, judge(result, &numbers)) {
+        (InvocationResult::Error(error), _) => Attempt::failed(format!("the function failed: {}", error.error_type)),
+        (_, Verdict::Failed(why)) => Attempt::failed(why),
+        (_, Verdict::Finished(count)) => {
+            let why = "the function reported it as unfinished; its log has the reason";
+            Attempt {
+                finished: vec![true; count],
+                failure: (count < letters.len()).then(|| why.to_owned()),
+            }
+        }
     }
 }
 

@@ -96,7 +96,7 @@ fn a_second_signal_ends_the_program_while_an_invocation_is_in_flight() {
     assert_eq!(exit_code(program), Some(1));
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("the records in flight are in doubt"), "{rest}");
+    assert!(rest.contains("the records in flight are sent again"), "{rest}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 

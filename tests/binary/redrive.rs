@@ -13,7 +13,7 @@ use instream_local::processes::Disruptions;
 use instream_local::setup::Options;
 use instream_local::source;
 use instream_local::stream_command::Stream;
-use instream_redrive::{Redrive, RetryLimits, Selection, Source, Summary, Target, run};
+use instream_redrive::{Run, Summary, Target, run};
 use serde_json::Value;
 
 use crate::{options, repository, run_stream};
@@ -78,23 +78,26 @@ async fn rejected(folder: &Path, count: usize) -> PathBuf {
     dead_letters
 }
 
-/// Redrives the dead letters in `source` through the function, in batches of 20, with a healthy endpoint.
-fn redrive(folder: &Path, source: &Path) -> Redrive {
-    Redrive {
-        sources: vec![Source::Path(source.to_owned())],
-        selection: Selection::default(),
-        target: Target::Local(options(&[])),
+/// Returns a run for the dead letters in `source`, in batches of 20.
+fn run_of(folder: &Path, source: &Path) -> Run {
+    Run {
+        sources: vec![source.display().to_string()],
         yes: true,
+        reasons: Vec::new(),
+        limit: None,
+        again: false,
         batch_size: 20,
-        retry_limits: RetryLimits {
-            max_retries: 1,
-            stop_after: 20,
-            visibility_timeout_s: 60,
-        },
+        max_retries: 1,
+        stop_after: 20,
         journal: None,
         folder: folder.join("redrive"),
         settings: std::collections::HashMap::new(),
     }
+}
+
+/// Redrives the dead letters in `source` through the function, with a healthy endpoint.
+async fn redrive(folder: &Path, source: &Path) -> Summary {
+    run(run_of(folder, source), Target::Local(options(&[]))).await.unwrap()
 }
 
 fn lines(path: &Path) -> Vec<String> {
@@ -141,7 +144,7 @@ fn outcome(summary: &Summary) -> (usize, usize, Option<u64>, Option<u64>) {
 async fn rejected_records_are_predicted_with_their_event_ids_after_the_setting_is_fixed() {
     let folder = Folder::new("mended");
     let dead_letters = rejected(&folder.0, 100).await;
-    let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let summary = redrive(&folder.0, &dead_letters).await;
     assert_eq!(outcome(&summary), (100, 100, Some(100), Some(0)), "{summary}");
     assert!(summary.is_complete() && summary.batches == 5, "{summary}");
     assert_eq!(predicted(&folder.0), once_each(&dead_letters));
@@ -156,7 +159,7 @@ async fn rejected_records_are_predicted_with_their_event_ids_after_the_setting_i
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "only its owner reads {}", file.display());
     }
-    let again = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let again = redrive(&folder.0, &dead_letters).await;
     assert_eq!((again.counts.done_before, again.counts.sent), (100, 0), "{again}");
     assert!(again.is_complete());
     assert_eq!(predicted(&folder.0).values().sum::<usize>(), 100);
@@ -178,17 +181,22 @@ async fn records_with_the_same_event_ids_in_another_file_are_sent_as_well() {
     let folder = Folder::new("same-ids");
     let dead_letters = rejected(&folder.0, 20).await;
     let of_another_file: Vec<_> = lines(&dead_letters).iter().map(|line| another_record(line)).collect();
-    let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let summary = redrive(&folder.0, &dead_letters).await;
     assert_eq!(outcome(&summary), (20, 20, Some(20), Some(0)), "{summary}");
     let both = [lines(&dead_letters), of_another_file].concat();
     std::fs::write(&dead_letters, both.join("\n")).unwrap();
-    let mut again = redrive(&folder.0, &dead_letters);
-    again.selection.again = true;
-    for (options, sent) in [(redrive(&folder.0, &dead_letters), 20), (again, 40)] {
-        let summary = run(options).await.unwrap();
-        assert_eq!(outcome(&summary), (sent, sent, Some(sent as u64), Some(0)), "{summary}");
+    let mut again = run_of(&folder.0, &dead_letters);
+    again.again = true;
+    for (run_of, sent) in [(run_of(&folder.0, &dead_letters), 20), (again, 40)] {
+        let summary = run(run_of, Target::Local(options(&[]))).await.unwrap();
+        assert_eq!(
+            (summary.counts.sent, summary.counts.finished),
+            (sent, sent),
+            "{summary}"
+        );
         assert!(summary.is_complete() && summary.counts.repeated == 0, "{summary}");
     }
+    assert_eq!(predicted(&folder.0).values().sum::<usize>(), 20 + 20 + 40);
 }
 
 #[tokio::test]
@@ -196,14 +204,12 @@ async fn without_yes_nothing_is_sent_and_nothing_is_written() {
     let folder = Folder::new("dry");
     let dead_letters = rejected(&folder.0, 30).await;
     let before = std::fs::read(&dead_letters).unwrap();
-    let mut dry = redrive(&folder.0, &dead_letters);
+    let mut dry = run_of(&folder.0, &dead_letters);
     dry.yes = false;
     // The run would fail if it started this function.
-    let Target::Local(options) = &mut dry.target else {
-        panic!()
-    };
+    let mut options = options(&[]);
     options.program = Some(instream_local::function::Program::Shell("false".to_owned()));
-    let summary = run(dry).await.unwrap();
+    let summary = run(dry, Target::Local(options)).await.unwrap();
     assert_eq!(summary.survey.records, 30, "{summary}");
     assert_eq!(
         summary.survey.reasons,
@@ -220,21 +226,23 @@ async fn without_yes_nothing_is_sent_and_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn records_that_are_rejected_again_are_reported_stored_and_sent_by_the_next_run() {
+async fn records_that_are_rejected_again_are_sent_by_their_new_dead_letters() {
     let folder = Folder::new("rejected");
-    let dead_letters = rejected(&folder.0, 30).await;
-    let mut broken = redrive(&folder.0, &dead_letters);
-    let Target::Local(options) = &mut broken.target else {
-        panic!()
-    };
-    reject_all(options);
-    let summary = run(broken).await.unwrap();
-    assert_eq!(outcome(&summary), (30, 30, Some(0), Some(30)), "{summary}");
-    assert!(!summary.is_complete());
-    assert_eq!(lines(&folder.0.join("redrive/dead-letters.jsonl")).len(), 30);
-    let fixed = run(redrive(&folder.0, &dead_letters)).await.unwrap();
-    assert_eq!(outcome(&fixed), (30, 30, Some(30), Some(0)), "{fixed}");
-    assert_eq!(predicted(&folder.0), once_each(&dead_letters));
+    let first = rejected(&folder.0, 30).await;
+    let again = folder.0.join("redrive/dead-letters.jsonl");
+    // The second time, the new dead letters are appended to the file that is read.
+    for source in [&first, &again] {
+        let mut options = options(&[]);
+        reject_all(&mut options);
+        let target = Target::Local(options);
+        let summary = run(run_of(&folder.0, source), target).await.unwrap();
+        assert_eq!(outcome(&summary), (30, 30, Some(0), Some(30)), "{summary}");
+        assert!(!summary.is_complete());
+    }
+    assert_eq!(lines(&again).len(), 60);
+    let fixed = redrive(&folder.0, &again).await;
+    assert_eq!((fixed.counts.done_before, fixed.counts.sent), (30, 30), "{fixed}");
+    assert_eq!(predicted(&folder.0), once_each(&first));
 }
 
 #[tokio::test]
@@ -249,7 +257,7 @@ async fn discarded_batches_are_sent_from_their_payload_with_aggregates_unchanged
         options.settings.insert("MAX_ATTEMPTS".to_owned(), "1".to_owned());
     })
     .await;
-    let summary = run(redrive(&folder.0, &on_failure)).await.unwrap();
+    let summary = redrive(&folder.0, &on_failure).await;
     assert_eq!(
         outcome(&summary),
         (34, 34, Some(100), Some(0)),
@@ -270,7 +278,7 @@ async fn user_records_of_an_aggregate_are_sent_with_identifiers_of_their_own() {
         gzip: false,
     };
     let [dead_letters, _] = broken(&folder.0, 70, packing, reject_all).await;
-    let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let summary = redrive(&folder.0, &dead_letters).await;
     assert_eq!(outcome(&summary), (70, 70, Some(70), Some(0)), "{summary}");
     let expected = once_each(&dead_letters).into_keys().map(|(event_id, number)| {
         let event_id = if number == 0 {
@@ -303,7 +311,7 @@ async fn unreadable_lines_are_counted_and_skipped_and_a_repeated_dead_letter_is_
         r#"{"eventId":"shardId-0:1","subSequenceNumber":0,"output":null}"#.to_owned(),
     );
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
-    let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let summary = redrive(&folder.0, &dead_letters).await;
     assert_eq!(outcome(&summary), (20, 20, Some(20), Some(0)), "{summary}");
     assert_eq!(
         (summary.counts.unreadable, summary.counts.repeated),
@@ -311,7 +319,7 @@ async fn unreadable_lines_are_counted_and_skipped_and_a_repeated_dead_letter_is_
         "{summary}"
     );
     assert_eq!(summary.counts.predictions, 1, "among the dead letters");
-    assert!(summary.to_string().contains("predictions     1 "), "{summary}");
+    assert!(summary.to_string().contains("predictions     1, skipped"), "{summary}");
     assert!(!summary.is_complete(), "the exit code is 1");
     let predicted = predicted(&folder.0);
     assert_eq!((predicted.len(), predicted.values().sum::<usize>()), (20, 20));
@@ -326,10 +334,10 @@ async fn only_dead_letters_with_the_selected_reasons_are_sent_up_to_the_limit() 
         *line = line.replace(r#""kind":"PayloadTooLarge""#, r#""kind":"GivenUp""#);
     }
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
-    let mut some = redrive(&folder.0, &dead_letters);
-    some.selection.reasons = vec!["givenup".to_owned()];
-    some.selection.limit = Some(4);
-    let summary = run(some).await.unwrap();
+    let mut some = run_of(&folder.0, &dead_letters);
+    some.reasons = vec!["givenup".to_owned()];
+    some.limit = Some(4);
+    let summary = run(some, Target::Local(options(&[]))).await.unwrap();
     assert_eq!(outcome(&summary), (4, 4, Some(4), Some(0)), "{summary}");
     assert_eq!(summary.counts.left_out, 10);
     std::fs::write(folder.0.join("selected"), text[10..14].join("\n")).unwrap();

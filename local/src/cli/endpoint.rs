@@ -28,7 +28,7 @@ pub const LOCAL_ENDPOINT_FLAGS: [&str; 12] = [
 ];
 
 /// The endpoint on this machine, and its faults.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct EndpointArgs {
     /// Call a model server on this machine instead of the built-in model: at the path of the URL, or at /invocations if

@@ -1,9 +1,10 @@
 //! Records that never succeed, and the records after them.
 
-use instream_redrive::{RetryLimits, Target, run};
+use instream_redrive::{Target, run};
 use serde_json::Value;
 
-use super::{Folder, lines, outcome, predicted, redrive, rejected};
+use super::{Folder, lines, outcome, predicted, redrive, rejected, run_of};
+use crate::options;
 
 /// Returns the dead letter with a record to which the endpoint always responds with an error.
 fn poisoned(letter: &str) -> String {
@@ -24,13 +25,13 @@ async fn a_record_that_always_fails_does_not_block_the_records_after_it() {
     let mut text = lines(&dead_letters);
     text[7] = poisoned(&text[7]);
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
-    let summary = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let summary = redrive(&folder.0, &dead_letters).await;
     assert_eq!(outcome(&summary), (50, 49, Some(49), Some(0)), "{summary}");
     assert_eq!((summary.counts.unfinished, summary.counts.not_tried), (1, 0));
     assert!(!summary.is_complete());
     let predicted_once = predicted(&folder.0);
     assert_eq!((predicted_once.len(), predicted_once.values().sum::<usize>()), (49, 49));
-    let again = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    let again = redrive(&folder.0, &dead_letters).await;
     assert_eq!(
         (again.counts.done_before, again.counts.sent),
         (49, 1),
@@ -42,21 +43,19 @@ async fn a_record_that_always_fails_does_not_block_the_records_after_it() {
 async fn a_run_ends_in_an_outage_and_the_next_run_sends_the_rest() {
     let folder = Folder::new("outage");
     let dead_letters = rejected(&folder.0, 50).await;
-    let mut outage = redrive(&folder.0, &dead_letters);
-    outage.retry_limits = RetryLimits {
-        max_retries: 0,
-        stop_after: 3,
-        visibility_timeout_s: 60,
-    };
-    let Target::Local(options) = &mut outage.target else {
-        panic!()
-    };
+    let mut outage = run_of(&folder.0, &dead_letters);
+    (outage.max_retries, outage.stop_after) = (0, 3);
+    let mut options = options(&[]);
     options.local_endpoint.rates.throttle = 1.0;
     options.settings.insert("MAX_ATTEMPTS".to_owned(), "1".to_owned());
-    let summary = run(outage).await.unwrap();
+    let summary = run(outage, Target::Local(options)).await.unwrap();
     assert!(summary.given_up && !summary.is_complete(), "{summary}");
-    assert_eq!((summary.counts.unfinished, summary.batches), (3, 3), "{summary}");
-    let fixed = run(redrive(&folder.0, &dead_letters)).await.unwrap();
+    assert_eq!(
+        (summary.counts.unfinished, summary.counts.finished),
+        (3, 0),
+        "{summary}"
+    );
+    let fixed = redrive(&folder.0, &dead_letters).await;
     assert_eq!(outcome(&fixed), (50, 50, Some(50), Some(0)), "{fixed}");
 }
 
@@ -69,18 +68,16 @@ async fn a_record_that_crashes_the_function_is_the_only_one_that_stays_unfinishe
     std::fs::write(&dead_letters, text.join("\n")).unwrap();
     let script = folder.0.join("function.py");
     std::fs::write(&script, include_str!("deadly.py")).unwrap();
-    let mut deadly = redrive(&folder.0, &dead_letters);
-    deadly.retry_limits.max_retries = 0;
-    let Target::Local(options) = &mut deadly.target else {
-        panic!()
-    };
+    let mut deadly = run_of(&folder.0, &dead_letters);
+    deadly.max_retries = 0;
+    let mut options = options(&[]);
     let command = format!("python3 '{}'", script.display());
     options.program = Some(instream_local::function::Program::Shell(command));
     options.settings.insert("OUTPUT".to_owned(), "none:".to_owned());
     options.settings.insert("DEAD_LETTER".to_owned(), "none:".to_owned());
     let (_, path) = std::env::vars().find(|(name, _)| name == "PATH").unwrap();
     options.settings.insert("PATH".to_owned(), path);
-    let summary = run(deadly).await.unwrap();
+    let summary = run(deadly, Target::Local(options)).await.unwrap();
     assert_eq!(
         (summary.counts.finished, summary.counts.unfinished),
         (7, 1),

@@ -8,25 +8,25 @@ use aws_sdk_lambda::config::timeout::TimeoutConfig;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use bytes::Bytes;
+use instream_local::environment::Settings;
 use instream_local::function::InvocationResult;
 use instream_local::runtime_api::FunctionError;
 
-use super::aws::{Services, error_with_causes};
+use crate::aws::config;
 
 /// The timeout of a call: the 15 minutes that Lambda allows for an invocation, and time to start.
 const INVOCATION_TIMEOUT: Duration = Duration::from_mins(16);
 
 /// A function in AWS.
-#[derive(Debug)]
-pub(super) struct Deployed {
+pub(crate) struct Deployed {
     client: Client,
     name: String,
 }
 
 impl Deployed {
     /// Creates a client for the function with this name or ARN. The first invocation shows whether the function exists.
-    pub(super) async fn open(services: &Services, name: &str) -> Self {
-        let config = services.config("LAMBDA").await.into_builder();
+    pub(super) async fn open(settings: &Settings, name: &str) -> Self {
+        let config = config(settings, "LAMBDA").await.into_builder();
         // The SDK must not retry: such an invocation would not be counted.
         let config = config.retry_config(RetryConfig::disabled());
         let timeouts = TimeoutConfig::builder()
@@ -38,24 +38,21 @@ impl Deployed {
         }
     }
 
-    /// Invokes the function with an event and waits for the result.
+    /// Invokes the function with an event and waits for the result. Of an error, only the type is kept: the function's
+    /// message may quote the event.
     pub(super) async fn invoke(&self, event: Bytes) -> InvocationResult {
         let request = self.client.invoke().function_name(&self.name);
         let request = request.invocation_type(InvocationType::RequestResponse);
         match request.payload(Blob::new(event)).send().await {
-            Err(error) => {
-                InvocationResult::failed("the function cannot be invoked", &error_with_causes(&error).to_string())
-            }
+            // The SDK's words come from Lambda or from this program, so they quote no records.
+            Err(error) => InvocationResult::failed(&format!("{:#}", anyhow::Error::from(error)), ""),
             Ok(answer) => {
                 let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
-                match answer.function_error {
-                    // The function's message may quote the event, so only the types are kept.
-                    Some(kind) => {
-                        let error = serde_json::from_slice::<FunctionError>(&payload).unwrap_or_default();
-                        InvocationResult::failed("the function failed", &format!("{kind} {}", error.error_type))
-                    }
-                    None => InvocationResult::Response(payload.into()),
-                }
+                let Some(kind) = answer.function_error else {
+                    return InvocationResult::Response(payload.into());
+                };
+                let error = serde_json::from_slice::<FunctionError>(&payload).unwrap_or_default();
+                InvocationResult::failed(&format!("{kind} {}", error.error_type), "")
             }
         }
     }
@@ -69,7 +66,6 @@ mod tests {
     use axum::Router;
     use axum::http::StatusCode;
     use axum::routing::post;
-    use instream_local::environment::Settings;
     use instream_local::server::Server;
 
     use super::*;
@@ -108,7 +104,7 @@ mod tests {
         let server = Server::start(0, router).await.unwrap();
         let url = format!("http://{}", server.address);
         let settings = Settings::from([("AWS_ENDPOINT_URL_LAMBDA".to_owned(), url)]);
-        let function = Deployed::open(&Services::new(settings), "instream").await;
+        let function = Deployed::open(&settings, "instream").await;
         let answer = function.invoke(Bytes::from_static(b"{}")).await;
         assert_eq!(
             answer,

@@ -1,8 +1,5 @@
-//! The user records in the data of a Kinesis record, in each form in which a dead letter can have been delivered
-//! without them.
-//!
-//! The settings of the function that split the record are not known here. The length and the hash of a payload identify
-//! it, so every way to split the record is tried.
+//! The user records in the data of a Kinesis record. The settings with which the function has split it are not known
+//! here. The length and the hash of a payload identify it, so every way to split the record is tried.
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
@@ -43,40 +40,30 @@ pub(super) fn find(data: Bytes, bytes: usize, is_payload: &dyn Fn(&[u8]) -> bool
         // A broken record of an aggregate does not hide the others.
         let Ok(text) = decompress(&record) else { continue };
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-        if let Some(part) = find_line(text, is_payload).or_else(|| find_element(text, bytes, is_payload)) {
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let line = lines.find_map(|line| {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            is_payload(line).then(|| Bytes::copy_from_slice(line))
+        });
+        if let Some(part) = line.or_else(|| find_element(text, bytes, is_payload)) {
             return Ok(Some(part));
         }
     }
     Ok(None)
 }
 
-fn find_line(text: &[u8], is_payload: &dyn Fn(&[u8]) -> bool) -> Option<Bytes> {
-    let lines = text
-        .split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines
-        .into_iter()
-        .find(|line| is_payload(line))
-        .map(Bytes::copy_from_slice)
-}
-
 fn find_element(text: &[u8], bytes: usize, is_payload: &dyn Fn(&[u8]) -> bool) -> Option<Bytes> {
-    let text: &str = std::str::from_utf8(text).ok()?;
+    let text = std::str::from_utf8(text).ok()?;
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
-    let offset = |part: &str| part.as_ptr().addr() - text.as_ptr().addr();
     let found = each_array(text.trim_ascii(), 0, &mut |array| {
-        let start = offset(array);
+        let start = array.as_ptr().addr() - text.as_ptr().addr();
         let (before, after) = (text.get(..=start)?, text.get(start + array.len() - 1..)?);
-        let fits = |element: &&str| before.len() + element.len() + after.len() == bytes;
-        let mut alone = elements(array)
-            .filter(fits)
-            .map(|element| [before, element, after].concat());
-        alone.find(|alone| is_payload(alone.as_bytes()))
+        elements(array)
+            .filter(|element| before.len() + element.len() + after.len() == bytes)
+            .map(|element| [before, element, after].concat())
+            .find(|alone| is_payload(alone.as_bytes()))
     });
-    match found {
-        Break(found) => Some(found.into()),
-        Continue(()) => None,
-    }
+    found.break_value().map(Bytes::from)
 }
 
 /// Calls `visit` with each array in the members of a document, until it returns a value.

@@ -2,66 +2,57 @@
 
 use std::io;
 
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, empty};
 
-use super::dead_letter::Origin;
-use super::source::SourceItem;
+use super::Item;
 
 /// The maximum size of a line, and of an object that spans several lines, in bytes. The largest that are needed are a
 /// record of 10 MiB in base64, and an event of 6 MB as a JSON string.
 const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The size of the parts in which the rest of a line that is too long is skipped.
+const SKIPPED_BYTES: u64 = 64 * 1024;
 
 /// The lines of one file or object.
 pub(super) struct Lines {
     reader: Box<dyn AsyncBufRead + Unpin>,
-    /// The origin of the whole text.
-    origin: Origin,
+    location: String,
+    version: String,
     number: u64,
-    has_ended: bool,
-}
-
-impl std::fmt::Debug for Lines {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lines")
-            .field("location", &self.origin.location)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Lines {
-    pub(super) fn new(reader: impl AsyncBufRead + Unpin + 'static, origin: Origin) -> Self {
+    pub(super) fn new(reader: impl AsyncBufRead + Unpin + 'static, location: &str, version: String) -> Self {
         Self {
             reader: Box::new(reader),
-            origin,
+            location: location.to_owned(),
+            version,
             number: 0,
-            has_ended: false,
         }
     }
 
     /// Returns the next line that is not empty. If the first line is `{`, returns the whole text: it is one JSON object
     /// that spans several lines.
-    pub(super) async fn next(&mut self) -> Option<SourceItem> {
-        while !self.has_ended {
+    pub(super) async fn next(&mut self) -> Option<Item> {
+        loop {
             self.number += 1;
-            let line = match self.read().await {
-                Ok(line) => line,
+            let location = format!("{}:{}", self.location, self.number);
+            let text = match self.read().await {
+                Ok(line) if line.is_empty() => return None,
+                Ok(line) if line.trim_ascii().is_empty() => continue,
+                Ok(line) if line.len() > LINE_BYTES_MAX => Err("it is longer than 64 MiB".to_owned()),
+                Ok(mut line) => {
+                    // The last line of a file may get its line break later.
+                    line.truncate(line.trim_ascii_end().len());
+                    String::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())
+                }
                 Err(error) => {
                     // The reader would fail again.
-                    self.has_ended = true;
-                    return Some(SourceItem::Unreadable {
-                        location: self.origin.location.clone(),
-                        why: format!("truncated: {error}"),
-                    });
+                    self.reader = Box::new(empty());
+                    Err(format!("truncated: {error}"))
                 }
             };
-            if line.is_empty() {
-                return None;
-            }
-            if !line.trim_ascii().is_empty() {
-                return Some(self.item(line));
-            }
+            return Some(Item::new(location, &self.version, text));
         }
-        None
     }
 
     /// Reads one line, or the whole text if it is one object. Returns the start of a line that is too long, and skips
@@ -72,47 +63,18 @@ impl Lines {
         reader.read_until(b'\n', &mut line).await?;
         if self.number == 1 && line.trim_ascii() == b"{" {
             reader.read_to_end(&mut line).await?;
-            self.has_ended = true;
+            self.reader = Box::new(empty());
         } else if line.len() > LINE_BYTES_MAX && !line.ends_with(b"\n") {
-            self.skip_line().await?;
-        }
-        Ok(line)
-    }
-
-    /// Skips the rest of a line.
-    async fn skip_line(&mut self) -> io::Result<()> {
-        loop {
-            let buffer = self.reader.fill_buf().await?;
-            let end = buffer.iter().position(|byte| *byte == b'\n');
-            let is_last = end.is_some() || buffer.is_empty();
-            let length = end.map_or(buffer.len(), |end| end + 1);
-            self.reader.consume(length);
-            if is_last {
-                return Ok(());
+            let mut rest = Vec::new();
+            while !rest.ends_with(b"\n") {
+                rest.clear();
+                let mut reader = (&mut self.reader).take(SKIPPED_BYTES);
+                if reader.read_until(b'\n', &mut rest).await? == 0 {
+                    break;
+                }
             }
         }
-    }
-
-    fn item(&self, line: Vec<u8>) -> SourceItem {
-        let location = format!("{}:{}", self.origin.location, self.number);
-        let text = if line.len() > LINE_BYTES_MAX {
-            Err("it is longer than 64 MiB")
-        } else {
-            String::from_utf8(line).map_err(|_| "it is not UTF-8")
-        };
-        match text {
-            Ok(text) => SourceItem::Text {
-                text,
-                origin: Origin {
-                    location,
-                    ..self.origin.clone()
-                },
-            },
-            Err(why) => SourceItem::Unreadable {
-                location,
-                why: why.to_owned(),
-            },
-        }
+        Ok(line)
     }
 }
 
@@ -140,31 +102,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_that_is_too_long_is_reported_and_the_next_one_is_read() {
-        for (start, lines_after) in [("", &["x.jsonl:2 next\n"][..]), ("{\n", &[])] {
+        for (start, lines_after) in [("", &["x.jsonl:2 next"][..]), ("{\n", &[])] {
             let long = || tokio::io::repeat(b'x').take(LINE_BYTES_MAX as u64 + 300_000);
             let text = || BufReader::new(start.as_bytes().chain(long()).chain(&b"\nnext\n"[..]));
             let held = Lines {
                 number: 1,
-                ..Lines::new(text(), Origin::default())
+                ..Lines::new(text(), "x.jsonl", String::new())
             }
             .read()
             .await
             .unwrap();
             assert_eq!(held.len(), LINE_BYTES_MAX + 1, "the rest takes no memory");
-            let origin = Origin {
-                location: "x.jsonl".to_owned(),
-                ..Origin::default()
-            };
-            let mut lines = Lines::new(text(), origin);
+            let mut lines = Lines::new(text(), "x.jsonl", String::new());
             match lines.next().await {
-                Some(SourceItem::Unreadable { location, why }) => {
+                Some(Item {
+                    location,
+                    text: Err(why),
+                    ..
+                }) => {
                     assert_eq!((&*location, &*why), ("x.jsonl:1", "it is longer than 64 MiB"));
                 }
                 other => panic!("{:?}", other.is_some()),
             }
             let mut after = Vec::new();
-            while let Some(SourceItem::Text { text, origin }) = lines.next().await {
-                after.push(format!("{} {text}", origin.location));
+            while let Some(item) = lines.next().await {
+                after.push(format!("{} {}", item.location, item.text.unwrap()));
             }
             assert_eq!(after, lines_after);
         }
@@ -173,12 +135,12 @@ mod tests {
     #[tokio::test]
     async fn a_truncated_line_or_object_is_reported_once() {
         for (text, whole_lines) in [(&b"one\ntw"[..], 1), (b"{\n \"one\": 1", 0), (b"", 0)] {
-            let mut lines = Lines::new(BufReader::new(Broken(text)), Origin::default());
+            let mut lines = Lines::new(BufReader::new(Broken(text)), "x.jsonl", String::new());
             for _ in 0..whole_lines {
-                assert!(matches!(lines.next().await, Some(SourceItem::Text { .. })));
+                assert!(lines.next().await.unwrap().text.is_ok());
             }
             match lines.next().await {
-                Some(SourceItem::Unreadable { why, .. }) => assert_eq!(why, "truncated: gone"),
+                Some(Item { text: Err(why), .. }) => assert_eq!(why, "truncated: gone"),
                 other => panic!("{other:?}"),
             }
             assert!(lines.next().await.is_none());
