@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -13,7 +14,6 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::source::Item;
 use super::stream::payload::Payload;
@@ -178,13 +178,13 @@ fn base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D
 
 /// Returns the first half of the SHA-256 of a text.
 pub(crate) fn hash(text: &str) -> u128 {
-    let digest: [u8; 32] = Sha256::digest(text).into();
-    u128::from_be_bytes(*digest.first_chunk().expect("a SHA-256 has 32 bytes"))
+    let digest = digest(&SHA256, text.as_bytes());
+    u128::from_be_bytes(*digest.as_ref().first_chunk().expect("a SHA-256 has 32 bytes"))
 }
 
 /// Returns the SHA-256 as 64 hexadecimal digits.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(bytes)))
+    format!("{:x}", Bytes::copy_from_slice(digest(&SHA256, bytes).as_ref()))
 }
 
 #[cfg(test)]
