@@ -72,7 +72,7 @@ impl Node {
         match steps.split_first() {
             None | Some((Step::All, [])) => self.ends.push(path),
             Some((Step::Member(name), rest)) => {
-                child(&mut self.members, name.clone(), |one, other| order(one, other)).insert(rest, path)
+                child(&mut self.members, name.clone(), |one, other| order(one, other)).insert(rest, path);
             }
             Some((Step::Element(number), rest)) => child(&mut self.elements, *number, Ord::cmp).insert(rest, path),
             Some((Step::Members(_) | Step::Elements(_) | Step::Slice(..) | Step::All, _)) => {
