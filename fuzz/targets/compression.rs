@@ -1,7 +1,9 @@
 //! Compressed data.
 
+use std::io::Read as _;
+
 use bytes::Bytes;
-use flate2::bufread::{GzEncoder, ZlibEncoder};
+use flate2::bufread::{GzEncoder, MultiGzDecoder, ZlibEncoder};
 use flate2::{Compression, Decompress, FlushDecompress, Status};
 use instream::event::decompress::DecompressBudget;
 use instream::outcome::RejectionKind;
@@ -49,8 +51,17 @@ fn unpack(data: &[u8]) -> Option<Bytes> {
     let decompress = |limit| DecompressBudget::new(limit).decompress(data);
     let unpacked = decompress(DECOMPRESS.limit_bytes);
     let is_other = data.starts_with(GZIP) || data.starts_with(ZSTD);
-    if let Some(is_zlib) = is_zlib(data) {
-        assert_eq!(unpacked == Ok(None), !is_other && !is_zlib);
+    assert_eq!(unpacked == Ok(None), !is_other && !is_zlib(data));
+    if data.starts_with(GZIP) {
+        let mut by_flate2 = Vec::new();
+        let end = MultiGzDecoder::new(data)
+            .take(1 + DECOMPRESS.limit_bytes as u64)
+            .read_to_end(&mut by_flate2);
+        let is_whole = end.is_ok() && by_flate2.len() <= DECOMPRESS.limit_bytes;
+        assert_eq!(
+            unpacked.as_ref().ok().cloned().flatten(),
+            is_whole.then(|| by_flate2.into())
+        );
     }
     let all = unpacked.ok().flatten()?;
     assert!(all.len() <= DECOMPRESS.limit_bytes);
@@ -62,16 +73,10 @@ fn unpack(data: &[u8]) -> Option<Bytes> {
 }
 
 /// Returns whether the data is one zlib stream and nothing else, or the start of one that is larger than the limit.
-/// Returns `None` if the stream is broken: while `miniz_oxide` is fuzzed, it ignores checksums, so that the decoder
-/// takes a stream with references to before its start for a whole one.
-fn is_zlib(data: &[u8]) -> Option<bool> {
+fn is_zlib(data: &[u8]) -> bool {
     let mut stream = Decompress::new(true);
     let mut unpacked = Vec::with_capacity(DECOMPRESS.limit_bytes + 1);
     let end = stream.decompress_vec(data, &mut unpacked, FlushDecompress::None);
     let is_large = unpacked.len() > DECOMPRESS.limit_bytes;
-    match end {
-        Ok(Status::StreamEnd) => Some(is_large || stream.total_in() == data.len() as u64),
-        Ok(Status::Ok | Status::BufError) => Some(is_large),
-        Err(_) => None,
-    }
+    is_large || matches!(end, Ok(Status::StreamEnd)) && stream.total_in() == data.len() as u64
 }
