@@ -1,0 +1,115 @@
+//! HEDGE: the duration of batches. All calls take 10 ms, and some first calls take 500 ms more.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::{Behavior, Scenario};
+
+const BATCHES: usize = 20;
+/// The records before the batches, whose calls give enough latencies to recognize a slow call.
+const SAMPLES: usize = 200;
+
+struct Batches {
+    hedge: &'static str,
+    capacity: usize,
+    records: usize,
+    slow_percent: u8,
+}
+
+/// The result of [`BATCHES`] batches.
+#[derive(Debug, PartialEq)]
+struct Ran {
+    mean: Duration,
+    p95: Duration,
+    calls: usize,
+}
+
+impl Batches {
+    async fn run(self) -> Ran {
+        fastrand::seed(7);
+        let first_record = |batch: usize| SAMPLES + batch * self.records;
+        let capacity = self.capacity.to_string();
+        let mut scenario = Scenario::of(0).with("CAPACITY", &capacity).with("HEDGE", self.hedge);
+        for number in first_record(0)..first_record(BATCHES) {
+            if fastrand::u8(..100) < self.slow_percent {
+                scenario = scenario.attempts(number, &[Behavior::PredictAfter(510)]);
+            }
+        }
+        let running = scenario.start();
+        running.invoke(0..SAMPLES).await.unwrap();
+        let (mut times, mut calls) = (Vec::new(), 0);
+        for batch in 0..BATCHES {
+            running.seen.lock().unwrap().calls.clear();
+            let started = Instant::now();
+            running
+                .invoke(first_record(batch)..first_record(batch + 1))
+                .await
+                .unwrap();
+            times.push(started.elapsed());
+            let seen = running.seen.lock().unwrap();
+            assert!(seen.most_in_flight <= self.capacity);
+            calls += seen.calls.len();
+        }
+        times.sort_unstable();
+        let total: Duration = times.iter().sum();
+        Ran {
+            mean: total.div_f64(20.0),
+            p95: times[BATCHES * 95 / 100 - 1],
+            calls,
+        }
+    }
+}
+
+async fn run_large(hedge: &'static str, slow_percent: u8) -> Ran {
+    let (capacity, records) = (100, 1000);
+    let ran = Batches {
+        hedge,
+        capacity,
+        records,
+        slow_percent,
+    }
+    .run()
+    .await;
+    eprintln!("FIGURES large {hedge} {slow_percent} {ran:?}");
+    ran
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_batches_with_slow_calls_have_85_percent_of_the_speed_without_slow_calls() {
+    let [without_slow, with_slow] = [run_large("off", 0).await, run_large("p95", 1).await];
+    assert!(
+        without_slow.mean >= with_slow.mean.mul_f64(0.85),
+        "{without_slow:?}, {with_slow:?}"
+    );
+    assert!(without_slow.p95 >= with_slow.p95.mul_f64(0.8), "{with_slow:?}");
+    assert!(with_slow.calls * 100 <= without_slow.calls * 103, "{with_slow:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_slow_calls_hedge_changes_nothing() {
+    assert_eq!(run_large("p95", 0).await, run_large("off", 0).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_large_batches_at_most_one_call_in_twenty_is_hedged() {
+    let first_calls = BATCHES * 1000;
+    let hedged = run_large("p95", 5).await.calls - first_calls;
+    let budget = (first_calls + SAMPLES) / 20;
+    assert!((budget * 8 / 10..=budget).contains(&hedged), "{hedged}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_batch_takes_25_ms_with_a_slow_call() {
+    let ran = Batches {
+        hedge: "p95",
+        capacity: 128,
+        records: 100,
+        slow_percent: 1,
+    }
+    .run()
+    .await;
+    eprintln!("FIGURES small {ran:?}");
+    // A call is slow after 15 ms, and its hedged call takes 10 ms.
+    assert_eq!(ran.p95, Duration::from_millis(25));
+}
