@@ -60,20 +60,20 @@ impl Batches {
     }
 }
 
-async fn run_large(hedge: &'static str, slow_percent: u8) -> Ran {
-    let batches = Batches {
+fn batches(hedge: &'static str, capacity: usize, records: usize, slow_percent: u8) -> Batches {
+    Batches {
         hedge,
         count: 20,
-        capacity: 100,
-        records: 1000,
+        capacity,
+        records,
         slow_percent,
-    };
-    batches.run().await
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn large_batches_with_slow_calls_have_85_percent_of_the_speed_without_slow_calls() {
-    let [without_slow, with_slow] = [run_large("off", 0).await, run_large("p95", 1).await];
+    let without_slow = batches("off", 100, 1000, 0).run().await;
+    let with_slow = batches("p95", 100, 1000, 1).run().await;
     assert!(
         without_slow.mean >= with_slow.mean.mul_f64(0.85),
         "{without_slow:?}, {with_slow:?}"
@@ -83,33 +83,27 @@ async fn large_batches_with_slow_calls_have_85_percent_of_the_speed_without_slow
 
 #[tokio::test(start_paused = true)]
 async fn without_slow_calls_hedge_changes_nothing() {
-    assert_eq!(run_large("p95", 0).await, run_large("off", 0).await);
+    for (capacity, records) in [(128, 100), (100, 1000)] {
+        let [off, on] = ["off", "p95"].map(|hedge| batches(hedge, capacity, records, 0));
+        assert_eq!(on.run().await, off.run().await);
+    }
 }
 
 /// Before the percentile of the latencies has risen, only the budget limits the hedged calls.
 #[tokio::test(start_paused = true)]
 async fn if_many_calls_of_a_large_batch_become_slow_at_most_one_call_in_twenty_is_hedged() {
-    let batches = Batches {
-        hedge: "p95",
+    let one = Batches {
         count: 1,
-        capacity: 100,
-        records: 1000,
-        slow_percent: 30,
+        ..batches("p95", 100, 1000, 30)
     };
-    let hedged = batches.run().await.calls - 1000;
+    let hedged = one.run().await.calls - 1000;
     let budget = (SAMPLES + 1000) / 20;
     assert!((SAMPLES / 20..=budget).contains(&hedged), "{hedged}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_small_batch_takes_25_ms_with_a_slow_call() {
-    let batches = Batches {
-        hedge: "p95",
-        count: 20,
-        capacity: 128,
-        records: 100,
-        slow_percent: 1,
-    };
+    let ran = batches("p95", 128, 100, 1).run().await;
     // A call is slow after 15 ms, and its hedged call takes 10 ms.
-    assert_eq!(batches.run().await.p95, Duration::from_millis(25));
+    assert_eq!(ran.p95, Duration::from_millis(25));
 }
