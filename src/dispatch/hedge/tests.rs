@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
+use futures_util::FutureExt;
 use tokio::task::unconstrained;
 
 use super::*;
@@ -291,6 +291,6 @@ async fn calls_that_wait_for_a_permit_have_withdrawn_their_budget() {
     assert!(waiting.iter_mut().all(|wait| wait.now_or_never().is_none()));
     drop(first);
     // The permit is returned at once, and the next call gets it.
-    let hedges = waiting.iter_mut().filter_map(|wait| wait.now_or_never());
-    assert_eq!(hedges.count(), 2);
+    let granted = waiting.iter_mut().filter_map(FutureExt::now_or_never);
+    assert_eq!(granted.count(), 2);
 }
