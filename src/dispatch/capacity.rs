@@ -28,11 +28,21 @@ pub struct Capacity {
 #[derive(Debug)]
 struct Shared {
     limiter: Mutex<Limiter>,
+    first_calls: Queue,
+    hedged_calls: Queue,
+}
+
+/// The tasks that wait for a permit.
+#[derive(Debug, Default)]
+struct Queue {
     /// Held by the longest-waiting task. Only this task checks whether a call may start.
     turn: sync::Mutex<()>,
     /// Notified when a permit is returned, because a call may then start.
     freed: Notify,
 }
+
+/// The wait for a permit for a hedged call. While it exists, the limiter leaves room for that call.
+struct HedgeWait<'a>(&'a Shared);
 
 /// The right to have one call in flight. Dropping the permit returns it.
 #[derive(Debug)]
@@ -67,8 +77,8 @@ impl Capacity {
         Self {
             shared: Arc::new(Shared {
                 limiter: Mutex::new(Limiter::new(calls, is_adaptive)),
-                turn: sync::Mutex::default(),
-                freed: Notify::new(),
+                first_calls: Queue::default(),
+                hedged_calls: Queue::default(),
             }),
         }
     }
@@ -76,24 +86,28 @@ impl Capacity {
     /// Waits for a permit. Permits are granted in the order of the requests, so that concurrent invocations take turns,
     /// each waiting for one permit at a time. Dropping the future leaves the queue and loses no permit.
     pub async fn acquire(&self) -> Permit {
-        let _turn = self.shared.turn.lock().await;
+        self.wait_in(&self.shared.first_calls, Limiter::try_start).await
+    }
+
+    /// Waits for a permit for a hedged call, which goes before all first calls: the slow call decides when its batch
+    /// ends. Under back-pressure it takes no permit from them, because it may turn out to be unnecessary. Dropping the
+    /// future leaves the queue and loses no permit.
+    pub async fn acquire_for_hedge(&self) -> Permit {
+        let _wait = HedgeWait::begin(&self.shared);
+        self.wait_in(&self.shared.hedged_calls, Limiter::try_start_hedge).await
+    }
+
+    async fn wait_in(&self, queue: &Queue, try_start: impl Fn(&mut Limiter, Instant) -> Start) -> Permit {
+        let _turn = queue.turn.lock().await;
         loop {
-            let freed = self.shared.freed.notified();
-            let start = self.shared.limiter().try_start(Instant::now());
+            let freed = queue.freed.notified();
+            let start = try_start(&mut self.shared.limiter(), Instant::now());
             match start {
                 Start::Now(call) => return Permit::new(&self.shared, call),
                 Start::After(moment) => _ = timeout_at(moment, freed).await,
                 Start::WhenFreed => freed.await,
             }
         }
-    }
-
-    /// Returns a permit that no other task is waiting for, to be used for a hedged call. Returns `None` under
-    /// back-pressure, because a hedged call may turn out to be unnecessary.
-    pub fn try_acquire_for_hedge(&self) -> Option<Permit> {
-        let _turn = self.shared.turn.try_lock().ok()?;
-        let call = self.shared.limiter().try_start_hedge(Instant::now())?;
-        Some(Permit::new(&self.shared, call))
     }
 
     /// Returns the number of calls that may be in flight now, CAPACITY at most. A limit below one is the share of the
@@ -107,6 +121,21 @@ impl Capacity {
 impl Shared {
     fn limiter(&self) -> MutexGuard<'_, Limiter> {
         self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> HedgeWait<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.limiter().begin_hedge_wait();
+        Self(shared)
+    }
+}
+
+impl Drop for HedgeWait<'_> {
+    fn drop(&mut self) {
+        self.0.limiter().end_hedge_wait();
+        // A first call may take the room that was left for the hedged call.
+        self.0.first_calls.freed.notify_one();
     }
 }
 
@@ -137,8 +166,14 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.limiter().return_permit(self.has_reported);
-        self.shared.freed.notify_one();
+        let mut limiter = self.shared.limiter();
+        limiter.return_permit(self.has_reported);
+        let has_waiting_hedges = limiter.has_waiting_hedges();
+        drop(limiter);
+        if has_waiting_hedges {
+            self.shared.hedged_calls.freed.notify_one();
+        }
+        self.shared.first_calls.freed.notify_one();
     }
 }
 

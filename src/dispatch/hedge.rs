@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::attempt::report;
@@ -26,12 +27,10 @@ const LATENCY_WINDOW: usize = 512;
 const MIN_SAMPLES: usize = 100;
 /// The number of new latencies after which the percentile is computed again.
 const RECOMPUTE_EVERY: usize = 16;
-/// The maximum number of hedged calls for each first call.
-const HEDGE_RATIO: f64 = 0.05;
+/// The number of first calls after which one more call may be hedged.
+const FIRST_CALLS_PER_HEDGE: usize = 20;
 /// The maximum budget, in hedged calls: the share of a thousand first calls.
-const HEDGE_BURST: f64 = 50.0;
-/// The minimum interval between checks for a spare permit.
-const SPARE_POLL_INTERVAL: Duration = Duration::from_millis(5);
+const HEDGE_BURST: usize = 50;
 
 type CallResult = Result<Response, Fault>;
 
@@ -42,6 +41,8 @@ pub struct Hedged<E> {
     percentile: Option<u8>,
     call_timeout: Duration,
     capacity: Capacity,
+    /// One permit for each hedged call that may be made now.
+    budget: Semaphore,
     state: Mutex<State>,
 }
 
@@ -52,8 +53,8 @@ struct State {
     since_recompute: usize,
     /// The time after which a call is slow.
     delay: Option<Duration>,
-    /// The number of hedged calls that may be made now.
-    budget: f64,
+    /// The number of first calls since the budget was raised.
+    since_raise: usize,
 }
 
 impl<E: Endpoint> Endpoint for Hedged<E> {
@@ -80,11 +81,11 @@ impl<E: Endpoint> Hedged<E> {
         let invoke = || Box::pin(self.endpoint.invoke(call.clone()));
         let answer = match self.begin() {
             None => invoke().await,
-            Some(delay) => match select(invoke(), pin!(self.acquire_spare_when_slow(delay))).await {
+            Some(delay) => match select(invoke(), pin!(self.acquire_when_slow(delay))).await {
                 Either::Left((answer, _)) => answer,
-                Either::Right((spare, first)) => {
+                Either::Right((permit, first)) => {
                     CallStats::current().hedges.fetch_add(1, Ordering::Relaxed);
-                    race(first, invoke(), spare, started + self.call_timeout).await
+                    race(first, invoke(), permit, started + self.call_timeout).await
                 }
             },
         };
@@ -97,45 +98,41 @@ impl<E: Endpoint> Hedged<E> {
 
 impl<E> Hedged<E> {
     /// Hedges calls that take longer than this `percentile` of the latest latencies, 95–99. Without a `percentile`, no
-    /// call is hedged. Hedged calls use only spare permits of `capacity`, and share the `call_timeout` of the first
-    /// call.
+    /// call is hedged. Hedged calls get the permits of `capacity` before first calls, and share the `call_timeout` of
+    /// the first call.
     pub fn new(endpoint: E, percentile: Option<u8>, call_timeout: Duration, capacity: Capacity) -> Self {
         Self {
             endpoint,
             percentile,
             call_timeout,
             capacity,
+            budget: Semaphore::new(0),
             state: Mutex::default(),
         }
     }
 
-    /// Waits until a call is slow, and then polls for a spare permit, without a place in the queue for permits.
-    async fn acquire_spare_when_slow(&self, delay: Duration) -> Permit {
+    /// Waits until a call is slow, and then for the budget and a permit. A call that is answered meanwhile drops this
+    /// future, which returns what it took from the budget.
+    async fn acquire_when_slow(&self, delay: Duration) -> Permit {
         sleep(delay).await;
-        loop {
-            if let Some(permit) = self.try_acquire_spare() {
-                return permit;
-            }
-            sleep(delay.max(SPARE_POLL_INTERVAL)).await;
-        }
+        let withdrawn = self.budget.acquire().await.expect("the budget is never closed");
+        let permit = self.capacity.acquire_for_hedge().await;
+        withdrawn.forget();
+        permit
     }
 
     /// Counts a first call. Returns the time after which it is slow, or `None` while too few calls have been answered.
     fn begin(&self) -> Option<Duration> {
         let mut state = self.state();
-        state.budget = (state.budget + HEDGE_RATIO).min(HEDGE_BURST);
-        state.delay
-    }
-
-    /// Returns a spare permit, and withdraws one hedged call from the budget. Returns `None` if the budget is empty.
-    fn try_acquire_spare(&self) -> Option<Permit> {
-        let mut state = self.state();
-        if state.budget < 1.0 {
-            return None;
+        state.since_raise += 1;
+        if state.since_raise == FIRST_CALLS_PER_HEDGE {
+            state.since_raise = 0;
+            self.budget.add_permits(1);
+            // A call that returned what it had withdrawn may have raised the budget above its maximum, too.
+            let excess = self.budget.available_permits().saturating_sub(HEDGE_BURST);
+            self.budget.forget_permits(excess);
         }
-        let permit = self.capacity.try_acquire_for_hedge()?;
-        state.budget -= 1.0;
-        Some(permit)
+        state.delay
     }
 
     /// Records that a request was answered, `latency` after its first call started.
@@ -158,29 +155,29 @@ impl<E> Hedged<E> {
 /// Returns the result of the call that ends first, unless it is a transient fault. Then returns the result of the other
 /// call. If both calls fail transiently, or the hedged call takes until `end`, returns the fault of the first call.
 ///
-/// The caller reports the result that it gets. The fault of the other call is reported to the `spare` permit, which is
-/// released when the hedged call ends.
-async fn race<F>(first: F, hedged: F, mut spare: Permit, end: Instant) -> CallResult
+/// The caller reports the result that it gets. The fault of the other call is reported to the `permit` of the hedged
+/// call, which is released when that call ends.
+async fn race<F>(first: F, hedged: F, mut permit: Permit, end: Instant) -> CallResult
 where
     F: Future<Output = CallResult> + Unpin,
 {
     let is_transient = |answer: &CallResult| answer.as_ref().is_err_and(|fault| fault.kind.is_transient());
-    let mut report_spare = |answer| report(&answer, &mut spare, &CallStats::current());
+    let mut report_other = |answer| report(&answer, &mut permit, &CallStats::current());
     match select(first, hedged).await {
         Either::Left((first, hedged)) if is_transient(&first) => match timeout_at(end, hedged).await {
             Ok(hedged) if is_transient(&hedged) => {
-                report_spare(hedged);
+                report_other(hedged);
                 first
             }
             Ok(hedged) => {
-                report_spare(first);
+                report_other(first);
                 hedged
             }
             Err(_elapsed) => first,
         },
         Either::Right((hedged, first)) if is_transient(&hedged) => {
-            report_spare(hedged);
-            drop(spare);
+            report_other(hedged);
+            drop(permit);
             first.await
         }
         Either::Left((answer, _)) | Either::Right((answer, _)) => answer,

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use instream::dispatch::attempt::Invoker;
 use instream::dispatch::capacity::Capacity;
 use instream::dispatch::retry::{Backoff, RetryBudget, RetryPolicy};
@@ -73,7 +74,7 @@ async fn the_wait_for_credentials_holds_no_permit() {
     };
     let waits = async {
         for _ in 0..49 {
-            assert!(capacity.try_acquire_for_hedge().is_some());
+            assert!(capacity.acquire().now_or_never().is_some());
             sleep(Duration::from_millis(100)).await;
         }
     };

@@ -59,15 +59,15 @@ async fn a_slow_call_does_not_delay_the_other_records() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_call_is_hedged_while_others_wait_for_a_permit() {
-    let running = after_answers(hedging(2).record(SLOW, Behavior::PredictAfter(500)), 200).await;
+async fn a_hedged_call_goes_before_the_records_that_wait_for_a_permit() {
+    let running = after_answers(hedging(2).attempts(SLOW, &[Behavior::PredictAfter(500)]), 200).await;
     running.invoke(SLOW..SLOW + 100).await.unwrap();
-    assert_eq!(calls(&running), 1, "the other permit is always in use");
-    // When no other record waits any more, the call is hedged.
-    let running = after_answers(hedging(2).record(SLOW, Behavior::PredictAfter(500)), 200).await;
-    running.invoke(SLOW..SLOW + 20).await.unwrap();
-    assert_eq!(calls(&running), 2);
-    assert_eq!(running.seen.lock().unwrap().most_in_flight, 2);
+    let seen = running.seen.lock().unwrap();
+    let times = seen.times(SLOW);
+    // The call is slow after 15 ms, and the next permit is returned after 20 ms.
+    let second: Vec<_> = times[1..].iter().map(|time| *time - times[0]).collect();
+    assert_eq!(second, [Duration::from_millis(20)]);
+    assert_eq!(seen.most_in_flight, 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ mod dispatcher;
 mod give_up;
 mod halving;
 mod hedge;
+mod hedge_batches;
 mod hedge_limits;
 mod immediate_retry;
 mod kinesis_output;

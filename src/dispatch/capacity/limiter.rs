@@ -37,7 +37,7 @@ const HOLD_MAX: Duration = Duration::from_secs(1);
 const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// Longest interval between two calls while the limit is below one or calls are paced.
 const CALL_INTERVAL_MAX: Duration = Duration::from_secs(10);
-/// Time after an overload in which no permit is spare.
+/// Time after an overload in which no hedged call starts.
 const HEDGE_PAUSE_AFTER_OVERLOAD: Duration = Duration::from_secs(1);
 
 /// The decision on whether a call may start.
@@ -79,6 +79,8 @@ pub(super) struct Limiter {
     limit_reached_at: Option<Instant>,
     /// Permits that have been handed out and not yet returned.
     permits_held: usize,
+    /// Tasks that wait for a permit for a hedged call. They go before all others.
+    hedges_waiting: usize,
     /// Permits whose call has not reported its result.
     in_flight: usize,
     /// Mean time from the start of a call to its answer.
@@ -114,6 +116,7 @@ impl Limiter {
             raises: 0.0,
             limit_reached_at: None,
             permits_held: 0,
+            hedges_waiting: 0,
             in_flight: 0,
             mean_round_trip: None,
             calls_per_second: None,
@@ -134,14 +137,41 @@ impl Limiter {
         self.limit.min(paced.unwrap_or(f64::INFINITY))
     }
 
-    fn is_full(&self) -> bool {
-        float(self.permits_held + 1) > self.limit.max(1.0)
+    /// Returns whether the limit leaves no room for another call, beside those that hold permits and `reserved` ones.
+    fn is_full(&self, reserved: usize) -> bool {
+        float(self.permits_held + reserved + 1) > self.limit.max(1.0)
     }
 
-    /// Starts a call if one may start `now`.
+    /// Starts a call if one may start `now` and leaves room for the hedged calls that wait.
     pub(super) fn try_start(&mut self, now: Instant) -> Start {
+        let may_hedge = self.hedges_waiting > 0 && self.hedge_obstacle(now).is_none();
+        let reserved = if may_hedge { self.hedges_waiting } else { 0 };
+        let start = self.try_start_beside(reserved, now);
+        if matches!(start, Start::Now(_)) && self.is_full(0) {
+            self.limit_reached_at = Some(now);
+        }
+        start
+    }
+
+    /// Starts a hedged call if one may start `now`. The call may turn out to be unnecessary, so it never counts as a
+    /// reason to raise the limit.
+    pub(super) fn try_start_hedge(&mut self, now: Instant) -> Start {
+        self.hedge_obstacle(now)
+            .unwrap_or_else(|| self.try_start_beside(0, now))
+    }
+
+    /// Returns when hedged calls may start again, or `None` if they may start now, within the limit.
+    fn hedge_obstacle(&self, now: Instant) -> Option<Start> {
+        if self.held_until.is_some() || self.limit < 1.0 {
+            return Some(Start::WhenFreed);
+        }
+        let calm = self.overloaded_at? + HEDGE_PAUSE_AFTER_OVERLOAD;
+        (calm > now).then_some(Start::After(calm))
+    }
+
+    fn try_start_beside(&mut self, reserved: usize, now: Instant) -> Start {
         let earliest = self.held_until.max(self.next_start);
-        if self.is_full() {
+        if self.is_full(reserved) {
             return Start::WhenFreed;
         }
         if let Some(earliest) = earliest.filter(|earliest| *earliest > now) {
@@ -153,9 +183,6 @@ impl Limiter {
         if self.held_until.is_some() {
             self.held_until = Some(now + self.hold_duration());
         }
-        if self.is_full() {
-            self.limit_reached_at = Some(now);
-        }
         Start::Now(Call {
             started: now,
             in_flight: self.in_flight,
@@ -163,22 +190,17 @@ impl Limiter {
         })
     }
 
-    /// Starts a hedged call if a permit is spare. The call may turn out to be unnecessary, so it never counts as a
-    /// reason to raise the limit.
-    pub(super) fn try_start_hedge(&mut self, now: Instant) -> Option<Call> {
-        let is_calm = self
-            .overloaded_at
-            .is_none_or(|overloaded| now - overloaded >= HEDGE_PAUSE_AFTER_OVERLOAD);
-        if !is_calm || self.held_until.is_some() || self.limit < 1.0 {
-            return None;
-        }
-        let limit_reached_at = self.limit_reached_at;
-        let start = self.try_start(now);
-        self.limit_reached_at = limit_reached_at;
-        match start {
-            Start::Now(call) => Some(call),
-            Start::After(_) | Start::WhenFreed => None,
-        }
+    /// Counts a task that waits for a permit for a hedged call, until [`end_hedge_wait`](Self::end_hedge_wait).
+    pub(super) fn begin_hedge_wait(&mut self) {
+        self.hedges_waiting += 1;
+    }
+
+    pub(super) fn end_hedge_wait(&mut self) {
+        self.hedges_waiting -= 1;
+    }
+
+    pub(super) fn has_waiting_hedges(&self) -> bool {
+        self.hedges_waiting > 0
     }
 
     /// Takes back a permit. Without a report, the call was cancelled.

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use tokio::task::unconstrained;
+
 use super::*;
 use crate::dispatch::attempt::{Invoker, RecordOutputs};
 use crate::inference::InferenceRequest;
@@ -56,6 +59,11 @@ fn invoker_with_budget(
 
 fn invoker(capacity: usize, is_adaptive: bool, calls: &[ScriptedCall]) -> ScriptedInvoker {
     invoker_with_budget(100, capacity, is_adaptive, calls)
+}
+
+/// A permit for a hedged call, if one may be made now.
+fn acquire_now(capacity: &Capacity) -> Option<Permit> {
+    capacity.acquire_for_hedge().now_or_never()
 }
 
 struct Attempt {
@@ -152,9 +160,9 @@ async fn the_permit_of_a_hedged_call_is_free_when_that_call_ends() {
     let invoker = invoker(2, true, &[(300, Ok(())), (10, Err(FaultKind::Suspect))]);
     let permits = async {
         sleep(Duration::from_millis(20)).await;
-        let during = invoker.capacity().try_acquire_for_hedge().is_some();
+        let during = acquire_now(invoker.capacity()).is_some();
         sleep(Duration::from_millis(10)).await;
-        (during, invoker.capacity().try_acquire_for_hedge().is_some())
+        (during, acquire_now(invoker.capacity()).is_some())
     };
     let (slow, permits) = tokio::join!(attempt(&invoker), permits);
     assert!(slow.answer.is_ok());
@@ -174,8 +182,8 @@ async fn no_permit_is_lost_for_any_results_of_the_two_calls() {
             let invoker = invoker(3, false, &[first, hedged]);
             attempt(&invoker).await.answer.ok();
             sleep(Duration::from_secs(1)).await;
-            let spare: Vec<_> = std::iter::from_fn(|| invoker.capacity().try_acquire_for_hedge()).collect();
-            assert_eq!(spare.len(), 3, "{first:?}, {hedged:?}");
+            let free: Vec<_> = std::iter::from_fn(|| acquire_now(invoker.capacity())).collect();
+            assert_eq!(free.len(), 3, "{first:?}, {hedged:?}");
         }
     }
 }
@@ -199,20 +207,20 @@ async fn an_overload_of_either_call_is_reported_once() {
 #[tokio::test(start_paused = true)]
 async fn an_overload_of_a_hedged_call_counts_while_the_first_call_goes_on() {
     let invoker = invoker(20, true, &[(300, Ok(())), (10, Err(FaultKind::Overload))]);
-    let has_spare = async {
+    let may_hedge = async {
         sleep(Duration::from_millis(50)).await;
-        invoker.capacity().try_acquire_for_hedge().is_some()
+        acquire_now(invoker.capacity()).is_some()
     };
-    let (_, has_spare) = tokio::join!(attempt(&invoker), has_spare);
-    assert!(!has_spare, "no permit is spare immediately after an overload");
+    let (_, may_hedge) = tokio::join!(attempt(&invoker), may_hedge);
+    assert!(!may_hedge, "no hedged call starts immediately after an overload");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_spare_permit_is_returned_if_the_hedge_budget_is_empty() {
+async fn no_call_is_hedged_if_the_budget_is_empty() {
     let invoker = invoker_with_budget(0, 2, true, &[(300, Ok(()))]);
     let slow = attempt(&invoker).await;
     assert_eq!((slow.stats, slow.took), ((1, 0), Duration::from_millis(300)));
-    assert!(invoker.capacity().try_acquire_for_hedge().is_some());
+    assert!(acquire_now(invoker.capacity()).is_some());
 }
 
 fn hedged(latencies_ms: impl IntoIterator<Item = u64>) -> Hedged<()> {
@@ -239,17 +247,50 @@ fn a_call_is_slow_beyond_the_percentile_of_the_latest_latencies() {
     );
 }
 
-#[test]
-fn at_most_one_call_in_twenty_is_hedged() {
+/// Whether a call that is slow gets a hedged call at once.
+fn hedges_now(hedged: &Hedged<()>) -> bool {
+    let acquired = unconstrained(hedged.acquire_when_slow(Duration::ZERO));
+    acquired.now_or_never().is_some()
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_one_call_in_twenty_is_hedged() {
     let hedged = hedged([]);
     for first in 1..=400 {
         hedged.begin();
-        assert_eq!(hedged.try_acquire_spare().is_some(), first % 20 == 0, "{first}");
+        assert_eq!(hedges_now(&hedged), first % 20 == 0, "{first}");
     }
     (0..10_000).for_each(|_| _ = hedged.begin());
     assert_eq!(
-        (0..100).filter(|_| hedged.try_acquire_spare().is_some()).count(),
+        (0..100).filter(|_| hedges_now(&hedged)).count(),
         50,
         "the budget is limited"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_answered_before_its_hedged_call_starts_takes_nothing_from_the_budget() {
+    let hedged = hedged([]);
+    (0..40).for_each(|_| _ = hedged.begin());
+    let first = hedged.capacity.acquire().await;
+    for _ in 0..10 {
+        assert!(!hedges_now(&hedged), "the only permit is in use");
+    }
+    drop(first);
+    assert_eq!((0..10).filter(|_| hedges_now(&hedged)).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_a_permit_have_withdrawn_their_budget() {
+    let hedged = hedged([]);
+    (0..40).for_each(|_| _ = hedged.begin());
+    let first = hedged.capacity.acquire().await;
+    let mut waiting: Vec<_> = (0..5)
+        .map(|_| Box::pin(hedged.acquire_when_slow(Duration::ZERO)))
+        .collect();
+    assert!(waiting.iter_mut().all(|wait| wait.now_or_never().is_none()));
+    drop(first);
+    // The permit is returned at once, and the next call gets it.
+    let granted = waiting.iter_mut().filter_map(FutureExt::now_or_never);
+    assert_eq!(granted.count(), 2);
 }

@@ -55,6 +55,10 @@ impl Calls {
         assert!(matches!(self.start(ms), Start::Now(_)));
     }
 
+    fn starts_hedge(&mut self, ms: u64) -> bool {
+        matches!(self.limiter.try_start_hedge(self.at(ms)), Start::Now(_))
+    }
+
     /// Starts as many calls as the limiter allows, and returns their number.
     fn fill(&mut self, ms: u64) -> usize {
         (0..1000).find(|_| !matches!(self.start(ms), Start::Now(_))).unwrap()
