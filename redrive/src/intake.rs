@@ -41,8 +41,8 @@ impl<'r> Intake<'r> {
         }
     }
 
-    /// Returns the next batch: letters that fit into an event, all of one stream, with different sequence numbers. It is
-    /// empty at the end of the source.
+    /// Returns the next batch: letters that fit into an event, all of one stream, with different sequence numbers. It
+    /// is empty at the end of the source.
     pub(super) async fn batch(&mut self, source: &mut Source, journal: &Journal, summary: &mut Summary) -> Vec<Letter> {
         let mut batch: Vec<Letter> = Vec::new();
         let mut numbers = HashSet::new();

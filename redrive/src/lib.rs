@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A letter is finished when the target says so. Then the journal gets its key, and a message whose letters are all in
-//! the journal is deleted. So the same command continues a run that was stopped, and nothing is lost: what was in flight
-//! is sent again. A record that the target rejects again has a new dead letter, which is another letter.
+//! the journal is deleted. So the same command continues a run that was stopped, and nothing is lost: what was in
+//! flight is sent again. A record that the target rejects again has a new dead letter, which is another letter.
 
 use std::path::PathBuf;
 

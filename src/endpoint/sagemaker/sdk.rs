@@ -1,8 +1,8 @@
 //! The same endpoint, called with the client of the AWS SDK: the cargo feature `sdk-client`.
 //!
 //! The SDK serializes and signs the requests and parses the responses. Connections, credentials and the rule for whole
-//! answers are those of the direct client, and so is the fault of each error. The memory for an answer is reserved after
-//! the answer has been read.
+//! answers are those of the direct client, and so is the fault of each error. The memory for an answer is reserved
+//! after the answer has been read.
 
 use std::sync::Arc;
 

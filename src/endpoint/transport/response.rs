@@ -146,8 +146,8 @@ impl HttpAnswer {
     }
 }
 
-/// Returns at most the first [`CUSTOM_ATTRIBUTES_CHARS_MAX`] characters of custom attributes. Returns `None` if there are
-/// none.
+/// Returns at most the first [`CUSTOM_ATTRIBUTES_CHARS_MAX`] characters of custom attributes. Returns `None` if there
+/// are none.
 pub(in crate::endpoint) fn shorten_attributes(attributes: &str) -> Option<String> {
     let shortened: String = attributes.chars().take(CUSTOM_ATTRIBUTES_CHARS_MAX).collect();
     (!shortened.is_empty()).then_some(shortened)

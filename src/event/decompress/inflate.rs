@@ -1,9 +1,9 @@
 //! Decompresses gzip members (RFC 1952) and zlib streams (RFC 1950).
 //!
 //! A record is short, so that a new decoder would cost more than the decompression: its tables and its window take
-//! about 40 KB. So each thread has one decoder for all records. It decompresses a whole stream from memory to memory and
-//! needs no window. `flate2` has no gzip decoder that can be used again, so the header and the trailer of a member are
-//! read here.
+//! about 40 KB. So each thread has one decoder for all records. It decompresses a whole stream from memory to memory
+//! and needs no window. `flate2` has no gzip decoder that can be used again, so the header and the trailer of a member
+//! are read here.
 
 use std::cell::RefCell;
 use std::io;
