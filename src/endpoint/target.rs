@@ -22,6 +22,10 @@ pub enum Target {
 
 /// An endpoint of either kind.
 #[derive(Debug)]
+#[cfg_attr(
+    feature = "sdk-client",
+    expect(clippy::large_enum_variant, reason = "a process has one endpoint")
+)]
 pub enum AnyEndpoint {
     /// A `SageMaker` endpoint.
     #[cfg(not(feature = "sdk-client"))]
