@@ -1,7 +1,6 @@
 //! The predictions, alerts and dead letters that the function delivers to `stdout:`. They are counted and written to
 //! files.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,11 +11,13 @@ use serde_json::Value;
 use crate::function::Line;
 use crate::private_file;
 
+mod counts;
 mod log_line;
 mod output_line;
 mod reasons;
 mod score;
 
+pub use counts::{DeliveryCounts, HighScore};
 use log_line::skipped;
 pub(crate) use log_line::why_unfinished;
 use output_line::{Envelope, alert, is_metrics};
@@ -40,18 +41,6 @@ pub struct Files {
     pub on_failure: PathBuf,
     /// The function's log, and all its other output.
     pub log: PathBuf,
-}
-
-/// One of the highest scores.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HighScore {
-    /// The score.
-    pub score: f64,
-    /// The record's partition key: `line-412` for line 412 of the input.
-    pub partition_key: String,
-    /// The beginning of the record.
-    pub record: String,
 }
 
 /// Writes the function's lines to files and counts them.
@@ -78,43 +67,6 @@ pub enum OutputFormat {
     Envelope,
     /// Each prediction is the model's output alone. So it is not known whether a record has several.
     Raw,
-}
-
-/// The number of predictions and dead letters.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct DeliveryCounts {
-    /// The number of records with a prediction.
-    pub predicted: u64,
-    /// The number of alerts.
-    pub alerted: u64,
-    /// The number of records with a dead letter.
-    pub rejected: u64,
-    /// The number of predictions and dead letters after the first of each record.
-    pub repeated: u64,
-    /// The number of records that the function skipped, by its log.
-    pub skipped: u64,
-    /// The highest scores in descending order, if the predictions have scores.
-    pub highest: Vec<HighScore>,
-    /// The reasons of the dead letters.
-    pub rejections: Reasons,
-    /// The reasons for which batches were left unfinished, as the function's log has them.
-    pub failures: Reasons,
-    /// The event identifier and the subsequence number of each record with a prediction or a dead letter.
-    delivered: HashSet<(String, u64)>,
-}
-
-impl DeliveryCounts {
-    /// Returns how many user records of the given Kinesis records have neither a prediction nor a dead letter. Each
-    /// Kinesis record is given by its event identifier and its number of user records.
-    pub fn count_undelivered(&self, kinesis_records: &[(String, usize)]) -> usize {
-        let undelivered = |(event_id, user_records): &(String, usize)| {
-            let numbers = 0..*user_records as u64;
-            numbers
-                .filter(|number| !self.delivered.contains(&(event_id.clone(), *number)))
-                .count()
-        };
-        kinesis_records.iter().map(undelivered).sum()
-    }
 }
 
 impl Deliveries {
